@@ -1,0 +1,42 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+.venv/installed: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+install: .venv/installed  ## make .venv with everything the project needs
+
+demo: .venv/installed  ## install, then train plain SASRec and SAGE on real purchases and compare them
+	$(BIN)/python scripts/demo.py
+
+lint: .venv/installed-dev  ## style, import contracts and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test: lint  ## linters, types and the whole suite
+	$(BIN)/python -m pytest
+
+format: .venv/installed-dev  ## rewrite the code in house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed-dev  ## measure what the docs claim about speed
+	$(BIN)/python benchmarks/preparation.py
+
+clean:  ## remove the environment and caches; outputs/ stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

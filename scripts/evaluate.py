@@ -1,0 +1,21 @@
+"""Evaluate a checkpoint alone: ``python scripts/evaluate.py checkpoint=FILE``."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from sage_pl import launch
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
+def job(config: DictConfig) -> None:
+    from sage_pl import cli
+
+    cli.evaluate(config)
+
+
+if __name__ == "__main__":
+    launch.run(job, CONF, "evaluate")

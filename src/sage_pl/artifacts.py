@@ -1,0 +1,218 @@
+"""Content-addressed results: a step's output is a folder named by the hash of all that produced it.
+
+A step is a frozen dataclass with ``name``, ``version``, ``inputs`` (names of the steps it reads) and ``run``. Its
+identity is its class, its fields and its parents' keys; a field declared ``field(compare=False)`` (batch sizes, paths,
+devices) is left out, and an object with a ``fingerprint()`` method answers for itself (a data source hashes its files).
+
+A result is written to a temporary folder and renamed, so a crash leaves nothing half-made; a lock lets one of several
+processes do the work while the others wait for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import polars as pl
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+
+class ArtifactError(RuntimeError):
+    """An artifact is damaged, or the steps given cannot produce what is asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """A finished result: ``key`` names all that produced it, ``path`` is its folder."""
+
+    key: str
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def at(cls, path: str | Path) -> Artifact:
+        """Open the finished result in the folder ``path``."""
+        manifest = Path(path) / "manifest.json"
+        if not manifest.is_file():
+            raise ArtifactError(
+                f"{path} is not a finished artifact (no manifest.json); run scripts/prepare.py to make it"
+            )
+        content = json.loads(manifest.read_text())
+        return cls(content["key"], Path(path), content)
+
+    def array(self, name: str) -> np.ndarray:
+        """The array ``<name>.npy``, memory-mapped read-only."""
+        return np.load(self._file(f"{name}.npy"), mmap_mode="r", allow_pickle=False)
+
+    def frame(self, name: str) -> pl.DataFrame:
+        """The table ``<name>.parquet``."""
+        return pl.read_parquet(self._file(f"{name}.parquet"))
+
+    def _file(self, name: str) -> Path:
+        file = self.path / name
+        if not file.is_file():
+            raise ArtifactError(f"{self.path} has no file {name}; delete that folder and run again to rebuild it")
+        return file
+
+
+class Step(Protocol):
+    """One cached piece of work. ``version`` is raised when the code changes its results."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    inputs: ClassVar[tuple[str, ...]]
+    libraries: ClassVar[tuple[str, ...]]  # packages whose version can change the result
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None: ...
+
+
+def identity(value: Any) -> Any:
+    """A plain, JSON-ready description of all that can change a step's result."""
+    if hasattr(value, "fingerprint"):
+        return {"class": type(value).__qualname__, **value.fingerprint()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: identity(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
+        return {"class": type(value).__qualname__, **fields}
+    if isinstance(value, Mapping):
+        return {str(k): identity(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [identity(v) for v in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"cannot hash a {type(value).__name__} into an artifact key: {value!r}; give it fingerprint()")
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _versions(step: Step) -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in step.libraries}
+
+
+class Store:
+    """Artifacts under ``root``, made on demand.
+
+    Args:
+        root: folder of the cache; ``<root>/<step>/<key>/`` holds one result.
+        wait: seconds to wait for another process that is making the same result; -1 waits for ever.
+    """
+
+    def __init__(self, root: str | Path, wait: float = -1) -> None:
+        self.root = Path(root)
+        self.wait = wait
+
+    def key(self, step: Step, parents: Mapping[str, Artifact]) -> str:
+        """Hash of the step's name, version, fields, libraries and its parents' keys."""
+        description = {
+            "step": step.name,
+            "version": step.version,
+            "params": identity(step),
+            "parents": {name: parents[name].key for name in step.inputs},
+            "libraries": _versions(step),
+        }
+        return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+    def find(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact | None:
+        """The finished result, or None."""
+        return self._open(step.name, self.key(step, parents))
+
+    def get(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact:
+        """The finished result, made now if it is missing."""
+        key = self.key(step, parents)
+        if found := self._open(step.name, key):
+            log.info("%-10s %s  cached", step.name, key)
+            return found
+        folder = self.root / step.name
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{key}.lock")
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%-10s %s  another process is making it; waiting", step.name, key)
+            held = lock.acquire(timeout=self.wait)
+        with held:
+            return self._open(step.name, key) or self._make(step, parents, key)
+
+    def _open(self, name: str, key: str) -> Artifact | None:
+        path = self.root / name / key
+        return Artifact.at(path) if (path / "manifest.json").is_file() else None
+
+    def _make(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
+        final = self.root / step.name / key
+        work = final.with_name(f".{key}.{os.getpid()}.tmp")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        log.info("%-10s %s  running", step.name, key)
+        start = time.perf_counter()
+        try:
+            step.run({name: parents[name] for name in step.inputs}, work)
+            seconds = time.perf_counter() - start
+            manifest = self._manifest(step, parents, key, work, seconds)
+            (work / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True))
+            os.replace(work, final)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        log.info("%-10s %s  done in %.1f s", step.name, key, seconds)
+        return Artifact(key, final, manifest)
+
+    def _manifest(
+        self, step: Step, parents: Mapping[str, Artifact], key: str, work: Path, seconds: float
+    ) -> dict[str, Any]:
+        return {
+            "key": key,
+            "step": step.name,
+            "version": step.version,
+            "params": identity(step),
+            "parents": {name: parents[name].key for name in step.inputs},
+            "libraries": _versions(step),
+            "files": {p.name: {"sha256": file_digest(p), "bytes": p.stat().st_size} for p in sorted(work.iterdir())},
+            "seconds": round(seconds, 2),
+            "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        }
+
+
+def build(steps: Mapping[str, Step], wanted: Iterable[str], store: Store) -> dict[str, Artifact]:
+    """The wanted steps' results and all they depend on, each made once, parents first.
+
+    Args:
+        steps: every step that may be needed, by name.
+        wanted: names of the results asked for.
+        store: the cache.
+
+    Raises:
+        ArtifactError: a name is unknown or the steps depend on each other in a circle.
+    """
+    done: dict[str, Artifact] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in done:
+            return
+        if name in path:
+            raise ArtifactError(f"steps depend on each other in a circle: {' -> '.join((*path, name))}")
+        if name not in steps:
+            asked = f" (asked for by {path[-1]})" if path else ""
+            raise ArtifactError(f"no step is called {name!r}{asked}; known steps: {', '.join(steps)}")
+        for parent in steps[name].inputs:
+            visit(parent, (*path, name))
+        done[name] = store.get(steps[name], done)
+
+    for name in wanted:
+        visit(name, ())
+    return done

@@ -1,0 +1,57 @@
+"""Multi-head attention with an explicit mask, shared by the Transformer backbones and the cross-attention of two views."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def attention_mask(mask: Bool[Tensor, "B L"], causal: bool) -> Bool[Tensor, "B 1 L L"]:
+    """True where a query (row) may look at a key (column): real keys, and with ``causal`` none after the query.
+
+    Every query may look at itself, so that rows of padding stay finite; their results are never used.
+    """
+    length = mask.shape[1]
+    allowed = mask[:, None, None, :].expand(-1, 1, length, -1)
+    if causal:
+        allowed = allowed & torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
+    return allowed | torch.eye(length, dtype=torch.bool, device=mask.device)
+
+
+class MultiHeadAttention(nn.Module):
+    """``softmax(Q K^T / sqrt(d) + mask) V``, heads concatenated and mixed by an output projection.
+
+    Args:
+        dim: width D of queries, keys, values and result.
+        heads: number of heads; must divide ``dim``.
+        dropout: probability of dropping an attention weight.
+        bias: biases of the query, key and value projections (the output projection always has one).
+
+    Shape: query [B, L, D], source [B, K, D], mask [B, 1, L, K] bool (True = attend) or float (added) -> [B, L, D].
+    """
+
+    def __init__(self, dim: int, heads: int = 1, dropout: float = 0.0, bias: bool = True) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} is not divisible by heads {heads}")
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(dim, dim, bias=bias)
+        self.key_value = nn.Linear(dim, 2 * dim, bias=bias)
+        self.out = nn.Linear(dim, dim)
+        for layer in (self.query, self.key_value, self.out):
+            nn.init.xavier_normal_(layer.weight)
+
+    def forward(
+        self, query: Float[Tensor, "B L D"], source: Float[Tensor, "B K D"], mask: Tensor | None
+    ) -> Float[Tensor, "B L D"]:
+        q = self._split(self.query(query))
+        k, v = (self._split(part) for part in self.key_value(source).chunk(2, dim=-1))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L D/H"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,0 +1,23 @@
+"""Makes each epoch's randomness a function of (seed, epoch) alone."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+
+
+class EpochSeed(pl.Callback):
+    """Seeds torch at the start of every training epoch, and tells the sampler which epoch it is.
+
+    Dropout, masking, negatives and the order of the batches then depend on the seed and the epoch's number only, so a
+    run that was stopped and resumed at an epoch's end continues bit for bit without any random state in the checkpoint.
+
+    Args:
+        seed: the run's seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)

@@ -1,0 +1,143 @@
+"""Checks on a composed configuration, before anything is built from it.
+
+Nothing else in the package knows about configurations: parts are constructed from plain arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+ALLOWED = ("sage_pl.", "torch.nn.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
+_SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
+_PENDING = re.compile(r"<artifact:(\w+)>")
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be run; the message lists every problem found."""
+
+
+def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every mapping that names a ``_target_``, with its dotted path."""
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            yield path, config
+        for key, value in config.items():
+            yield from nodes(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, list):
+        for index, value in enumerate(config):
+            yield from nodes(value, f"{path}[{index}]")
+
+
+def _problem(path: str, node: Mapping[str, Any]) -> str | None:
+    """What is wrong with one node, if anything."""
+    target = node["_target_"]
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        return f"{path}._target_ is {target!r}; allowed are names that begin with {', '.join(ALLOWED)}"
+    try:
+        found = get_object(target)
+    except Exception as error:  # noqa: BLE001 - an import may fail in any way; the reason is passed on
+        return f"{path}._target_ {target!r} cannot be imported: {error}"
+    if not f"{getattr(found, '__module__', '')}.".startswith(ALLOWED):
+        return f"{path}._target_ {target!r} leads to {found!r}, which lives outside {', '.join(ALLOWED)}"
+    if "_args_" in node:
+        return f"{path} passes positional arguments (_args_); name them"
+    arguments = {key: value for key, value in node.items() if key not in _SPECIAL}
+    try:
+        signature = inspect.signature(found)
+        (signature.bind_partial if node.get("_partial_") else signature.bind)(**arguments)
+    except TypeError as error:
+        return f"{path} ({target}): {error}; it takes {', '.join(signature.parameters)}"
+    return None
+
+
+def check_targets(config: Mapping[str, Any]) -> None:
+    """Bind every ``_target_`` to the allow-list and to the signature it names.
+
+    Raises:
+        ConfigError: listing every node that would import something not allowed or could not be called.
+    """
+    problems = [problem for path, node in nodes(config) if (problem := _problem(path, node))]
+    if problems:
+        raise ConfigError("the configuration cannot be run:\n  " + "\n  ".join(problems))
+
+
+def check_needs(needs: frozenset[str], provides: frozenset[str]) -> None:
+    """What the losses read from a batch must be collated into it.
+
+    Raises:
+        ConfigError: naming what is missing.
+    """
+    if missing := needs - provides:
+        raise ConfigError(
+            f"the losses read {', '.join(sorted(missing))} from a batch, which holds {', '.join(sorted(provides))}; "
+            "add what provides it under data.extras (conf/data/default.yaml)"
+        )
+
+
+def prune(config: DictConfig) -> list[str]:
+    """Remove terms of weight 0 and batch extras that no remaining term needs; returns their names."""
+    removed = []
+    with open_dict(config):
+        for name in [name for name, term in config.loss.terms.items() if term.weight == 0]:
+            del config.loss.terms[name]
+            removed.append(f"loss.terms.{name}")
+        needed = frozenset[str]().union(*(_attribute(term, "needs") for term in config.loss.terms.values()))
+        for name in [name for name, extra in config.data.extras.items() if not _attribute(extra, "provides") & needed]:
+            del config.data.extras[name]
+            removed.append(f"data.extras.{name}")
+    return removed
+
+
+def _attribute(node: DictConfig, name: str) -> frozenset[str]:
+    problem = _problem("loss.terms", OmegaConf.to_container(node, resolve=False))  # type: ignore[arg-type]
+    if problem and "_target_" in problem:
+        raise ConfigError(problem)
+    return getattr(get_object(node._target_), name)
+
+
+def unused_weights(config: DictConfig) -> list[str]:
+    """Loss weights that no remaining term reads."""
+    raw = str(OmegaConf.to_container(config.loss.terms, resolve=False))
+    keys = [str(key) for key in config.loss if key != "terms"]
+    steps = str(OmegaConf.to_container(config.steps, resolve=False))
+    return [key for key in keys if f"${{loss.{key}}}" not in raw and f"${{loss.{key}}}" not in steps]
+
+
+def wanted_artifacts(config: DictConfig, parts: Iterable[str]) -> list[str]:
+    """Names of the artifacts that the given top-level parts refer to, found by resolving them with stand-ins."""
+    trial = config.copy()
+    with open_dict(trial):
+        for name in trial.artifacts:
+            trial.artifacts[name] = f"<artifact:{name}>"
+        trial.catalog = {"n_users": 1, "n_items": 1}
+    text = str([OmegaConf.to_container(trial[part], resolve=True) for part in parts])
+    return sorted(set(_PENDING.findall(text)))
+
+
+def suggest(key: str, known: Iterable[str]) -> str:
+    """The known key nearest to a mistyped one, as a hint, or nothing."""
+    known = list(known)
+    close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    if not close:  # the right name under the wrong parent, e.g. gamma for loss.gamma
+        close = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:3]
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+def known_keys(config: DictConfig) -> list[str]:
+    """Every dotted key of a configuration."""
+
+    def walk(value: Any, path: str) -> Iterator[str]:
+        if path:
+            yield path
+        if isinstance(value, Mapping):
+            for key, child in value.items():
+                yield from walk(child, f"{path}.{key}" if path else str(key))
+
+    return list(walk(OmegaConf.to_container(config, resolve=False), ""))

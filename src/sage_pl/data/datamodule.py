@@ -1,0 +1,97 @@
+"""The LightningDataModule: sequences, split, sampled candidates and batch extras as loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from sage_pl.data.loader import (
+    BatchExtra,
+    HeldOutCases,
+    LengthGroupedSampler,
+    TrainingUsers,
+    load_candidates,
+    load_sequences,
+)
+
+
+class SequenceDataModule(pl.LightningDataModule):
+    """Loaders over one prepared data set.
+
+    Args:
+        sequences: path of the ``sequences`` artifact.
+        candidates: path of the ``candidates`` artifact (sampled negatives), or None for full ranking alone.
+        max_len: longest input; older items are cut off.
+        batch_size: users per training step.
+        eval_batch_size: users per evaluation step.
+        seed: fixes the order of the training batches, together with the epoch.
+        seen: ``keep`` ranks every item; ``mask`` hands the whole history to evaluation, to be left out of the ranking.
+        extras: named additions to training batches (:class:`sage_pl.data.loader.BatchExtra`).
+        length_block: batches that are sorted by length together; 1 turns length grouping off.
+        num_workers: loader processes; 0 is fastest here, since a batch is one gather.
+    """
+
+    def __init__(
+        self,
+        sequences: str,
+        candidates: str | None = None,
+        max_len: int = 50,
+        batch_size: int = 256,
+        eval_batch_size: int = 512,
+        seed: int = 42,
+        seen: Literal["keep", "mask"] = "keep",
+        extras: Mapping[str, BatchExtra] | None = None,
+        length_block: int = 32,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if seen not in ("keep", "mask"):
+            raise ValueError(f"evaluation.seen is {seen!r}, wanted 'keep' or 'mask'")
+        self.sequences = load_sequences(sequences)
+        self.candidates = load_candidates(candidates)
+        self.max_len = max_len
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+        self.mask_seen = seen == "mask"
+        self.extras = dict(extras or {})
+        self.length_block = length_block
+        self.num_workers = num_workers
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """Keys of a training batch."""
+        return frozenset({"items", "user"}).union(*(extra.provides for extra in self.extras.values()))
+
+    def train_dataloader(self) -> DataLoader:
+        """Users with at least two training items: one to read, one to predict."""
+        users = np.flatnonzero(self.sequences.train_end >= 2)
+        if not len(users):
+            raise ValueError(
+                "no user has two training items, so there is nothing to learn; the training part is what the split "
+                "leaves: use longer sequences (dataset.filters) or another split (split=global_time)"
+            )
+        lengths = np.minimum(self.sequences.train_end[users], self.max_len + 1)
+        sampler = LengthGroupedSampler(users, lengths, self.batch_size, self.seed, self.length_block)
+        return self._loader(TrainingUsers(self.sequences, self.max_len, list(self.extras.values())), sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._held_out("valid")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._held_out("test")
+
+    def _held_out(self, split: str) -> DataLoader:
+        cases = getattr(self.sequences, split)
+        if not len(cases):
+            raise ValueError(f"the {split} split holds no case: no user has enough events (leave-one-out needs 3)")
+        data = HeldOutCases(self.sequences, cases, self.max_len, self.candidates[split], self.mask_seen)
+        rows, lengths = np.arange(len(cases)), np.minimum(cases.at, self.max_len)
+        return self._loader(data, LengthGroupedSampler(rows, lengths, self.eval_batch_size, shuffle=False))
+
+    def _loader(self, data: TrainingUsers | HeldOutCases, sampler: LengthGroupedSampler) -> DataLoader:
+        return DataLoader(data, sampler=sampler, batch_size=None, num_workers=self.num_workers)

@@ -1,0 +1,165 @@
+"""Batches straight from the flat arrays: one vectorised gather per batch, trimmed to its longest sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.sequences import Cases, IntArray, Sequences
+from sage_pl.types import SeqBatch
+
+
+class BatchExtra(Protocol):
+    """Adds keys to a training batch, e.g. similar users; ``provides`` names them."""
+
+    provides: frozenset[str]
+
+    def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]: ...
+
+
+class Neighbours:
+    """Training inputs of each user's most similar users, every one of them once and grouped by length.
+
+    A neighbour's input is its training sequence without the last item, as its own training step would read it;
+    neighbours whose input is empty are left out (the reference encodes padding for them, sage.md 7.2).
+
+    Args:
+        neighbours: path of the ``retrieve`` artifact: ``neighbours.npy`` [U + 1, k], 0 where there is none.
+        k: how many of them to use; 10 in the paper.
+        chunks: groups of similar length each batch's neighbours are cut into, so that little padding is encoded.
+    """
+
+    provides = frozenset({"neighbours", "neighbour_items"})
+
+    def __init__(self, neighbours: str, k: int = 10, chunks: int = 4) -> None:
+        self.table = np.load(f"{neighbours}/neighbours.npy", mmap_mode="r", allow_pickle=False)
+        if k > self.table.shape[1]:
+            raise ValueError(f"{k} neighbours asked for, {self.table.shape[1]} prepared; raise steps.retrieve.k")
+        self.k = k
+        self.chunks = chunks
+
+    def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]:
+        wanted = np.asarray(self.table[users, : self.k]).astype(np.int64)
+        ends = np.maximum(sequences.train_end - 1, 0)
+        wanted = np.where(ends[wanted] > 0, wanted, 0)
+        distinct = np.unique(wanted[wanted > 0])
+        distinct = distinct[np.argsort(ends[distinct], kind="stable")]
+        row = np.full(sequences.n_users + 1, -1, dtype=np.int64)
+        row[distinct] = np.arange(len(distinct))
+        parts = [part for part in np.array_split(distinct, self.chunks) if len(part)]
+        windows = [torch.from_numpy(sequences.window(part, ends[part], max_len)) for part in parts]
+        return {"neighbours": torch.from_numpy(row[wanted]), "neighbour_items": windows}
+
+
+class TrainingUsers(Dataset):
+    """Indexed by an array of users: their training sequences, the last ``max_len + 1`` items of each."""
+
+    def __init__(self, sequences: Sequences, max_len: int, extras: Sequence[BatchExtra] = ()) -> None:
+        self.sequences = sequences
+        self.max_len = max_len
+        self.extras = extras
+
+    def __getitem__(self, users: IntArray) -> SeqBatch:
+        items = self.sequences.window(users, self.sequences.train_end[users], self.max_len + 1)
+        batch: dict[str, Any] = {"items": torch.from_numpy(items), "user": torch.from_numpy(users)}
+        for extra in self.extras:
+            batch |= extra(users, self.sequences, self.max_len)
+        return batch  # type: ignore[return-value]
+
+
+class HeldOutCases(Dataset):
+    """Indexed by an array of case rows: history, answer, and sampled candidates or seen items where asked for."""
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        cases: Cases,
+        max_len: int,
+        candidates: np.ndarray | None = None,
+        mask_seen: bool = False,
+    ) -> None:
+        self.sequences = sequences
+        self.cases = cases
+        self.max_len = max_len
+        self.candidates = candidates
+        self.mask_seen = mask_seen
+
+    def __getitem__(self, rows: IntArray) -> SeqBatch:
+        users, at = np.asarray(self.cases.user[rows]), np.asarray(self.cases.at[rows])
+        batch: SeqBatch = {
+            "items": torch.from_numpy(self.sequences.window(users, at, self.max_len)),
+            "user": torch.from_numpy(users.astype(np.int64)),
+            "answer": torch.from_numpy(self.cases.answer[rows].astype(np.int64)),
+            "case": torch.from_numpy(rows.astype(np.int64)),
+        }
+        if self.candidates is not None:
+            batch["candidates"] = torch.from_numpy(self.candidates[rows].astype(np.int64))
+        if self.mask_seen:
+            batch["seen"] = torch.from_numpy(self.sequences.window(users, at, int(at.max(initial=1))))
+        return batch
+
+
+class LengthGroupedSampler(Sampler):
+    """Yields whole batches of row numbers, similar lengths together, in an order that depends on (seed, epoch) alone.
+
+    Rows are shuffled, cut into blocks of ``block`` batches, sorted by length within a block and cut into batches, whose
+    order is shuffled again: padding nearly vanishes and batches stay random mixtures.
+
+    Args:
+        rows: row numbers to draw from.
+        lengths: length of each of them.
+        batch_size: rows per batch; the last, smaller batch is kept.
+        seed: with the epoch, fixes the order.
+        block: batches sorted together; 1 turns grouping off.
+        shuffle: False gives one fixed order, shortest first, for evaluation.
+    """
+
+    def __init__(
+        self, rows: IntArray, lengths: IntArray, batch_size: int, seed: int = 0, block: int = 32, shuffle: bool = True
+    ) -> None:
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.block = block
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[IntArray]:
+        if not self.shuffle:
+            order = np.argsort(self.lengths, kind="stable")
+            yield from (self.rows[order[i : i + self.batch_size]] for i in range(0, len(order), self.batch_size))
+            return
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.rows))
+        size = self.batch_size * self.block
+        batches = []
+        for start in range(0, len(order), size):
+            block = order[start : start + size]
+            if self.block > 1:
+                block = block[np.argsort(self.lengths[block], kind="stable")]
+            batches += [block[i : i + self.batch_size] for i in range(0, len(block), self.batch_size)]
+        yield from (self.rows[batches[i]] for i in generator.permutation(len(batches)))
+
+
+def load_candidates(path: str | None) -> Mapping[str, np.ndarray | None]:
+    """The sampled negatives of both splits, drawn once; none where ``path`` is None."""
+    if path is None:
+        return {"valid": None, "test": None}
+    return {name: np.load(f"{path}/{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("valid", "test")}
+
+
+def load_sequences(path: str) -> Sequences:
+    """Open the ``sequences`` artifact at ``path``."""
+    return Sequences.load(Artifact.at(path))

@@ -1,0 +1,97 @@
+"""Users' sequences in memory: one flat array of item ids and the offsets of each user, with the split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.artifacts import Artifact
+
+IntArray = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Held-out events of one split: the item at position ``at`` of ``user``'s sequence; history is all before it."""
+
+    user: IntArray  # [K]
+    at: IntArray  # [K] 0-based position within the user's sequence
+    answer: IntArray  # [K] item id
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Every user's items, oldest first, and what of them may be trained on.
+
+    ``values[offsets[u]:offsets[u + 1]]`` is user ``u``'s sequence (u = 1..U; row 0 is empty), of which the first
+    ``train_end[u]`` events are the training part. ``valid`` and ``test`` hold the held-out cases.
+    """
+
+    values: IntArray  # [n_interactions] item ids 1..N
+    offsets: IntArray  # [U + 2]
+    train_end: IntArray  # [U + 1]
+    valid: Cases
+    test: Cases
+    n_items: int
+    key: str = ""
+
+    @classmethod
+    def load(cls, artifact: Artifact) -> Sequences:
+        """Open the ``sequences`` artifact written by :class:`sage_pl.data.interactions.Interactions`."""
+        values, offsets = artifact.array("values"), artifact.array("offsets")
+        n_items = artifact.frame("items").height
+        splits = {}
+        for name in ("valid", "test"):
+            user, at = artifact.array(f"{name}_user"), artifact.array(f"{name}_at")
+            splits[name] = Cases(user, at, values[offsets[user] + at])
+        return cls(values, offsets, artifact.array("train_end"), splits["valid"], splits["test"], n_items, artifact.key)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.offsets) - 2
+
+    @cached_property
+    def lengths(self) -> IntArray:
+        """Events per user, [U + 1]."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def train_mask(self) -> npt.NDArray[np.bool_]:
+        """True for the events of ``values`` that belong to the training part."""
+        position = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
+        return position < np.repeat(self.train_end, self.lengths)
+
+    @cached_property
+    def train_counts(self) -> IntArray:
+        """Training events per item, [N + 2]; the popularity all groups and floors are built from."""
+        return np.bincount(self.values[self.train_mask], minlength=self.n_items + 2)
+
+    def train_csr(self) -> tuple[IntArray, IntArray]:
+        """Training items of all users and their offsets, as ``values`` and ``offsets`` but without held-out events."""
+        offsets = np.concatenate([[0], np.cumsum(self.train_end)])
+        return self.values[self.train_mask], offsets
+
+    def window(self, users: IntArray, ends: IntArray, length: int) -> IntArray:
+        """The last ``length`` items before position ``ends`` of each user, left-padded, trimmed to the longest.
+
+        Args:
+            users: [B] user ids.
+            ends: [B] number of events to see (exclusive end).
+            length: at most so many items.
+
+        Returns:
+            int64 [B, L] with L = the longest window, at least 1.
+        """
+        sizes = np.minimum(ends, length)
+        width = max(int(sizes.max(initial=1)), 1)
+        column = np.arange(width)
+        back = width - column  # how far before the end: width..1
+        index = (self.offsets[users] + ends)[:, None] - back[None, :]
+        real = back[None, :] <= sizes[:, None]
+        return np.where(real, self.values[np.where(real, index, 0)], 0).astype(np.int64)

@@ -1,0 +1,82 @@
+"""What a sequence is trained to predict, and how a history is shown to the model when it predicts.
+
+Each class turns a batch of whole training sequences into inputs and labels on the device (``training``), and a history
+into the form the model predicts from (``inference``). ``state_rows`` names the rows whose last position is the state a
+user would be served with; distillation compares those.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sage_pl.types import PADDING, SeqBatch, real
+
+
+class NextItem:
+    """Every position predicts the item after it (SASRec, GRU4Rec).
+
+    ``[a, b, c]`` becomes input ``[a, b]`` with targets ``[b, c]``.
+    """
+
+    def training(self, batch: SeqBatch) -> SeqBatch:
+        sequence = batch["items"]
+        items, targets = sequence[:, :-1], sequence[:, 1:]
+        targets = torch.where(real(items), targets, PADDING)
+        rows = torch.arange(len(items), device=items.device)
+        return {**batch, "items": items, "targets": targets, "state_rows": rows}
+
+    def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+        return items
+
+
+class LastItem(NextItem):
+    """Only the last item is predicted: one label per user, as the reference trains GRU4Rec (sage.md 3.3)."""
+
+    def training(self, batch: SeqBatch) -> SeqBatch:
+        batch = super().training(batch)
+        targets = torch.zeros_like(batch["targets"])
+        targets[:, -1] = batch["targets"][:, -1]
+        return {**batch, "targets": targets}
+
+
+class Cloze:
+    """Masked items are predicted from both sides (BERT4Rec), and once per user the masked last item from its past.
+
+    A batch of B users becomes 2B rows. Rows ``0..B-1``: each item is chosen with ``probability``; of the chosen, 80 %
+    become the mask token, 10 % a random item, 10 % stay, and all are targets. Rows ``B..2B-1``: only the last item is
+    masked, which is exactly the situation at inference, where the mask token is appended to the history; these rows
+    hold the user's state.
+
+    Args:
+        n_items: N, so that the mask token is N + 1.
+        probability: share of the items that are chosen; 0.6 in the reference's scripts.
+
+    Reference: Sun et al. 2019 (BERT4Rec), section 3.6. The SAGE reference makes the same two copies as separate
+    samples.
+    """
+
+    def __init__(self, n_items: int, probability: float = 0.6) -> None:
+        if not 0 < probability <= 1:
+            raise ValueError(f"targets.probability is {probability}, wanted a share in (0, 1]")
+        self.n_items = n_items
+        self.mask_token = n_items + 1
+        self.probability = probability
+
+    def training(self, batch: SeqBatch) -> SeqBatch:
+        sequence = batch["items"]
+        chosen = (torch.rand(sequence.shape, device=sequence.device) < self.probability) & real(sequence)
+        fate = torch.rand(sequence.shape, device=sequence.device)
+        noise = torch.randint_like(sequence, 1, self.n_items + 1)
+        cloze = torch.where(chosen & (fate < 0.8), self.mask_token, sequence)
+        cloze = torch.where(chosen & (fate >= 0.9), noise, cloze)
+        last = torch.zeros_like(chosen)
+        last[:, -1] = real(sequence[:, -1])
+        items = torch.cat([cloze, torch.where(last, self.mask_token, sequence)])
+        targets = torch.where(torch.cat([chosen, last]), sequence.repeat(2, 1), PADDING)
+        rows = torch.arange(len(sequence), 2 * len(sequence), device=sequence.device)
+        return {**batch, "items": items, "targets": targets, "state_rows": rows}
+
+    def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+        return torch.cat([items, torch.full_like(items[:, :1], self.mask_token)], dim=1)

@@ -1,0 +1,36 @@
+"""The map from text vectors to the model's width: two affine layers, applied as the single one they equal."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Adapter(nn.Module):
+    """``x -> W2 (W1 x + b1) + b2`` without an activation between, computed as ``(W2 W1) x + (W2 b1 + b2)``.
+
+    Folding is exact, in value and in the gradients of both factors, and for text of width 1536 a twelfth of the work
+    per item. Both factors stay parameters because two layers train differently from one (sage.md 9.2).
+
+    Args:
+        input_dim: width of the text vectors.
+        output_dim: width of a view.
+        hidden_dim: width between the layers; None for half of ``input_dim``, as in the reference.
+
+    Shape: ``[*P, input_dim] -> [*P, output_dim]``.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int, hidden_dim: int | None = None) -> None:
+        super().__init__()
+        hidden_dim = hidden_dim or max(input_dim // 2, 1)
+        self.down = nn.Linear(input_dim, hidden_dim)
+        self.out = nn.Linear(hidden_dim, output_dim)
+        for layer in (self.down, self.out):
+            nn.init.xavier_normal_(layer.weight)
+
+    def forward(self, x: Float[Tensor, "*P D"]) -> Float[Tensor, "*P E"]:
+        weight = self.out.weight @ self.down.weight
+        bias = torch.addmv(self.out.bias, self.out.weight, self.down.bias)
+        return F.linear(x, weight, bias)

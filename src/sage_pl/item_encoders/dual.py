@@ -1,0 +1,87 @@
+"""Items in two views: a trained ID table that starts from reduced text vectors, and adapted frozen text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.item_encoders.adapter import Adapter
+from sage_pl.types import Views
+
+
+def load_table(path: str, n_items: int) -> Float[Tensor, "R D"]:
+    """The ``table.npy`` of an ``embed`` or ``reduce`` artifact, one row per id.
+
+    Raises:
+        ValueError: the table does not have N + 2 rows.
+    """
+    table = np.load(Path(path) / "table.npy", mmap_mode="c", allow_pickle=False)
+    if len(table) != n_items + 2:
+        raise ValueError(
+            f"{path}/table.npy has {len(table)} rows, wanted {n_items + 2} (N + 2) for this data set; "
+            "run scripts/prepare.py for it"
+        )
+    return torch.from_numpy(table)
+
+
+class DualEncoder(nn.Module):
+    """View ``id``: a trained table; view ``text``: an adapter over frozen text vectors; the scored vector is both,
+    concatenated.
+
+    ``v_i = [E_id[i] ; A(E_text[i])]``, so the score ``<u, v_i>`` is a collaborative plus a semantic score.
+
+    Args:
+        n_items: N.
+        text: path of the ``embed`` artifact, the text vectors [R, D_text].
+        init: path of the ``reduce`` artifact, the ID table's start [R, dim]; None starts it from N(0, 0.02²).
+        dim: width D of each view.
+        adapter_dim: width inside the adapter; None for half the text width.
+        freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
+            instead.
+
+    Reference: LLM-ESR, section 3.2; SAGE code line (sage.md 4.1). Differs: the padding row has no influence (masked
+    everywhere).
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        text: str,
+        init: str | None,
+        dim: int = 64,
+        adapter_dim: int | None = None,
+        freeze: bool = True,
+    ) -> None:
+        super().__init__()
+        self.n_items = n_items
+        self.input_dims = {"id": dim, "text": dim}
+        self.output_dim = 2 * dim
+        self.table = nn.Embedding(n_items + 2, dim, padding_idx=0)
+        if init is None:
+            nn.init.normal_(self.table.weight, std=0.02)
+            nn.init.zeros_(self.table.weight[0])
+        else:
+            start = load_table(init, n_items)
+            if start.shape[1] != dim:
+                raise ValueError(
+                    f"the reduced text is {start.shape[1]} wide, item_encoder.dim is {dim}; set steps.reduce.dim={dim}"
+                )
+            self.table.weight.data.copy_(start)
+        text_table = load_table(text, n_items)
+        self.adapter = Adapter(text_table.shape[1], dim, adapter_dim)
+        self.text: Tensor
+        if freeze:
+            self.register_buffer("text", text_table, persistent=False)
+        else:
+            self.text = nn.Parameter(text_table.clone())
+
+    def views(self, ids: Int[Tensor, "M"]) -> Views:
+        return {"id": self.table(ids), "text": self.adapter(F.embedding(ids, self.text))}
+
+    def output(self, views: Views) -> Float[Tensor, "*P E"]:
+        return torch.cat([views["id"], views["text"]], dim=-1)

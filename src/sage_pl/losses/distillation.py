@@ -1,0 +1,65 @@
+"""User distillation: a user's state is drawn to the mean state of semantically similar users."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.losses.contrastive import soft_contrastive
+from sage_pl.types import LossContext, SeqBatch
+
+
+class UserDistillation(nn.Module):
+    """``kd``: ``mean (u - mean_s u_s)^2`` over users and widths; ``cl``: :func:`soft_contrastive` of u and the
+    teachers' mean.
+
+    The teachers' states are computed without gradient from their training inputs; users without teachers are left out.
+
+    Args:
+        weight: alpha in the paper.
+        user_sim_func: ``kd`` or ``cl``.
+        temperature: of ``cl``.
+
+    Needs: ``state_rows``, ``neighbours``, ``neighbour_items``.
+    Reference: LLM-ESR, section 3.4; sage.md 5.1. Differs: the student's state is that of the main pass (the reference
+    encodes the user a second time); teachers with an empty input do not take part; BERT4Rec compares states at the
+    appended mask token.
+    """
+
+    needs = frozenset({"neighbours", "neighbour_items"})
+    catalogue = False
+
+    def __init__(self, weight: float, user_sim_func: Literal["kd", "cl"] = "kd", temperature: float = 1.0) -> None:
+        super().__init__()
+        if user_sim_func not in ("kd", "cl"):
+            raise ValueError(f"loss.user_sim_func is {user_sim_func!r}, wanted 'kd' or 'cl'")
+        self.weight = weight
+        self.user_sim_func = user_sim_func
+        self.temperature = temperature
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+        return list(batch["neighbour_items"])
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        students, neighbours = step.user_states(), step.batch["neighbours"]
+        has_teacher = (neighbours >= 0).any(1)
+        if not has_teacher.any():
+            return students.new_zeros(())
+        students = students[has_teacher]
+        teachers = self.teacher_means(step, neighbours[has_teacher])
+        if self.user_sim_func == "kd":
+            return F.mse_loss(students, teachers)
+        return soft_contrastive(students, teachers, self.temperature)
+
+    @staticmethod
+    def teacher_means(step: LossContext, neighbours: Int[Tensor, "B S"]) -> Float[Tensor, "B E"]:
+        """Mean state of each user's teachers; every distinct teacher is encoded once."""
+        states = torch.cat([step.encode(items) for items in step.batch["neighbour_items"]])
+        real = (neighbours >= 0).to(states.dtype)
+        return F.embedding_bag(
+            neighbours.clamp(min=0), states, per_sample_weights=real / real.sum(1, keepdim=True), mode="sum"
+        )

@@ -1,0 +1,50 @@
+"""What the objectives share: selecting labelled positions and the set of candidate items."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.data.loader import load_sequences
+from sage_pl.types import LossContext, SeqBatch
+
+
+class Objective(nn.Module):
+    """The recommendation loss: labelled positions against candidate items.
+
+    Args:
+        sequences: path of the ``sequences`` artifact, for the training counts.
+        candidates: ``trained`` leaves items that never occur in training out of the candidates, since all they could
+            learn there is to be pushed down; ``all`` keeps them in. Evaluation always ranks every item.
+        weight: factor of this loss.
+    """
+
+    needs = frozenset[str]()
+    catalogue = False
+
+    def __init__(self, sequences: str, candidates: Literal["trained", "all"] = "trained", weight: float = 1.0) -> None:
+        super().__init__()
+        if candidates not in ("trained", "all"):
+            raise ValueError(f"objective.candidates is {candidates!r}, wanted 'trained' or 'all'")
+        self.weight = weight
+        data = load_sequences(sequences)
+        allowed = torch.ones(data.n_items + 2, dtype=torch.bool)
+        if candidates == "trained":
+            allowed = torch.from_numpy(data.train_counts > 0)
+        allowed[[0, -1]] = False
+        self.register_buffer("excluded", ~allowed, persistent=False)
+        self.register_buffer("candidate_ids", allowed.nonzero().squeeze(1), persistent=False)
+        self.excluded: Tensor
+        self.candidate_ids: Tensor
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+        return [batch["targets"]]
+
+
+def labelled(step: LossContext) -> tuple[Float[Tensor, "M E"], Int[Tensor, "M"]]:
+    """States that have something to predict, and what: padding is dropped before anything is scored."""
+    rows = step.batch["targets"].flatten().nonzero().squeeze(1)
+    return step.hidden.flatten(0, 1)[rows], step.batch["targets"].flatten()[rows]

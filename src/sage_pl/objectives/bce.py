@@ -1,0 +1,44 @@
+"""Binary cross-entropy with one negative per labelled position: what the references train with."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sage_pl.objectives.base import Objective, labelled
+from sage_pl.types import LossContext, SeqBatch
+
+
+class BCE(Objective):
+    """``mean -log sigma(s+) + mean -log(1 - sigma(s-))``, one negative per position, uniform over items not in the
+    user's input.
+
+    Kept for parity (sage.md 3.2): softmax is far better under full ranking (sam.md 14).
+
+    Args:
+        sequences, candidates, weight: see :class:`Objective`; the reference draws from all items.
+    """
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+        targets = batch["targets"]
+        own = torch.cat([batch["items"], targets], dim=1)
+        drawn = self._draw(targets.shape)
+        for _ in range(8):
+            clash = (drawn[..., None] == own[:, None, :]).any(-1)
+            if not clash.any():
+                break
+            drawn = torch.where(clash, self._draw(targets.shape), drawn)
+        self._drawn = torch.where(targets > 0, drawn, 0)
+        return [targets, self._drawn]
+
+    def _draw(self, shape: torch.Size) -> Int[Tensor, "B L"]:
+        return self.candidate_ids[torch.randint(len(self.candidate_ids), shape, device=self.candidate_ids.device)]
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        hidden, targets = labelled(step)
+        negatives = self._drawn[step.batch["targets"] > 0]
+        positive = (hidden * step.items.outputs(targets)).sum(1)
+        negative = (hidden * step.items.outputs(negatives)).sum(1)
+        return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).sum() / max(len(targets), 1)

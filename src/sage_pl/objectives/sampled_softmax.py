@@ -1,0 +1,52 @@
+"""Softmax against uniformly drawn negatives that the whole batch shares."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sage_pl.objectives.base import Objective, labelled
+from sage_pl.types import LossContext, SeqBatch
+
+
+class SampledSoftmax(Objective):
+    """``-log( e^{s+} / (e^{s+} + sum_j e^{s_j + log(n / K)}) )`` with K negatives j uniform over the n candidate items.
+
+    The shift makes the sum an unbiased estimate of the full one. Drawn negatives that equal the target are left out.
+    The negatives are shared by the batch, so scoring them is one matrix product; cost does not grow with the catalogue.
+
+    Args:
+        sequences, candidates, weight: see :class:`Objective`.
+        negatives: K.
+
+    Reference: sam.md 13.3.
+    """
+
+    def __init__(
+        self,
+        sequences: str,
+        candidates: Literal["trained", "all"] = "trained",
+        weight: float = 1.0,
+        negatives: int = 512,
+    ) -> None:
+        super().__init__(sequences, candidates, weight)
+        self.negatives = negatives
+        self._drawn: Tensor
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+        draw = torch.randint(len(self.candidate_ids), (self.negatives,), device=self.candidate_ids.device)
+        self._drawn = self.candidate_ids[draw]
+        return [batch["targets"], self._drawn]
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        hidden, targets = labelled(step)
+        positive = (hidden * step.items.outputs(targets)).sum(1, keepdim=True)
+        negative = hidden @ step.items.outputs(self._drawn).T + math.log(len(self.candidate_ids) / self.negatives)
+        negative = negative.masked_fill(self._drawn[None, :] == targets[:, None], float("-inf"))
+        losses = F.logsigmoid(positive - negative.logsumexp(1, keepdim=True))
+        return -losses.sum() / max(len(targets), 1)

@@ -1,0 +1,43 @@
+"""Two views that look at each other, then pass one shared backbone."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sage_pl.backbones.attention import MultiHeadAttention, attention_mask
+from sage_pl.types import Backbone, SeqBatch, Views
+
+
+class DualView(nn.Module):
+    """``z_id = Attn(x_text, x_id); z_text = Attn(x_id, x_text); h = [backbone(z_id) ; backbone(z_text)]``.
+
+    ``Attn(x, y)`` takes queries from x, keys and values from y, without residual or norm. Both views run through the
+    backbone as one batch of 2B sequences.
+
+    Args:
+        backbone: the shared sequence model.
+        heads: heads of the cross-attention.
+        cross_attention: False leaves the views apart until they are scored (LLM-ESR's "w/o cross-attention").
+
+    Reference: LLM-ESR, section 3.3; SAGE code line (sage.md 4.3, 4.4). Differs: the cross-attention is causal wherever
+    the backbone is, since it would otherwise hand every position its own label.
+    """
+
+    def __init__(self, backbone: Backbone, heads: int = 2, cross_attention: bool = True) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.output_dim = 2 * backbone.dim
+        self.cross_attention = cross_attention
+        if cross_attention:
+            self.id_from_text = MultiHeadAttention(backbone.dim, heads, bias=False)
+            self.text_from_id = MultiHeadAttention(backbone.dim, heads, bias=False)
+
+    def forward(self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch) -> Float[Tensor, "B L E"]:
+        ids, text = (self.backbone.embed(views[name], mask) for name in ("id", "text"))
+        if self.cross_attention:
+            allowed = attention_mask(mask, self.backbone.causal)
+            ids, text = self.id_from_text(text, ids, allowed), self.text_from_id(ids, text, allowed)
+        hidden = self.backbone(torch.cat([ids, text]), mask.repeat(2, 1))
+        return torch.cat(hidden.chunk(2), dim=-1)

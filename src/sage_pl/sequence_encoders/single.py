@@ -1,0 +1,26 @@
+"""One view, one backbone."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sage_pl.types import Backbone, SeqBatch, Views
+
+
+class SingleView(nn.Module):
+    """``h = backbone(view)``: the plain sequential recommender.
+
+    Args:
+        backbone: the sequence model.
+        view: which view of the items it reads.
+    """
+
+    def __init__(self, backbone: Backbone, view: str = "id") -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.view = view
+        self.output_dim = backbone.dim
+
+    def forward(self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch) -> Float[Tensor, "B L E"]:
+        return self.backbone(self.backbone.embed(views[self.view], mask), mask)

@@ -11,6 +11,7 @@ CONF = Path(__file__).parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+@launch.one_line_errors
 def job(config: DictConfig) -> None:
     if launch.in_own_process(config):
         return

@@ -11,6 +11,7 @@ CONF = Path(__file__).parent.parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
+@launch.one_line_errors
 def job(config: DictConfig) -> None:
     from sage_pl import cli
 

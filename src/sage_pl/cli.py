@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from rich.console import Console
 
 from sage_pl import config as checks
 from sage_pl.artifacts import Artifact
-from sage_pl.callbacks.progress import progress_bar
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.evaluation.callback import RankingEvaluation
 from sage_pl.evaluation.groups import Groups
@@ -54,11 +54,12 @@ def train(config: DictConfig) -> dict[str, float]:
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
 
     pl.seed_everything(config.seed, verbose=False)
+    torch.set_float32_matmul_precision(config.matmul_precision)
     datamodule, model, evaluation = _build(config, {"config": recipe, "artifact_keys": keys})
-    callbacks = [*_instances(config.callbacks).values(), evaluation, progress_bar()]
+    callbacks = [*_instances(config.callbacks).values(), evaluation]
     logger = _instance(config.logger)
     logger.log_hyperparams({"config": OmegaConf.to_container(config, resolve=True), "artifact_keys": keys})
-    trainer = _instance(config.trainer, callbacks=callbacks, logger=logger)
+    trainer = _instance(config.trainer, callbacks=callbacks, logger=logger, enable_progress_bar=sys.stderr.isatty())
     _describe(model)
     try:
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
@@ -82,7 +83,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     _quiet_libraries()
     checkpoint = _existing(config.checkpoint)
-    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["sage_pl"]
     recipe = OmegaConf.merge(stored["config"], OmegaConf.from_dotlist(list(config.overrides)))
     assert isinstance(recipe, DictConfig)
     artifacts = prepare(recipe, checks.wanted_artifacts(recipe, PARTS))
@@ -93,7 +94,12 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             )
     datamodule, model, evaluation = _build(recipe, stored)
     trainer = pl.Trainer(
-        logger=False, callbacks=[evaluation], devices=1, enable_model_summary=False, default_root_dir=folder
+        logger=False,
+        callbacks=[evaluation],
+        devices=1,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        enable_progress_bar=sys.stderr.isatty(),
     )
     trainer.test(model, datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     metrics = _report(folder, recipe, datamodule, evaluation, trainer)
@@ -122,7 +128,8 @@ def _build(
     plain: Any = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
     checks.check_targets(plain)
     datamodule = instantiate(plain["data"], _convert_="all")
-    model = instantiate(plain["model"], _convert_="all", stored=stored)
+    model = instantiate(plain["model"], _convert_="all")
+    model.stored = stored
     checks.check_needs(model.needs, datamodule.provides)
     rules: Any = OmegaConf.to_container(config.evaluation.groups, resolve=True)
     splits = {name: getattr(datamodule.sequences, name) for name in ("valid", "test")}
@@ -180,5 +187,12 @@ def _quiet_libraries() -> None:
     """Leave the terminal to what the user asked for."""
     for name in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*`max_epochs` was not set.*", ".*Checkpoint directory.*exists.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*`max_epochs` was not set.*",
+        ".*directory .* exists and is not empty.*",
+        ".*LeafSpec.*",
+        ".*dirpath has changed.*",
+        ".*smaller than the logging interval.*",
+    ):
         warnings.filterwarnings("ignore", text)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 ALLOWED = ("sage_pl.", "torch.nn.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 _SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
@@ -30,7 +30,7 @@ def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]
             yield path, config
         for key, value in config.items():
             yield from nodes(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(config, list):
+    elif isinstance(config, list | tuple | ListConfig):
         for index, value in enumerate(config):
             yield from nodes(value, f"{path}[{index}]")
 
@@ -46,11 +46,16 @@ def _problem(path: str, node: Mapping[str, Any]) -> str | None:
         return f"{path}._target_ {target!r} cannot be imported: {error}"
     if not f"{getattr(found, '__module__', '')}.".startswith(ALLOWED):
         return f"{path}._target_ {target!r} leads to {found!r}, which lives outside {', '.join(ALLOWED)}"
+    if not inspect.isclass(found):
+        return f"{path}._target_ {target!r} is a {type(found).__name__}; parts are classes"
     if "_args_" in node:
         return f"{path} passes positional arguments (_args_); name them"
     arguments = {key: value for key, value in node.items() if key not in _SPECIAL}
     try:
         signature = inspect.signature(found)
+    except ValueError:
+        return f"{path}._target_ {target!r} is no part: it cannot be called with named arguments"
+    try:
         (signature.bind_partial if node.get("_partial_") else signature.bind)(**arguments)
     except TypeError as error:
         return f"{path} ({target}): {error}; it takes {', '.join(signature.parameters)}"

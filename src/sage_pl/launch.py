@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from omegaconf import DictConfig
 
 from sage_pl.config import known_keys, suggest
 
+log = logging.getLogger(__name__)
 _OVERRIDE = re.compile(r"^[+~]{0,2}([\w./@-]+)=?")
 
 
@@ -34,6 +38,27 @@ def run(job: Callable[[], None], config_dir: Path, config_name: str) -> None:
             for line in _hints(sys.argv[1:], config_dir, config_name):
                 print(line, file=sys.stderr)
         raise
+
+
+def one_line_errors(job: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """End with the message of an error the user can act on, and exit code 1, instead of a traceback.
+
+    Those are the package's own exceptions and missing files. HYDRA_FULL_ERROR=1 shows where they were raised.
+    """
+
+    @functools.wraps(job)
+    def reported(config: DictConfig) -> None:
+        try:
+            job(config)
+        except Exception as error:
+            ours = type(error).__module__.startswith("sage_pl") or isinstance(error, FileNotFoundError)
+            if not ours or os.environ.get("HYDRA_FULL_ERROR"):
+                log.exception("failed")
+                raise
+            log.error("%s", error)
+            sys.exit(1)
+
+    return reported
 
 
 def _hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]:

@@ -85,6 +85,10 @@ class SequenceEncoder(Protocol):
 
     output_dim: int
 
+    def train(self, mode: bool = True) -> object: ...
+
+    def eval(self) -> object: ...
+
     def __call__(self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch) -> Float[Tensor, "B L E"]: ...
 
 
@@ -119,7 +123,7 @@ class LossContext(Protocol):
         ...
 
     def encode(self, items: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
-        """Last states of other sequences in inference form, without gradient."""
+        """Last states of other sequences in inference form, without gradient and without dropout."""
         ...
 
 

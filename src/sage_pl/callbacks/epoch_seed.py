@@ -7,10 +7,11 @@ import torch
 
 
 class EpochSeed(pl.Callback):
-    """Seeds torch at the start of every training epoch, and tells the sampler which epoch it is.
+    """Seeds torch at the start of every training epoch.
 
-    Dropout, masking, negatives and the order of the batches then depend on the seed and the epoch's number only, so a
-    run that was stopped and resumed at an epoch's end continues bit for bit without any random state in the checkpoint.
+    Dropout, masking and negatives then depend on the seed and the epoch's number only, as the order of the batches does
+    (Lightning tells the sampler its epoch), so a run that was stopped and resumed at an epoch's end continues bit for
+    bit without any random state in the checkpoint.
 
     Args:
         seed: the run's seed.

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from sage_pl.data.loader import (
@@ -26,7 +27,7 @@ class SequenceDataModule(pl.LightningDataModule):
         sequences: path of the ``sequences`` artifact.
         candidates: path of the ``candidates`` artifact (sampled negatives), or None for full ranking alone.
         max_len: longest input; older items are cut off.
-        batch_size: users per training step.
+        batch_size: users per training step, on average: batches hold equal numbers of items.
         eval_batch_size: users per evaluation step.
         seed: fixes the order of the training batches, together with the epoch.
         seen: ``keep`` ranks every item; ``mask`` hands the whole history to evaluation, to be left out of the ranking.
@@ -75,7 +76,7 @@ class SequenceDataModule(pl.LightningDataModule):
                 "no user has two training items, so there is nothing to learn; the training part is what the split "
                 "leaves: use longer sequences (dataset.filters) or another split (split=global_time)"
             )
-        lengths = np.minimum(self.sequences.train_end[users], self.max_len + 1)
+        lengths = np.minimum(self.sequences.train_end[users] - 1, self.max_len)
         sampler = LengthGroupedSampler(users, lengths, self.batch_size, self.seed, self.length_block)
         return self._loader(TrainingUsers(self.sequences, self.max_len, list(self.extras.values())), sampler)
 
@@ -94,4 +95,5 @@ class SequenceDataModule(pl.LightningDataModule):
         return self._loader(data, LengthGroupedSampler(rows, lengths, self.eval_batch_size, shuffle=False))
 
     def _loader(self, data: TrainingUsers | HeldOutCases, sampler: LengthGroupedSampler) -> DataLoader:
-        return DataLoader(data, sampler=sampler, batch_size=None, num_workers=self.num_workers)
+        own = torch.Generator()  # so that starting to iterate leaves the global random state alone
+        return DataLoader(data, sampler=sampler, batch_size=None, num_workers=self.num_workers, generator=own)

@@ -25,23 +25,23 @@ class BatchExtra(Protocol):
 class Neighbours:
     """Training inputs of each user's most similar users, every one of them once and grouped by length.
 
+    A group holds lengths within a factor of two, so that less than half of what is encoded is padding.
+
     A neighbour's input is its training sequence without the last item, as its own training step would read it;
     neighbours whose input is empty are left out (the reference encodes padding for them, sage.md 7.2).
 
     Args:
         neighbours: path of the ``retrieve`` artifact: ``neighbours.npy`` [U + 1, k], 0 where there is none.
         k: how many of them to use; 10 in the paper.
-        chunks: groups of similar length each batch's neighbours are cut into, so that little padding is encoded.
     """
 
     provides = frozenset({"neighbours", "neighbour_items"})
 
-    def __init__(self, neighbours: str, k: int = 10, chunks: int = 4) -> None:
+    def __init__(self, neighbours: str, k: int = 10) -> None:
         self.table = np.load(f"{neighbours}/neighbours.npy", mmap_mode="r", allow_pickle=False)
         if k > self.table.shape[1]:
             raise ValueError(f"{k} neighbours asked for, {self.table.shape[1]} prepared; raise steps.retrieve.k")
         self.k = k
-        self.chunks = chunks
 
     def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]:
         wanted = np.asarray(self.table[users, : self.k]).astype(np.int64)
@@ -51,7 +51,8 @@ class Neighbours:
         distinct = distinct[np.argsort(ends[distinct], kind="stable")]
         row = np.full(sequences.n_users + 1, -1, dtype=np.int64)
         row[distinct] = np.arange(len(distinct))
-        parts = [part for part in np.array_split(distinct, self.chunks) if len(part)]
+        doublings = np.ceil(np.log2(np.minimum(ends[distinct], max_len))).astype(int)
+        parts = np.split(distinct, np.flatnonzero(np.diff(doublings)) + 1) if len(distinct) else []
         windows = [torch.from_numpy(sequences.window(part, ends[part], max_len)) for part in parts]
         return {"neighbours": torch.from_numpy(row[wanted]), "neighbour_items": windows}
 
@@ -107,23 +108,24 @@ class HeldOutCases(Dataset):
 class LengthGroupedSampler(Sampler):
     """Yields whole batches of row numbers, similar lengths together, in an order that depends on (seed, epoch) alone.
 
-    Rows are shuffled, cut into blocks of ``block`` batches, sorted by length within a block and cut into batches, whose
-    order is shuffled again: padding nearly vanishes and batches stay random mixtures.
+    Rows are shuffled, cut into blocks of ``block`` batches, and sorted by length within a block. A block is cut where the batches'
+    total lengths are equal, so a batch holds many short or few long sequences and every item weighs the same in an epoch,
+    as it would in random batches. The batches' order is shuffled again.
 
     Args:
         rows: row numbers to draw from.
         lengths: length of each of them.
-        batch_size: rows per batch; the last, smaller batch is kept.
+        batch_size: rows per batch on average.
         seed: with the epoch, fixes the order.
         block: batches sorted together; 1 turns grouping off.
-        shuffle: False gives one fixed order, shortest first, for evaluation.
+        shuffle: False gives one fixed order, shortest first, in batches of equal size, for evaluation.
     """
 
     def __init__(
         self, rows: IntArray, lengths: IntArray, batch_size: int, seed: int = 0, block: int = 32, shuffle: bool = True
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.int64)
-        self.lengths = np.asarray(lengths)
+        self.lengths = np.asarray(lengths, dtype=np.int64)
         self.batch_size = batch_size
         self.seed = seed
         self.block = block
@@ -144,13 +146,20 @@ class LengthGroupedSampler(Sampler):
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.rows))
         size = self.batch_size * self.block
-        batches = []
-        for start in range(0, len(order), size):
-            block = order[start : start + size]
-            if self.block > 1:
-                block = block[np.argsort(self.lengths[block], kind="stable")]
-            batches += [block[i : i + self.batch_size] for i in range(0, len(block), self.batch_size)]
+        batches = [batch for i in range(0, len(order), size) for batch in self._cut(order[i : i + size])]
         yield from (self.rows[batches[i]] for i in generator.permutation(len(batches)))
+
+    def _cut(self, block: IntArray) -> list[IntArray]:
+        """Batches of one block, none of them empty."""
+        count = -(-len(block) // self.batch_size)
+        if self.block == 1 or count == 1:
+            return [block]
+        block = block[np.argsort(self.lengths[block], kind="stable")]
+        total = np.cumsum(self.lengths[block])
+        number = np.arange(1, count)
+        cuts = np.searchsorted(total, total[-1] * number / count) + 1
+        cuts = np.maximum.accumulate(np.minimum(cuts, len(block) - count + number) - number) + number
+        return np.split(block, cuts)
 
 
 def load_candidates(path: str | None) -> Mapping[str, np.ndarray | None]:

@@ -27,7 +27,7 @@ class NextItem:
         rows = torch.arange(len(items), device=items.device)
         return {**batch, "items": items, "targets": targets, "state_rows": rows}
 
-    def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+    def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]:
         return items
 
 
@@ -78,5 +78,5 @@ class Cloze:
         rows = torch.arange(len(sequence), 2 * len(sequence), device=sequence.device)
         return {**batch, "items": items, "targets": targets, "state_rows": rows}
 
-    def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+    def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]:
         return torch.cat([items, torch.full_like(items[:, :1], self.mask_token)], dim=1)

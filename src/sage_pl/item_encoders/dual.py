@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ class DualEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.n_items = n_items
-        self.input_dims = {"id": dim, "text": dim}
+        self.input_dims: Mapping[str, int] = {"id": dim, "text": dim}
         self.output_dim = 2 * dim
         self.table = nn.Embedding(n_items + 2, dim, padding_idx=0)
         if init is None:

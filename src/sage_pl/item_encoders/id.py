@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class IdEncoder(nn.Module):
     def __init__(self, n_items: int, dim: int = 64) -> None:
         super().__init__()
         self.n_items = n_items
-        self.input_dims = {"id": dim}
+        self.input_dims: Mapping[str, int] = {"id": dim}
         self.output_dim = dim
         self.table = nn.Embedding(n_items + 2, dim, padding_idx=0)
         nn.init.normal_(self.table.weight, std=0.02)

@@ -28,13 +28,13 @@ class EncodedItems:
         self._views = encoder.views(rows)
 
     @classmethod
-    def of(cls, encoder: ItemEncoder, id_tensors: Iterable[Int[Tensor, "*P"]], device: torch.device) -> EncodedItems:
+    def of(cls, encoder: ItemEncoder, id_tensors: Iterable[Int[Tensor, "..."]], device: torch.device) -> EncodedItems:
         """Encode just the ids that occur in the given tensors."""
         return cls(encoder, torch.unique(torch.cat([t.reshape(-1) for t in id_tensors])), device)
 
     def inputs(self, ids: Int[Tensor, "*P"]) -> Views:
         """What a sequence reads of each item, per view [*P, D]."""
-        rows = ids if self._ids is None else torch.searchsorted(self._ids, ids)
+        rows = ids if self._ids is None else torch.searchsorted(self._ids, ids.contiguous())
         return {name: F.embedding(rows, view) for name, view in self._views.items()}
 
     def outputs(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P E"]:

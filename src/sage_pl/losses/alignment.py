@@ -43,7 +43,7 @@ class Alignment(nn.Module):
         self.max_items = max_items
         self.unique = unique
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:

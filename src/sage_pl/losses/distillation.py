@@ -26,7 +26,8 @@ class UserDistillation(nn.Module):
 
     Needs: ``state_rows``, ``neighbours``, ``neighbour_items``.
     Reference: LLM-ESR, section 3.4; sage.md 5.1. Differs: the student's state is that of the main pass (the reference
-    encodes the user a second time); teachers with an empty input do not take part; BERT4Rec compares states at the
+    encodes the user a second time); teachers
+    with an empty input do not take part; teachers are encoded without dropout, since they are a target; BERT4Rec compares states at the
     appended mask token.
     """
 
@@ -41,7 +42,7 @@ class UserDistillation(nn.Module):
         self.user_sim_func = user_sim_func
         self.temperature = temperature
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         return list(batch["neighbour_items"])
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:

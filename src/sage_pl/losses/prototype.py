@@ -53,7 +53,7 @@ class Prototype(nn.Module):
         self.register_buffer("table", torch.from_numpy(table).float(), persistent=False)
         self.table: Tensor
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:

@@ -29,7 +29,6 @@ class SequentialRecommender(pl.LightningModule):
         objective: the recommendation loss (``sage_pl.objectives``), logged as ``recommendation``.
         terms: further losses by name (``sage_pl.losses``).
         optimizer: called with the trainable parameters.
-        stored: plain values kept in the checkpoint: the configuration and artifact keys it can be rebuilt from.
 
     Raises:
         ValueError: the sequence encoder's states and the items' vectors differ in width.
@@ -43,7 +42,6 @@ class SequentialRecommender(pl.LightningModule):
         objective: LossTerm,
         terms: Mapping[str, LossTerm],
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
-        stored: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if sequence_encoder.output_dim != item_encoder.output_dim:
@@ -52,7 +50,7 @@ class SequentialRecommender(pl.LightningModule):
                 f"{item_encoder.output_dim} (views {dict(item_encoder.input_dims)}); use item_encoder=dual with "
                 "sequence_encoder=dual, or item_encoder=id with sequence_encoder=single, of the same model.dim"
             )
-        self.save_hyperparameters(stored or {})
+        self.stored: dict[str, Any] = {}  # plain values a checkpoint carries: what it can be rebuilt from
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder
         self.targets = targets
@@ -75,6 +73,9 @@ class SequentialRecommender(pl.LightningModule):
             {**named, "train/loss": total.detach()}, on_step=False, on_epoch=True, batch_size=len(batch["items"])
         )
         return total
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["sage_pl"] = self.stored
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer(p for p in self.parameters() if p.requires_grad)

@@ -50,4 +50,7 @@ class TrainingStep:
     @torch.no_grad()
     def encode(self, items: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
         ids = self.targets.inference(items)
-        return self.sequence_encoder(self.items.inputs(ids), real(ids), {"items": ids})[:, -1]
+        self.sequence_encoder.eval()
+        states = self.sequence_encoder(self.items.inputs(ids), real(ids), {"items": ids})[:, -1]
+        self.sequence_encoder.train()
+        return states

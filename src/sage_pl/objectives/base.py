@@ -40,7 +40,7 @@ class Objective(nn.Module):
         self.excluded: Tensor
         self.candidate_ids: Tensor
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         return [batch["targets"]]
 
 

@@ -13,7 +13,10 @@ from sage_pl.types import LossContext, SeqBatch
 
 class BCE(Objective):
     """``mean -log sigma(s+) + mean -log(1 - sigma(s-))``, one negative per position, uniform over items not in the
-    user's input.
+    user's sequence.
+
+    A negative that the sequence holds is drawn anew up to eight times, so one remains only where a user has most of the
+    candidates.
 
     Kept for parity (sage.md 3.2): softmax is far better under full ranking (sam.md 14).
 
@@ -21,7 +24,7 @@ class BCE(Objective):
         sequences, candidates, weight: see :class:`Objective`; the reference draws from all items.
     """
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         targets = batch["targets"]
         own = torch.cat([batch["items"], targets], dim=1)
         drawn = self._draw(targets.shape)

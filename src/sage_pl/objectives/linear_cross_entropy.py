@@ -55,5 +55,11 @@ def linear_cross_entropy(
         targets: row of ``table`` each state should score highest; never an excluded row.
         excluded: rows that are no candidates.
         block: states whose logits are held at once.
+
+    Under autocast it computes in the wider type of its two operands, since it sums over the whole catalogue.
     """
-    return _LinearCrossEntropy.apply(hidden, table, targets, excluded.nonzero().squeeze(1), block)
+    wider = torch.promote_types(hidden.dtype, table.dtype)
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _LinearCrossEntropy.apply(
+            hidden.to(wider), table.to(wider), targets, excluded.nonzero().squeeze(1), block
+        )

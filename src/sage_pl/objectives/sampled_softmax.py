@@ -38,7 +38,7 @@ class SampledSoftmax(Objective):
         self.negatives = negatives
         self._drawn: Tensor
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         draw = torch.randint(len(self.candidate_ids), (self.negatives,), device=self.candidate_ids.device)
         self._drawn = self.candidate_ids[draw]
         return [batch["targets"], self._drawn]

@@ -1,13 +1,11 @@
-"""A progress bar on a terminal, one line per epoch elsewhere."""
+"""One log line per epoch, which stays readable where a progress bar is not."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import RichProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -17,12 +15,14 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()
+        self._trained: float | None = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._trained = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         now = time.perf_counter()
+        trained = self._trained or now  # an epoch without validation
         metrics = trainer.callback_metrics
         losses = " ".join(f"{k.rsplit('/', 1)[-1]} {v:.4f}" for k, v in metrics.items() if k.startswith("train/loss/"))
         log.info(
@@ -30,11 +30,6 @@ class EpochLines(pl.Callback):
             trainer.current_epoch,
             losses,
             metrics.get("val/full/ndcg@10", float("nan")),
-            self._trained - self._start,
-            now - self._trained,
+            trained - self._start,
+            now - trained,
         )
-
-
-def progress_bar() -> pl.Callback:
-    """What suits the output: a bar where a person watches, lines where it goes to a file."""
-    return RichProgressBar(leave=False) if sys.stderr.isatty() else EpochLines()

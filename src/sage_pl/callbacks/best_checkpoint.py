@@ -1,0 +1,33 @@
+"""A ModelCheckpoint that remembers the best epoch when a run is resumed in a new folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the best epoch's checkpoint; resuming brings the best one so far along.
+
+    Lightning forgets the best score where the folder has changed, and would then call the first resumed epoch the best. Here the
+    earlier file is copied into the new folder and the record points to it.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old, new = Path(state_dict["dirpath"]), Path(str(self.dirpath))
+        best = Path(state_dict["best_model_path"])
+        if old != new and best.is_file():
+            new.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(best, new / best.name)
+            moved = {path: str(new / Path(path).name) for path in state_dict["best_k_models"]}
+            state_dict = {
+                **state_dict,
+                "dirpath": str(new),
+                "best_model_path": str(new / best.name),
+                "kth_best_model_path": moved.get(state_dict["kth_best_model_path"], ""),
+                "best_k_models": {moved[path]: score for path, score in state_dict["best_k_models"].items()},
+            }
+        super().load_state_dict(state_dict)

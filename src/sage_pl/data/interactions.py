@@ -1,0 +1,192 @@
+"""From raw interactions to the ``sequences`` artifact: filtered, ordered in time, given ids and split."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.filters import Filter
+from sage_pl.data.sources.raw import DataError, RawData, Source, check_items, require_columns
+from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("user_id", "item_id", "timestamp")
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Makes the sequences every other part reads (:class:`sage_pl.data.sequences.Sequences`).
+
+    Users are numbered 1..U by their first row in the source, items 1..N by first appearance, walking the users in that
+    order. Within a user events are sorted by time; equal times keep the source's order. Repeats stay unless a filter drops
+    them. While it works, ids are dense 32-bit codes, so filters and sorts cost the same for any kind of id.
+
+    Args:
+        source: where the interactions come from.
+        filters: applied one after the other.
+        split: which events are held out.
+        expect: counts (``users``, ``items``, ``interactions``) that must result, for a known data set; None checks nothing.
+
+    Files written:
+        ``values.npy`` int32 item ids of all users in turn; ``offsets.npy`` int64 [U + 2]; ``times.npy`` int64;
+        ``train_end.npy`` int64 [U + 1]; ``valid_user``, ``valid_at``, ``test_user``, ``test_at`` ``.npy`` int64;
+        ``users.parquet`` (user, user_id); ``items.parquet`` (item, item_id, texts); ``report.json``.
+
+    Raises:
+        DataError: the source's tables are unfit, a filter leaves nothing, there is no case, or counts differ from ``expect``.
+    """
+
+    name: ClassVar[str] = "sequences"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    source: Source
+    split: SplitRule
+    filters: Sequence[Filter] = ()
+    expect: Mapping[str, int] | None = field(default=None, compare=False)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        raw = self.source.load()
+        frame, user_ids, item_ids = _encode(raw)
+        # Two stable sorts of one column are far quicker than one sort of two columns.
+        frame = frame.sort("timestamp", maintain_order=True).sort("user_id", maintain_order=True)
+        if self.split.needs_clock:  # before the filters, which leave gaps in positions
+            refuse_positions(_offsets(frame["user_id"].to_numpy(), len(user_ids)), frame["timestamp"].to_numpy())
+        stages = [_counts("source", frame)]
+        for rule in self.filters:
+            frame = rule(frame)
+            stages.append(_counts(str(rule), frame))
+        self._check(stages[-1])
+
+        users = frame["user_id"].unique(maintain_order=True)
+        items = frame["item_id"].unique(maintain_order=True)
+        user = _number(users, len(user_ids))[frame["user_id"].to_numpy()]
+        values = _number(items, len(item_ids))[frame["item_id"].to_numpy()]
+        times = frame["timestamp"].to_numpy()
+        offsets = _offsets(user, len(users) + 1)
+        split = self.split(offsets, times)
+        if len(split.test_user) == 0:
+            raise DataError(
+                f"no user has the three events that a test case needs, of {len(users)} users; check the data"
+            )
+
+        item_table = _item_table(raw.items, item_ids[items])
+        arrays = {"values": values, "offsets": offsets, "times": times}
+        for name, array in (arrays | split._asdict()).items():
+            np.save(out / f"{name}.npy", array.astype(np.int32 if name == "values" else np.int64, copy=False))
+        _numbered("user", user_ids[users]).write_parquet(out / "users.parquet")
+        item_table.write_parquet(out / "items.parquet")
+        report = {
+            "stages": stages,
+            **_describe(offsets, times, values, split),
+            "items_without_title": _untitled(item_table),
+        }
+        (out / "report.json").write_text(json.dumps(report, indent=2))
+        log.info(
+            "%s users, %s items, %s interactions", *(stages[-1][key] for key in ("users", "items", "interactions"))
+        )
+
+    def _check(self, found: Mapping[str, Any]) -> None:
+        if wrong := {key: wanted for key, wanted in (self.expect or {}).items() if found[key] != wanted}:
+            got = ", ".join(f"{found[key]} {key} where {wanted} are known" for key, wanted in wrong.items())
+            raise DataError(f"after the filters the data have {got}; check the files, or set dataset.expect=null")
+
+
+def _encode(raw: RawData) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
+    """The interactions with ids replaced by codes 0, 1, ... in order of first row, and the ids by code."""
+    require_columns(
+        raw.interactions.collect_schema(), COLUMNS, "the source's interactions", f"Wanted: {', '.join(COLUMNS)}."
+    )
+    frame = raw.interactions.select(COLUMNS).collect(engine="streaming")
+    if frame.is_empty():
+        raise DataError("the source has no interactions; wanted at least one")
+    for column in COLUMNS:
+        if nulls := frame[column].null_count():
+            raise DataError(
+                f"{column} is null in {nulls} of {frame.height} interactions; drop or fill them in the source"
+            )
+    if raw.items is not None:
+        _check_texts(raw.items, frame.schema["item_id"])
+    ids = {}
+    for column in ("user_id", "item_id"):
+        ids[column] = frame[column].unique(maintain_order=True)
+        codes = pl.DataFrame({column: ids[column]}).with_row_index("code")
+        frame = frame.join(codes, on=column, how="left", maintain_order="left").drop(column).rename({"code": column})
+    return frame.select(COLUMNS), ids["user_id"], ids["item_id"]
+
+
+def _check_texts(items: pl.DataFrame, id_type: pl.DataType) -> None:
+    check_items(items, "the source's item table")
+    if items.schema["item_id"] != id_type:
+        raise DataError(
+            f"item_id is {id_type} in the interactions but {items.schema['item_id']} in the item table; make them equal"
+        )
+    if "item" in items.columns:
+        raise DataError("the item table has a column `item`, the name of the new ids; rename it")
+
+
+def _number(codes: pl.Series, n_codes: int) -> IntArray:
+    """Ids 1, 2, ... in the order of ``codes``, by code; 0 for codes that do not occur."""
+    ids = np.zeros(n_codes, dtype=np.int32)
+    ids[codes.to_numpy()] = np.arange(1, len(codes) + 1)
+    return ids
+
+
+def _offsets(users: IntArray, n_rows: int) -> IntArray:
+    """Where each user 0..n_rows - 1 begins in a column of users, and the end."""
+    return np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_rows))])
+
+
+def _numbered(name: str, ids: pl.Series) -> pl.DataFrame:
+    return ids.to_frame().select(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(name), pl.all())
+
+
+def _item_table(texts: pl.DataFrame | None, item_ids: pl.Series) -> pl.DataFrame:
+    """One row per item in id order; items the source does not describe get an empty title and empty lists."""
+    table = _numbered("item", item_ids)
+    if texts is None:
+        return table
+    if unknown := int((~item_ids.is_in(texts["item_id"].implode())).sum()):
+        log.warning("%d of %d items are not in the item table; they get an empty text", unknown, len(item_ids))
+    table = table.join(texts, on="item_id", how="left", maintain_order="left")
+    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
+    return table.with_columns(pl.col("title").fill_null(""), pl.col(lists).fill_null([]))
+
+
+def _untitled(table: pl.DataFrame) -> int | None:
+    return int((table["title"] == "").sum()) if "title" in table.columns else None
+
+
+def _counts(stage: str, frame: pl.DataFrame) -> dict[str, Any]:
+    users, items = (frame[column].n_unique() for column in ("user_id", "item_id"))
+    return {"stage": stage, "users": users, "items": items, "interactions": frame.height}
+
+
+def _describe(offsets: IntArray, times: IntArray, values: IntArray, split: Split) -> dict[str, Any]:
+    """Lengths, ties, repeats and the sizes of the parts."""
+    lengths = np.diff(offsets)[1:]
+    inside = np.ones(len(times), dtype=bool)
+    inside[offsets[1:-1]] = False  # the first event of a user has none before it
+    ties = int((inside[1:] & (times[1:] == times[:-1])).sum())
+    pairs = np.repeat(np.arange(len(lengths)), lengths) * (int(values.max()) + 1) + values
+    quantiles = {f"q{q}": float(np.percentile(lengths, q)) for q in (10, 25, 50, 75, 90, 95, 99)}
+    return {
+        "lengths": {"min": int(lengths.min()), "mean": float(lengths.mean()), "max": int(lengths.max()), **quantiles},
+        "ties": {"pairs": ties, "of": int(inside.sum())},
+        "repeats": len(values) - pl.Series(pairs).n_unique(),
+        "split": {
+            "train": int(split.train_end.sum()),
+            "valid": len(split.valid_user),
+            "test": len(split.test_user),
+        },
+    }

@@ -1,0 +1,154 @@
+"""Pickles that hold only numbers, texts, containers and NumPy arrays, read without running anything they name.
+
+A pickle is a program: it may call any function it can import. Here the few names that NumPy's own pickles use stand for
+inert records, which are checked and turned into arrays afterwards; any other name is refused before it is imported.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sage_pl.data.sources.raw import DataError
+
+PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
+KINDS = "biufcSU"  # booleans, numbers and texts of fixed size; no objects, records or dates
+
+
+class UnsafePickleError(DataError):
+    """A pickle that asks for more than plain data, or is damaged."""
+
+
+class _Dtype:
+    """``numpy.dtype(name)`` with the byte order its state adds."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        self.dtype = np.dtype(name) if isinstance(name, str) else None
+        if self.dtype is None or self.dtype.kind not in KINDS:
+            raise UnsafePickleError(f"an array of type {name!r}; only numbers and fixed-size texts are read")
+
+    def __setstate__(self, state: Any) -> None:
+        _, order, subarray, names, fields, *_ = state
+        if (subarray, names, fields) != (None, None, None) or order not in "<>|=":
+            raise UnsafePickleError("an array of records; only numbers and fixed-size texts are read")
+        if self.dtype is not None:
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """An array's parts, as ``numpy.ndarray`` pickles them."""
+
+    def __init__(self, *_: Any) -> None:
+        self.parts: tuple[Any, Any, Any, Any] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, data = state
+        self.parts = (data, dtype, shape, "F" if fortran else "C")
+
+    def value(self) -> np.ndarray:
+        if self.parts is None:
+            raise UnsafePickleError("an array without content")
+        data, dtype, shape, order = self.parts
+        if not (isinstance(data, bytes | bytearray) and isinstance(dtype, _Dtype)):
+            raise UnsafePickleError(f"an array made of {type(data).__name__}, not of plain bytes")
+        return np.frombuffer(data, dtype=dtype.dtype).reshape(shape, order=order).copy(order=order)
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> _Array:
+    array = _Array()
+    array.parts = (data, dtype, shape, order)
+    return array
+
+
+class _Scalar:
+    """A NumPy number."""
+
+    def __init__(self, dtype: Any, data: Any) -> None:
+        self.array = _from_buffer(data, dtype, (), "C")
+
+
+def _latin1(text: Any, encoding: Any) -> bytes:
+    """How protocols 0 to 2 spell bytes."""
+    if encoding != "latin1":
+        raise UnsafePickleError(f"_codecs.encode to {encoding!r}")
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    """How protocols 0 to 2 spell ``b""``."""
+    return b""
+
+
+NAMES: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _latin1,
+    ("__builtin__", "bytes"): _no_bytes,
+}
+for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
+    NAMES[_core + ".multiarray", "_reconstruct"] = _Array
+    NAMES[_core + ".multiarray", "scalar"] = _Scalar
+    NAMES[_core + ".numeric", "_frombuffer"] = _from_buffer
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in NAMES:
+            raise UnsafePickleError(f"the name {module}.{name}")
+        return partial(NAMES[module, name])  # a pickle can set attributes of what it gets: never of ours
+
+
+def _plain(value: Any) -> Any:
+    """The value with records turned into arrays; anything that is not plain data is refused."""
+    if type(value) in PLAIN:
+        return value
+    if type(value) in (list, tuple):
+        return type(value)(_plain(part) for part in value)
+    if type(value) is dict:
+        return {_plain(key): _plain(part) for key, part in value.items()}
+    if type(value) is _Array:
+        return value.value()
+    if type(value) is _Scalar:
+        return value.array.value()[()]
+    raise UnsafePickleError(f"a value of type {type(value).__name__}")
+
+
+def read_plain_pickle(path: str | Path) -> Any:
+    """The content of a pickle of NumPy arrays, numbers, texts, lists, tuples and dicts, written by numpy 1 or 2.
+
+    Args:
+        path: the file, such as the reference's ``itm_emb_np.pkl``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsafePickleError: the pickle names or contains anything else, object arrays included; says what. Also when it is
+            damaged.
+    """
+    path = Path(path)
+    with path.open("rb") as stream:
+        try:
+            return _plain(_Reader(stream).load())
+        except UnsafePickleError as error:
+            raise UnsafePickleError(
+                f"{path}: refused {error}; wanted NumPy arrays of numbers, texts, lists, tuples and dicts. "
+                "Write the file again from a trusted source: pickle.dump(numpy.asarray(values), file)"
+            ) from None
+        except (
+            pickle.UnpicklingError,
+            ArithmeticError,
+            AttributeError,
+            EOFError,
+            LookupError,
+            MemoryError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise UnsafePickleError(
+                f"{path} is not a readable pickle of plain data ({error}); fetch it again"
+            ) from error

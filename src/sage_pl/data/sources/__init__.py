@@ -1,0 +1,1 @@
+"""Data sources: raw files in, interactions and item texts out."""

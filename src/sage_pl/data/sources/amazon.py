@@ -1,0 +1,141 @@
+"""Amazon product reviews with their metadata: the releases of 2014, 2018 and 2023."""
+
+from __future__ import annotations
+
+import ast
+import html
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from sage_pl.artifacts import file_digest
+from sage_pl.data.sources import lines
+from sage_pl.data.sources.raw import RawData, check_items, require_file
+
+SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
+ITEM_SCHEMA = {
+    "item_id": pl.String,
+    "title": pl.String,
+    "brand": pl.String,
+    "categories": pl.List(pl.String),
+    "description": pl.String,
+    "features": pl.List(pl.String),
+    "price": pl.String,
+}
+
+
+class Release(NamedTuple):
+    """The field names of one release."""
+
+    user: str
+    item: str
+    time: str
+    per_second: int
+    brand: str
+    categories: str
+    features: str
+
+
+RELEASES = {
+    2014: Release("reviewerID", "asin", "unixReviewTime", 1, "brand", "categories", "feature"),
+    2018: Release("reviewerID", "asin", "unixReviewTime", 1, "brand", "category", "feature"),
+    2023: Release("user_id", "parent_asin", "timestamp", 1000, "store", "categories", "features"),
+}
+
+
+@dataclass(frozen=True)
+class Amazon:
+    """Reads one category's review file and metadata file, one record per line, plain or gzip.
+
+    All ratings count. Of a review only ids and time (Unix seconds) are kept, of the metadata only reviewed items and their
+    text: ``title``, ``brand``, ``categories`` (2014: the first path), ``description``, ``features``, ``price``. HTML
+    entities are resolved. Metadata of 2014 are Python literals; they are parsed as data, never evaluated. Where an item
+    has several metadata records the first counts. Times of 2023 are cut to seconds; equal times keep file order.
+
+    Args:
+        reviews: review file, such as ``reviews_Beauty_5.json.gz``.
+        metadata: metadata file, such as ``meta_Beauty.json.gz``.
+        year: the release: 2014, 2018 or 2023.
+
+    Raises:
+        ValueError: the year is no release.
+        FileNotFoundError: a file is absent.
+        DataError: a line is malformed, not UTF-8 or lacks a field, or there is no review at all.
+    """
+
+    reviews: str | Path = field(compare=False)
+    metadata: str | Path = field(compare=False)
+    year: int = 2014
+
+    def __post_init__(self) -> None:
+        if self.year not in RELEASES:
+            raise ValueError(
+                f"dataset.year is {self.year!r}, wanted one of the releases {', '.join(map(str, RELEASES))}"
+            )
+
+    def load(self) -> RawData:
+        reviews, metadata = self._files()
+        frame = lines.frame_of(self._rows(reviews), SCHEMA)
+        lines.require_rows(frame, reviews)
+        wanted = set(frame["item_id"].unique())
+        items = lines.frame_of(self._items(metadata, wanted), ITEM_SCHEMA)
+        return RawData(frame.lazy(), check_items(items, str(metadata)))
+
+    def fingerprint(self) -> dict[str, Any]:
+        reviews, metadata = self._files()
+        return {"reviews": file_digest(reviews), "metadata": file_digest(metadata), "year": self.year}
+
+    def _files(self) -> tuple[Path, Path]:
+        reviews = require_file(Path(self.reviews), "name the review file with dataset.reviews=FILE")
+        return reviews, require_file(Path(self.metadata), "name the metadata file with dataset.metadata=FILE")
+
+    def _rows(self, path: Path) -> Iterator[tuple[str, str, int]]:
+        names = RELEASES[self.year]
+        for number, record in lines.records(path):
+            user = lines.field(record, names.user, str, path, number)
+            item = lines.field(record, names.item, str, path, number)
+            yield user, item, lines.field(record, names.time, int, path, number) // names.per_second
+
+    def _items(self, path: Path, wanted: set[str]) -> Iterator[tuple[Any, ...]]:
+        names = RELEASES[self.year]
+        parse: Callable[[str], Any] = parse_literal if self.year == 2014 else lines.parse_json
+        left = set(wanted)
+        for number, record in lines.records(path, parse):
+            item = lines.field(record, names.item, str, path, number)
+            if item in left:
+                left.remove(item)
+                yield (
+                    item,
+                    " ".join(_texts(record.get("title"))),
+                    " ".join(_texts(record.get(names.brand))) or None,
+                    _texts(_first_path(record.get(names.categories))),
+                    " ".join(_texts(record.get("description"))) or None,
+                    _texts(record.get(names.features)),
+                    " ".join(_texts(record.get("price"))) or None,
+                )
+
+
+def parse_literal(line: str) -> Any:
+    """A JSON value or a Python literal; ValueError or SyntaxError if it is neither."""
+    try:
+        return lines.parse_json(line)
+    except ValueError:
+        return ast.literal_eval(line.strip())
+
+
+def _first_path(value: Any) -> Any:
+    """2014 lists several category paths per item; the first is the main one."""
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], list) else value
+
+
+def _texts(value: Any) -> list[str]:
+    """A field's texts, cleaned: one for a string or number, several for a list, none for nothing."""
+    if isinstance(value, list):
+        return [text for part in value for text in _texts(part)]
+    if isinstance(value, str | int | float):
+        text = " ".join(html.unescape(str(value)).split())
+        return [text] if text else []
+    return []

@@ -1,0 +1,86 @@
+"""A folder with interactions.parquet and, where there is text, items.parquet: the project's own format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sage_pl.artifacts import file_digest
+from sage_pl.data.sources.raw import DataError, RawData, check_items, require_columns, require_file
+
+COLUMNS = ("user_id", "item_id", "timestamp")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Reads the in-house format.
+
+    ``interactions.parquet`` has ``user_id``, ``item_id`` (integers or strings) and ``timestamp`` (integers: Unix seconds or
+    positions in the user's sequence); further columns are not read. ``items.parquet`` may be absent; it has ``item_id``,
+    ``title`` ('' where there is none) and any other text columns.
+
+    Args:
+        path: the folder.
+        missing: what to do when the folder has no interactions, for a data set that cannot be redistributed.
+
+    Raises:
+        FileNotFoundError: the folder has no interactions.parquet.
+        DataError: a file is damaged or empty, lacks a column, has null ids or times, or repeats an item.
+    """
+
+    path: str | Path = field(compare=False)
+    missing: str = field(default="", compare=False)
+
+    def load(self) -> RawData:
+        file = self._interactions()
+        frame = _scan(file)
+        schema = frame.collect_schema()
+        require_columns(schema, COLUMNS, str(file), f"Wanted: {', '.join(COLUMNS)}.")
+        if not schema["timestamp"].is_integer():
+            raise DataError(
+                f"column timestamp of {file} is {schema['timestamp']}, wanted integers: Unix seconds or positions; "
+                "dataset=csv dataset.path=FILE reads dates"
+            )
+        frame = frame.select("user_id", "item_id", pl.col("timestamp").cast(pl.Int64))
+        counts = (
+            frame.select(pl.len().alias("rows"), pl.all().null_count()).collect(engine="streaming").row(0, named=True)
+        )
+        if counts["rows"] == 0:
+            raise DataError(f"{file} is empty; wanted at least one interaction")
+        for column in COLUMNS:
+            if counts[column]:
+                raise DataError(
+                    f"column {column} of {file} is null in {counts[column]} of {counts['rows']} rows; drop them"
+                )
+        items = self._items()
+        return RawData(frame, None if items is None else check_items(_scan(items).collect(), str(items)))
+
+    def fingerprint(self) -> dict[str, Any]:
+        files = {"interactions": self._interactions(), "items": self._items()}
+        return {name: file_digest(file) for name, file in files.items() if file is not None}
+
+    def _interactions(self) -> Path:
+        help = (
+            self.missing
+            or "say where the data are: paths.data=DIR (all data sets) or dataset.path=DIR (dataset=folder)"
+        )
+        return require_file(Path(self.path) / "interactions.parquet", help)
+
+    def _items(self) -> Path | None:
+        file = Path(self.path) / "items.parquet"
+        return file if file.is_file() else None
+
+
+def _scan(file: Path) -> pl.LazyFrame:
+    """The table, once its header has been read."""
+    if file.stat().st_size == 0:
+        raise DataError(f"{file} is empty (0 bytes); wanted a parquet file")
+    frame = pl.scan_parquet(file)
+    try:
+        frame.collect_schema()
+    except pl.exceptions.ComputeError as error:
+        raise DataError(f"{file} is not a parquet file ({error}); write it with polars or pandas again") from error
+    return frame

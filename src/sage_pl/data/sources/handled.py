@@ -1,0 +1,63 @@
+"""The reference's ``handled/`` folder, as LLM-ESR and SAGE distribute it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sage_pl.artifacts import file_digest
+from sage_pl.data.sources import lines
+from sage_pl.data.sources.raw import DataError, RawData, require_file
+
+
+@dataclass(frozen=True)
+class Handled:
+    """Reads ``inter.txt`` (or ``inter.txt.gz``): one "user item" pair per line, oldest first within a user.
+
+    The time of an event is its position in the user's sequence. There is no text; the LLM vectors beside it
+    (``itm_emb_np.pkl``, row r = item r + 1) are read by :func:`sage_pl.data.plain_pickle.read_plain_pickle`.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        FileNotFoundError: the folder has neither file.
+        DataError: a line is not a pair of whole numbers, or the file is empty.
+
+    Reference: LLM-ESR, ``data/<dataset>/handled/inter.txt``.
+    """
+
+    path: str | Path = field(compare=False)
+
+    def load(self) -> RawData:
+        file = self._file()
+        frame = lines.frame_of(_pairs(file), {"user_id": pl.Int64, "item_id": pl.Int64})
+        lines.require_rows(frame, file)
+        position = pl.int_range(pl.len(), dtype=pl.Int64).over("user_id")
+        return RawData(frame.lazy().with_columns(timestamp=position), None)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"inter": file_digest(self._file())}
+
+    def _file(self) -> Path:
+        zipped = Path(self.path) / "inter.txt.gz"
+        if zipped.is_file():
+            return zipped
+        return require_file(
+            Path(self.path) / "inter.txt", "inter.txt.gz would do too; name the folder with dataset.path=DIR"
+        )
+
+
+def _pairs(path: Path) -> Iterator[tuple[int, int]]:
+    for number, line in lines.numbered_lines(path):
+        try:
+            user, item = map(int, line.split())
+        except ValueError as error:
+            raise DataError(
+                f"{path}, line {number}: wanted 'user item', two whole numbers, got {line.strip()!r}"
+            ) from error
+        yield user, item

@@ -1,0 +1,77 @@
+"""What every data source hands over, and the checks all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import polars as pl
+
+
+class DataError(ValueError):
+    """Data that cannot be used as they are; the message says what was got, what was wanted and what to do."""
+
+
+class RawData(NamedTuple):
+    """Interactions and item texts under the source's own ids.
+
+    ``interactions`` has ``user_id`` and ``item_id`` (integers or strings) and ``timestamp`` (Int64: Unix seconds, or the
+    0-based position in the user's sequence). Its row order decides ids and equal times. ``items`` has one row per
+    ``item_id`` and at least the text column ``title``; None where the source knows no text.
+    """
+
+    interactions: pl.LazyFrame
+    items: pl.DataFrame | None
+
+
+class Source(Protocol):
+    """Where interactions come from."""
+
+    def load(self) -> RawData: ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies the data: sha256 of the files and the parameters that matter, never a path."""
+        ...
+
+
+def require_file(path: Path, help: str) -> Path:
+    """The path itself, if it is a file.
+
+    Raises:
+        FileNotFoundError: naming the file, its folder and what to do.
+    """
+    if not path.is_file():
+        folder = "" if path.parent.is_dir() else ", which does not exist"
+        raise FileNotFoundError(f"no file {path.name} in folder {path.parent.absolute()}{folder}; {help}")
+    return path
+
+
+def require_columns(found: Iterable[str], wanted: Iterable[str], where: str, help: str) -> None:
+    """Refuse a table that lacks a wanted column."""
+    found = list(found)
+    if missing := [name for name in wanted if name not in found]:
+        raise DataError(f"{where} has no column {', '.join(missing)}; it has: {', '.join(found)}. {help}")
+
+
+def check_items(items: pl.DataFrame, where: str) -> pl.DataFrame:
+    """The item table itself, if it has a ``title`` text for each item and each item once.
+
+    Raises:
+        DataError: a column is missing or of the wrong type, an id or title is null, or an id occurs twice.
+    """
+    require_columns(
+        items.columns, ["item_id", "title"], where, "Every item needs an id and a text; use '' for no text."
+    )
+    if items.schema["title"] != pl.String:
+        raise DataError(f"column title of {where} is {items.schema['title']}, wanted text (String)")
+    for column in ("item_id", "title"):
+        if nulls := items[column].null_count():
+            raise DataError(f"column {column} of {where} is null in {nulls} of {items.height} rows; use '' for no text")
+    twice = items.filter(pl.col("item_id").is_duplicated())
+    if twice.height:
+        raise DataError(
+            f"{where} has {twice.height} rows for {twice['item_id'].n_unique()} repeated item_ids, "
+            f"for example {twice['item_id'][0]!r}; keep one row per item"
+        )
+    return items

@@ -1,0 +1,110 @@
+"""The Yelp Open Dataset, as it is distributed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sage_pl.artifacts import file_digest
+from sage_pl.data.sources import lines
+from sage_pl.data.sources.raw import DataError, RawData, check_items, require_file
+
+COMMAS_INSIDE = ("Beer, Wine & Spirits", "Used, Vintage & Consignment", "Books, Mags, Music & Video")
+SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
+ITEM_SCHEMA = {"item_id": pl.String, "title": pl.String, "categories": pl.List(pl.String), "city": pl.String}
+
+
+@dataclass(frozen=True)
+class Yelp:
+    """Reads Yelp's review and business files (one JSON record per line, plain or gzip).
+
+    All ratings count, as in LLM-ESR. Of a business only name, categories and city are kept: ``review_count`` and ``stars``
+    are totals at crawl time, so they would tell a model the future popularity. The reference puts both into its prompt.
+
+    Args:
+        reviews: ``yelp_academic_dataset_review.json``.
+        businesses: ``yelp_academic_dataset_business.json``.
+        start: first date kept, ``YYYY-MM-DD[ hh:mm:ss]``; the reference takes 2000-01-01.
+        end: last date kept; the reference takes ``2019-12-31 00:00:00``.
+
+    Raises:
+        FileNotFoundError: a file is absent.
+        DataError: a line is malformed or lacks a field, or no review lies between the dates.
+    """
+
+    reviews: str | Path = field(compare=False)
+    businesses: str | Path = field(compare=False)
+    start: str | None = None
+    end: str | None = None
+
+    def load(self) -> RawData:
+        reviews, businesses = self._files()
+        frame = lines.frame_of(self._rows(reviews), SCHEMA)
+        if frame.is_empty():
+            raise DataError(
+                f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and dataset.end"
+            )
+        return RawData(frame.lazy(), _businesses(businesses, set(frame["item_id"].unique())))
+
+    def fingerprint(self) -> dict[str, Any]:
+        reviews, businesses = self._files()
+        return {
+            "reviews": file_digest(reviews),
+            "businesses": file_digest(businesses),
+            "start": self.start,
+            "end": self.end,
+        }
+
+    def _files(self) -> tuple[Path, Path]:
+        reviews = require_file(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
+        return reviews, require_file(Path(self.businesses), "name Yelp's business file with dataset.businesses=FILE")
+
+    def _rows(self, path: Path) -> Iterator[tuple[str, str, int]]:
+        first, last = (None if day is None else _seconds(day) for day in (self.start, self.end))
+        for number, record in lines.records(path):
+            date = lines.field(record, "date", str, path, number)
+            try:
+                time = _seconds(date)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: date is {date!r}, wanted YYYY-MM-DD[ hh:mm:ss]") from error
+            if (first is None or first <= time) and (last is None or time <= last):
+                user = lines.field(record, "user_id", str, path, number)
+                yield user, lines.field(record, "business_id", str, path, number), time
+
+
+def _seconds(date: str) -> int:
+    return int(dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp())
+
+
+def _businesses(path: Path, wanted: set[str]) -> pl.DataFrame:
+    def rows() -> Iterator[tuple[str, str, list[str], str | None]]:
+        for number, record in lines.records(path):
+            item = lines.field(record, "business_id", str, path, number)
+            if item in wanted:
+                yield (
+                    item,
+                    str(record.get("name") or ""),
+                    split_categories(record.get("categories")),
+                    record.get("city"),
+                )
+
+    return check_items(lines.frame_of(rows(), ITEM_SCHEMA), str(path))
+
+
+def split_categories(text: str | list[str] | None) -> list[str]:
+    """Category names; those that contain a comma themselves are kept whole.
+
+    >>> split_categories("Food, Beer, Wine & Spirits")
+    ['Food', 'Beer, Wine & Spirits']
+    """
+    if isinstance(text, list):
+        return text
+    text = text or ""
+    for name in COMMAS_INSIDE:
+        text = text.replace(name, name.replace(",", "\0"))
+    return [part.strip().replace("\0", ",") for part in text.split(",") if part.strip()]

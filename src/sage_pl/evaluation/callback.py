@@ -1,0 +1,87 @@
+"""Ranking metrics of validation and test, from the ranks that the module's steps return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from sage_pl.evaluation.groups import Groups
+from sage_pl.evaluation.metrics import KS, summarise
+from sage_pl.types import SeqBatch
+
+PREFIX = {"valid": "val", "test": "test"}
+
+
+class RankingEvaluation(Callback):
+    """Logs ``val/full/ndcg@10``, ``test/sampled100/hr@10/item_tail`` and so on, and keeps the ranks of the test.
+
+    ``validation_step`` and ``test_step`` must return protocol -> 1-based ranks ``[B]``, and the batch must hold ``case``.
+    Ranks are filed by case and counted once at the end of the epoch, over all processes: a case that a distributed
+    sampler repeats to even out its shares counts once. Lightning's sanity check is left out.
+
+    Args:
+        groups: ``valid`` and ``test`` -> groups of that split's cases.
+        ks: cut-offs.
+
+    Attributes:
+        test_ranks: protocol -> [K] ranks by case after a test, 0 where a case was not evaluated.
+
+    Raises:
+        ValueError: ``groups`` lacks a split.
+    """
+
+    def __init__(self, groups: Mapping[str, Groups], ks: Sequence[int] = KS) -> None:
+        if missing := PREFIX.keys() - groups.keys():
+            raise ValueError(f"groups are given for {sorted(groups)}, but not for {sorted(missing)}")
+        self.groups = groups
+        self.ks = tuple(ks)
+        self.test_ranks: dict[str, npt.NDArray[np.int64]] = {}
+        self._ranks: dict[str, npt.NDArray[np.int64]] = {}
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ranks = {}
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: SeqBatch, batch_idx: int, *_: int
+    ) -> None:
+        if not trainer.sanity_checking:
+            self._file("valid", outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._log("valid", trainer, pl_module)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ranks = {}
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: SeqBatch, batch_idx: int, *_: int
+    ) -> None:
+        self._file("test", outputs, batch)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log("test", trainer, pl_module)
+        self.test_ranks = self._ranks
+
+    def _file(self, split: str, outputs: Any, batch: SeqBatch) -> None:
+        if not isinstance(outputs, Mapping):
+            raise TypeError(f"the {split} step must return protocol -> ranks, got {type(outputs).__name__}")
+        cases = batch["case"].cpu().numpy()
+        for protocol, ranks in outputs.items():
+            filed = self._ranks.setdefault(protocol, np.zeros(self.groups[split].n_cases, np.int64))
+            filed[cases] = ranks.cpu().numpy()
+
+    def _log(self, split: str, trainer: Trainer, pl_module: LightningModule) -> None:
+        for protocol, ranks in self._ranks.items():
+            here = torch.from_numpy(ranks).to(pl_module.device)
+            merged = trainer.strategy.reduce(here, reduce_op="max").cpu().numpy()
+            self._ranks[protocol] = merged
+            for name, value in summarise(merged, self.groups[split], self.ks).items():
+                full_name = f"{PREFIX[split]}/{protocol}/{name}"
+                # all processes have the same value; without sync_dist Lightning warns about each name
+                pl_module.log(full_name, value, prog_bar=full_name == "val/full/ndcg@10", sync_dist=True)

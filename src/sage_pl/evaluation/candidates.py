@@ -1,0 +1,108 @@
+"""Sampled candidates of the evaluation cases, drawn once and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.sequences import Cases, IntArray, Sequences
+
+_BLOCK = 20_000  # cases drawn at a time
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Step: ``n`` distinct items per case, uniform over the items its user never touched in any part.
+
+    Writes ``valid.npy`` and ``test.npy``, int32 [K, n], rows ascending; the answer is not among them.
+
+    Differs from the reference code, which draws anew at every evaluation and lets the test item be drawn in
+    validation: its numbers change with the number of workers and epochs. Here every model meets the same candidates.
+
+    Args:
+        n: candidates per case, at least 1.
+        seed: of the draw.
+
+    Raises:
+        ValueError: ``n`` is below 1, or a user has not left ``n`` items untouched.
+    """
+
+    name: ClassVar[str] = "candidates"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("sequences",)
+    libraries: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    n: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(
+                f"n is {self.n}; draw at least one candidate, or set data.candidates=null to rank all items only"
+            )
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        sequences = Sequences.load(inputs["sequences"])
+        for part, (split, cases) in enumerate({"valid": sequences.valid, "test": sequences.test}.items()):
+            drawn = draw(sequences, cases, self.n, np.random.default_rng([self.seed, part]))
+            np.save(out / f"{split}.npy", drawn, allow_pickle=False)
+
+
+def draw(sequences: Sequences, cases: Cases, n: int, generator: np.random.Generator) -> npt.NDArray[np.int32]:
+    """``n`` distinct untouched items for each case, [K, n], rows ascending.
+
+    Raises:
+        ValueError: a user has not left ``n`` items untouched.
+    """
+    size = sequences.n_items + 1
+    user = np.repeat(np.arange(len(sequences.lengths)), sequences.lengths)
+    touched = np.unique(user * size + sequences.values)
+    _check_room(touched // size, cases, n, sequences.n_items)
+    rows = np.empty((len(cases), n), np.int32)
+    for start in range(0, len(cases), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        rows[block] = _draw_block(cases.user[block] * size, touched, n, size, generator)
+    return rows
+
+
+def _draw_block(
+    first_keys: IntArray, touched: IntArray, n: int, size: int, generator: np.random.Generator
+) -> npt.NDArray[np.int32]:
+    """Draw all entries, then draw the wrong ones (touched, or twice in a row) again until none is left.
+
+    Items are only ever compared for equality, so no untouched item is preferred and every set is equally likely.
+
+    Args:
+        first_keys: [b] key of each user's item 0.
+        touched: ascending keys of all (user, item) pairs to avoid.
+        n: items per row.
+        size: items are drawn from 1..size - 1.
+        generator: source of randomness.
+    """
+    rows = generator.integers(1, size, (len(first_keys), n), dtype=np.int32)
+    pending = np.arange(len(rows))
+    while len(pending):
+        part = np.sort(rows[pending], axis=1)
+        keys = first_keys[pending, None] + part
+        wrong = touched[np.minimum(np.searchsorted(touched, keys), len(touched) - 1)] == keys
+        wrong[:, 1:] |= part[:, 1:] == part[:, :-1]
+        part[wrong] = generator.integers(1, size, wrong.sum(), dtype=np.int32)
+        rows[pending] = part
+        pending = pending[wrong.any(1)]
+    return rows
+
+
+def _check_room(owners: IntArray, cases: Cases, n: int, n_items: int) -> None:
+    """``owners``: one entry per distinct (user, item) pair."""
+    free = n_items - np.bincount(owners, minlength=cases.user.max(initial=0) + 1)[cases.user]
+    if len(free) and free.min() < n:
+        raise ValueError(
+            f"user {cases.user[free.argmin()]} has touched all but {free.min()} of {n_items} items, but {n} candidates "
+            f"are wanted; set evaluation.sampled to at most {free.min()}, or set data.candidates=null to rank all items only"
+        )

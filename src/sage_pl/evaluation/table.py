@@ -1,0 +1,82 @@
+"""Results as a table: one row per system and metric, one column per group, values in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+GROUPS = ("overall", "item_head", "item_tail", "item_unseen", "user_short", "user_long")
+METRICS = ("ndcg@10", "hr@10")
+Rows = Mapping[str, Mapping[str, float]]
+
+
+def select(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """The metrics below a prefix, without it.
+
+    >>> select({"test/full/hr@10": 0.5, "val/full/hr@10": 0.4}, "test")
+    {'full/hr@10': 0.5}
+    """
+    return {name.removeprefix(f"{prefix}/"): value for name, value in metrics.items() if name.startswith(f"{prefix}/")}
+
+
+def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -> Table:
+    """A table for the terminal, for one protocol.
+
+    Args:
+        rows: system (``popularity``, ``plain``, ``sage``) -> metrics named from the protocol on (``full/ndcg@10``,
+            ``full/count/item_tail``), as :func:`select` gives them.
+        protocol: ``full`` or ``sampled100``.
+        metrics: which, one row per system each.
+
+    Raises:
+        ValueError: no system has results of the protocol.
+    """
+    from rich.table import Table
+
+    header, blocks = _cells(rows, protocol, metrics)
+    table = Table(title=f"{protocol}, in %")
+    for column, (name, size) in enumerate(header):
+        table.add_column(f"{name}\n{size}", justify="left" if column < 2 else "right")
+    for block in blocks:
+        for line in block:
+            table.add_row(*line)
+        table.add_section()
+    return table
+
+
+def markdown(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -> str:
+    """The same table as Markdown text; see :func:`results_table`."""
+    header, blocks = _cells(rows, protocol, metrics)
+    titles = [f"{name} ({size})" if size else name for name, size in header]
+    rule = ["---", "---"] + ["---:"] * (len(header) - 2)
+    lines = [titles, rule, *(line for block in blocks for line in block)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(rows: Rows, protocol: str, metrics: Sequence[str]) -> tuple[list[tuple[str, str]], list[list[list[str]]]]:
+    """Header (name, size of the group) and, per metric, the lines of all systems."""
+    with_results = [values for values in rows.values() if f"{protocol}/count" in values]
+    if not with_results:
+        known = sorted({name.split("/")[0] for values in rows.values() for name in values})
+        raise ValueError(f"no system has results of protocol {protocol!r}; there are results of {', '.join(known)}")
+    sizes = [with_results[0].get(f"{protocol}/count{_suffix(group)}", 0) for group in GROUPS]
+    header = [("metric", ""), ("system", ""), *((g, f"{size:,.0f}") for g, size in zip(GROUPS, sizes, strict=True))]
+    blocks = [
+        [
+            [metric, system, *(_percent(values.get(f"{protocol}/{metric}{_suffix(group)}")) for group in GROUPS)]
+            for system, values in rows.items()
+        ]
+        for metric in metrics
+    ]
+    return header, blocks
+
+
+def _suffix(group: str) -> str:
+    return "" if group == "overall" else f"/{group}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"

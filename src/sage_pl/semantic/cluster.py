@@ -1,0 +1,175 @@
+"""Groups of items that mean much the same, with every item's share in every group."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sage_pl.artifacts import Artifact
+from sage_pl.semantic.memberships import NOISE, IntArray, centres, check_fuzzifier, memberships
+from sage_pl.semantic.tables import FloatArray, padded
+
+log = logging.getLogger(__name__)
+
+NOT_AN_ITEM = -2
+SILHOUETTE_SAMPLE = 5000
+
+
+class ClusteringError(ValueError):
+    """The items given do not fall into at least two clusters."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """UMAP, then HDBSCAN, then fuzzy memberships: standardise, project, find dense regions, measure the distance to each.
+
+    Clusters are found in the projection; centres and distances live in the reduced space that the clusters artifact's
+    parent holds. The formulas are those of :mod:`sage_pl.semantic.memberships`.
+
+    Args:
+        n_neighbors: UMAP: items that count as near; larger values see coarser structure.
+        min_dist: UMAP: least distance in the projection; 0 packs clusters most tightly.
+        n_components: UMAP: width of the projection.
+        min_cluster_size: HDBSCAN: least number of items of a cluster.
+        min_samples: HDBSCAN: neighbours that make a point dense; larger values leave more noise.
+        epsilon: HDBSCAN: clusters nearer than this are joined.
+        seed: of UMAP. ``null`` lets it use several threads, but then no two runs agree.
+        fuzzy_m: the fuzzifier m > 1 of noise items' memberships.
+        exponent: a, by how much closeness counts.
+        share_residual_mass: False is the reference's form, whose rows are nearly flat.
+
+    Writes:
+        ``memberships.npy`` float32 [R, C], real rows sum to 1; ``centres.npy`` float32 [C, dim]; ``labels.npy`` int32 [R]
+        (-1 noise, -2 at rows 0 and N + 1); ``strength.npy`` float32 [R]; ``umap.npy`` float32 [R, n_components];
+        ``report.json``.
+
+    Raises:
+        ClusteringError: fewer than two clusters are found, or there are too few items to look for them.
+
+    Note:
+        UMAP gives other results with other versions of itself and of numba: ship the artifact where the very same
+        clusters are needed.
+
+    Reference: SAGE code line, clustering notebooks; sage.md 6.1 (formulas), 6.2 (settings), 10 (what is put right).
+    """
+
+    n_neighbors: int = 30
+    min_dist: float = 0.0
+    n_components: int = 8
+    min_cluster_size: int = 20
+    min_samples: int = 10
+    epsilon: float = 0.0
+    seed: int | None = 42
+    fuzzy_m: float = 2.0
+    exponent: float = 1.0
+    share_residual_mass: bool = True
+
+    name: ClassVar[str] = "cluster"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("reduce",)
+    libraries: ClassVar[tuple[str, ...]] = ("umap-learn", "hdbscan", "scikit-learn", "numba")
+
+    def __post_init__(self) -> None:
+        for key in ("min_dist", "epsilon", "fuzzy_m", "exponent"):
+            object.__setattr__(self, key, float(getattr(self, key)))  # 2 and 2.0 are one artifact
+        check_fuzzifier(self.fuzzy_m)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        points = np.asarray(inputs["reduce"].array("table")[1:-1], dtype=np.float64)
+        self._check_size(len(points))
+        projected = self._project(points)
+        labels, strength = self._find(projected)
+        self._check_found(labels)
+        centre = centres(points, labels, strength)
+        shares = memberships(
+            points, centre, labels, strength, self.fuzzy_m, self.exponent, share_residual_mass=self.share_residual_mass
+        )
+        report = describe(projected, labels, shares)
+        log.info("%(clusters)d clusters, noise %(noise).3f, silhouette %(silhouette).3f", report)
+        np.save(out / "memberships.npy", padded(shares))
+        np.save(out / "centres.npy", centre.astype(np.float32))
+        np.save(out / "labels.npy", np.pad(labels.astype(np.int32), 1, constant_values=NOT_AN_ITEM))
+        np.save(out / "strength.npy", np.pad(strength.astype(np.float32), 1))
+        np.save(out / "umap.npy", padded(projected))
+        (out / "report.json").write_text(json.dumps(report, indent=2))
+
+    def _check_size(self, n_items: int) -> None:
+        for key, least in (
+            ("n_neighbors", self.n_neighbors + 1),
+            ("n_components", self.n_components + 2),
+            ("min_cluster_size", 2 * self.min_cluster_size),
+            ("min_samples", self.min_samples + 1),
+        ):
+            if n_items < least:
+                raise ClusteringError(
+                    f"{n_items} items are too few for steps.cluster.{key}={getattr(self, key)}, which needs {least}; "
+                    f"set steps.cluster.{key} lower (in the data set's file: dataset.cluster.{key})"
+                )
+
+    def _project(self, points: FloatArray) -> FloatArray:
+        from sklearn.preprocessing import StandardScaler
+        from umap import UMAP
+
+        start = time.perf_counter()
+        umap = UMAP(
+            n_neighbors=self.n_neighbors,
+            min_dist=self.min_dist,
+            n_components=self.n_components,
+            metric="euclidean",
+            random_state=self.seed,
+            n_jobs=-1 if self.seed is None else 1,
+        )
+        projected = umap.fit_transform(StandardScaler().fit_transform(points))
+        log.info("UMAP: %d items to %d dimensions in %.1f s", *projected.shape, time.perf_counter() - start)
+        return projected
+
+    def _find(self, projected: FloatArray) -> tuple[IntArray, FloatArray]:
+        from hdbscan import HDBSCAN
+
+        start = time.perf_counter()
+        found = HDBSCAN(
+            min_cluster_size=self.min_cluster_size,
+            min_samples=self.min_samples,
+            cluster_selection_epsilon=self.epsilon,
+            cluster_selection_method="eom",
+        ).fit(projected.astype(np.float64))
+        log.info("HDBSCAN: %.1f s", time.perf_counter() - start)
+        return found.labels_, found.probabilities_
+
+    def _check_found(self, labels: IntArray) -> None:
+        n_clusters = int(labels.max()) + 1
+        if n_clusters < 2:
+            raise ClusteringError(
+                f"found {n_clusters} clusters among {len(labels)} items ({(labels == NOISE).sum()} of them noise), wanted at "
+                f"least 2; lower steps.cluster.min_cluster_size (now {self.min_cluster_size}), steps.cluster.min_samples "
+                f"(now {self.min_samples}) or steps.cluster.n_neighbors (now {self.n_neighbors})"
+            )
+
+
+def describe(projected: FloatArray, labels: IntArray, shares: FloatArray) -> dict[str, Any]:
+    """Figures to judge a clustering by.
+
+    ``silhouette`` is measured in the projection without noise, on at most 5,000 items; ``entropy`` is the mean entropy of a
+    membership row over that of an even one, 0 for crisp, 1 for flat.
+    """
+    from sklearn.metrics import silhouette_score
+
+    member = np.flatnonzero(labels != NOISE)
+    if len(member) > SILHOUETTE_SAMPLE:
+        member = np.random.default_rng(0).choice(member, SILHOUETTE_SAMPLE, replace=False)
+    sizes = np.bincount(labels[labels != NOISE])
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    return {
+        "clusters": len(sizes),
+        "noise": float((labels == NOISE).mean()),
+        "sizes": sizes.tolist(),
+        "silhouette": float(silhouette_score(projected[member], labels[member])),
+        "entropy": float(-(shares * logs).sum(axis=1).mean() / np.log(len(sizes))),
+    }

@@ -1,0 +1,133 @@
+"""Item vectors that were made elsewhere, read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from sage_pl.artifacts import Artifact, file_digest
+from sage_pl.semantic.tables import FloatArray, padded
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class PrecomputedEmbedder:
+    """Vectors of a file, joined to this data set's items.
+
+    - ``.parquet``: columns ``item_id`` (as in the data set) and ``embedding`` (numbers, all of one width). The safest: joined
+      by id, in any order, and rows of other items are ignored.
+    - ``.npy``: an array [N, D] whose row r belongs to item r + 1 of the sequences artifact's ``items.parquet``.
+    - ``.pkl``: the reference's ``itm_emb_np.pkl`` [N, D], row r for the source's item id r + 1; ids must be 1..N. Read
+      without running anything the file may hold.
+
+    The artifact's key depends on the file's content, not on its place.
+
+    Args:
+        path: the file.
+
+    Writes:
+        ``table.npy`` float32 [R, D].
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the kind, shape, ids or values are wrong.
+
+    Reference: SAGE code line, ``itm_emb_np.pkl``; sage.md 1.4.
+    """
+
+    path: str = field(compare=False)
+
+    name: ClassVar[str] = "embed"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("sequences",)
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def fingerprint(self) -> dict[str, str]:
+        """What stands for this step in an artifact key: the file's content."""
+        return {"sha256": file_digest(self._file())}
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        items = inputs["sequences"].frame("items").sort("item")
+        file = self._file()
+        match file.suffix:
+            case ".parquet":
+                rows = _from_parquet(file, items)
+            case ".npy":
+                rows = _checked(np.load(file, mmap_mode="r", allow_pickle=False), len(items), file)
+            case ".pkl":
+                rows = _from_pickle(file, items)
+            case _:
+                raise ValueError(f"{file} is of no known kind; wanted .parquet, .npy or .pkl (steps.embed.path=FILE)")
+        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if len(broken):
+            raise ValueError(
+                f"{file}: the vectors of {len(broken)} items hold NaN or infinite numbers (items "
+                f"{_some((broken + 1).tolist())}); mend them there, a zero vector will do"
+            )
+        np.save(out / "table.npy", padded(rows))
+
+    def _file(self) -> Path:
+        file = Path(self.path)
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"there is no file {file}; set steps.embed.path=FILE to a .parquet, .npy or .pkl file"
+            )
+        return file
+
+
+def _checked(rows: Any, n_items: int, file: Path) -> FloatArray:
+    """The rows if they are a matrix of numbers with one row per item."""
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
+        got = f"{rows.dtype} array {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise ValueError(f"{file} holds a {got}, wanted a matrix of numbers [{n_items}, D]")
+    if len(rows) != n_items:
+        raise ValueError(
+            f"{file} has {len(rows)} rows, wanted {n_items}, one per item of the data set and none for padding; if the items "
+            "were filtered differently, give a .parquet file with item_id and embedding"
+        )
+    return rows
+
+
+def _from_pickle(file: Path, items: pl.DataFrame) -> FloatArray:
+    from sage_pl.data.plain_pickle import read_plain_pickle
+
+    ids = items["item_id"]
+    if not ids.dtype.is_integer() or ids.sort().to_list() != list(range(1, len(items) + 1)):
+        raise ValueError(
+            f"{file}: rows of a .pkl file belong to the item ids 1..{len(items)}, but this data set's ids are others; give a "
+            ".parquet file with item_id and embedding"
+        )
+    return _checked(read_plain_pickle(file), len(items), file)[ids.to_numpy() - 1]
+
+
+def _from_parquet(file: Path, items: pl.DataFrame) -> FloatArray:
+    given = pl.read_parquet(file)
+    if missing := {"item_id", "embedding"} - set(given.columns):
+        raise ValueError(f"{file} lacks the column {', '.join(sorted(missing))}; it has {', '.join(given.columns)}")
+    given = given.select(pl.col("item_id").cast(pl.String), "embedding")
+    wanted = items.select(pl.col("item_id").cast(pl.String))
+    given = given.join(wanted, on="item_id", how="semi")
+    if given["item_id"].is_duplicated().any():
+        twice = given.filter(pl.col("item_id").is_duplicated())["item_id"].unique(maintain_order=True)
+        raise ValueError(f"{file} has more than one row for {len(twice)} items (item_id {_some(twice.to_list())})")
+    joined = wanted.join(given, on="item_id", how="left", maintain_order="left")
+    absent = joined.filter(pl.col("embedding").is_null())["item_id"].to_list()
+    if absent:
+        raise ValueError(f"{file} has no embedding for {len(absent)} of {len(items)} items (item_id {_some(absent)})")
+    if not isinstance(joined.schema["embedding"], pl.Array):
+        widths = joined["embedding"].list.len().unique().sort().to_list()
+        if len(widths) > 1:
+            raise ValueError(f"{file}: embeddings have the widths {_some(widths)}, wanted one width")
+        joined = joined.with_columns(pl.col("embedding").list.to_array(widths[0]))
+    return _checked(joined["embedding"].to_numpy(), len(items), file)
+
+
+def _some(values: list[Any]) -> str:
+    shown = ", ".join(map(str, values[:SHOWN]))
+    return f"{shown}, ..." if len(values) > SHOWN else shown

@@ -1,0 +1,59 @@
+"""Item vectors from word counts: no model, no network, seconds on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.artifacts import Artifact
+from sage_pl.semantic.tables import normalised, padded
+
+
+@dataclass(frozen=True)
+class TfidfEmbedder:
+    """TF-IDF of words and word pairs, reduced by a truncated singular value decomposition (latent semantic analysis).
+
+    Args:
+        dim: width of the vectors, less than the number of items and of distinct terms.
+        min_count: items a term must occur in.
+        seed: of the randomised decomposition.
+
+    Writes:
+        ``table.npy`` float32 [R, dim]; rows have norm 1, or 0 where a text has no known term.
+
+    Raises:
+        ValueError: the texts have no terms, or too few for ``dim``.
+    """
+
+    dim: int = 384
+    min_count: int = 1
+    seed: int = 0
+
+    name: ClassVar[str] = "embed"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("texts",)
+    libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        texts = inputs["texts"].frame("texts").sort("item")["text"].to_list()
+        np.save(out / "table.npy", padded(self.encode(texts)))
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """One row per text, in the order given, float32 [len(texts), dim]."""
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        terms = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=self.min_count, dtype=np.float64)
+        weights = terms.fit_transform(texts)
+        if not 1 <= self.dim < min(weights.shape):
+            raise ValueError(
+                f"cannot make {self.dim} dimensions of {weights.shape[0]} texts with {weights.shape[1]} distinct terms; "
+                f"set steps.embed.dim to 1..{min(weights.shape) - 1}"
+            )
+        svd = TruncatedSVD(self.dim, random_state=self.seed)
+        return normalised(svd.fit_transform(weights)).astype(np.float32)

@@ -1,0 +1,126 @@
+"""The formulas of fuzzy clustering: centres, memberships and the prototypes built from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.semantic.tables import FloatArray
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+NOISE = -1
+CLOSEST = 1e-8
+
+
+def centres(points: FloatArray, labels: IntArray, strength: FloatArray) -> FloatArray:
+    """Weighted mean of every cluster: ``c_k = sum_i p_i x_i / sum_i p_i`` over its members.
+
+    Args:
+        points: x [N, D].
+        labels: [N] cluster 0..C-1 of each point, -1 for noise.
+        strength: p [N], how firmly a point belongs to its cluster, 0..1.
+
+    Returns:
+        [C, D].
+
+    Raises:
+        ValueError: a cluster has no member of positive strength.
+    """
+    member = labels != NOISE
+    n_clusters = int(labels.max(initial=NOISE)) + 1
+    mass = np.bincount(labels[member], weights=strength[member], minlength=n_clusters)
+    if not (mass > 0).all():
+        raise ValueError(f"clusters {np.flatnonzero(mass <= 0).tolist()} have no member of positive strength")
+    sums = np.zeros((n_clusters, points.shape[1]))
+    np.add.at(sums, labels[member], strength[member, None] * points[member])
+    return sums / mass[:, None]
+
+
+def memberships(
+    points: FloatArray,
+    centres: FloatArray,
+    labels: IntArray,
+    strength: FloatArray,
+    fuzzy_m: float = 2.0,
+    exponent: float = 1.0,
+    share_residual_mass: bool = True,
+) -> FloatArray:
+    """How much of each point belongs to each cluster; rows sum to 1.
+
+    With ``d_ik = max(|x_i - c_k|, 1e-8)``, before the rows are scaled to sum 1:
+
+    - member i of cluster l: ``p_i d_il^-a`` for l, and ``(1 - p_i) / (C - 1) d_ik^-a`` for every other k;
+    - noise i: ``(d_ik^-a)^(2 / (m - 1))``, for a = 1 the memberships of fuzzy c-means.
+
+    Args:
+        points: x [N, D].
+        centres: c [C, D] with C >= 2.
+        labels: [N] cluster of each point, -1 for noise.
+        strength: p [N], 0..1.
+        fuzzy_m: the fuzzifier m > 1.
+        exponent: a.
+        share_residual_mass: False gives ``1 - p_i`` to each other cluster in full, as the reference does, which makes all
+            rows flat unless p is close to 1 (sage.md 6.3).
+
+    Returns:
+        [N, C].
+
+    Reference: SAGE code line, clustering notebooks; sage.md 6.1.
+    """
+    from scipy.spatial.distance import cdist
+
+    n_clusters = len(centres)
+    if n_clusters < 2:
+        raise ValueError(f"memberships need at least 2 clusters, got {n_clusters}")
+    check_fuzzifier(fuzzy_m)
+    closeness = -exponent * np.log(np.maximum(cdist(points, centres), CLOSEST))  # in logarithms: no power overflows
+    noise = labels == NOISE
+    others = n_clusters - 1 if share_residual_mass else 1
+    p = np.clip(strength, 0.0, 1.0)[:, None].astype(np.float64)
+    own = np.arange(n_clusters) == labels[:, None]
+    with np.errstate(divide="ignore"):
+        logits = closeness + np.log(np.where(own, p, (1 - p) / others))
+    logits[noise] = closeness[noise] * (2 / (fuzzy_m - 1))
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def prototypes(
+    memberships: FloatArray, centres: FloatArray, fuzzy_m: float, normalise: bool = True, index_offset: int = 0
+) -> FloatArray:
+    """The point every item is drawn to: ``q(j) = sum_k U[j, k]^m c_k / sum_k U[j, k]^m``.
+
+    Args:
+        memberships: U [R, C], row j for item j, rows 0 and N + 1 zero.
+        centres: c [C, D].
+        fuzzy_m: the fuzzifier m > 1.
+        normalise: False leaves out the division, as the reference does.
+        index_offset: 1 gives item j the prototype of item j + 1, and item N a zero row, as the reference does.
+
+    Returns:
+        [R, D], rows 0 and N + 1 zero.
+
+    Reference: SAGE code line, ``ClusterHandler``; sage.md 5.3 and 7.1.
+    """
+    check_fuzzifier(fuzzy_m)
+    if index_offset not in (0, 1):
+        raise ValueError(
+            f"index_offset is {index_offset}, wanted 0 (item j reads row j) or 1 (the reference's off-by-one)"
+        )
+    powers = np.asarray(memberships, dtype=np.float64) ** fuzzy_m
+    table = powers @ centres
+    if normalise:
+        mass = powers.sum(axis=1, keepdims=True)
+        table = np.divide(table, mass, out=np.zeros_like(table), where=mass > 0)
+    if index_offset:
+        table[1:-1] = table[2:]  # the row after item N is the mask token's: zero
+    return table
+
+
+def check_fuzzifier(fuzzy_m: float) -> None:
+    """Refuse a fuzzifier for which the formulas have no value."""
+    if not fuzzy_m > 1:
+        raise ValueError(f"fuzzy_m is {fuzzy_m}, wanted more than 1 (2 is usual)")

@@ -1,0 +1,105 @@
+"""What a user likes, as one vector in the space of the item texts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.sequences import Sequences
+from sage_pl.semantic.embedders.protocol import TextEncoder
+from sage_pl.semantic.tables import normalised
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MeanProfile:
+    """A user's vector: the mean of the vectors of the items in the training part, scaled to norm 1.
+
+    No text is cut and nothing is encoded a second time; held-out items play no part. An item met twice counts twice. A user
+    without training items, or whose items all have zero vectors, has a zero row.
+
+    Args:
+        chunk: users worked on at once; does not change the result.
+
+    Writes:
+        ``table.npy`` float32 [U + 1, D], row 0 zero.
+
+    Differs from the reference: that one embeds a prompt of the titles, see :class:`PromptProfile`.
+    """
+
+    chunk: int = field(default=16384, compare=False)
+
+    name: ClassVar[str] = "profile"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("sequences", "embed")
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        from scipy.sparse import csr_array
+
+        items, offsets = Sequences.load(inputs["sequences"]).train_csr()
+        vectors = np.asarray(inputs["embed"].array("table"), dtype=np.float32)
+        n_rows = len(offsets) - 1
+        visits = csr_array((np.ones(len(items), np.float32), items, offsets), shape=(n_rows, len(vectors)))
+        shape = (n_rows, vectors.shape[1])
+        table = np.lib.format.open_memmap(out / "table.npy", mode="w+", dtype=np.float32, shape=shape)
+        for start in range(0, n_rows, self.chunk):
+            stop = min(start + self.chunk, n_rows)
+            table[start:stop] = normalised(visits[start:stop] @ vectors)
+        table.flush()
+
+
+@dataclass(frozen=True)
+class PromptProfile:
+    """A user's vector: the encoded list of the items in the training part, oldest first, as the reference makes it.
+
+    The list is joined by commas and keeps its last ``max_chars`` characters. An encoder with a limit of its own then drops
+    what comes last, the newest items, so ``max_chars`` should stay below it (about four characters per token). Meant
+    for comparison: :class:`MeanProfile` needs no second encoding and cuts nothing.
+
+    Args:
+        encoder: what turns a text into a vector; an embedder of texts, e.g. ``encoder: ${steps.embed}``.
+        max_chars: characters of the list that are kept, from its end (8,000 in the reference).
+        prefix: what stands before the list.
+
+    Writes:
+        ``table.npy`` float32 [U + 1, D], row 0 and the rows of users without training items zero.
+
+    Reference: SAGE code line, user prompts; sage.md 1.3. It lists titles only: for that, set ``steps.texts.columns=[title]``.
+    """
+
+    encoder: TextEncoder
+    max_chars: int = 1000
+    prefix: str = "This user chose, from the oldest to the newest: "
+
+    name: ClassVar[str] = "profile"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("sequences", "texts")
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return self.encoder.libraries
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        items, offsets = Sequences.load(inputs["sequences"]).train_csr()
+        prompts = self._prompts(items, offsets, inputs["texts"].frame("texts"))
+        vectors = self.encoder.encode(prompts["prompt"].to_list())
+        table = np.zeros((len(offsets) - 1, vectors.shape[1]), dtype=np.float32)
+        table[prompts["user"].to_numpy()] = vectors
+        np.save(out / "table.npy", table)
+
+    def _prompts(self, items: np.ndarray, offsets: np.ndarray, texts: pl.DataFrame) -> pl.DataFrame:
+        """One row per user with training items: user, prompt."""
+        text = texts.sort("item")["text"].gather(items - 1)
+        users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        listed = pl.col("text").str.join(", ").str.tail(self.max_chars)
+        visits = pl.DataFrame({"user": users, "text": text})
+        return visits.group_by("user", maintain_order=True).agg((self.prefix + listed).alias("prompt"))

@@ -1,0 +1,60 @@
+"""Item vectors reduced to the width of the collaborative view."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from sage_pl.artifacts import Artifact
+from sage_pl.semantic.tables import padded
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """Principal components: ``(x - mean) V``, with V the ``dim`` leading eigenvectors of the items' covariance.
+
+    The decomposition is exact and the sign of every component fixed, so there is no seed; the reference's solver is
+    randomised and unseeded.
+
+    Args:
+        dim: components kept, at most the width of the embedding and the number of items (64 in the reference).
+        whiten: divide every component by its standard deviation (off in the reference).
+
+    Writes:
+        ``table.npy`` float32 [R, dim] and ``explained.npy`` float32 [dim], the share of variance of each component.
+
+    Raises:
+        ValueError: ``dim`` is larger than the data allow.
+
+    Reference: SAGE code line, ``pca64_itm_emb_np.pkl``.
+    """
+
+    dim: int = 64
+    whiten: bool = False
+
+    name: ClassVar[str] = "reduce"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("embed",)
+    libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        from sklearn.decomposition import PCA
+
+        rows = np.asarray(inputs["embed"].array("table")[1:-1], dtype=np.float64)
+        if not 1 <= self.dim <= min(rows.shape):
+            raise ValueError(
+                f"cannot reduce {rows.shape[0]} items of width {rows.shape[1]} to {self.dim} components; "
+                f"set steps.reduce.dim to 1..{min(rows.shape)} or take an embedder with wider vectors"
+            )
+        pca = PCA(self.dim, whiten=self.whiten, svd_solver="covariance_eigh")
+        np.save(out / "table.npy", padded(pca.fit_transform(rows)))
+        np.save(out / "explained.npy", pca.explained_variance_ratio_.astype(np.float32))
+        share = pca.explained_variance_ratio_.sum()
+        log.info("%d of %d components keep %.1f %% of the variance", self.dim, rows.shape[1], 100 * share)

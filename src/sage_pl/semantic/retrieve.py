@@ -1,0 +1,91 @@
+"""The most similar users of every user."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.sequences import Sequences
+from sage_pl.semantic.tables import FloatArray, normalised
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """The ``k`` users of highest cosine similarity, best first, equal ones by user id.
+
+    A user is never a neighbour of its own, even where others have the very same profile (the reference drops the first
+    hit, which may be a twin). Users with a zero profile or too short a history neither ask nor answer. Where more twins tie
+    for the last places than fit, which of them enter is left to the search, but is the same in every run.
+
+    Args:
+        k: neighbours per user (100 in the reference).
+        min_history: training items a user must have; users with none have nothing to teach.
+        chunk: users asked for at once; the U x U similarities are never held. Does not change the result.
+
+    Writes:
+        ``neighbours.npy`` int32 [U + 1, k], user ids 1..U, 0 where there are fewer than k.
+
+    Reference: LLM-ESR, ``sim_user_100.pkl`` (0-based there).
+    """
+
+    k: int = 100
+    min_history: int = 1
+    chunk: int = field(default=4096, compare=False)
+
+    name: ClassVar[str] = "retrieve"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("sequences", "profile")
+    libraries: ClassVar[tuple[str, ...]] = ("faiss-cpu",)
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"steps.retrieve.k is {self.k}, wanted at least 1")
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        profiles = np.asarray(inputs["profile"].array("table"), dtype=np.float32)
+        taught = Sequences.load(inputs["sequences"]).train_end >= self.min_history
+        users = np.flatnonzero(taught & profiles.any(axis=1))
+        neighbours = np.zeros((len(profiles), self.k), dtype=np.int32)
+        if len(users) > 1:
+            found = similar(normalised(profiles[users]), self.k, self.chunk)
+            neighbours[users, : found.shape[1]] = users[found]
+        else:
+            log.warning("%d of %d users can be compared, so nobody has neighbours", len(users), len(profiles) - 1)
+        np.save(out / "neighbours.npy", neighbours)
+        log.info("%d of %d users have neighbours", len(users) if len(users) > 1 else 0, len(profiles) - 1)
+
+
+def similar(rows: FloatArray, k: int, chunk: int = 4096) -> npt.NDArray[np.int64]:
+    """For each row the ``min(k, n - 1)`` other rows of largest inner product, best first, equal ones by index.
+
+    Args:
+        rows: [n, D], n >= 2.
+        k: rows wanted.
+        chunk: rows asked for at once.
+
+    Returns:
+        [n, min(k, n - 1)] row indices, never the row itself.
+    """
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+    import faiss
+
+    rows = np.ascontiguousarray(rows, dtype=np.float32)
+    index = faiss.IndexFlatIP(rows.shape[1])
+    index.add(rows)
+    wanted = min(k + 1, len(rows))
+    found = np.empty((len(rows), wanted - 1), dtype=np.int64)
+    for start in range(0, len(rows), chunk):
+        scores, ids = index.search(rows[start : start + chunk], wanted)
+        own = ids == np.arange(start, start + len(ids))[:, None]
+        order = np.lexsort((ids, -scores.round(6), own), axis=1)  # itself last; then best first; then by index
+        found[start : start + len(ids)] = np.take_along_axis(ids, order, axis=1)[:, :-1]
+    return found

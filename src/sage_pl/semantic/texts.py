@@ -1,0 +1,93 @@
+"""The text of every item, put together from the data set's text columns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+
+from sage_pl.artifacts import Artifact
+
+log = logging.getLogger(__name__)
+
+NO_TEXT = "unknown"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One prompt per item: ``<title>. <label>: <value>. <label>: <value>``.
+
+    A list is joined by commas, white space is collapsed, and a piece that is missing is left out. An item without any
+    text becomes "unknown" (and is counted in a warning), so that every item has a vector.
+
+    Args:
+        columns: columns of the data set's items table, in the order in which they are read.
+        labels: what stands before a column's value; "" for the bare value. A column not named here is labelled by its
+            name, except ``title``, which stands bare.
+        max_chars: characters a prompt keeps (2,048 per sentence in the reference).
+
+    Writes:
+        ``texts.parquet``: item (1..N), text.
+
+    Raises:
+        ValueError: the data set has no text, or lacks one of the columns.
+
+    Reference: SAGE code line, prompt notebooks. It embeds one fixed sentence per data set, with "unknown" for every missing
+        attribute, and puts crawl-time review counts and mean stars into Yelp's prompts, which tell of the future. Here
+        the columns are chosen, and a missing attribute is not mentioned.
+    """
+
+    columns: tuple[str, ...]
+    labels: Mapping[str, str] | None = None
+    max_chars: int = 2000
+
+    name: ClassVar[str] = "texts"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("sequences",)
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns or ()))
+        object.__setattr__(self, "labels", dict(self.labels or {}))
+        if self.max_chars < 1:
+            raise ValueError(f"steps.texts.max_chars is {self.max_chars}, wanted at least 1")
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        items = inputs["sequences"].frame("items").sort("item")
+        self._check(items)
+        pieces = [self._piece(column, items.schema[column]) for column in self.columns]
+        text = pl.concat_str(pieces, separator=". ", ignore_nulls=True).str.head(self.max_chars)
+        texts = items.select("item", text.alias("text"))
+        silent = texts.filter(pl.col("text") == "").height
+        if silent:
+            log.warning("%d of %d items have no text in %s; they become %r", silent, len(texts), self.columns, NO_TEXT)
+        texts.with_columns(pl.col("text").replace("", NO_TEXT)).write_parquet(out / "texts.parquet")
+
+    def _check(self, items: pl.DataFrame) -> None:
+        known = [name for name in items.columns if name not in ("item", "item_id")]
+        if not known:
+            raise ValueError(
+                "the data set has no item text; use embedder=cooccurrence, or method=plain, which needs none"
+            )
+        missing = [name for name in self.columns if name not in known]
+        if missing or not self.columns:
+            wanted = f"has no column {', '.join(missing)}" if missing else "has text, but no column is chosen"
+            raise ValueError(f"the items table {wanted}; set steps.texts.columns to some of: {', '.join(known)}")
+
+    def _piece(self, column: str, kind: pl.DataType) -> pl.Expr:
+        value = pl.col(column)
+        if isinstance(kind, pl.List):
+            value = value.list.eval(_tidy(pl.element())).list.drop_nulls().list.join(", ")
+        label = (self.labels or {}).get(column, "" if column == "title" else column.replace("_", " "))
+        prefix = f"{label}: " if label else ""
+        return pl.lit(prefix) + _tidy(value)
+
+
+def _tidy(value: pl.Expr) -> pl.Expr:
+    """White space collapsed to single blanks; null where nothing is left."""
+    text = value.cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars(" ")
+    return pl.when(text != "").then(text)

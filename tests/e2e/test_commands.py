@@ -1,0 +1,103 @@
+"""The commands as processes: exit codes, sweeps, Ctrl-C and what a mistake is answered with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def command(script: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / script), *arguments]
+
+
+def call(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["loss.gama=1"], "loss.gama: no such key; did you mean loss.gamma"),
+        (["backbon=sasrec"], "backbon: no such key; did you mean backbone"),
+        (["dataset=beuty"], "beauty"),
+        (["dataset=fashion", "paths.data=nowhere"], "dataset=clothing"),
+        (["dataset=beauty", "paths.data=nowhere"], "paths.data="),
+        (["model._target_=os.system"], "os.system"),
+        (["+data.extras.x._target_=subprocess.Popen"], "subprocess.Popen"),
+        (["trainer.no_such_argument=1"], "no_such_argument"),
+        (["resume=missing.ckpt"], "missing.ckpt"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_mistake_is_answered_in_words(
+    small_settings: list[str], tmp_path: Path, arguments: list[str], answer: str
+) -> None:
+    base = [
+        s for s in small_settings if not (s.startswith("dataset") and any(a.startswith("dataset=") for a in arguments))
+    ]
+    done = call("train.py", *base, *arguments, f"hydra.run.dir='{tmp_path}/run'")
+    assert done.returncode != 0
+    assert answer in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_sweep_goes_on_after_a_failed_job(small_settings: list[str], tmp_path: Path) -> None:
+    sweep = [f"hydra.sweep.dir='{tmp_path}/sweep'", "method=plain,sage", "objective.candidates=nonsense,trained"]
+    done = call("train.py", "-m", *small_settings, *sweep)
+    folders = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert [(folder / "metrics.json").exists() for folder in folders] == [False, True, False, True]
+    assert done.returncode != 0
+    assert "objective.candidates=nonsense" in done.stdout + done.stderr
+
+
+def test_ctrl_c_keeps_what_was_learned(small_settings: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = [*small_settings, "trainer.max_epochs=100000", "callbacks.early_stopping.patience=100000"]
+    process = subprocess.Popen(
+        command("train.py", *arguments, f"hydra.run.dir='{folder}'"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    last = folder / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert f"resume={last}" in output
+    assert last.stat().st_size > 0
+    assert not (folder / "metrics.json").exists()
+
+
+def test_prepare_alone_then_nothing_is_left_to_do(small_settings: list[str], tmp_path: Path) -> None:
+    settings = [*small_settings, f"paths.artifacts={tmp_path / 'cache'}"]
+    first, second = (call("scripts/prepare.py", *settings, f"hydra.run.dir='{tmp_path}/p{i}'") for i in (1, 2))
+    assert first.returncode == second.returncode == 0, first.stdout + first.stderr
+    assert "running" in first.stdout
+    assert "running" not in second.stdout
+    manifest = json.loads(next((tmp_path / "cache" / "cluster").glob("*/manifest.json")).read_text())
+    assert {"key", "parents", "files", "libraries", "seconds"} <= manifest.keys()
+
+
+def test_help_is_quick_and_lists_the_groups() -> None:
+    start = time.perf_counter()
+    done = call("train.py", "--help")
+    assert done.returncode == 0
+    assert all(
+        word in done.stdout for word in ("backbone: bert4rec", "dataset:", "method: plain, sage", "python train.py")
+    )
+    assert "torch" not in done.stderr
+    assert time.perf_counter() - start < 30  # a hang, not a benchmark

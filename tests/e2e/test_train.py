@@ -1,0 +1,129 @@
+"""Whole runs on the small world: what a run leaves behind, that it can be resumed, repeated and evaluated alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+Run = Callable[..., Path]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "bert4rec", "gru4rec"])
+@pytest.mark.parametrize("method", ["plain", "sage"])
+def test_a_run_leaves_everything_it_promises(run_train: Run, method: str, backbone: str) -> None:
+    folder = run_train(f"method={method}", f"backbone={backbone}")
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for protocol in ("full", "sampled10"):
+        for metric in ("hr@5", "ndcg@10", "mrr@20"):
+            for suffix in ("", "/item_head", "/item_tail", "/user_short", "/user_long"):
+                assert 0 <= metrics[f"test/{protocol}/{metric}{suffix}"] <= 1
+                assert 0 <= metrics[f"floor/popularity/{protocol}/{metric}{suffix}"] <= 1
+    ranks = pl.read_parquet(folder / "ranks.parquet")
+    assert {"user", "answer", "full", "sampled10"} <= set(ranks.columns)
+    assert metrics["test/full/hr@10"] == pytest.approx((ranks["full"] <= 10).mean(), abs=1e-5)
+    assert ranks["sampled10"].max() <= 11
+    for name in ("config.yaml", "train.log", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (folder / name).stat().st_size > 0, name
+
+
+def test_every_sage_term_is_logged_by_its_name(run_train: Run) -> None:
+    table = pl.read_csv(run_train("method=sage") / "metrics.csv")
+    for term in ("recommendation", "distillation", "alignment", "prototype"):
+        assert table[f"train/loss/{term}"].drop_nulls().is_finite().all(), term
+
+
+def test_resuming_equals_never_having_stopped(run_train: Run) -> None:
+    whole = run_train("method=sage", "trainer.max_epochs=3")
+    half = run_train("method=sage", "trainer.max_epochs=1")
+    resumed = run_train("method=sage", "trainer.max_epochs=3", f"resume={half}/checkpoints/last.ckpt")
+
+    expected, got = (weights(run / "checkpoints" / "last.ckpt") for run in (whole, resumed))
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, got[name]), name
+    assert (whole / "metrics.json").read_text() == (resumed / "metrics.json").read_text()
+
+
+def test_the_seed_decides_everything(run_train: Run) -> None:
+    first, again, other = (run_train("method=sage", f"seed={seed}") for seed in (1, 1, 2))
+    assert (first / "metrics.json").read_text() == (again / "metrics.json").read_text()
+    assert (first / "metrics.json").read_text() != (other / "metrics.json").read_text()
+
+
+def test_a_term_of_weight_zero_costs_no_preparation(run_train: Run, tmp_path: Path) -> None:
+    folder = run_train("method=sage", "loss.alpha=0", "loss.gamma=0", f"paths.artifacts={tmp_path / 'cache'}")
+    made = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert {"embed", "reduce"} <= made
+    assert not made & {"retrieve", "cluster"}
+    assert "train/loss/alignment" in (folder / "metrics.csv").read_text()
+    assert "train/loss/prototype" not in (folder / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "terms"),
+    [
+        (["method=sage", "~loss.terms.prototype"], {"distillation", "alignment"}),
+        (["method=sage", "~loss.terms.distillation"], {"prototype", "alignment"}),
+        (["method=plain", "+loss/term@loss.terms.distillation=distillation"], {"distillation"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_terms_come_and_go_on_the_command_line(run_train: Run, overrides: list[str], terms: set[str]) -> None:
+    columns = pl.read_csv(run_train(*overrides) / "metrics.csv").columns
+    logged = {column.removeprefix("train/loss/") for column in columns if column.startswith("train/loss/")}
+    assert logged - {"recommendation"} == terms
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["objective=bce"],
+        ["objective=sampled_softmax"],
+        ["targets=last_item", "backbone=gru4rec"],
+        ["freeze=false"],
+        ["item_encoder.init=null", "sequence_encoder.cross_attention=false"],
+        ["embedder=cooccurrence", "steps.embed.dim=12"],
+        ["evaluation=reference", "evaluation.sampled=10", "evaluation.seen=mask"],
+        ["backbone.causal=false", "backbone.attend_padding=true"],
+        ["loss.user_sim_func=cl", "loss.terms.prototype.scope=batch"],
+        ["matmul_precision=medium"],
+        ["logger=tensorboard"],
+        ["debug=fast_dev_run"],
+        ["debug=limit"],
+        ["debug=profiler"],
+    ],
+    ids=lambda o: " ".join(o),
+)
+def test_the_other_choices_run_to_the_end(run_train: Run, overrides: list[str]) -> None:
+    assert (run_train("method=sage", *overrides) / "metrics.json").is_file()
+
+
+def test_wandb_works_offline(run_train: Run) -> None:
+    pytest.importorskip("wandb")
+    folder = run_train("method=plain", "logger=wandb")
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_a_checkpoint_is_evaluated_alone(run_train: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import runpy
+    import sys
+
+    trained = run_train("method=sage", "backbone=bert4rec")
+    script = Path(__file__).parent.parent.parent / "scripts" / "evaluate.py"
+    monkeypatch.setattr(
+        sys, "argv", [str(script), f"checkpoint={trained}/checkpoints/best.ckpt", f"hydra.run.dir='{tmp_path}/again'"]
+    )
+    runpy.run_path(str(script), run_name="__main__")
+    assert json.loads((tmp_path / "again" / "metrics.json").read_text()) == json.loads(
+        (trained / "metrics.json").read_text()
+    )

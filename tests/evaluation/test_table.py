@@ -1,0 +1,44 @@
+import doctest
+import io
+
+import pytest
+from rich.console import Console
+
+from sage_pl.evaluation import table
+from sage_pl.evaluation.table import markdown, results_table
+
+ROWS = {
+    "popularity": {"full/count": 1200.0, "full/count/item_tail": 30.0, "full/ndcg@10": 0.0053, "full/hr@10": 0.0114},
+    "sage": {"full/count": 1200.0, "full/ndcg@10": 0.0534, "full/ndcg@10/item_tail": 0.0101, "full/hr@10": 0.0891},
+}
+
+
+def test_docstring_example() -> None:
+    assert doctest.testmod(table).attempted == 1
+    assert doctest.testmod(table).failed == 0
+
+
+def test_markdown() -> None:
+    assert markdown(ROWS, "full", ["ndcg@10"]).splitlines() == [
+        "| metric | system | overall (1,200) | item_head (0) | item_tail (30) | item_unseen (0) | user_short (0) "
+        "| user_long (0) |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| ndcg@10 | popularity | 0.53 | – | – | – | – | – |",
+        "| ndcg@10 | sage | 5.34 | – | 1.01 | – | – | – |",
+    ]
+
+
+def test_terminal_table_fits_and_shows_all_metrics() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(results_table(ROWS, "full"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "full, in %" in text
+    assert "1,200" in text
+    for value in ("0.53", "5.34", "1.01", "1.14", "8.91"):
+        assert text.count(value) == 1
+    assert [line.split()[1] for line in text.splitlines() if "@10" in line] == ["ndcg@10", "ndcg@10", "hr@10", "hr@10"]
+
+
+def test_refuses_a_protocol_without_results() -> None:
+    with pytest.raises(ValueError, match="no system has results of protocol 'sampled100'; there are results of full"):
+        results_table(ROWS, "sampled100")

@@ -1,0 +1,76 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sage_pl.item_encoders.id import IdEncoder
+from sage_pl.item_encoders.table import EncodedItems
+
+N, DIM = 9, 4
+IDS = [torch.tensor([[0, 3, 3], [7, 3, 10]]), torch.tensor([7, 1])]
+
+
+class Counting(IdEncoder):
+    """Remembers what it was asked to encode, and squares it so that a second encoding would show."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(N, DIM)
+        self.asked: list[Tensor] = []
+
+    def views(self, ids: Tensor) -> dict[str, Tensor]:
+        self.asked.append(ids)
+        return {"id": self.table(ids) ** 2}
+
+
+def test_each_item_is_encoded_once() -> None:
+    encoder = Counting()
+    items = EncodedItems.of(encoder, IDS, torch.device("cpu"))
+    for ids in IDS:
+        items.inputs(ids)
+        items.outputs(ids)
+    assert [ids.tolist() for ids in encoder.asked] == [[0, 1, 3, 7, 10]]
+
+
+def test_single_items_equal_the_whole_catalogue_in_value_and_gradient() -> None:
+    results, gradients = [], []
+    for make in (EncodedItems.of, lambda encoder, ids, device: EncodedItems(encoder, None, device)):
+        encoder: Any = Counting().double()
+        items = make(encoder, IDS, torch.device("cpu"))
+        results.append([items.outputs(ids) for ids in IDS])
+        loss = torch.stack([out.pow(3).sum() for out in results[-1]]).sum()
+        gradients.append(torch.autograd.grad(loss, encoder.table.weight)[0])
+    for single, whole in zip(*results, strict=True):
+        torch.testing.assert_close(single, whole, atol=0, rtol=0)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-12, rtol=0)
+    assert gradients[0][[1, 3, 7, 10]].any(-1).all()
+    assert not gradients[0][[0, 2, 4, 5, 6, 8, 9]].any()
+
+
+def test_the_whole_catalogue_is_every_row() -> None:
+    encoder = Counting()
+    table = EncodedItems(encoder, None, torch.device("cpu")).all_outputs()
+    assert torch.equal(table, encoder.table.weight**2)
+
+
+def test_all_outputs_needs_the_whole_catalogue() -> None:
+    items = EncodedItems.of(IdEncoder(N, DIM), IDS, torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="must set catalogue = True"):
+        items.all_outputs()
+
+
+@pytest.fixture
+def every_warning() -> Iterator[None]:
+    """Torch shows some warnings once per process only; here every time."""
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(False)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("every_warning")
+def test_slices_are_looked_up_without_complaint() -> None:
+    items = EncodedItems.of(Counting(), IDS, torch.device("cpu"))
+    assert items.inputs(IDS[0][:, 1:])["id"].shape == (2, 2, DIM)

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
+from torch import Tensor
+
+from sage_pl.losses.alignment import Alignment
+from sage_pl.losses.contrastive import soft_contrastive
+
+MASK = N_ITEMS + 1
+ROWS = [[3, 1, 3, MASK], [5, 2]]
+DISTINCT = [1, 2, 3, 5]
+
+
+def step_of(rows: list[list[int]] = ROWS, width: int = 0) -> HandStep:
+    ids, text = leaf(normal(N_ITEMS + 2, 4, seed=1)), leaf(normal(N_ITEMS + 2, 4, seed=2))
+    return HandStep({"items": left_pad(rows, width)}, torch.zeros(0), ids, text)
+
+
+def expected(step: HandStep, ids: list[int]) -> Tensor:
+    assert step.text_table is not None
+    return soft_contrastive(step.text_table[ids], step.id_table[ids])
+
+
+@pytest.mark.parametrize(
+    ("unique", "ids"), [(True, DISTINCT), (False, [3, 1, 3, 5, 2])], ids=["distinct", "occurrences"]
+)
+def test_contrasts_the_real_items_of_the_step(unique: bool, ids: list[int]) -> None:
+    step = step_of()
+    torch.testing.assert_close(Alignment(0.1, unique=unique)(step), expected(step, ids), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("unique", [True, False], ids=["distinct", "occurrences"])
+def test_padding_and_order_change_nothing(unique: bool) -> None:
+    term = Alignment(0.1, unique=unique)
+    plain = term(step_of())
+    torch.testing.assert_close(term(step_of(width=9)), plain, atol=1e-12, rtol=0)
+    torch.testing.assert_close(term(step_of(ROWS[::-1])), plain, atol=1e-12, rtol=0)
+
+
+def test_gradient_reaches_both_views_of_those_items_alone() -> None:
+    step = step_of()
+    Alignment(0.1)(step).backward()
+    for table in (step.id_table, step.text_table):
+        assert table is not None
+        assert table.grad is not None
+        assert table.grad.any(1).nonzero().flatten().tolist() == DISTINCT
+
+
+def test_at_most_so_many_items_are_contrasted() -> None:
+    torch.manual_seed(0)
+    step = step_of()
+    Alignment(0.1, max_items=2)(step).backward()
+    assert step.id_table.grad is not None
+    assert step.id_table.grad.any(1).sum() == 2
+    torch.testing.assert_close(Alignment(0.1, max_items=None)(step), expected(step, DISTINCT), atol=1e-12, rtol=0)
+
+
+def test_a_batch_without_items_is_zero() -> None:
+    loss = Alignment(0.1)(step_of([[0, 0], [0, MASK]]))
+    assert loss.item() == 0

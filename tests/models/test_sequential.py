@@ -1,0 +1,160 @@
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, adam, left_pad, make_backbone, make_targets
+from tests.models.conftest import MakeModel
+from torch import Tensor
+
+from sage_pl.callbacks.epoch_seed import EpochSeed
+from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.item_encoders.id import IdEncoder
+from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.sequence_encoders.dual import DualView
+from sage_pl.sequence_encoders.single import SingleView
+from sage_pl.types import SeqBatch
+
+HISTORIES = left_pad([[1, 2, 3], [4], [5, 6, 7, 8]])
+ANSWERS = torch.tensor([4, 9, 5])
+
+
+def trainer(tmp_path: Path, **settings: Any) -> pl.Trainer:
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+        "default_root_dir": tmp_path,
+    }
+    return pl.Trainer(**quiet, **settings)
+
+
+def scores(model: SequentialRecommender) -> Tensor:
+    """[B, R], each history on its own, without padding."""
+    states = [model.states(row[row > 0][None])[0] for row in HISTORIES]
+    return (torch.stack(states).double() @ model.output_table().double().T).float()
+
+
+def test_states_and_items_of_different_widths_are_refused() -> None:
+    encoders = IdEncoder(N_ITEMS, dim=8), DualView(make_backbone("sasrec"))
+    with pytest.raises(ValueError, match=r"states are 16 wide, the items' vectors 8 .*use item_encoder=dual"):
+        SequentialRecommender(*encoders, make_targets("sasrec"), None, {}, adam)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sage", [False, True], ids=["plain", "sage"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_fit_logs_every_term_and_moves_every_trained_part(
+    backbone: str, sage: bool, make_model: MakeModel, datamodule: SequenceDataModule, tmp_path: Path
+) -> None:
+    model = make_model(backbone, sage)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    run = trainer(tmp_path, max_epochs=2, limit_val_batches=0)
+    run.fit(model, datamodule)
+
+    named = {"recommendation", "distillation", "alignment", "prototype"} if sage else {"recommendation"}
+    logged = {name.rpartition("/")[2]: value for name, value in run.callback_metrics.items() if "loss/" in name}
+    assert logged.keys() == named
+    assert all(value.isfinite() and value > 0 for value in logged.values())
+    total = sum(model.terms[name].weight * value for name, value in logged.items())
+    torch.testing.assert_close(run.callback_metrics["train/loss"], total)
+    assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
+
+
+def test_what_the_losses_read_is_known(make_model: MakeModel, datamodule: SequenceDataModule) -> None:
+    assert make_model(sage=False).needs == frozenset()
+    assert make_model().needs == {"neighbours", "neighbour_items"} <= datamodule.provides
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_ranks_equal_brute_force(backbone: str, make_model: MakeModel) -> None:
+    model = make_model(backbone).eval()
+    candidates = torch.tensor([[1, 2], [5, 6], [9, 10]])
+    batch: SeqBatch = {"items": HISTORIES, "answer": ANSWERS, "candidates": candidates, "seen": HISTORIES}
+    ranks, plain = model.answer_ranks(batch), model.answer_ranks({"items": HISTORIES, "answer": ANSWERS})
+
+    table = scores(model)
+    for row, answer in enumerate(ANSWERS.tolist()):
+        seen = set(HISTORIES[row].tolist())
+        better = {i for i in range(1, N_ITEMS + 1) if table[row, i] > table[row, answer]}
+        assert plain["full"][row] == 1 + len(better)
+        assert ranks["full"][row] == (N_ITEMS if answer in seen else 1 + len(better - seen))
+        assert ranks["sampled2"][row] == 1 + len(better & set(candidates[row].tolist()))
+    assert plain.keys() == {"full"}
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False], ids=["new items", "all items"])
+def test_recommendations_are_the_best_scores(exclude_seen: bool, make_model: MakeModel) -> None:
+    model = make_model().eval()
+    best = model.recommend(HISTORIES, 3, exclude_seen)
+    for row, ids in enumerate(best.ids.tolist()):
+        allowed = set(range(1, N_ITEMS + 1)) - (set(HISTORIES[row].tolist()) if exclude_seen else set())
+        table = scores(model)[row].tolist()
+        assert ids == sorted(allowed, key=table.__getitem__, reverse=True)[:3]
+        assert best.scores[row].tolist() == pytest.approx([table[i] for i in ids], rel=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_served_state_ignores_padding_and_other_users(backbone: str, make_model: MakeModel) -> None:
+    model = make_model(backbone).double().eval()
+    states = model.states(torch.nn.functional.pad(HISTORIES, (2, 0)))
+    for row, state in zip(HISTORIES, states, strict=True):
+        torch.testing.assert_close(model.states(row[row > 0][None])[0], state, atol=1e-12, rtol=0)
+
+
+def test_validation_encodes_the_catalogue_once(
+    make_model: MakeModel, datamodule: SequenceDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model()
+    output_table = Mock(side_effect=model.output_table)
+    monkeypatch.setattr(model, "output_table", output_table)
+    trainer(tmp_path).validate(model, datamodule, verbose=False)
+    assert output_table.call_count == 1
+    assert model._table is None
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_training_step_in_mixed_precision(
+    backbone: str, make_model: MakeModel, datamodule: SequenceDataModule, tmp_path: Path
+) -> None:
+    model = make_model(backbone)
+    run = trainer(tmp_path, max_steps=1, precision="bf16-mixed", limit_val_batches=1, num_sanity_val_steps=0)
+    run.fit(model, datamodule)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_the_same_seed_gives_the_same_weights(
+    make_model: MakeModel, datamodule: SequenceDataModule, tmp_path: Path
+) -> None:
+    fitted = []
+    for noise in range(2):
+        torch.manual_seed(0)
+        model = make_model("bert4rec")
+        torch.manual_seed(noise)  # what happened before the epoch must not matter
+        run = trainer(tmp_path, max_epochs=2, limit_val_batches=0, callbacks=[EpochSeed(3)])
+        run.fit(model, datamodule)
+        fitted.append(model.state_dict())
+    assert all(torch.equal(value, fitted[1][name]) for name, value in fitted[0].items())
+
+
+def test_the_checkpoint_carries_what_it_can_be_rebuilt_from(
+    make_model: MakeModel, datamodule: SequenceDataModule, tmp_path: Path
+) -> None:
+    model = make_model()
+    model.stored = {"config": {"seed": 1}}
+    run = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    run.fit(model, datamodule)
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert content["sage_pl"] == {"config": {"seed": 1}}
+    assert not [name for name in content["state_dict"] if name.endswith((".text", ".excluded"))]
+
+
+def test_a_single_view_must_be_one_the_items_have(artifacts: Artifacts, make_model: MakeModel) -> None:
+    model = make_model(sage=False)
+    model.sequence_encoder = SingleView(make_backbone("sasrec"), "text").float()
+    with pytest.raises(KeyError, match="text"):
+        model.states(HISTORIES)

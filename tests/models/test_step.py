@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from tests.golden.prepared import BACKBONES
+from tests.models.conftest import MakeModel
+from torch import Tensor
+
+from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.models.step import TrainingStep
+from sage_pl.types import real
+
+
+def step_of(model: SequentialRecommender, datamodule: SequenceDataModule, terms: list[str]) -> TrainingStep:
+    batch = datamodule.train_dataloader().dataset[np.array([1, 3, 5])]
+    chosen = [model.terms[name] for name in terms]
+    return TrainingStep.run(batch, model.item_encoder, model.sequence_encoder, model.targets, chosen)
+
+
+@pytest.mark.parametrize("terms", [["distillation", "alignment"], ["recommendation"]], ids=["batch", "catalogue"])
+def test_items_are_encoded_once(
+    terms: list[str], make_model: MakeModel, datamodule: SequenceDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = make_model(), []
+    views = model.item_encoder.views
+
+    def counted(ids: Tensor) -> dict[str, Tensor]:
+        asked.append(ids)
+        return views(ids)
+
+    monkeypatch.setattr(model.item_encoder, "views", counted)
+    step = step_of(model, datamodule, terms)
+    for name in terms:
+        model.terms[name](step)
+    (ids,) = asked
+    used = torch.cat([step.batch["items"].flatten(), *(i.flatten() for i in step.batch["neighbour_items"])])
+    wanted = torch.arange(12) if terms == ["recommendation"] else used.unique()
+    assert torch.equal(ids, wanted)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_users_state_is_the_one_they_are_served_with(
+    backbone: str, make_model: MakeModel, datamodule: SequenceDataModule
+) -> None:
+    model = make_model(backbone).double()
+    step = step_of(model, datamodule, ["distillation"])
+    whole = datamodule.train_dataloader().dataset[np.array([1, 3, 5])]["items"]
+    served = model.states(whole[:, :-1])
+    torch.testing.assert_close(step.user_states(), served, atol=1e-12, rtol=0)
+    assert step.user_states().requires_grad
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_teachers_are_encoded_as_served_and_without_gradient(
+    backbone: str, make_model: MakeModel, datamodule: SequenceDataModule
+) -> None:
+    model = make_model(backbone).double()
+    step = step_of(model, datamodule, ["distillation"])
+    for items in step.batch["neighbour_items"]:
+        states = step.encode(items)
+        assert not states.requires_grad
+        torch.testing.assert_close(states, model.states(items), atol=1e-12, rtol=0)
+
+
+def test_the_sequences_are_those_of_the_targets(make_model: MakeModel, datamodule: SequenceDataModule) -> None:
+    step = step_of(make_model("bert4rec"), datamodule, ["distillation"])
+    assert len(step.hidden) == len(step.batch["items"]) == 6
+    assert step.mask_token == 11
+    assert (step.batch["items"] == 11).any()
+    assert torch.equal(step.hidden.any(-1), real(step.batch["items"]))

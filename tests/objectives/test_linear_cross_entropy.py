@@ -1,0 +1,69 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.golden.prepared import leaf, normal
+from torch import Tensor
+
+from sage_pl.objectives.linear_cross_entropy import linear_cross_entropy
+
+TARGETS = torch.tensor([1, 5, 1, 2, 6, 3, 5])
+EXCLUDED = torch.tensor([1, 0, 0, 0, 1, 0, 0, 1], dtype=torch.bool)
+
+
+def reference(hidden: Tensor, table: Tensor) -> Tensor:
+    return F.cross_entropy((hidden @ table.T).masked_fill(EXCLUDED, float("-inf")), TARGETS)
+
+
+def operands(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    return leaf(scale * normal(7, 4, seed=1).to(dtype)), leaf(scale * normal(8, 4, seed=2).to(dtype))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 256])
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-6), (torch.float64, 1e-12)], ids=["single", "double"])
+def test_equals_cross_entropy_on_all_logits(block: int, dtype: torch.dtype, close: float) -> None:
+    given = operands(dtype)
+    ours, theirs = linear_cross_entropy(*given, TARGETS, EXCLUDED, block), reference(*given)
+    torch.testing.assert_close(ours, theirs, atol=close, rtol=0)
+    for mine, want in zip(torch.autograd.grad(3 * ours, given), torch.autograd.grad(3 * theirs, given), strict=True):
+        torch.testing.assert_close(mine, want, atol=5 * close, rtol=0)
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    assert torch.autograd.gradcheck(lambda h, t: linear_cross_entropy(h, t, TARGETS, EXCLUDED, 3), operands())
+
+
+def test_excluded_rows_get_no_gradient() -> None:
+    hidden, table = operands()
+    linear_cross_entropy(hidden, table, TARGETS, EXCLUDED).backward()
+    assert table.grad is not None
+    assert table.grad.any(1).tolist() == (~EXCLUDED).tolist()
+
+
+def test_nothing_to_predict_is_zero_with_zero_gradients() -> None:
+    hidden, table = operands()
+    loss = linear_cross_entropy(hidden[:0], table, TARGETS[:0], EXCLUDED)
+    loss.backward()
+    assert loss.item() == 0
+    assert hidden.grad is not None
+    assert table.grad is not None
+    assert not hidden.grad.any()
+    assert not table.grad.any()
+
+
+def test_huge_logits_stay_finite() -> None:
+    given = operands(torch.float32, scale=100.0)
+    assert (given[0] @ given[1].T).abs().max() > 1e4
+    loss = linear_cross_entropy(*given, TARGETS, EXCLUDED)
+    torch.testing.assert_close(loss, reference(*given))
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(loss, given))
+
+
+@pytest.mark.parametrize("hidden_dtype", [torch.float32, torch.bfloat16], ids=["float32 states", "bfloat16 states"])
+def test_autocast_does_not_round_the_logits(hidden_dtype: torch.dtype) -> None:
+    hidden, table = operands(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = linear_cross_entropy(hidden.to(hidden_dtype), table, TARGETS, EXCLUDED)
+    torch.testing.assert_close(loss, reference(hidden.to(hidden_dtype).float(), table))
+    loss.backward()
+    assert hidden.grad is not None
+    assert hidden.grad.any(1).all()

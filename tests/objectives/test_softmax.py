@@ -1,0 +1,36 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.golden.prepared import HandStep
+from tests.objectives.conftest import MakeStep
+
+from sage_pl.objectives.softmax import Softmax
+
+
+def test_two_users_by_hand(sequences: str) -> None:
+    """Scores are the items' numbers times the state, and items 1, 2, 3 are candidates."""
+    table = torch.tensor([9.0, 1.0, 2.0, 4.0, 9.0, 9.0, 9.0], dtype=torch.float64)[:, None]
+    hidden = torch.tensor([[[1.0], [0.5]], [[9.0], [0.0]]], dtype=torch.float64)
+    step = HandStep({"items": torch.tensor([[1, 2], [0, 3]]), "targets": torch.tensor([[2, 3], [0, 1]])}, hidden, table)
+    first = math.log(math.exp(1) + math.exp(2) + math.exp(4)) - 2
+    second = math.log(math.exp(0.5) + math.exp(1) + math.exp(2)) - 2
+    third = math.log(3)
+    assert Softmax(sequences)(step).item() == pytest.approx((first + second + third) / 3, abs=1e-12)
+
+
+@pytest.mark.parametrize("block", [1, 2, 256])
+def test_equals_cross_entropy_with_all_items_as_candidates(block: int, sequences: str, make_step: MakeStep) -> None:
+    step = make_step()
+    scores = step.hidden[[0, 0, 1], [0, 1, 1]] @ step.id_table[1:-1].T
+    expected = F.cross_entropy(scores, torch.tensor([2, 3, 1]) - 1)
+    loss = Softmax(sequences, candidates="all", block=block)(step)
+    torch.testing.assert_close(loss, expected, atol=1e-12, rtol=0)
+
+
+def test_untrained_items_are_not_pushed_down(sequences: str, make_step: MakeStep) -> None:
+    step = make_step()
+    Softmax(sequences)(step).backward()
+    assert step.id_table.grad is not None
+    assert step.id_table.grad.any(1).tolist() == [False, True, True, True, False, False, False]

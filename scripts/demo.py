@@ -20,7 +20,14 @@ ROOT = Path(__file__).parent.parent
 def train(method: str, extra: list[str]) -> Path:
     """Train one method and return its run folder."""
     folder = ROOT / "outputs" / "demo" / method
-    command = [sys.executable, ROOT / "train.py", f"method={method}", "experiment=demo", *extra, f"hydra.run.dir='{folder}'"]
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        f"method={method}",
+        "experiment=demo",
+        *extra,
+        f"hydra.run.dir='{folder}'",
+    ]
     print(f"\n$ python train.py method={method} experiment=demo {' '.join(extra)}", flush=True)
     (folder / "metrics.json").unlink(missing_ok=True)
     subprocess.run(list(map(str, command)), check=True, cwd=ROOT)

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from sage_pl import config as checks
 from sage_pl.artifacts import Artifact
+from sage_pl.data import handled
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.evaluation.callback import RankingEvaluation
 from sage_pl.evaluation.groups import Groups
@@ -112,6 +113,14 @@ def prepare_only(config: DictConfig) -> None:
     _quiet_libraries()
     for name, artifact in prepare(config, config.wanted).items():
         log.info("%-10s %s", name, artifact.path)
+
+
+def export_handled(config: DictConfig) -> None:
+    """Write a data set and its artifacts as the reference's ``handled/`` folder."""
+    _quiet_libraries()
+    artifacts = prepare(config, ["embed", "reduce", "cluster", "profile", "retrieve"])
+    handled.export_handled(config.folder, artifacts)
+    log.info("written to %s", config.folder)
 
 
 def _leave_out_idle_parts(config: DictConfig) -> None:

@@ -93,8 +93,10 @@ def test_the_public_contract() -> None:
     assert config.paths.data == "data"
     for key in ("paths.outputs", "seed", "trainer.max_epochs", "data.batch_size", "data.max_len", "ts_user", "ts_item"):
         assert OmegaConf.select(config, key) is not None, key
-    groups = "dataset method backbone loss objective embedder evaluation trainer logger experiment debug".split()
-    assert all((CONF / group).is_dir() for group in groups)
+    for group in ("dataset", "method", "backbone", "loss", "objective", "embedder"):
+        assert (CONF / group).is_dir(), group
+    for group in ("evaluation", "trainer", "logger", "experiment", "debug"):
+        assert (CONF / group).is_dir(), group
 
 
 def test_what_is_prepared_follows_from_what_is_used() -> None:

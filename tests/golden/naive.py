@@ -58,7 +58,7 @@ def transformer(backbone: Any, x: Tensor) -> Tensor:
 
 
 def padded_transformer(backbone: Any, x: Tensor) -> Tensor:
-    """The SAGE code line (sage.md 3.1): zero rows up to ``max_len`` in front, and no mask of any kind."""
+    """The SAGE code line (docs/deviations.md): zero rows up to ``max_len`` in front, and no mask of any kind."""
     paddings = backbone.max_len - len(x)
     real = torch.tensor([0.0] * paddings + [1.0] * len(x), dtype=x.dtype)[:, None]
     x = torch.cat([x.new_zeros(paddings, x.shape[1]), x])
@@ -110,7 +110,7 @@ def adapt(adapter: Any, x: Tensor) -> Tensor:
 
 
 def soft_contrastive(x: Tensor, y: Tensor, temperature: float = 1.0, detach_targets: bool = True) -> Tensor:
-    """The formula of sage.md 5.2, pair by pair."""
+    """The formula of docs/deviations.md, pair by pair."""
     n = len(x)
     score = [[(x[i] * y[j]).sum() / temperature for j in range(n)] for i in range(n)]
     within = [[((x[i] * x[j]).sum() + (y[i] * y[j]).sum()) / 2 * temperature for j in range(n)] for i in range(n)]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sage_pl.backbones.bert4rec import BERT4Rec
 from sage_pl.backbones.gru4rec import GRU4Rec
@@ -75,13 +75,14 @@ def write_clusters(folder: Path, n_items: int, n_clusters: int, dim: int, seed: 
 
 
 def make_backbone(name: str, dim: int = 8, max_len: int = 6, dropout: float = 0.0) -> Any:
-    """A small backbone in float64, its positions large enough to matter."""
+    """A small backbone in float64, positions and final bias large enough to matter."""
     torch.manual_seed(1)
     if name == "gru4rec":
         return GRU4Rec(dim, layers=2, dropout=dropout).double()
     transformer = SASRec if name == "sasrec" else BERT4Rec
     backbone = transformer(dim, max_len, layers=2, heads=2, dropout=dropout)
     backbone.position.weight.data[1:] *= 20
+    nn.init.normal_(backbone.norm.bias)
     return backbone.double()
 
 

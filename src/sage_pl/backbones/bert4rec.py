@@ -6,7 +6,7 @@ from sage_pl.backbones.transformer import Transformer
 
 
 class BERT4Rec(Transformer):
-    """Bidirectional encoder (Sun et al. 2019), with the block of SASRec as in the SAGE reference (sage.md 3.1); use
+    """Bidirectional encoder (Sun et al. 2019), with the block of SASRec as in the SAGE reference (docs/deviations.md); use
     ``targets=cloze``.
     """
 

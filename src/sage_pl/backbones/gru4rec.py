@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class GRU4Rec(nn.Module):
     """Gated recurrent units (Hidasi et al. 2016), the state starting at the first real item.
 
-    Differs from the SAGE reference on purpose: it runs over padding (sage.md 7.2) and ignores dropout; here a sequence
+    Differs from the SAGE reference on purpose: it runs over padding (docs/deviations.md) and ignores dropout; here a sequence
     is moved to the left, so that padding comes after its last item and cannot reach any state that is used.
 
     Args:

@@ -14,7 +14,7 @@ class Block(nn.Module):
     """One layer of SASRec: ``q = LN(x); x = q + MHA(q, x, x); y = LN(x); x = y + FFN(y)``.
 
     Only the query is normalised, and both residuals start from the normalised side, as in the original SASRec (Kang and
-    McAuley 2018, section 3.2) and the SAGE reference (sage.md 3.1).
+    McAuley 2018, section 3.2) and the SAGE reference (docs/deviations.md).
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -50,7 +50,7 @@ class Transformer(nn.Module):
         heads: attention heads per block.
         dropout: on the input, the attention weights and the feed-forward layers.
         causal: a position sees itself and what came before; False lets it see everything.
-        attend_padding: parity with the SAGE reference, where padding takes part in attention (sage.md 7.2). Padding
+        attend_padding: parity with the SAGE reference, where padding takes part in attention (docs/deviations.md). Padding
             rows are exactly zero there, so all of them together equal one extra zero key whose logit is raised by
             log(number of paddings).
     """

@@ -12,8 +12,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best epoch's checkpoint; resuming brings the best one so far along.
 
-    Lightning forgets the best score where the folder has changed, and would then call the first resumed epoch the best. Here the
-    earlier file is copied into the new folder and the record points to it.
+    Lightning forgets the best score where the folder has changed, and would then call the first resumed epoch the best.
+    Here the earlier file is copied into the new folder and the record points to it.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ class Neighbours:
     A group holds lengths within a factor of two, so that less than half of what is encoded is padding.
 
     A neighbour's input is its training sequence without the last item, as its own training step would read it;
-    neighbours whose input is empty are left out (the reference encodes padding for them, sage.md 7.2).
+    neighbours whose input is empty are left out (the reference encodes padding for them, docs/deviations.md).
 
     Args:
         neighbours: path of the ``retrieve`` artifact: ``neighbours.npy`` [U + 1, k], 0 where there is none.
@@ -108,9 +108,9 @@ class HeldOutCases(Dataset):
 class LengthGroupedSampler(Sampler):
     """Yields whole batches of row numbers, similar lengths together, in an order that depends on (seed, epoch) alone.
 
-    Rows are shuffled, cut into blocks of ``block`` batches, and sorted by length within a block. A block is cut where the batches'
-    total lengths are equal, so a batch holds many short or few long sequences and every item weighs the same in an epoch,
-    as it would in random batches. The batches' order is shuffled again.
+    Rows are shuffled, cut into blocks of ``block`` batches, and sorted by length within a block. A block is cut where the
+    batches' total lengths are equal, so a batch holds many short or few long sequences and every item weighs the same in
+    an epoch, as it would in random batches. The batches' order is shuffled again.
 
     Args:
         rows: row numbers to draw from.

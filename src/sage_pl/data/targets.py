@@ -32,7 +32,7 @@ class NextItem:
 
 
 class LastItem(NextItem):
-    """Only the last item is predicted: one label per user, as the reference trains GRU4Rec (sage.md 3.3)."""
+    """Only the last item is predicted: one label per user, as the reference trains GRU4Rec."""
 
     def training(self, batch: SeqBatch) -> SeqBatch:
         batch = super().training(batch)

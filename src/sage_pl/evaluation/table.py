@@ -34,12 +34,14 @@ def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -
     Raises:
         ValueError: no system has results of the protocol.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     header, blocks = _cells(rows, protocol, metrics)
-    table = Table(title=f"{protocol}, in %")
+    table = Table(title=f"{protocol}, in %", box=SIMPLE_HEAD)
     for column, (name, size) in enumerate(header):
-        table.add_column(f"{name}\n{size}", justify="left" if column < 2 else "right")
+        words = name.replace("_", "\n") if "_" in name else f"\n{name}"
+        table.add_column(f"{words}\n{size}", justify="left" if column < 2 else "right", no_wrap=True)
     for block in blocks:
         for line in block:
             table.add_row(*line)

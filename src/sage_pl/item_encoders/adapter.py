@@ -12,7 +12,7 @@ class Adapter(nn.Module):
     """``x -> W2 (W1 x + b1) + b2`` without an activation between, computed as ``(W2 W1) x + (W2 b1 + b2)``.
 
     Folding is exact, in value and in the gradients of both factors, and for text of width 1536 a twelfth of the work
-    per item. Both factors stay parameters because two layers train differently from one (sage.md 9.2).
+    per item. Both factors stay parameters because two layers train differently from one.
 
     Args:
         input_dim: width of the text vectors.

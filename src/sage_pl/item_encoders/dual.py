@@ -45,7 +45,7 @@ class DualEncoder(nn.Module):
         freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
             instead.
 
-    Reference: LLM-ESR, section 3.2; SAGE code line (sage.md 4.1). Differs: the padding row has no influence (masked
+    Reference: LLM-ESR, section 3.2; SAGE code line (docs/deviations.md). Differs: the padding row has no influence (masked
     everywhere).
     """
 

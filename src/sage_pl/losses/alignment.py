@@ -21,8 +21,8 @@ class Alignment(nn.Module):
             all.
         unique: each item once; False repeats it per occurrence, as the reference does.
 
-    Reference: sage.md 5.2. Differs: distinct items, detached targets, and it works with every backbone (the reference
-    never adds it for BERT4Rec).
+    Reference: LLM-ESR code, its item regulariser; docs/deviations.md. Differs: distinct items, detached targets, and it
+    works with every backbone (the reference never adds it for BERT4Rec).
     """
 
     needs = frozenset[str]()

@@ -23,7 +23,7 @@ def soft_contrastive(
     Returns:
         The loss; 0 for M = 0.
 
-    Reference: sage.md 5.2 (LLM-ESR code).
+    Reference: LLM-ESR code, its item regulariser.
     """
     if not len(x):
         return x.new_zeros(())

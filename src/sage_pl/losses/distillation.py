@@ -25,10 +25,9 @@ class UserDistillation(nn.Module):
         temperature: of ``cl``.
 
     Needs: ``state_rows``, ``neighbours``, ``neighbour_items``.
-    Reference: LLM-ESR, section 3.4; sage.md 5.1. Differs: the student's state is that of the main pass (the reference
-    encodes the user a second time); teachers
-    with an empty input do not take part; teachers are encoded without dropout, since they are a target; BERT4Rec compares states at the
-    appended mask token.
+    Reference: LLM-ESR, section 3.4; docs/deviations.md. Differs: the student's state is that of the main pass, where the
+    reference encodes the user a second time; teachers are encoded without dropout, since they are a target; teachers with
+    an empty input do not take part; BERT4Rec compares states at the appended mask token.
     """
 
     needs = frozenset({"neighbours", "neighbour_items"})

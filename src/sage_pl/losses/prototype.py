@@ -23,12 +23,12 @@ class Prototype(nn.Module):
         clusters: path of the ``cluster`` artifact (memberships U [R, C], centres c [C, D]).
         fuzzy_m: the fuzzifier m > 1.
         scope: ``catalogue`` takes every item once, so that tail items are reached too; ``batch`` takes every occurrence
-            in the step's inputs, as the reference does (sage.md 7.1).
+            in the step's inputs, as the reference does (docs/deviations.md).
         normalise: divide by the sum of the powers; False is the reference's form, whose prototypes shrink towards the
             origin.
         index_offset: 1 reproduces the reference's off-by-one, where item j reads the memberships of item j + 1.
 
-    Reference: SAGE code line, ``ClusterHandler``; sage.md 5.3, 7.1. Gradient reaches the ID table alone.
+    Reference: SAGE code line, ``ClusterHandler``; docs/deviations.md. Gradient reaches the ID table alone.
     """
 
     needs = frozenset[str]()

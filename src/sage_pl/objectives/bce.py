@@ -18,7 +18,7 @@ class BCE(Objective):
     A negative that the sequence holds is drawn anew up to eight times, so one remains only where a user has most of the
     candidates.
 
-    Kept for parity (sage.md 3.2): softmax is far better under full ranking (sam.md 14).
+    Kept for parity with the SAGE reference; softmax is far better under full ranking.
 
     Args:
         sequences, candidates, weight: see :class:`Objective`; the reference draws from all items.

@@ -24,7 +24,7 @@ class SampledSoftmax(Objective):
         sequences, candidates, weight: see :class:`Objective`.
         negatives: K.
 
-    Reference: sam.md 13.3.
+    Reference: Klenitskiy and Vasilev 2023 train SASRec so, without the shift.
     """
 
     def __init__(

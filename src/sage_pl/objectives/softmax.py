@@ -16,7 +16,7 @@ class Softmax(Objective):
     """``-log softmax_i(<h, v_i>)[target]``, mean over labelled positions, every candidate item in the denominator.
 
     The strongest objective at up to about 50,000 items, and of the exact ones the cheapest: on Beauty it lifts SASRec's
-    NDCG@10 by 69 % over one-negative BCE (five-seed logs of MTandHJ/CE-SCE-LLMRec; sam.md 14).
+    NDCG@10 by 69 % over one-negative BCE (five-seed logs of MTandHJ/CE-SCE-LLMRec).
 
     Args:
         sequences, candidates, weight: see :class:`Objective`.

@@ -57,7 +57,7 @@ class Cluster:
         UMAP gives other results with other versions of itself and of numba: ship the artifact where the very same
         clusters are needed.
 
-    Reference: SAGE code line, clustering notebooks; sage.md 6.1 (formulas), 6.2 (settings), 10 (what is put right).
+    Reference: SAGE code line, clustering notebooks; docs/deviations.md says what is put right.
     """
 
     n_neighbors: int = 30

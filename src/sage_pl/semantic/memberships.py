@@ -63,12 +63,12 @@ def memberships(
         fuzzy_m: the fuzzifier m > 1.
         exponent: a.
         share_residual_mass: False gives ``1 - p_i`` to each other cluster in full, as the reference does, which makes all
-            rows flat unless p is close to 1 (sage.md 6.3).
+            rows flat unless p is close to 1 (docs/deviations.md).
 
     Returns:
         [N, C].
 
-    Reference: SAGE code line, clustering notebooks; sage.md 6.1.
+    Reference: SAGE code line, clustering notebooks; docs/deviations.md.
     """
     from scipy.spatial.distance import cdist
 
@@ -103,7 +103,7 @@ def prototypes(
     Returns:
         [R, D], rows 0 and N + 1 zero.
 
-    Reference: SAGE code line, ``ClusterHandler``; sage.md 5.3 and 7.1.
+    Reference: SAGE code line, ``ClusterHandler``; docs/deviations.md.
     """
     check_fuzzifier(fuzzy_m)
     if index_offset not in (0, 1):

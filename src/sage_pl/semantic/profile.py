@@ -73,7 +73,7 @@ class PromptProfile:
     Writes:
         ``table.npy`` float32 [U + 1, D], row 0 and the rows of users without training items zero.
 
-    Reference: SAGE code line, user prompts; sage.md 1.3. It lists titles only: for that, set ``steps.texts.columns=[title]``.
+    Reference: SAGE code line, user prompts. It lists titles only: for that, set ``steps.texts.columns=[title]``.
     """
 
     encoder: TextEncoder

@@ -21,7 +21,7 @@ class DualView(nn.Module):
         heads: heads of the cross-attention.
         cross_attention: False leaves the views apart until they are scored (LLM-ESR's "w/o cross-attention").
 
-    Reference: LLM-ESR, section 3.3; SAGE code line (sage.md 4.3, 4.4). Differs: the cross-attention is causal wherever
+    Reference: LLM-ESR, section 3.3; SAGE code line (docs/deviations.md). Differs: the cross-attention is causal wherever
     the backbone is, since it would otherwise hand every position its own label.
     """
 

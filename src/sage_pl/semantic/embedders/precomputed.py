@@ -38,7 +38,7 @@ class PrecomputedEmbedder:
         FileNotFoundError: there is no such file.
         ValueError: the kind, shape, ids or values are wrong.
 
-    Reference: SAGE code line, ``itm_emb_np.pkl``; sage.md 1.4.
+    Reference: SAGE code line, ``itm_emb_np.pkl``.
     """
 
     path: str = field(compare=False)

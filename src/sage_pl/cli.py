@@ -48,6 +48,7 @@ def train(config: DictConfig) -> dict[str, float]:
     _quiet_libraries()
     resume = None if config.resume is None else _existing(config.resume)
     _leave_out_idle_parts(config)
+    checks.check_targets(checks.rehearsal(config, (*PARTS, "steps", "callbacks", "trainer", "logger")))
     config.paths = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
     recipe: Any = OmegaConf.to_container(config, resolve=False)
     artifacts = prepare(config, checks.wanted_artifacts(config, PARTS))

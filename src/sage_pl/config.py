@@ -115,15 +115,19 @@ def unused_weights(config: DictConfig) -> list[str]:
     return [key for key in keys if f"${{loss.{key}}}" not in raw and f"${{loss.{key}}}" not in steps]
 
 
-def wanted_artifacts(config: DictConfig, parts: Iterable[str]) -> list[str]:
-    """Names of the artifacts that the given top-level parts refer to, found by resolving them with stand-ins."""
+def rehearsal(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:
+    """The given top-level parts as plain values, with stand-ins for what preparation will fill in."""
     trial = config.copy()
     with open_dict(trial):
         for name in trial.artifacts:
             trial.artifacts[name] = f"<artifact:{name}>"
         trial.catalog = {"n_users": 1, "n_items": 1}
-    text = str([OmegaConf.to_container(trial[part], resolve=True) for part in parts])
-    return sorted(set(_PENDING.findall(text)))
+    return {part: OmegaConf.to_container(trial[part], resolve=True) for part in parts}
+
+
+def wanted_artifacts(config: DictConfig, parts: Iterable[str]) -> list[str]:
+    """Names of the artifacts that the given top-level parts refer to."""
+    return sorted(set(_PENDING.findall(str(rehearsal(config, parts)))))
 
 
 def suggest(key: str, known: Iterable[str]) -> str:

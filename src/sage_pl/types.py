@@ -77,7 +77,11 @@ class Backbone(Protocol):
         """Scale, add positions, drop out: what happens before views are mixed."""
         ...
 
-    def __call__(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]: ...
+    def __call__(
+        self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], last_only: bool = False
+    ) -> Float[Tensor, "B K D"]:
+        """States of all positions (K = L), or with ``last_only`` of the last one (K = 1), which costs less."""
+        ...
 
 
 class SequenceEncoder(Protocol):
@@ -89,7 +93,9 @@ class SequenceEncoder(Protocol):
 
     def eval(self) -> object: ...
 
-    def __call__(self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch) -> Float[Tensor, "B L E"]: ...
+    def __call__(
+        self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
+    ) -> Float[Tensor, "B K E"]: ...
 
 
 class Targets(Protocol):

@@ -106,6 +106,14 @@ def test_a_state_does_not_depend_on_the_rest_of_the_batch(backbone: Any, x: Tens
     torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("n", [0, 3])
+def test_the_last_state_alone_is_the_last_of_all(backbone: Any, x: Tensor, n: int) -> None:
+    embedded, mask = padded(x, n)
+    mask[1] = False  # a row of padding
+    states = backbone(embedded, mask)
+    torch.testing.assert_close(backbone(embedded, mask, last_only=True), states[:, -1:], atol=1e-12, rtol=0)
+
+
 def test_dropout_acts_in_training_alone(backbone: Any, x: Tensor) -> None:
     assert torch.equal(run(backbone, *padded(x, 0)), run(backbone, *padded(x, 0)))
     backbone.train()

@@ -44,6 +44,13 @@ def test_attended_padding_counts_what_was_trimmed_away() -> None:
     torch.testing.assert_close(backbone(x, mask[:, 4:]), backbone(padded, mask)[:, 4:], atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["sasrec", "bert4rec"])
+def test_attended_padding_with_the_last_state_alone(kind: str) -> None:
+    backbone, x = parity_backbone(kind), normal(2, 3, DIM)
+    mask = torch.tensor([[False, True, True], [True, True, True]])
+    torch.testing.assert_close(backbone(x, mask, last_only=True), backbone(x, mask)[:, -1:], atol=1e-12, rtol=0)
+
+
 def test_attended_padding_depends_on_the_maximal_length() -> None:
     backbone, x, mask = parity_backbone("sasrec"), normal(1, 3, DIM), torch.ones(1, 3, dtype=torch.bool)
     before = backbone(x, mask)

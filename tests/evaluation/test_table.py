@@ -36,7 +36,7 @@ def test_terminal_table_fits_and_shows_all_metrics() -> None:
     assert "1,200" in text
     for value in ("0.53", "5.34", "1.01", "1.14", "8.91"):
         assert text.count(value) == 1
-    assert [line.split()[1] for line in text.splitlines() if "@10" in line] == ["ndcg@10", "ndcg@10", "hr@10", "hr@10"]
+    assert [line.split()[0] for line in text.splitlines() if "@10" in line] == ["ndcg@10", "ndcg@10", "hr@10", "hr@10"]
 
 
 def test_refuses_a_protocol_without_results() -> None:

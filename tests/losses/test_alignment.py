@@ -29,6 +29,13 @@ def test_contrasts_the_real_items_of_the_step(unique: bool, ids: list[int]) -> N
     torch.testing.assert_close(Alignment(0.1, unique=unique)(step), expected(step, ids), atol=1e-12, rtol=0)
 
 
+def test_cosine_is_handed_on() -> None:
+    step = step_of()
+    assert step.text_table is not None
+    expected = soft_contrastive(step.text_table[DISTINCT], step.id_table[DISTINCT], 0.2, cosine=True)
+    torch.testing.assert_close(Alignment(0.1, 0.2, cosine=True)(step), expected, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("unique", [True, False], ids=["distinct", "occurrences"])
 def test_padding_and_order_change_nothing(unique: bool) -> None:
     term = Alignment(0.1, unique=unique)

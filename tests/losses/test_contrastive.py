@@ -33,6 +33,20 @@ def test_equals_loops_over_pairs_in_value_and_gradient(detach: bool) -> None:
         torch.testing.assert_close(mine, want, atol=1e-12, rtol=0)
 
 
+def test_cosine_compares_directions_with_one_temperature() -> None:
+    x, y = normal(4, 3, seed=1), normal(4, 3, seed=2)
+    unit_x, unit_y = (v.numpy() / np.linalg.norm(v.numpy(), axis=1, keepdims=True) for v in (x, y))
+    scores, within = unit_x @ unit_y.T / 0.2, (unit_x @ unit_x.T + unit_y @ unit_y.T) / 2 / 0.2
+
+    def log_softmax(z: np.ndarray) -> np.ndarray:
+        return z - np.log(np.exp(z).sum(1, keepdims=True))
+
+    targets = np.exp(log_softmax(within))
+    expected = -(targets * log_softmax(scores) + targets.T * log_softmax(scores.T)).sum(1).mean() / 2
+    assert soft_contrastive(x, y, 0.2, cosine=True).item() == pytest.approx(expected, abs=1e-12)
+    assert soft_contrastive(9 * x, y, 0.2, cosine=True).item() == pytest.approx(expected, abs=1e-12)
+
+
 def test_detached_targets_change_the_gradient_alone() -> None:
     x, y = leaf(normal(3, 4, seed=1)), normal(3, 4, seed=2)
     constant, flowing = soft_contrastive(x, y), soft_contrastive(x, y, detach_targets=False)

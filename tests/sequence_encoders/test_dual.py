@@ -49,6 +49,12 @@ def test_a_later_item_reaches_earlier_states_only_where_the_backbone_looks_both_
     assert differs[:, :2].any() == (not encoder.backbone.causal)
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_last_state_alone_is_the_last_of_all(name: str) -> None:
+    encoder, given = encoder_of(name), padded(views(), 2)
+    torch.testing.assert_close(encoder(*given, last_only=True), encoder(*given)[:, -1:], atol=1e-12, rtol=0)
+
+
 def test_views_meet_in_cross_attention_alone() -> None:
     given = views()
     changed = {**given, "text": given["text"] + normal(2, LENGTH, DIM, seed=5)}

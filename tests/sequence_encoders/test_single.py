@@ -15,6 +15,8 @@ def test_the_state_is_the_backbones_over_the_chosen_view(view: str) -> None:
     expected = backbone(backbone.embed(views[view], MASK), MASK)
     assert torch.equal(encoder(views, MASK, {"items": MASK.long()}), expected)
     assert encoder.output_dim == 8
+    last = encoder(views, MASK, {"items": MASK.long()}, last_only=True)
+    torch.testing.assert_close(last, expected[:, -1:], atol=1e-12, rtol=0)
 
 
 def test_a_view_the_items_do_not_have_is_named() -> None:

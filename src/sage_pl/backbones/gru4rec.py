@@ -35,11 +35,14 @@ class GRU4Rec(nn.Module):
         """Dropout alone: order is the recurrence's own business."""
         return self.dropout(x)
 
-    def forward(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+    def forward(
+        self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], last_only: bool = False
+    ) -> Float[Tensor, "B K D"]:
         length = mask.shape[1]
         paddings = length - mask.sum(1, keepdim=True)
         column = torch.arange(length, device=x.device)
         to_left = ((column + paddings) % length)[..., None].expand_as(x)
         to_right = ((column - paddings) % length)[..., None].expand_as(x)
         states, _ = self.gru(x.gather(1, to_left))
-        return states.gather(1, to_right) * mask[..., None]
+        states = states.gather(1, to_right) * mask[..., None]
+        return states[:, -1:] if last_only else states

@@ -81,14 +81,18 @@ class Transformer(nn.Module):
         positions = mask.long().cumsum(1) * mask
         return self.dropout(x * self.dim**0.5 + self.position(positions))
 
-    def forward(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+    def forward(
+        self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], last_only: bool = False
+    ) -> Float[Tensor, "B K D"]:
         keep = mask[..., None].to(x.dtype)
         allowed = attention_mask(mask, self.causal)
         if self.attend_padding:
             allowed = self._with_padding_key(allowed, mask)
         x = x * keep
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, start=1):
             source = F.pad(x, (0, 0, 0, 1)) if self.attend_padding else x
+            if last_only and number == len(self.blocks):
+                x, allowed, keep = x[:, -1:], allowed[:, :, -1:], keep[:, -1:]
             x = block(x, source, allowed) * keep
         return self.norm(x) * keep
 

@@ -17,6 +17,8 @@ class Alignment(nn.Module):
         weight: beta in the paper.
         temperature: of the contrast; 1 in the reference.
         detach_targets: soft targets are constants; False is the reference's form.
+        cosine: compare directions. The reference's plain products of short vectors leave both softmaxes nearly uniform, so
+            that the loss stays near the logarithm of the number of items; use a temperature around 0.1 with it.
         max_items: items contrasted in one step; more are sampled down, since cost grows with their square. None keeps
             all.
         unique: each item once; False repeats it per occurrence, as the reference does.
@@ -33,6 +35,7 @@ class Alignment(nn.Module):
         weight: float,
         temperature: float = 1.0,
         detach_targets: bool = True,
+        cosine: bool = False,
         max_items: int | None = 512,
         unique: bool = True,
     ) -> None:
@@ -40,6 +43,7 @@ class Alignment(nn.Module):
         self.weight = weight
         self.temperature = temperature
         self.detach_targets = detach_targets
+        self.cosine = cosine
         self.max_items = max_items
         self.unique = unique
 
@@ -54,4 +58,4 @@ class Alignment(nn.Module):
         if self.max_items is not None and len(ids) > self.max_items:
             ids = ids[torch.randperm(len(ids), device=ids.device)[: self.max_items]]
         views = step.items.inputs(ids)
-        return soft_contrastive(views["text"], views["id"], self.temperature, self.detach_targets)
+        return soft_contrastive(views["text"], views["id"], self.temperature, self.detach_targets, self.cosine)

@@ -8,7 +8,11 @@ from torch import Tensor
 
 
 def soft_contrastive(
-    x: Float[Tensor, "M D"], y: Float[Tensor, "M D"], temperature: float = 1.0, detach_targets: bool = True
+    x: Float[Tensor, "M D"],
+    y: Float[Tensor, "M D"],
+    temperature: float = 1.0,
+    detach_targets: bool = True,
+    cosine: bool = False,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the similarities between x and y against soft targets made of the similarities within each.
 
@@ -19,6 +23,7 @@ def soft_contrastive(
         x, y: the two sides, row i of both belonging together.
         temperature: t; it divides S and multiplies the targets' logits, as in the reference.
         detach_targets: T is a constant; False lets gradients flow through it, as in the reference.
+        cosine: compare directions: x and y are normalised, and the temperature divides the targets' logits too.
 
     Returns:
         The loss; 0 for M = 0.
@@ -27,8 +32,11 @@ def soft_contrastive(
     """
     if not len(x):
         return x.new_zeros(())
+    if cosine:
+        x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
     scores = x @ y.T / temperature
-    targets = F.softmax((x @ x.T + y @ y.T) / 2 * temperature, dim=1)
+    within = (x @ x.T + y @ y.T) / 2
+    targets = F.softmax(within / temperature if cosine else within * temperature, dim=1)
     if detach_targets:
         targets = targets.detach()
     forward = -(targets * F.log_softmax(scores, dim=1)).sum(1)

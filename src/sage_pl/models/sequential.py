@@ -92,7 +92,7 @@ class SequentialRecommender(pl.LightningModule):
         """The state each history is served with."""
         ids = self.targets.inference(items)
         views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
-        return self.sequence_encoder(views, real(ids), {"items": ids})[:, -1]
+        return self.sequence_encoder(views, real(ids), {"items": ids}, last_only=True)[:, -1]
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer: among all items (``full``) and among the sampled candidates, where given."""

@@ -51,6 +51,6 @@ class TrainingStep:
     def encode(self, items: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
         ids = self.targets.inference(items)
         self.sequence_encoder.eval()
-        states = self.sequence_encoder(self.items.inputs(ids), real(ids), {"items": ids})[:, -1]
+        states = self.sequence_encoder(self.items.inputs(ids), real(ids), {"items": ids}, last_only=True)[:, -1]
         self.sequence_encoder.train()
         return states

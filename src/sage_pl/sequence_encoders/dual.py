@@ -34,10 +34,12 @@ class DualView(nn.Module):
             self.id_from_text = MultiHeadAttention(backbone.dim, heads, bias=False)
             self.text_from_id = MultiHeadAttention(backbone.dim, heads, bias=False)
 
-    def forward(self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch) -> Float[Tensor, "B L E"]:
+    def forward(
+        self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
+    ) -> Float[Tensor, "B K E"]:
         ids, text = (self.backbone.embed(views[name], mask) for name in ("id", "text"))
         if self.cross_attention:
             allowed = attention_mask(mask, self.backbone.causal)
             ids, text = self.id_from_text(text, ids, allowed), self.text_from_id(ids, text, allowed)
-        hidden = self.backbone(torch.cat([ids, text]), mask.repeat(2, 1))
+        hidden = self.backbone(torch.cat([ids, text]), mask.repeat(2, 1), last_only)
         return torch.cat(hidden.chunk(2), dim=-1)

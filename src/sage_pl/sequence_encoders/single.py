@@ -22,5 +22,7 @@ class SingleView(nn.Module):
         self.view = view
         self.output_dim = backbone.dim
 
-    def forward(self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch) -> Float[Tensor, "B L E"]:
-        return self.backbone(self.backbone.embed(views[self.view], mask), mask)
+    def forward(
+        self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
+    ) -> Float[Tensor, "B K E"]:
+        return self.backbone(self.backbone.embed(views[self.view], mask), mask, last_only)

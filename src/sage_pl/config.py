@@ -14,7 +14,16 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-ALLOWED = ("sage_pl.", "torch.nn.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
+_LIGHTNING = ("callbacks.", "loggers.", "profilers.")
+_COMMON = (
+    "sage_pl.",
+    "torch.nn.",
+    "torch.optim.",
+    "torchmetrics.",
+    *(f"pytorch_lightning.{part}" for part in _LIGHTNING),
+)
+ALLOWED = (*_COMMON, "pytorch_lightning.Trainer")  # what a `_target_` may be called
+HOMES = (*_COMMON, "pytorch_lightning.trainer.")  # where what it leads to may live
 _SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 _PENDING = re.compile(r"<artifact:(\w+)>")
 
@@ -44,8 +53,8 @@ def _problem(path: str, node: Mapping[str, Any]) -> str | None:
         found = get_object(target)
     except Exception as error:  # noqa: BLE001 - an import may fail in any way; the reason is passed on
         return f"{path}._target_ {target!r} cannot be imported: {error}"
-    if not f"{getattr(found, '__module__', '')}.".startswith(ALLOWED):
-        return f"{path}._target_ {target!r} leads to {found!r}, which lives outside {', '.join(ALLOWED)}"
+    if not f"{getattr(found, '__module__', '')}.".startswith(HOMES):
+        return f"{path}._target_ {target!r} leads to {found!r}, which lives outside {', '.join(HOMES)}"
     if not inspect.isclass(found):
         return f"{path}._target_ {target!r} is a {type(found).__name__}; parts are classes"
     if "_args_" in node:

@@ -88,6 +88,7 @@ class SequenceEncoder(Protocol):
     """Fuses the views of a sequence and contains the backbone(s)."""
 
     output_dim: int
+    reads: frozenset[str]  # views of the items it takes
 
     def train(self, mode: bool = True) -> object: ...
 
@@ -138,6 +139,7 @@ class LossTerm(Protocol):
 
     weight: float
     needs: frozenset[str]  # batch keys it reads
+    reads: frozenset[str]  # views of the items it takes
     catalogue: bool  # True: reads every item of the table, so the step encodes the whole catalogue once
 
     def __call__(self, step: LossContext) -> Float[Tensor, ""]: ...

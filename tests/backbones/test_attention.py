@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tests.golden import naive
-from tests.golden.prepared import normal
 
 from sage_pl.backbones.attention import MultiHeadAttention, attention_mask
+from tests.golden import naive
+from tests.golden.prepared import normal
 
 REAL = torch.tensor([[False, True, True], [False, False, False]])
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.golden import naive
-from tests.golden.prepared import BACKBONES, leaf, make_backbone, normal
 from torch import Tensor
 
 from sage_pl.backbones.gru4rec import GRU4Rec
 from sage_pl.backbones.sasrec import SASRec
+from tests.golden import naive
+from tests.golden.prepared import BACKBONES, leaf, make_backbone, normal
 
 LENGTH, DIM = 5, 8
 

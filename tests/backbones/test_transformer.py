@@ -1,11 +1,11 @@
 import pytest
 import torch
-from tests.golden import naive
-from tests.golden.prepared import leaf, normal
 
 from sage_pl.backbones.bert4rec import BERT4Rec
 from sage_pl.backbones.sasrec import SASRec
 from sage_pl.backbones.transformer import Transformer
+from tests.golden import naive
+from tests.golden.prepared import leaf, normal
 
 MAX_LEN, DIM = 7, 8
 

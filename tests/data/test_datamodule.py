@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.golden.prepared import write, write_sequences
 
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.loader import Neighbours
+from tests.golden.prepared import write, write_sequences
 
 USERS = [[1, 2, 3, 4, 5], [6, 5, 4], [3, 2], [1, 2, 3, 4, 5, 6, 1]]
 

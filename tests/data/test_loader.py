@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.golden.prepared import write, write_sequences
 
 from sage_pl.data.loader import (
     HeldOutCases,
@@ -14,6 +13,7 @@ from sage_pl.data.loader import (
     load_sequences,
 )
 from sage_pl.data.sequences import Sequences
+from tests.golden.prepared import write, write_sequences
 
 USERS = [[1, 2, 3, 4, 5, 6], [7, 8, 9, 1], [2, 3, 4], [5, 4, 3, 2, 1, 9, 8, 7], [6, 1, 2, 3, 4]]
 MakeNeighbours = Callable[..., Neighbours]

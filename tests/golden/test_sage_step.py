@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.golden import naive
-from tests.golden.prepared import BACKBONES, N_ITEMS, USERS, Artifacts, make_backbone, make_targets
 from torch import Tensor
 
 from sage_pl.data.loader import Neighbours, TrainingUsers, load_sequences
@@ -20,6 +18,8 @@ from sage_pl.objectives.softmax import Softmax
 from sage_pl.semantic.memberships import prototypes
 from sage_pl.sequence_encoders.dual import DualView
 from sage_pl.types import SeqBatch
+from tests.golden import naive
+from tests.golden.prepared import BACKBONES, N_ITEMS, USERS, Artifacts, make_backbone, make_targets
 
 WEIGHTS = {"recommendation": 1.0, "distillation": 0.3, "alignment": 0.2, "prototype": 0.5}
 MASK = N_ITEMS + 1

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tests.golden import naive
-from tests.golden.prepared import leaf, normal
 
 from sage_pl.item_encoders.adapter import Adapter
+from tests.golden import naive
+from tests.golden.prepared import leaf, normal
 
 
 @pytest.mark.parametrize(("hidden", "width"), [(None, 6), (3, 3), (20, 20)], ids=["half", "narrow", "wide"])

@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.golden.prepared import write_rows
 
 from sage_pl.item_encoders.dual import DualEncoder
 from sage_pl.item_encoders.id import IdEncoder
+from tests.golden.prepared import write_rows
 
 N, DIM, TEXT = 6, 4, 10
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 from torch import Tensor
 
 from sage_pl.losses.alignment import Alignment
 from sage_pl.losses.contrastive import soft_contrastive
+from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 
 MASK = N_ITEMS + 1
 ROWS = [[3, 1, 3, MASK], [5, 2]]

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from tests.golden import naive
-from tests.golden.prepared import leaf, normal
 
 from sage_pl.losses.contrastive import soft_contrastive
+from tests.golden import naive
+from tests.golden.prepared import leaf, normal
 
 
 def in_numpy(x: np.ndarray, y: np.ndarray, temperature: float) -> float:

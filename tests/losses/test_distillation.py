@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 from torch import Tensor
 
 from sage_pl.losses.contrastive import soft_contrastive
 from sage_pl.losses.distillation import UserDistillation
+from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 
 NEIGHBOURS = torch.tensor([[0, 2, -1], [-1, -1, -1], [1, -1, -1], [2, 1, 0]])
 CHUNKS = [[[4], [7, 8]], [[1, 2, 3]]]  # teachers 0, 1 and 2

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.golden.prepared import HandStep, leaf, left_pad, normal, write
 
 from sage_pl.losses.prototype import Prototype
+from tests.golden.prepared import HandStep, leaf, left_pad, normal, write
 
 N, DIM = 3, 2
 MEMBERSHIPS = np.array([[0, 0], [1, 0], [0.5, 0.5], [0.2, 0.8], [0, 0]])

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.golden.prepared import N_ITEMS, Artifacts, adam, make_backbone, make_targets, write
 
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.loader import Neighbours
@@ -20,6 +19,7 @@ from sage_pl.objectives.softmax import Softmax
 from sage_pl.sequence_encoders.dual import DualView
 from sage_pl.sequence_encoders.single import SingleView
 from sage_pl.types import LossTerm
+from tests.golden.prepared import N_ITEMS, Artifacts, adam, make_backbone, make_targets, write
 
 MakeModel = Callable[..., SequentialRecommender]
 MAX_LEN = 6

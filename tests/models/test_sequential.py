@@ -5,8 +5,6 @@ from unittest.mock import Mock
 import pytest
 import pytorch_lightning as pl
 import torch
-from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, adam, left_pad, make_backbone, make_targets
-from tests.models.conftest import MakeModel
 from torch import Tensor
 
 from sage_pl.callbacks.epoch_seed import EpochSeed
@@ -16,6 +14,8 @@ from sage_pl.models.sequential import SequentialRecommender
 from sage_pl.sequence_encoders.dual import DualView
 from sage_pl.sequence_encoders.single import SingleView
 from sage_pl.types import SeqBatch
+from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, adam, left_pad, make_backbone, make_targets
+from tests.models.conftest import MakeModel
 
 HISTORIES = left_pad([[1, 2, 3], [4], [5, 6, 7, 8]])
 ANSWERS = torch.tensor([4, 9, 5])

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from tests.golden.prepared import BACKBONES
-from tests.models.conftest import MakeModel
 from torch import Tensor
 
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.models.sequential import SequentialRecommender
 from sage_pl.models.step import TrainingStep
 from sage_pl.types import real
+from tests.golden.prepared import BACKBONES
+from tests.models.conftest import MakeModel
 
 
 def step_of(model: SequentialRecommender, datamodule: SequenceDataModule, terms: list[str]) -> TrainingStep:

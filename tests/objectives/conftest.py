@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.golden.prepared import HandStep, leaf, normal, write_sequences
 
 from sage_pl.types import SeqBatch
+from tests.golden.prepared import HandStep, leaf, normal, write_sequences
 
 MakeStep = Callable[..., HandStep]
 

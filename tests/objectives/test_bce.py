@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.golden.prepared import write_sequences
-from tests.objectives.conftest import MakeStep
 
 from sage_pl.objectives.bce import BCE
 from sage_pl.types import SeqBatch
+from tests.golden.prepared import write_sequences
+from tests.objectives.conftest import MakeStep
 
 
 def test_two_users_by_hand(sequences: str, make_step: MakeStep) -> None:

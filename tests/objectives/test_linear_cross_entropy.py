@@ -1,10 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.golden.prepared import leaf, normal
 from torch import Tensor
 
 from sage_pl.objectives.linear_cross_entropy import linear_cross_entropy
+from tests.golden.prepared import leaf, normal
 
 TARGETS = torch.tensor([1, 5, 1, 2, 6, 3, 5])
 EXCLUDED = torch.tensor([1, 0, 0, 0, 1, 0, 0, 1], dtype=torch.bool)

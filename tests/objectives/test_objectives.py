@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.golden.prepared import HandStep
-from tests.objectives.conftest import MakeStep
 from torch import Tensor
 
 from sage_pl.objectives.base import Objective, labelled
 from sage_pl.objectives.bce import BCE
 from sage_pl.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.objectives.softmax import Softmax
+from tests.golden.prepared import HandStep
+from tests.objectives.conftest import MakeStep
 
 KINDS: dict[str, type[Objective]] = {"softmax": Softmax, "sampled softmax": SampledSoftmax, "bce": BCE}
 

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from tests.objectives.conftest import MakeStep
 
 from sage_pl.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.objectives.softmax import Softmax
+from tests.objectives.conftest import MakeStep
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.golden.prepared import HandStep
-from tests.objectives.conftest import MakeStep
 
 from sage_pl.objectives.softmax import Softmax
+from tests.golden.prepared import HandStep
+from tests.objectives.conftest import MakeStep
 
 
 def test_two_users_by_hand(sequences: str) -> None:

@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.golden import naive
-from tests.golden.prepared import BACKBONES, make_backbone, normal
 from torch import Tensor
 
 from sage_pl.sequence_encoders.dual import DualView
+from tests.golden import naive
+from tests.golden.prepared import BACKBONES, make_backbone, normal
 
 LENGTH, DIM = 4, 8
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from tests.golden.prepared import make_backbone, normal
 
 from sage_pl.sequence_encoders.single import SingleView
+from tests.golden.prepared import make_backbone, normal
 
 MASK = torch.tensor([[False, True, True], [True, True, True]])
 

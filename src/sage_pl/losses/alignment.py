@@ -28,6 +28,7 @@ class Alignment(nn.Module):
     """
 
     needs = frozenset[str]()
+    reads = frozenset({"id", "text"})
     catalogue = False
 
     def __init__(

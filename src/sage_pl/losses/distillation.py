@@ -31,6 +31,7 @@ class UserDistillation(nn.Module):
     """
 
     needs = frozenset({"neighbours", "neighbour_items"})
+    reads = frozenset[str]()
     catalogue = False
 
     def __init__(self, weight: float, user_sim_func: Literal["kd", "cl"] = "kd", temperature: float = 1.0) -> None:

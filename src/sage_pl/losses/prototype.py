@@ -32,6 +32,7 @@ class Prototype(nn.Module):
     """
 
     needs = frozenset[str]()
+    reads = frozenset({"id"})
 
     def __init__(
         self,

@@ -31,7 +31,8 @@ class SequentialRecommender(pl.LightningModule):
         optimizer: called with the trainable parameters.
 
     Raises:
-        ValueError: the sequence encoder's states and the items' vectors differ in width.
+        ValueError: the sequence encoder's states and the items' vectors differ in width, or a part reads a view the
+            items do not have.
     """
 
     def __init__(
@@ -50,6 +51,13 @@ class SequentialRecommender(pl.LightningModule):
                 f"{item_encoder.output_dim} (views {dict(item_encoder.input_dims)}); use item_encoder=dual with "
                 "sequence_encoder=dual, or item_encoder=id with sequence_encoder=single, of the same model.dim"
             )
+        readers = {"sequence encoder": sequence_encoder.reads, **{name: term.reads for name, term in terms.items()}}
+        for name, views in readers.items():
+            if missing := views - item_encoder.input_dims.keys():
+                raise ValueError(
+                    f"{name} reads the view {', '.join(sorted(missing))} of the items, which have "
+                    f"{', '.join(item_encoder.input_dims)}; use item_encoder=dual, or leave that part out"
+                )
         self.stored: dict[str, Any] = {}  # plain values a checkpoint carries: what it can be rebuilt from
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder

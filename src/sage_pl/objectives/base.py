@@ -23,6 +23,7 @@ class Objective(nn.Module):
     """
 
     needs = frozenset[str]()
+    reads = frozenset[str]()
     catalogue = False
 
     def __init__(self, sequences: str, candidates: Literal["trained", "all"] = "trained", weight: float = 1.0) -> None:

@@ -25,6 +25,8 @@ class DualView(nn.Module):
     the backbone is, since it would otherwise hand every position its own label.
     """
 
+    reads = frozenset({"id", "text"})
+
     def __init__(self, backbone: Backbone, heads: int = 2, cross_attention: bool = True) -> None:
         super().__init__()
         self.backbone = backbone

@@ -20,6 +20,7 @@ class SingleView(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.view = view
+        self.reads = frozenset({view})
         self.output_dim = backbone.dim
 
     def forward(

@@ -32,11 +32,12 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     titles = [f"{KINDS[names[i % 4]]} {names[i % 4]} number {i}" for i in range(40)]
     rows = []
     for user in range(60):
-        kind = user % 4
-        for position in range(int(generator.integers(4, 12))):
+        kind, time = user % 4, 1_500_000_000 + int(generator.integers(0, 5_000))
+        for _ in range(int(generator.integers(4, 12))):
+            time += int(generator.integers(1, 1_000))
             own = generator.random() < 0.85
             item = int(generator.choice(np.arange(kind, 40, 4) if own else np.arange(40)))
-            rows.append((f"u{user}", item, position))
+            rows.append((f"u{user}", item, time))
     interactions = pl.DataFrame(
         rows, schema={"user_id": pl.String, "item_id": pl.Int64, "timestamp": pl.Int64}, orient="row"
     )

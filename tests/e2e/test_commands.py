@@ -92,6 +92,19 @@ def test_prepare_alone_then_nothing_is_left_to_do(small_settings: list[str], tmp
     assert {"key", "parents", "files", "libraries", "seconds"} <= manifest.keys()
 
 
+def test_the_reference_reads_what_is_exported_and_we_read_it_back(small_settings: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "handled"
+    done = call("scripts/export_handled.py", *small_settings, f"folder={folder}", f"hydra.run.dir='{tmp_path}/log'")
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = {"inter.txt", "itm_emb_np.pkl", "usr_emb_np.pkl", "pca64_itm_emb_np.pkl", "sim_user_100.pkl"}
+    clusters = {f"hdbscan_{n}.pkl" for n in ("best_labels", "core_probs", "cluster_centers", "fuzzy_U")}
+    assert names | clusters <= {path.name for path in folder.iterdir()}
+    others = [s for s in small_settings if not s.startswith(("dataset", "embedder", "steps.embed"))]
+    back = ["dataset=handled", f"dataset.path={folder}", "method=plain", "trainer.max_epochs=1"]
+    again = call("train.py", *others, *back, f"hydra.run.dir='{tmp_path}/run'")
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
 def test_help_is_quick_and_lists_the_groups() -> None:
     start = time.perf_counter()
     done = call("train.py", "--help")

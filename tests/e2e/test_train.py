@@ -88,6 +88,7 @@ def test_terms_come_and_go_on_the_command_line(run_train: Run, overrides: list[s
     "overrides",
     [
         ["objective=bce"],
+        ["split=global_time"],
         ["objective=sampled_softmax"],
         ["targets=last_item", "backbone=gru4rec"],
         ["freeze=false"],

@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint shapes format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -28,7 +28,11 @@ lint: .venv/installed-dev  ## style, import contracts and types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-test: lint  ## linters, types and the whole suite
+shapes: .venv/installed-dev  ## the model parts' tests with every annotated tensor shape checked at run time
+	$(BIN)/python -m pytest --jaxtyping-packages=sage_pl,beartype.beartype -k "not refuse and not processes" \
+		tests/backbones tests/item_encoders tests/sequence_encoders tests/objectives tests/losses tests/models tests/golden
+
+test: lint shapes  ## linters, types, tensor shapes and the whole suite
 	$(BIN)/python -m pytest
 
 format: .venv/installed-dev  ## rewrite the code in house style

@@ -21,7 +21,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -68,6 +68,7 @@ class Artifact:
         return file
 
 
+@runtime_checkable
 class Step(Protocol):
     """One cached piece of work. ``version`` is raised when the code changes its results."""
 

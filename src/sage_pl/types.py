@@ -13,7 +13,7 @@ This module imports nothing of the project; every other module may import it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, NotRequired, Protocol, TypedDict
+from typing import NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -55,6 +55,7 @@ class TopK(NamedTuple):
     scores: Float[Tensor, "B K"]
 
 
+@runtime_checkable
 class ItemEncoder(Protocol):
     """What an item is: what a sequence reads (``views``) and what is scored (``output``)."""
 
@@ -67,6 +68,7 @@ class ItemEncoder(Protocol):
     def output(self, views: Views) -> Float[Tensor, "*P E"]: ...
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A sequence model over one view; padding (False in ``mask``) never influences a real position."""
 
@@ -84,6 +86,7 @@ class Backbone(Protocol):
         ...
 
 
+@runtime_checkable
 class SequenceEncoder(Protocol):
     """Fuses the views of a sequence and contains the backbone(s)."""
 
@@ -99,14 +102,16 @@ class SequenceEncoder(Protocol):
     ) -> Float[Tensor, "B K E"]: ...
 
 
+@runtime_checkable
 class Targets(Protocol):
     """What a sequence is trained to predict, and how a history is presented when predicting."""
 
     def training(self, batch: SeqBatch) -> SeqBatch: ...
 
-    def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]: ...
+    def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]: ...
 
 
+@runtime_checkable
 class ItemTable(Protocol):
     """The items of one step, each encoded once (``sage_pl.item_encoders.table``)."""
 
@@ -117,6 +122,7 @@ class ItemTable(Protocol):
     def all_outputs(self) -> Float[Tensor, "R E"]: ...
 
 
+@runtime_checkable
 class LossContext(Protocol):
     """All that a loss may touch in a step; not the module itself."""
 
@@ -134,6 +140,7 @@ class LossContext(Protocol):
         ...
 
 
+@runtime_checkable
 class LossTerm(Protocol):
     """One named, weighted loss: an unweighted mean over valid entries, 0 where there are none."""
 
@@ -144,11 +151,12 @@ class LossTerm(Protocol):
 
     def __call__(self, step: LossContext) -> Float[Tensor, ""]: ...
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "*P"]]:
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         """Ids, beyond the sequences', whose vectors this term will ask for."""
         ...
 
 
+@runtime_checkable
 class Recommender(Protocol):
     """What evaluation, export and serving know of a model."""
 

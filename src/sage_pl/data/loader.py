@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from sage_pl.data.sequences import Cases, IntArray, Sequences
 from sage_pl.types import SeqBatch
 
 
+@runtime_checkable
 class BatchExtra(Protocol):
     """Adds keys to a training batch, e.g. similar users; ``provides`` names them."""
 

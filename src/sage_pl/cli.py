@@ -13,6 +13,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from sage_pl import config as checks
@@ -86,8 +87,12 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     _quiet_libraries()
     checkpoint = _existing(config.checkpoint)
     stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["sage_pl"]
-    recipe = OmegaConf.merge(stored["config"], OmegaConf.from_dotlist(list(config.overrides)))
-    assert isinstance(recipe, DictConfig)
+    recipe = OmegaConf.create(stored["config"])
+    OmegaConf.set_struct(recipe, True)
+    try:
+        recipe.merge_with(config.overrides)
+    except OmegaConfBaseException as error:
+        raise checks.ConfigError(f"overrides do not fit the checkpoint's configuration: {error}") from error
     artifacts = prepare(recipe, checks.wanted_artifacts(recipe, PARTS))
     for name, key in stored["artifact_keys"].items():
         if name in artifacts and artifacts[name].key != key:
@@ -202,6 +207,7 @@ def _quiet_libraries() -> None:
         ".*`max_epochs` was not set.*",
         ".*directory .* exists and is not empty.*",
         ".*LeafSpec.*",
+        ".*callbacks used to create the checkpoint.*",
         ".*dirpath has changed.*",
         ".*smaller than the logging interval.*",
     ):

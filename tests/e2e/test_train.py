@@ -125,6 +125,20 @@ def test_a_checkpoint_is_evaluated_alone(run_train: Run, monkeypatch: pytest.Mon
         sys, "argv", [str(script), f"checkpoint={trained}/checkpoints/best.ckpt", f"hydra.run.dir='{tmp_path}/again'"]
     )
     runpy.run_path(str(script), run_name="__main__")
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            str(script),
+            f"checkpoint={trained}/checkpoints/best.ckpt",
+            "+overrides.evaluation.seen=mask",
+            f"hydra.run.dir='{tmp_path}/masked'",
+        ],
+    )
+    runpy.run_path(str(script), run_name="__main__")
+    full = "test/full/ndcg@10"
+    masked, kept = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("masked", "again"))
+    assert masked[full] != kept[full]
     assert json.loads((tmp_path / "again" / "metrics.json").read_text()) == json.loads(
         (trained / "metrics.json").read_text()
     )

@@ -157,7 +157,8 @@ class Store:
     def _make(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
         final = self.root / step.name / key
         work = final.with_name(f".{key}.{os.getpid()}.tmp")
-        shutil.rmtree(work, ignore_errors=True)
+        for left in final.parent.glob(f".{key}.*.tmp"):  # of a process that was killed; the lock is ours
+            shutil.rmtree(left, ignore_errors=True)
         work.mkdir(parents=True)
         log.info("%-10s %s  running", step.name, key)
         start = time.perf_counter()
@@ -189,6 +190,35 @@ class Store:
         }
 
 
+def closure(inputs: Mapping[str, Iterable[str]], wanted: Iterable[str]) -> list[str]:
+    """The wanted steps and all they depend on, parents first.
+
+    Args:
+        inputs: for every step, the names of those it reads.
+        wanted: names of the results asked for.
+
+    Raises:
+        ArtifactError: a name is unknown or the steps depend on each other in a circle.
+    """
+    order: list[str] = []
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in order:
+            return
+        if name in path:
+            raise ArtifactError(f"steps depend on each other in a circle: {' -> '.join((*path, name))}")
+        if name not in inputs:
+            asked = f" (asked for by {path[-1]})" if path else ""
+            raise ArtifactError(f"no step is called {name!r}{asked}; known steps: {', '.join(inputs)}")
+        for parent in inputs[name]:
+            visit(parent, (*path, name))
+        order.append(name)
+
+    for name in wanted:
+        visit(name, ())
+    return order
+
+
 def build(steps: Mapping[str, Step], wanted: Iterable[str], store: Store) -> dict[str, Artifact]:
     """The wanted steps' results and all they depend on, each made once, parents first.
 
@@ -201,19 +231,6 @@ def build(steps: Mapping[str, Step], wanted: Iterable[str], store: Store) -> dic
         ArtifactError: a name is unknown or the steps depend on each other in a circle.
     """
     done: dict[str, Artifact] = {}
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in done:
-            return
-        if name in path:
-            raise ArtifactError(f"steps depend on each other in a circle: {' -> '.join((*path, name))}")
-        if name not in steps:
-            asked = f" (asked for by {path[-1]})" if path else ""
-            raise ArtifactError(f"no step is called {name!r}{asked}; known steps: {', '.join(steps)}")
-        for parent in steps[name].inputs:
-            visit(parent, (*path, name))
+    for name in closure({name: step.inputs for name, step in steps.items()}, wanted):
         done[name] = store.get(steps[name], done)
-
-    for name in wanted:
-        visit(name, ())
     return done

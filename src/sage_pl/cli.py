@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from sage_pl import config as checks
 from sage_pl.artifacts import Artifact
 from sage_pl.data import handled
 from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.data.targets import NextItem
 from sage_pl.evaluation.callback import RankingEvaluation
 from sage_pl.evaluation.groups import Groups
 from sage_pl.evaluation.results import floor_metrics, write_results
@@ -47,33 +50,32 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     _quiet_libraries()
-    resume = None if config.resume is None else _existing(config.resume)
     _leave_out_idle_parts(config)
     checks.check_targets(checks.rehearsal(config, (*PARTS, "steps", "callbacks", "trainer", "logger")))
-    config.paths = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
+    checks.make_paths_absolute(config)
     recipe: Any = OmegaConf.to_container(config, resolve=False)
     artifacts = prepare(config, checks.wanted_artifacts(config, PARTS))
     keys = {name: artifact.key for name, artifact in artifacts.items()}
+    resume = None if config.resume is None else _resumable(config.resume, recipe, keys)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
 
     pl.seed_everything(config.seed, verbose=False)
-    torch.set_float32_matmul_precision(config.matmul_precision)
     datamodule, model, evaluation = _build(config, {"config": recipe, "artifact_keys": keys})
     callbacks = [*_instances(config.callbacks).values(), evaluation]
     logger = _instance(config.logger)
     logger.log_hyperparams({"config": OmegaConf.to_container(config, resolve=True), "artifact_keys": keys})
     trainer = _instance(config.trainer, callbacks=callbacks, logger=logger, enable_progress_bar=sys.stderr.isatty())
     _describe(model)
-    try:
+    with _ctrl_c_leaves(folder / "checkpoints" / "last.ckpt"):
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        log.warning(
-            "interrupted; go on from the last finished epoch with resume=%s", folder / "checkpoints" / "last.ckpt"
-        )
-        raise Interrupted(130) from None
-    best = trainer.checkpoint_callback
-    log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
-    trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+        best = trainer.checkpoint_callback
+        if not best.best_model_path:
+            raise checks.ConfigError(
+                "no validation ran, so there is no best epoch to test; lower trainer.check_val_every_n_epoch or raise "
+                "trainer.max_epochs"
+            )
+        log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
+        trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
     metrics = _report(folder, config, datamodule, evaluation, trainer)
     log.info("run folder  %s", folder)
     log.info("metrics     %s", folder / "metrics.json")
@@ -101,9 +103,11 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             )
     datamodule, model, evaluation = _build(recipe, stored)
     trainer = pl.Trainer(
+        accelerator=recipe.trainer.accelerator,
+        precision=recipe.trainer.precision,
+        devices=1,
         logger=False,
         callbacks=[evaluation],
-        devices=1,
         enable_model_summary=False,
         default_root_dir=folder,
         enable_progress_bar=sys.stderr.isatty(),
@@ -142,6 +146,7 @@ def _build(
     """Data, model and evaluation of a prepared configuration; ``stored`` goes into the checkpoint."""
     plain: Any = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
     checks.check_targets(plain)
+    torch.set_float32_matmul_precision(config.matmul_precision)
     datamodule = instantiate(plain["data"], _convert_="all")
     model = instantiate(plain["model"], _convert_="all")
     model.stored = stored
@@ -190,12 +195,40 @@ def _describe(model: SequentialRecommender) -> None:
     frozen = sum(b.numel() for b in model.buffers())
     weights = ", ".join(f"{name} {term.weight:g}" for name, term in model.terms.items())
     log.info("parameters: %s trainable, %s constant; losses: %s", f"{trainable:,}", f"{frozen:,}", weights)
+    backbone = getattr(model.sequence_encoder, "backbone", None)
+    if isinstance(model.targets, NextItem) and not getattr(backbone, "causal", True):
+        log.warning("the backbone sees the items it is trained to predict (causal=false with targets=next_item)")
 
 
 def _existing(path: str) -> str:
     if not Path(path).is_file():
         raise checks.ConfigError(f"there is no checkpoint {path}; runs keep theirs in outputs/runs/.../checkpoints/")
     return str(path)
+
+
+def _resumable(path: str, recipe: dict[str, Any], keys: dict[str, str]) -> str:
+    """A checkpoint that continues this very run: same artifacts, and every other difference is named in the log."""
+    stored = torch.load(_existing(path), map_location="cpu", weights_only=True)["sage_pl"]
+    if other := [name for name, key in keys.items() if stored["artifact_keys"].get(name, key) != key]:
+        raise checks.ConfigError(
+            f"{path} was trained with another {', '.join(other)}; resume with its own data settings"
+        )
+    for difference in checks.differences(stored["config"], recipe):
+        log.warning("resuming with a change: %s", difference)
+    return path
+
+
+@contextmanager
+def _ctrl_c_leaves(last: Path) -> Iterator[None]:
+    """Say where to go on after Ctrl-C, which Lightning answers with SystemExit."""
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt):
+        if last.is_file():
+            log.warning("interrupted; go on from the last finished epoch with resume=%s", last)
+        else:
+            log.warning("interrupted before the first epoch ended; nothing was learned yet")
+        raise Interrupted(130) from None
 
 
 def _quiet_libraries() -> None:

@@ -9,6 +9,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
@@ -137,6 +138,45 @@ def rehearsal(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:
 def wanted_artifacts(config: DictConfig, parts: Iterable[str]) -> list[str]:
     """Names of the artifacts that the given top-level parts refer to."""
     return sorted(set(_PENDING.findall(str(rehearsal(config, parts)))))
+
+
+def make_paths_absolute(config: DictConfig) -> None:
+    """So that a checkpoint can be evaluated from any folder."""
+    config.paths = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
+    for node in (config.dataset, config.dataset.source, config.steps.embed):
+        raw: Any = OmegaConf.to_container(node, resolve=False)
+        for key in {"path", "reviews", "metadata", "businesses"} & raw.keys():
+            if isinstance(raw[key], str) and Path(raw[key]).exists():
+                node[key] = str(Path(raw[key]).resolve())
+
+
+def flat(config: Any, path: str = "") -> dict[str, Any]:
+    """Every leaf by its dotted key."""
+    if not isinstance(config, Mapping):
+        return {path: config}
+    return {
+        k: v for key, child in config.items() for k, v in flat(child, f"{path}.{key}" if path else str(key)).items()
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys whose values differ, apart from where things live and how long a run goes on."""
+    before, after = flat(old), flat(new)
+    aside = ("resume", "paths.", "logger.", "trainer.", "callbacks.", "hydra.", "artifacts.", "catalog.")
+    keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(aside))
+    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
+
+
+def check_missing(config: DictConfig, needed: Iterable[str]) -> None:
+    """Mandatory values (``???``) of the data set and of the steps that will run must be given.
+
+    Raises:
+        ConfigError: naming the keys to set.
+    """
+    prefixes = ("dataset.", *(f"steps.{name}." for name in needed))
+    raw = flat(OmegaConf.to_container(config, resolve=False))
+    if missing := sorted(key for key, value in raw.items() if value == "???" and key.startswith(prefixes)):
+        raise ConfigError(f"please set {', '.join(f'{key}=...' for key in missing)}")
 
 
 def suggest(key: str, known: Iterable[str]) -> str:

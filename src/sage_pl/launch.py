@@ -8,13 +8,14 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -22,6 +23,10 @@ from sage_pl.config import known_keys, suggest
 
 log = logging.getLogger(__name__)
 _OVERRIDE = re.compile(r"^[+~]{0,2}([\w./@-]+)=?")
+
+
+class JobError(RuntimeError):
+    """One job of a sweep ended with an error."""
 
 
 def run(job: Callable[[], None], config_dir: Path, config_name: str) -> None:
@@ -43,7 +48,8 @@ def run(job: Callable[[], None], config_dir: Path, config_name: str) -> None:
 def one_line_errors(job: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """End with the message of an error the user can act on, and exit code 1, instead of a traceback.
 
-    Those are the package's own exceptions and missing files. HYDRA_FULL_ERROR=1 shows where they were raised.
+    Those are the package's own exceptions, the ValueErrors it raises, and missing files. HYDRA_FULL_ERROR=1 shows where
+    they were raised.
     """
 
     @functools.wraps(job)
@@ -51,14 +57,22 @@ def one_line_errors(job: Callable[[DictConfig], None]) -> Callable[[DictConfig],
         try:
             job(config)
         except Exception as error:
-            ours = type(error).__module__.startswith("sage_pl") or isinstance(error, FileNotFoundError)
-            if not ours or os.environ.get("HYDRA_FULL_ERROR"):
+            cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+            if not _ours(cause) or os.environ.get("HYDRA_FULL_ERROR"):
                 log.exception("failed")
                 raise
-            log.error("%s", error)
+            log.error("%s", cause)
             sys.exit(1)
 
     return reported
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether the package raised the error on purpose, with a message for the user."""
+    if type(error).__module__.startswith("sage_pl") or isinstance(error, FileNotFoundError):
+        return True
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename if error.__traceback__ else ""
+    return isinstance(error, ValueError) and Path(innermost).is_relative_to(Path(__file__).parent)
 
 
 def _hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]:
@@ -68,9 +82,10 @@ def _hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir), version_base="1.3"):
-            known = known_keys(compose(config_name))
+            choices = [a for a in arguments if a.partition("=")[0] in groups and "," not in a]
+            known = known_keys(compose(config_name, overrides=choices))
     except HydraException:
-        return []
+        return []  # a choice that does not exist: Hydra's own message lists those that do
     known += groups
     return [f"{key}: no such key; {hint}" for key in keys if key not in known and (hint := suggest(key, known))]
 
@@ -81,20 +96,19 @@ def in_own_process(config: DictConfig) -> bool:
     A job then starts with fresh memory and seeds, and one that crashes takes nothing with it.
 
     Raises:
-        RuntimeError: the job failed; Hydra goes on with the others and reports it at the end.
+        JobError: the job failed; Hydra goes on with the others and reports it at the end.
     """
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return False
-    # fmt: off
-    command = [
-        sys.executable, sys.argv[0], *hydra.overrides.task,
-        f"hydra.run.dir='{hydra.runtime.output_dir}'",
-    ]
-    # fmt: on
+    own = [o for o in hydra.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep", "hydra.run"))]
+    more = [s.path.removeprefix("file://") for s in hydra.runtime.config_sources if s.provider == "command-line"]
+    places = [f"--config-dir={place}" for place in more]
+    place = f"hydra.run.dir='{hydra.runtime.output_dir}'"
+    command = [sys.executable, sys.argv[0], *places, *hydra.overrides.task, *own, place]
     done = subprocess.run(command, check=False)
     if done.returncode:
-        raise RuntimeError(
+        raise JobError(
             f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) failed with exit code {done.returncode}; "
             f"its log is {Path(hydra.runtime.output_dir) / 'train.log'}"
         )

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from sage_pl.artifacts import Artifact, Store, build
-from sage_pl.config import check_targets
+from sage_pl.artifacts import Artifact, Store, build, closure
+from sage_pl.config import check_missing, check_targets
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,11 @@ def prepare(config: DictConfig, wanted: Iterable[str]) -> dict[str, Artifact]:
     """
     plain: Any = OmegaConf.to_container(config.steps, resolve=True)
     check_targets({"steps": plain})
-    steps = {name: instantiate(node, _convert_="all") for name, node in plain.items()}
-    made = build(steps, ["sequences", *wanted], Store(config.paths.artifacts))
+    classes: dict[str, Any] = {name: get_class(node["_target_"]) for name, node in plain.items()}
+    needed = closure({name: step.inputs for name, step in classes.items()}, ["sequences", *wanted])
+    check_missing(config, needed)
+    steps = {name: instantiate(plain[name], _convert_="all") for name in needed}
+    made = build(steps, needed, Store(config.paths.artifacts))
     with open_dict(config):
         for name, artifact in made.items():
             config.artifacts[name] = str(Path(artifact.path).resolve())

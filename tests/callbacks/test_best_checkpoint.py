@@ -41,6 +41,14 @@ def test_a_best_file_that_is_gone_is_not_claimed(tmp_path: Path) -> None:
     state = state_of(tmp_path / "old")
     (tmp_path / "old" / "best.ckpt").unlink()
     resumed = BestCheckpoint(dirpath=tmp_path / "new", filename="best", monitor="x", mode="max")
-    with pytest.warns(UserWarning, match="dirpath has changed"):
+    with pytest.raises(FileNotFoundError, match=r"best\.ckpt, is gone"):
         resumed.load_state_dict(state)
-    assert resumed.best_model_score is None
+
+
+def test_the_best_file_is_found_beside_the_resumed_one(tmp_path: Path) -> None:
+    state = state_of(tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "moved")
+    resume = str(tmp_path / "moved" / "last.ckpt")
+    resumed = BestCheckpoint(dirpath=tmp_path / "new", filename="best", monitor="x", mode="max", resume=resume)
+    resumed.load_state_dict(state)
+    assert Path(resumed.best_model_path).read_bytes() == b"weights"

@@ -54,6 +54,16 @@ def test_resuming_equals_never_having_stopped(run_train: Run) -> None:
     assert (whole / "metrics.json").read_text() == (resumed / "metrics.json").read_text()
 
 
+def test_resuming_names_what_changed_and_refuses_other_data(run_train: Run, tmp_path: Path) -> None:
+    first = run_train("method=sage", "trainer.max_epochs=1")
+    resumed = run_train(
+        "method=sage", "trainer.max_epochs=2", "loss.alpha=0.3", f"resume={first}/checkpoints/last.ckpt"
+    )
+    assert "loss.alpha: 0.1 -> 0.3" in (resumed / "train.log").read_text()
+    with pytest.raises(SystemExit):
+        run_train("method=sage", "evaluation.seed=7", f"resume={first}/checkpoints/last.ckpt")
+
+
 def test_the_seed_decides_everything(run_train: Run) -> None:
     first, again, other = (run_train("method=sage", f"seed={seed}") for seed in (1, 1, 2))
     assert (first / "metrics.json").read_text() == (again / "metrics.json").read_text()
@@ -112,7 +122,10 @@ def test_the_other_choices_run_to_the_end(run_train: Run, overrides: list[str]) 
 def test_wandb_works_offline(run_train: Run) -> None:
     pytest.importorskip("wandb")
     folder = run_train("method=plain", "logger=wandb")
-    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    (run,) = folder.glob("wandb/offline-run-*/*.wandb")
+    record = run.read_bytes()
+    for text in ("val/full/ndcg@10", "train/loss/recommendation", "artifact_keys", "folder-plain-sasrec-seed42"):
+        assert text.encode() in record, text
 
 
 def test_a_checkpoint_is_evaluated_alone(run_train: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_step_counts_users_from_one_and_leaves_empty_ones_out(make_sequences, ma
 
 def test_a_lone_user_has_no_neighbours(make_sequences, make_artifact, out, caplog) -> None:
     inputs = {"sequences": make_sequences([[1]]), "profile": make_artifact("profile", table=np.array([[0.0], [1.0]]))}
-    Retrieve(k=2).run(inputs, out)
+    Retrieve(k=2, min_history=1).run(inputs, out)
     assert not np.load(out / "neighbours.npy").any()
     assert "1 of 1 users can be compared" in caplog.text
 

@@ -14,12 +14,29 @@ class BestCheckpoint(ModelCheckpoint):
 
     Lightning forgets the best score where the folder has changed, and would then call the first resumed epoch the best.
     Here the earlier file is copied into the new folder and the record points to it.
+
+    Args:
+        resume: the checkpoint that is resumed; the best one is looked for beside it where its folder has moved.
+        dirpath, filename, monitor, mode: see Lightning's ModelCheckpoint.
+
+    Raises:
+        FileNotFoundError: the best checkpoint so far is gone.
     """
+
+    def __init__(self, dirpath: str, filename: str, monitor: str, mode: str, resume: str | None = None) -> None:
+        super().__init__(dirpath, filename, monitor, mode=mode, enable_version_counter=False)
+        self.resume = resume
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         old, new = Path(state_dict["dirpath"]), Path(str(self.dirpath))
         best = Path(state_dict["best_model_path"])
-        if old != new and best.is_file():
+        if not best.is_file() and self.resume is not None:
+            best = Path(self.resume).parent / best.name
+        if not best.is_file():
+            raise FileNotFoundError(
+                f"the best checkpoint so far, {state_dict['best_model_path']}, is gone; put it back"
+            )
+        if old != new:
             new.mkdir(parents=True, exist_ok=True)
             shutil.copy2(best, new / best.name)
             moved = {path: str(new / Path(path).name) for path in state_dict["best_k_models"]}

@@ -22,14 +22,12 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         now = time.perf_counter()
-        trained = self._trained or now  # an epoch without validation
+        validated = self._trained is not None
+        trained = now if self._trained is None else self._trained
         metrics = trainer.callback_metrics
         losses = " ".join(f"{k.rsplit('/', 1)[-1]} {v:.4f}" for k, v in metrics.items() if k.startswith("train/loss/"))
-        log.info(
-            "epoch %3d  %s  val/full/ndcg@10 %.4f  train %.1f s, validate %.1f s",
-            trainer.current_epoch,
-            losses,
-            metrics.get("val/full/ndcg@10", float("nan")),
-            trained - self._start,
-            now - trained,
-        )
+        line = f"epoch {trainer.current_epoch:3d}  {losses}  train {trained - self._start:.1f} s"
+        if validated:
+            score = metrics.get("val/full/ndcg@10", float("nan"))
+            line += f"  val/full/ndcg@10 {score:.4f}  validate {now - trained:.1f} s"
+        log.info("%s", line)

@@ -29,6 +29,7 @@ class SequentialRecommender(pl.LightningModule):
         objective: the recommendation loss (``sage_pl.objectives``), logged as ``recommendation``.
         terms: further losses by name (``sage_pl.losses``).
         optimizer: called with the trainable parameters.
+        max_len: longest history that is read when predicting; older items are cut off.
 
     Raises:
         ValueError: the sequence encoder's states and the items' vectors differ in width, or a part reads a view the
@@ -43,13 +44,14 @@ class SequentialRecommender(pl.LightningModule):
         objective: LossTerm,
         terms: Mapping[str, LossTerm],
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        max_len: int | None = None,
     ) -> None:
         super().__init__()
         if sequence_encoder.output_dim != item_encoder.output_dim:
             raise ValueError(
                 f"the sequence encoder's states are {sequence_encoder.output_dim} wide, the items' vectors "
                 f"{item_encoder.output_dim} (views {dict(item_encoder.input_dims)}); use item_encoder=dual with "
-                "sequence_encoder=dual, or item_encoder=id with sequence_encoder=single, of the same model.dim"
+                "sequence_encoder=dual, or item_encoder=id with sequence_encoder=single, of the same dim"
             )
         readers = {"sequence encoder": sequence_encoder.reads, **{name: term.reads for name, term in terms.items()}}
         for name, views in readers.items():
@@ -65,6 +67,7 @@ class SequentialRecommender(pl.LightningModule):
         self.terms: dict[str, LossTerm] = {"recommendation": objective, **terms}
         self.term_modules = nn.ModuleList(self.terms.values())  # type: ignore[arg-type]  # registers their buffers
         self.optimizer = optimizer
+        self.max_len = max_len
         self._table: Tensor | None = None
 
     @property
@@ -98,7 +101,7 @@ class SequentialRecommender(pl.LightningModule):
     @torch.no_grad()
     def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B E"]:
         """The state each history is served with."""
-        ids = self.targets.inference(items)
+        ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
         views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
         return self.sequence_encoder(views, real(ids), {"items": ids}, last_only=True)[:, -1]
 

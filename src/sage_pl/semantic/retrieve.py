@@ -28,7 +28,8 @@ class Retrieve:
 
     Args:
         k: neighbours per user (100 in the reference).
-        min_history: training items a user must have; users with none have nothing to teach.
+        min_history: training items a user must have: a teacher is read without its last item, so one with a single item
+            has nothing to teach.
         chunk: users asked for at once; the U x U similarities are never held. Does not change the result.
 
     Writes:
@@ -38,7 +39,7 @@ class Retrieve:
     """
 
     k: int = 100
-    min_history: int = 1
+    min_history: int = 2
     chunk: int = field(default=4096, compare=False)
 
     name: ClassVar[str] = "retrieve"

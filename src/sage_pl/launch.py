@@ -56,6 +56,9 @@ def one_line_errors(job: Callable[[DictConfig], None]) -> Callable[[DictConfig],
     def reported(config: DictConfig) -> None:
         try:
             job(config)
+        except JobError as error:  # Hydra must see it, to go on with the other jobs
+            log.error("%s", error)
+            raise
         except Exception as error:
             cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
             if not _ours(cause) or os.environ.get("HYDRA_FULL_ERROR"):

@@ -38,7 +38,7 @@ def call(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["evaluation.sampled=1000"], "1000"),
         (["loss.user_sim_func=x"], "loss.user_sim_func is 'x'"),
         (["trainer.check_val_every_n_epoch=9"], "no validation ran"),
-        (["embedder=sentence"], "steps.embed.model=..."),
+        (["dataset=folder"], "dataset.path=..."),
         (["item_encoder=id", "sequence_encoder=single"], "reads the view text"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),

@@ -127,6 +127,7 @@ def unused_weights(config: DictConfig) -> list[str]:
 
 def rehearsal(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:
     """The given top-level parts as plain values, with stand-ins for what preparation will fill in."""
+    check_missing(config)
     trial = config.copy()
     with open_dict(trial):
         for name in trial.artifacts:
@@ -167,7 +168,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
 
 
-def check_missing(config: DictConfig, needed: Iterable[str]) -> None:
+def check_missing(config: DictConfig, needed: Iterable[str] = ()) -> None:
     """Mandatory values (``???``) of the data set and of the steps that will run must be given.
 
     Raises:

@@ -23,6 +23,7 @@ def prepare(config: DictConfig, wanted: Iterable[str]) -> dict[str, Artifact]:
         config: the composed configuration; ``artifacts`` and ``catalog`` are filled in.
         wanted: names of steps, e.g. ``["candidates", "cluster"]``; ``sequences`` is always made.
     """
+    check_missing(config)
     plain: Any = OmegaConf.to_container(config.steps, resolve=True)
     check_targets({"steps": plain})
     classes: dict[str, Any] = {name: get_class(node["_target_"]) for name, node in plain.items()}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # UMAP would set the threads of OpenMP back to all cores
 os.environ.setdefault("WANDB_MODE", "offline")
 
 import numpy as np

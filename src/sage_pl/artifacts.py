@@ -21,7 +21,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -72,10 +72,19 @@ class Artifact:
 class Step(Protocol):
     """One cached piece of work. ``version`` is raised when the code changes its results."""
 
-    name: ClassVar[str]
-    version: ClassVar[int]
-    inputs: ClassVar[tuple[str, ...]]
-    libraries: ClassVar[tuple[str, ...]]  # packages whose version can change the result
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Packages whose version can change the result."""
+        ...
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None: ...
 
@@ -188,6 +197,12 @@ class Store:
             "seconds": round(seconds, 2),
             "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         }
+
+
+def unfinished(out: Path) -> Path:
+    """A folder beside the one a step is writing to, which outlives a crash: for work that can be continued."""
+    key = out.name.split(".")[1]
+    return out.with_name(f".{key}.unfinished")
 
 
 def closure(inputs: Mapping[str, Iterable[str]], wanted: Iterable[str]) -> list[str]:

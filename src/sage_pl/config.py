@@ -10,10 +10,13 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+if TYPE_CHECKING:  # numpy and polars would slow --help down
+    from sage_pl.artifacts import Artifact
 
 _LIGHTNING = ("callbacks.", "loggers.", "profilers.")
 _COMMON = (
@@ -119,7 +122,7 @@ def _attribute(node: DictConfig, name: str) -> frozenset[str]:
 
 def unused_weights(config: DictConfig) -> list[str]:
     """Loss weights that no remaining term reads."""
-    raw = str(OmegaConf.to_container(config.loss.terms, resolve=False))
+    raw = str(OmegaConf.to_container(config.loss.terms, resolve=False)) + str(config.get("stages"))
     keys = [str(key) for key in config.loss if key != "terms"]
     steps = str(OmegaConf.to_container(config.steps, resolve=False))
     return [key for key in keys if f"${{loss.{key}}}" not in raw and f"${{loss.{key}}}" not in steps]
@@ -141,10 +144,20 @@ def wanted_artifacts(config: DictConfig, parts: Iterable[str]) -> list[str]:
     return sorted(set(_PENDING.findall(str(rehearsal(config, parts)))))
 
 
+def enter_artifacts(config: DictConfig, made: Mapping[str, Artifact]) -> None:
+    """Enter the paths of finished artifacts, and the catalogue's sizes, where parts refer to them."""
+    with open_dict(config):
+        for name, artifact in made.items():
+            config.artifacts[name] = str(Path(artifact.path).resolve())
+        sequences = made["sequences"]
+        config.catalog.n_items = sequences.frame("items").height
+        config.catalog.n_users = len(sequences.array("train_end")) - 1
+
+
 def make_paths_absolute(config: DictConfig) -> None:
     """So that a checkpoint can be evaluated from any folder."""
     config.paths = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
-    for node in (config.dataset, config.dataset.source, config.steps.embed):
+    for node in (config.dataset, config.dataset.source, *config.steps.values()):
         raw: Any = OmegaConf.to_container(node, resolve=False)
         for key in {"path", "reviews", "metadata", "businesses"} & raw.keys():
             if isinstance(raw[key], str) and Path(raw[key]).exists():

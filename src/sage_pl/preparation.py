@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts import Artifact, Store, build, closure
-from sage_pl.config import check_missing, check_targets
+from sage_pl.artifacts import Artifact, Step, Store, build, closure
+from sage_pl.config import check_missing, check_targets, enter_artifacts
 
 log = logging.getLogger(__name__)
 
 
-def prepare(config: DictConfig, wanted: Iterable[str]) -> dict[str, Artifact]:
+def prepare(config: DictConfig, wanted: Iterable[str], stages: Mapping[str, Step] | None = None) -> dict[str, Artifact]:
     """Make the wanted artifacts and all they depend on, and enter their paths and the catalogue's sizes in the config.
 
     Args:
         config: the composed configuration; ``artifacts`` and ``catalog`` are filled in.
         wanted: names of steps, e.g. ``["candidates", "cluster"]``; ``sequences`` is always made.
+        stages: preceding runs (:mod:`sage_pl.stages`), by name.
     """
     check_missing(config)
     plain: Any = OmegaConf.to_container(config.steps, resolve=True)
     check_targets({"steps": plain})
+    stages = stages or {}
     classes: dict[str, Any] = {name: get_class(node["_target_"]) for name, node in plain.items()}
-    needed = closure({name: step.inputs for name, step in classes.items()}, ["sequences", *wanted])
+    inputs = {name: step.inputs for name, step in (classes | dict(stages)).items()}
+    needed = closure(inputs, ["sequences", *wanted])
     check_missing(config, needed)
-    steps = {name: instantiate(plain[name], _convert_="all") for name in needed}
+    steps = {name: stages.get(name) or instantiate(plain[name], _convert_="all") for name in needed}
+    threads = torch.get_num_threads()
     made = build(steps, needed, Store(config.paths.artifacts))
-    with open_dict(config):
-        for name, artifact in made.items():
-            config.artifacts[name] = str(Path(artifact.path).resolve())
-        sequences = made["sequences"]
-        config.catalog.n_items = sequences.frame("items").height
-        config.catalog.n_users = len(sequences.array("train_end")) - 1
+    torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
+    enter_artifacts(config, made)
     log.info("%s: %d users, %d items", config.dataset.name, config.catalog.n_users, config.catalog.n_items)
     return made

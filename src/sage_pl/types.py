@@ -22,13 +22,6 @@ from torch import Tensor
 PADDING = 0
 
 
-class Catalog(TypedDict):
-    """Sizes that depend on the data; plain values, stored in the run's config and checkpoint."""
-
-    n_users: int
-    n_items: int
-
-
 class SeqBatch(TypedDict):
     """One batch; a plain dict at run time, so it collates, pins and moves to a device as it is."""
 
@@ -154,6 +147,15 @@ class LossTerm(Protocol):
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         """Ids, beyond the sequences', whose vectors this term will ask for."""
         ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Adds to every score when items are ranked: F - E more columns of states and table, still one inner product."""
+
+    def table(self, outputs: Float[Tensor, "R E"]) -> Float[Tensor, "R F"]: ...
+
+    def states(self, hidden: Float[Tensor, "B E"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B F"]: ...
 
 
 @runtime_checkable

@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from sage_pl.config import check_targets, known_keys, prune, suggest, unused_weights, wanted_artifacts
+from tests.configs.composing import CONF, PARTS, choices, composed, resolved
 
-CONF = Path(__file__).parent.parent.parent / "conf"
-CHOICES = [
-    f"{path.parent.relative_to(CONF)}={path.stem}"
-    for path in sorted(CONF.rglob("*.yaml"))
-    if path.parent != CONF and path.parent.name != "term"
-]
 TERMS = [path.stem for path in sorted((CONF / "loss" / "term").glob("*.yaml"))]
+WEIGHTS = {"distillation": "alpha", "alignment": "beta", "prototype": "gamma"}
 
 
-def composed(*overrides: str, name: str = "train") -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=list(overrides), return_hydra_config=True)
-
-
-def filled(value: Any) -> Any:
-    """The same with a stand-in for every mandatory value."""
-    if isinstance(value, dict):
-        return {key: filled(child) for key, child in value.items()}
-    return [filled(child) for child in value] if isinstance(value, list) else "somewhere" if value == "???" else value
-
-
-def resolved(config: DictConfig, *parts: str) -> dict[str, Any]:
-    """The parts as plain values, with stand-ins for what preparation and Hydra fill in at run time."""
-    config = config.copy()
-    OmegaConf.set_struct(config, False)
-    config.catalog = {"n_users": 3, "n_items": 4}
-    for name in config.artifacts:
-        config.artifacts[name] = "somewhere"
-    config.hydra.runtime.output_dir = "somewhere"
-    for group in ("dataset", "method", "backbone"):
-        config.hydra.runtime.choices.setdefault(group, "x")
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    text = OmegaConf.create(filled({key: value for key, value in plain.items() if key != "hydra"}))
-    OmegaConf.clear_resolver("hydra")
-    OmegaConf.register_new_resolver("hydra", lambda key: OmegaConf.select(config.hydra, key, default="x"), replace=True)
-    return {part: OmegaConf.to_container(text[part], resolve=True) for part in parts}
-
-
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("choice", choices())
 def test_every_choice_composes_and_binds(choice: str) -> None:
-    config = composed(choice)
-    check_targets(resolved(config, "model", "data", "steps", "callbacks", "trainer", "logger"))
+    check_targets(resolved(composed(choice), *PARTS, "alone"))
 
 
-@pytest.mark.parametrize("name", ["train", "prepare", "evaluate"])
+@pytest.mark.parametrize("name", ["train", "prepare", "evaluate", "export_handled"])
 def test_the_commands_compose(name: str) -> None:
     assert composed(name=name)
 
@@ -64,10 +26,8 @@ def test_the_commands_compose(name: str) -> None:
 def test_every_term_can_be_added_to_any_method(term: str) -> None:
     config = composed("method=plain", f"+loss/term@loss.terms.extra={term}")
     check_targets(resolved(config, "model"))
-    assert (
-        config.loss.terms.extra.weight
-        == config.loss[{"distillation": "alpha", "alignment": "beta", "prototype": "gamma"}[term]]
-    )
+    if term in WEIGHTS:
+        assert config.loss.terms.extra.weight == config.loss[WEIGHTS[term]]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +57,21 @@ def test_the_public_contract() -> None:
         assert (CONF / group).is_dir(), group
     for group in ("evaluation", "trainer", "logger", "experiment", "debug"):
         assert (CONF / group).is_dir(), group
+
+
+def test_one_choice_takes_every_step_from_a_handled_folder() -> None:
+    given = ["dataset=handled", "dataset.path=DIR", "semantic=handled"]
+    config = composed(*given, "embedder=precomputed", "steps.embed.path=FILE")
+    steps = resolved(config, "steps")["steps"]
+    kinds = {name: node["_target_"].rsplit(".", 1)[-1] for name, node in steps.items()}
+    assert {name for name, kind in kinds.items() if kind.startswith("Precomputed")} == {
+        "embed",
+        "reduce",
+        "cluster",
+        "profile",
+        "retrieve",
+    }
+    assert {steps[name]["path"] for name in ("reduce", "cluster", "profile", "retrieve")} == {"DIR"}
 
 
 def test_what_is_prepared_follows_from_what_is_used() -> None:

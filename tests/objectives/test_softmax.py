@@ -20,13 +20,21 @@ def test_two_users_by_hand(sequences: str) -> None:
     assert Softmax(sequences)(step).item() == pytest.approx((first + second + third) / 3, abs=1e-12)
 
 
-@pytest.mark.parametrize("block", [1, 2, 256])
-def test_equals_cross_entropy_with_all_items_as_candidates(block: int, sequences: str, make_step: MakeStep) -> None:
+@pytest.mark.parametrize(("memory_mb", "block"), [(0, 0), (57 / 2**20, 2), (16, 2**24 // 28)])
+def test_equals_cross_entropy_with_all_items_as_candidates(
+    memory_mb: float, block: int, sequences: str, make_step: MakeStep
+) -> None:
     step = make_step()
     scores = step.hidden[[0, 0, 1], [0, 1, 1]] @ step.id_table[1:-1].T
     expected = F.cross_entropy(scores, torch.tensor([2, 3, 1]) - 1)
-    loss = Softmax(sequences, candidates="all", block=block)(step)
-    torch.testing.assert_close(loss, expected, atol=1e-12, rtol=0)
+    softmax = Softmax(sequences, candidates="all", memory_mb=memory_mb)
+    assert softmax.block == block
+    torch.testing.assert_close(softmax(step), expected, atol=1e-12, rtol=0)
+
+
+def test_an_unknown_type_of_products_is_refused(sequences: str) -> None:
+    with pytest.raises(ValueError, match="products is 'half', wanted one of float32, bfloat16"):
+        Softmax(sequences, products="half")  # type: ignore[arg-type]
 
 
 def test_untrained_items_are_not_pushed_down(sequences: str, make_step: MakeStep) -> None:

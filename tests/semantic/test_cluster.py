@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -43,6 +44,21 @@ def test_groups_far_apart_are_found_and_stored_alike_by_two_runs(blobs, out, tmp
     assert sum(report["sizes"]) == 60 * (1 - report["noise"])
 
 
+def test_progress_is_shown_on_a_terminal_alone_and_changes_nothing(blobs, out, tmp_path, monkeypatch, capsys) -> None:
+    SMALL.run({"reduce": blobs}, out)
+    captured = capsys.readouterr()
+    assert not captured.out + captured.err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    SMALL.run({"reduce": blobs}, tmp_path)
+    captured = capsys.readouterr()
+    assert "UMAP" in captured.err
+    assert "HDBSCAN" in captured.err
+    assert not captured.out
+    for file in out.glob("*.npy"):
+        assert file.read_bytes() == (tmp_path / file.name).read_bytes(), file.name
+
+
 @pytest.mark.parametrize(
     ("labels", "found"),
     [
@@ -82,3 +98,8 @@ def test_entropy_is_one_for_flat_and_zero_for_crisp_rows(share, entropy) -> None
     points, labels = np.array([[0.0], [0.1], [9.0], [9.1]]), np.array([0, 0, 1, 1])
     shares = np.array([[share, 1 - share]] * 4)
     assert describe(points, labels, shares)["entropy"] == pytest.approx(entropy)
+
+
+def test_figures_without_a_projection_count_empty_clusters_too() -> None:
+    report = describe(None, np.array([0, 0, -1]), np.full((3, 2), 0.5))
+    assert report == {"clusters": 2, "noise": pytest.approx(1 / 3), "sizes": [2, 0], "silhouette": None, "entropy": 1.0}

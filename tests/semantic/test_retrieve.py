@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,17 @@ def test_equal_users_are_ordered_by_id(rng) -> None:
 def test_two_searches_agree(rng) -> None:
     rows = unit(np.repeat(rng.normal(size=(3, 4)), 30, axis=0))
     np.testing.assert_array_equal(similar(rows, 5), similar(rows, 5, chunk=8))
+
+
+def test_progress_is_shown_on_a_terminal_alone_and_changes_nothing(rng, monkeypatch, capsys) -> None:
+    rows = unit(rng.normal(size=(40, 8)))
+    silent = similar(rows, 5, chunk=10)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    np.testing.assert_array_equal(similar(rows, 5, chunk=10), silent)
+    shown = capsys.readouterr().err
+    assert "retrieve: 100%" in shown
+    assert "4/4" in shown
 
 
 def test_step_counts_users_from_one_and_leaves_empty_ones_out(make_sequences, make_artifact, out) -> None:

@@ -26,7 +26,7 @@ class BatchExtra(Protocol):
 class Neighbours:
     """Training inputs of each user's most similar users, every one of them once and grouped by length.
 
-    A group holds lengths within a factor of two, so that less than half of what is encoded is padding.
+    A group holds lengths within a factor of 1.25, so that at most a fifth of what is encoded is padding.
 
     A neighbour's input is its training sequence without the last item, as its own training step would read it;
     neighbours whose input is empty are left out (the reference encodes padding for them, docs/deviations.md).
@@ -52,10 +52,18 @@ class Neighbours:
         distinct = distinct[np.argsort(ends[distinct], kind="stable")]
         row = np.full(sequences.n_users + 1, -1, dtype=np.int64)
         row[distinct] = np.arange(len(distinct))
-        doublings = np.ceil(np.log2(np.minimum(ends[distinct], max_len))).astype(int)
-        parts = np.split(distinct, np.flatnonzero(np.diff(doublings)) + 1) if len(distinct) else []
+        group = np.searchsorted(group_ends(max_len), np.minimum(ends[distinct], max_len))
+        parts = np.split(distinct, np.flatnonzero(np.diff(group)) + 1) if len(distinct) else []
         windows = [torch.from_numpy(sequences.window(part, ends[part], max_len)) for part in parts]
         return {"neighbours": torch.from_numpy(row[wanted]), "neighbour_items": windows}
+
+
+def group_ends(max_len: int, ratio: float = 1.25) -> IntArray:
+    """Longest length of each group, growing by ``ratio``: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, ... up to ``max_len``."""
+    ends = [1]
+    while ends[-1] < max_len:
+        ends.append(min(max(ends[-1] + 1, int(ends[-1] * ratio)), max_len))
+    return np.asarray(ends)
 
 
 class TrainingUsers(Dataset):

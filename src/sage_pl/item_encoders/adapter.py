@@ -1,4 +1,4 @@
-"""The map from text vectors to the model's width: two affine layers, applied as the single one they equal."""
+"""Maps from text vectors to the model's width, called as ``Adapter(input_dim, output_dim)``."""
 
 from __future__ import annotations
 
@@ -34,3 +34,42 @@ class Adapter(nn.Module):
         weight = self.out.weight @ self.down.weight
         bias = torch.addmv(self.out.bias, self.out.weight, self.down.bias)
         return F.linear(x, weight, bias)
+
+
+class MLPAdapter(nn.Module):
+    """``x -> W2 dropout(f(W1 x + b1)) + b2``: the adapter's two layers with an activation f between them.
+
+    Args:
+        input_dim: width of the text vectors.
+        output_dim: width of a view.
+        hidden_dim: width between the layers; None for half of ``input_dim``, as :class:`Adapter`.
+        activation: f, applied to every number on its own; None for GELU.
+        dropout: share of the hidden numbers dropped in training, in [0, 1).
+
+    Shape: ``[*P, input_dim] -> [*P, output_dim]``.
+
+    Raises:
+        ValueError: ``dropout`` is no share.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden_dim: int | None = None,
+        activation: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"item_encoder.adapter.dropout is {dropout}, wanted a share in [0, 1)")
+        hidden_dim = hidden_dim or max(input_dim // 2, 1)
+        self.down = nn.Linear(input_dim, hidden_dim)
+        self.activation = activation or nn.GELU()
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden_dim, output_dim)
+        for layer in (self.down, self.out):
+            nn.init.xavier_normal_(layer.weight)
+
+    def forward(self, x: Float[Tensor, "*P D"]) -> Float[Tensor, "*P E"]:
+        return self.out(self.dropout(self.activation(self.down(x))))

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.item_encoders.adapter import Adapter
+from sage_pl.item_encoders.vectors import hold_text, load_start, load_table
 from sage_pl.types import Views
-
-
-def load_table(path: str, n_items: int) -> Float[Tensor, "R D"]:
-    """The ``table.npy`` of an ``embed`` or ``reduce`` artifact, one row per id.
-
-    Raises:
-        ValueError: the table does not have N + 2 rows.
-    """
-    table = np.load(Path(path) / "table.npy", mmap_mode="c", allow_pickle=False)
-    if len(table) != n_items + 2:
-        raise ValueError(
-            f"{path}/table.npy has {len(table)} rows, wanted {n_items + 2} (N + 2) for this data set; "
-            "run scripts/prepare.py for it"
-        )
-    return torch.from_numpy(table)
 
 
 class DualEncoder(nn.Module):
     """View ``id``: a trained table; view ``text``: an adapter over frozen text vectors; the scored vector is both,
     concatenated.
 
-    ``v_i = [E_id[i] ; A(E_text[i])]``, so the score ``<u, v_i>`` is a collaborative plus a semantic score.
+    ``v_i = [E_id[i] ; A(E_text[i])]``, so the score ``<u, v_i>`` is a collaborative plus a semantic score. The mask token has
+    no text: its view ``text`` is the adapter's constant A(0), as in the reference, and its view ``id`` is trained.
 
     Args:
         n_items: N.
@@ -67,19 +52,11 @@ class DualEncoder(nn.Module):
             nn.init.normal_(self.table.weight, std=0.02)
             nn.init.zeros_(self.table.weight[0])
         else:
-            start = load_table(init, n_items)
-            if start.shape[1] != dim:
-                raise ValueError(
-                    f"the reduced text is {start.shape[1]} wide, item_encoder.dim is {dim}; set steps.reduce.dim={dim}"
-                )
-            self.table.weight.data.copy_(start)
+            self.table.weight.data.copy_(load_start(init, n_items, dim))
         text_table = load_table(text, n_items)
         self.adapter = Adapter(text_table.shape[1], dim, adapter_dim)
         self.text: Tensor
-        if freeze:
-            self.register_buffer("text", text_table, persistent=False)
-        else:
-            self.text = nn.Parameter(text_table.clone())
+        hold_text(self, text_table, freeze)
 
     def views(self, ids: Int[Tensor, "M"]) -> Views:
         return {"id": self.table(ids), "text": self.adapter(F.embedding(ids, self.text))}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
 from sage_pl.item_encoders.table import EncodedItems
 from sage_pl.models.step import TrainingStep
-from sage_pl.types import ItemEncoder, LossTerm, SeqBatch, SequenceEncoder, Targets, TopK, real
+from sage_pl.types import ItemEncoder, LossTerm, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, real
 
 
 class SequentialRecommender(pl.LightningModule):
@@ -30,6 +30,8 @@ class SequentialRecommender(pl.LightningModule):
         terms: further losses by name (``sage_pl.losses``).
         optimizer: called with the trainable parameters.
         max_len: longest history that is read when predicting; older items are cut off.
+        scorer: what is added to scores when predicting (``sage_pl.scorers``); None for nothing.
+        start: parts that begin with what another run learned, by any name.
 
     Raises:
         ValueError: the sequence encoder's states and the items' vectors differ in width, or a part reads a view the
@@ -45,6 +47,8 @@ class SequentialRecommender(pl.LightningModule):
         terms: Mapping[str, LossTerm],
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         max_len: int | None = None,
+        scorer: Scorer | None = None,
+        start: Mapping[str, Callable[[nn.Module], None]] | None = None,
     ) -> None:
         super().__init__()
         if sequence_encoder.output_dim != item_encoder.output_dim:
@@ -68,6 +72,9 @@ class SequentialRecommender(pl.LightningModule):
         self.term_modules = nn.ModuleList(self.terms.values())  # type: ignore[arg-type]  # registers their buffers
         self.optimizer = optimizer
         self.max_len = max_len
+        self.scorer = scorer
+        for copy_weights in (start or {}).values():
+            copy_weights(self)
         self._table: Tensor | None = None
 
     @property
@@ -99,15 +106,22 @@ class SequentialRecommender(pl.LightningModule):
         return EncodedItems(self.item_encoder, None, self.device).all_outputs()
 
     @torch.no_grad()
-    def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B E"]:
+    def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B F"]:
         """The state each history is served with."""
         ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
         views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
-        return self.sequence_encoder(views, real(ids), {"items": ids}, last_only=True)[:, -1]
+        hidden = self.sequence_encoder(views, real(ids), {"items": ids}, last_only=True)[:, -1]
+        return hidden if self.scorer is None else self.scorer.states(hidden, items)
+
+    @torch.no_grad()
+    def ranking_table(self) -> Float[Tensor, "R F"]:
+        """The vectors whose inner products with :meth:`states` rank the items."""
+        outputs = self.output_table()
+        return outputs if self.scorer is None else self.scorer.table(outputs)
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer: among all items (``full``) and among the sampled candidates, where given."""
-        table = self.output_table() if self._table is None else self._table
+        table = self.ranking_table() if self._table is None else self._table
         states, answers = self.states(batch["items"]), batch["answer"]
         ranks = {"full": full_ranks(states, table, answers, batch.get("seen"))}
         if "candidates" in batch:
@@ -117,7 +131,7 @@ class SequentialRecommender(pl.LightningModule):
 
     def recommend(self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True) -> TopK:
         """The k best items after each history, with their scores."""
-        table = self.output_table() if self._table is None else self._table
+        table = self.ranking_table() if self._table is None else self._table
         return top_k(self.states(items), table, k, items if exclude_seen else None)
 
     def validation_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
@@ -126,7 +140,7 @@ class SequentialRecommender(pl.LightningModule):
     test_step = validation_step
 
     def on_validation_epoch_start(self) -> None:
-        self._table = self.output_table()
+        self._table = self.ranking_table()
 
     def on_validation_epoch_end(self) -> None:
         self._table = None

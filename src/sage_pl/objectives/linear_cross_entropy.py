@@ -13,19 +13,24 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Computes the loss and, while the block of logits is at hand, both gradients."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, excluded: Tensor, block: int) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, excluded: Tensor, block: int, products: torch.dtype
+    ) -> Tensor:
         grad_hidden, grad_table = torch.empty_like(hidden), torch.zeros_like(table)
         total = hidden.new_zeros(())
+        columns = table.to(products)
         for start in range(0, len(hidden), block):
-            part, target = hidden[start : start + block], targets[start : start + block]
-            logits = part @ table.T
+            rows = slice(start, start + block)
+            part, target = hidden[rows], targets[rows, None]
+            logits = (part.to(products) @ columns.T).to(part.dtype)
             logits[:, excluded] = float("-inf")
-            log_sum = logits.logsumexp(1, keepdim=True)
-            total += (log_sum.squeeze(1) - logits.gather(1, target[:, None]).squeeze(1)).sum()
-            residual = logits.sub_(log_sum).exp_()  # softmax - one-hot: the gradient by the logits
-            residual.scatter_add_(1, target[:, None], residual.new_full((len(part), 1), -1.0))
-            torch.mm(residual, table, out=grad_hidden[start : start + block])
-            grad_table.addmm_(residual.T, part)
+            answer, top = logits.gather(1, target), logits.amax(1, keepdim=True)
+            weights = logits.sub_(top).exp_()  # softmax = weights / norm
+            norm = weights.sum(1, keepdim=True)
+            total += (norm.log() + top - answer).sum()
+            residual = weights.scatter_add_(1, target, -norm).to(products)  # norm times the gradient by the logits
+            grad_hidden[rows] = (residual @ columns) / norm
+            grad_table += residual.T @ (part / norm).to(products)
         ctx.save_for_backward(grad_hidden, grad_table)
         ctx.count = max(len(hidden), 1)
         return total / ctx.count
@@ -34,7 +39,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_table = ctx.saved_tensors
         scale = grads[0] / ctx.count
-        return grad_hidden * scale, grad_table * scale, None, None, None
+        return grad_hidden * scale, grad_table * scale, None, None, None, None
 
 
 def linear_cross_entropy(
@@ -43,6 +48,7 @@ def linear_cross_entropy(
     targets: Int[Tensor, "M"],
     excluded: Bool[Tensor, "R"],
     block: int = 256,
+    products: torch.dtype | None = None,
 ) -> Float[Tensor, ""]:
     """``mean_m -log softmax(hidden table^T)[m, targets_m]`` with ``excluded`` rows left out of the candidates.
 
@@ -55,11 +61,14 @@ def linear_cross_entropy(
         targets: row of ``table`` each state should score highest; never an excluded row.
         excluded: rows that are no candidates.
         block: states whose logits are held at once.
+        products: type of the three matrix products' operands; None for that of ``hidden`` and ``table``. In bfloat16 they
+            are 2 to 3 times faster where the device has it, logits and gradients carry 8 bits, sums stay wide.
 
     Under autocast it computes in the wider type of its two operands, since it sums over the whole catalogue.
     """
     wider = torch.promote_types(hidden.dtype, table.dtype)
     with torch.autocast(hidden.device.type, enabled=False):
+        rows = excluded.nonzero().squeeze(1)
         return _LinearCrossEntropy.apply(
-            hidden.to(wider), table.to(wider), targets, excluded.nonzero().squeeze(1), block
+            hidden.to(wider), table.to(wider), targets, rows, max(block, 1), products or wider
         )

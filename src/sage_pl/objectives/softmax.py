@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sage_pl.objectives.base import Objective, labelled
 from sage_pl.objectives.linear_cross_entropy import linear_cross_entropy
 from sage_pl.types import LossContext
+
+_TYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class Softmax(Objective):
@@ -20,7 +23,8 @@ class Softmax(Objective):
 
     Args:
         sequences, candidates, weight: see :class:`Objective`.
-        block: positions whose logits are held at once; bounds memory to ``block`` x R numbers.
+        memory_mb: memory for logits, in MiB: as many positions are scored at once as fit into it, at least one.
+        products: ``float32``, or ``bfloat16`` for faster products with the catalogue, see :func:`linear_cross_entropy`.
     """
 
     catalogue = True
@@ -30,11 +34,15 @@ class Softmax(Objective):
         sequences: str,
         candidates: Literal["trained", "all"] = "trained",
         weight: float = 1.0,
-        block: int = 256,
+        memory_mb: float = 16.0,
+        products: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         super().__init__(sequences, candidates, weight)
-        self.block = block
+        if products not in _TYPES:
+            raise ValueError(f"products is {products!r}, wanted one of {', '.join(_TYPES)}")
+        self.products = _TYPES[products]
+        self.block = int(memory_mb * 2**20 / (4 * len(self.excluded)))
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         hidden, targets = labelled(step)
-        return linear_cross_entropy(hidden, step.items.all_outputs(), targets, self.excluded, self.block)
+        return linear_cross_entropy(hidden, step.items.all_outputs(), targets, self.excluded, self.block, self.products)

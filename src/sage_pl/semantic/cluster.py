@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -125,6 +127,7 @@ class Cluster:
             metric="euclidean",
             random_state=self.seed,
             n_jobs=-1 if self.seed is None else 1,
+            tqdm_kwds={"desc": "UMAP", "disable": not sys.stderr.isatty()},
         )
         projected = umap.fit_transform(StandardScaler().fit_transform(points))
         log.info("UMAP: %d items to %d dimensions in %.1f s", *projected.shape, time.perf_counter() - start)
@@ -134,12 +137,14 @@ class Cluster:
         from hdbscan import HDBSCAN
 
         start = time.perf_counter()
-        found = HDBSCAN(
+        search = HDBSCAN(
             min_cluster_size=self.min_cluster_size,
             min_samples=self.min_samples,
             cluster_selection_epsilon=self.epsilon,
             cluster_selection_method="eom",
-        ).fit(projected.astype(np.float64))
+        )
+        with elapsing("HDBSCAN"):
+            found = search.fit(projected.astype(np.float64))
         log.info("HDBSCAN: %.1f s", time.perf_counter() - start)
         return found.labels_, found.probabilities_
 
@@ -153,23 +158,40 @@ class Cluster:
             )
 
 
-def describe(projected: FloatArray, labels: IntArray, shares: FloatArray) -> dict[str, Any]:
+@contextmanager
+def elapsing(what: str) -> Iterator[None]:
+    """Show on a terminal for how long something has been at work that cannot say how far it is."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    off = not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=off) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
+def describe(projected: FloatArray | None, labels: IntArray, shares: FloatArray) -> dict[str, Any]:
     """Figures to judge a clustering by.
 
-    ``silhouette`` is measured in the projection without noise, on at most 5,000 items; ``entropy`` is the mean entropy of a
-    membership row over that of an even one, 0 for crisp, 1 for flat.
+    ``silhouette`` is measured in the projection without noise, on at most 5,000 items, and None without a projection;
+    ``entropy`` is the mean entropy of a membership row over that of an even one, 0 for crisp, 1 for flat.
     """
-    from sklearn.metrics import silhouette_score
-
-    member = np.flatnonzero(labels != NOISE)
-    if len(member) > SILHOUETTE_SAMPLE:
-        member = np.random.default_rng(0).choice(member, SILHOUETTE_SAMPLE, replace=False)
-    sizes = np.bincount(labels[labels != NOISE])
+    sizes = np.bincount(labels[labels != NOISE], minlength=shares.shape[1])
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     return {
         "clusters": len(sizes),
         "noise": float((labels == NOISE).mean()),
         "sizes": sizes.tolist(),
-        "silhouette": float(silhouette_score(projected[member], labels[member])),
+        "silhouette": None if projected is None else _silhouette(projected, labels),
         "entropy": float(-(shares * logs).sum(axis=1).mean() / np.log(len(sizes))),
     }
+
+
+def _silhouette(projected: FloatArray, labels: IntArray) -> float:
+    from sklearn.metrics import silhouette_score
+
+    member = np.flatnonzero(labels != NOISE)
+    if len(member) > SILHOUETTE_SAMPLE:
+        member = np.random.default_rng(0).choice(member, SILHOUETTE_SAMPLE, replace=False)
+    return float(silhouette_score(projected[member], labels[member]))

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from sage_pl.artifacts import Artifact
-from sage_pl.semantic.tables import padded
+from sage_pl.semantic.tables import FloatArray, padded
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +45,28 @@ class Reduce:
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        from sklearn.decomposition import PCA
-
         rows = np.asarray(inputs["embed"].array("table")[1:-1], dtype=np.float64)
         if not 1 <= self.dim <= min(rows.shape):
             raise ValueError(
                 f"cannot reduce {rows.shape[0]} items of width {rows.shape[1]} to {self.dim} components; "
                 f"set steps.reduce.dim to 1..{min(rows.shape)} or take an embedder with wider vectors"
             )
-        pca = PCA(self.dim, whiten=self.whiten, svd_solver="covariance_eigh")
-        np.save(out / "table.npy", padded(pca.fit_transform(rows)))
-        np.save(out / "explained.npy", pca.explained_variance_ratio_.astype(np.float32))
-        share = pca.explained_variance_ratio_.sum()
-        log.info("%d of %d components keep %.1f %% of the variance", self.dim, rows.shape[1], 100 * share)
+        write_components(rows, self.dim, self.whiten, out)
+
+
+def write_components(rows: FloatArray, dim: int, whiten: bool, out: Path) -> None:
+    """Write the ``dim`` leading principal components of the items' vectors and their shares of the variance.
+
+    Args:
+        rows: the vectors of items 1..N, float64.
+        dim: components, at most the rows' number and width.
+        whiten: divide every component by its standard deviation.
+        out: the folder for ``table.npy`` [R, dim] and ``explained.npy`` [dim].
+    """
+    from sklearn.decomposition import PCA
+
+    pca = PCA(dim, whiten=whiten, svd_solver="covariance_eigh")
+    np.save(out / "table.npy", padded(pca.fit_transform(rows)))
+    np.save(out / "explained.npy", pca.explained_variance_ratio_.astype(np.float32))
+    share = pca.explained_variance_ratio_.sum()
+    log.info("%d of %d components keep %.1f %% of the variance", dim, rows.shape[1], 100 * share)

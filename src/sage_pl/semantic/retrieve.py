@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,13 +79,15 @@ def similar(rows: FloatArray, k: int, chunk: int = 4096) -> npt.NDArray[np.int64
     """
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     import faiss
+    from tqdm import tqdm
 
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     index = faiss.IndexFlatIP(rows.shape[1])
     index.add(rows)
     wanted = min(k + 1, len(rows))
     found = np.empty((len(rows), wanted - 1), dtype=np.int64)
-    for start in range(0, len(rows), chunk):
+    starts = range(0, len(rows), chunk)
+    for start in tqdm(starts, desc="retrieve", unit="chunk", disable=not sys.stderr.isatty()):
         scores, ids = index.search(rows[start : start + chunk], wanted)
         own = ids == np.arange(start, start + len(ids))[:, None]
         order = np.lexsort((ids, -scores.round(6), own), axis=1)  # itself last; then best first; then by index

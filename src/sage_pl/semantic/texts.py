@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +15,7 @@ from sage_pl.artifacts import Artifact
 log = logging.getLogger(__name__)
 
 NO_TEXT = "unknown"
+SEPARATOR = ". "  # between the attributes of an item
 
 
 @dataclass(frozen=True)
@@ -58,33 +59,46 @@ class Texts:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items = inputs["sequences"].frame("items").sort("item")
-        self._check(items)
-        pieces = [self._piece(column, items.schema[column]) for column in self.columns]
-        text = pl.concat_str(pieces, separator=". ", ignore_nulls=True).str.head(self.max_chars)
+        check_columns(items, self.columns, "steps.texts.columns")
+        pieces = attributes(items, self.columns, self.labels)
+        text = pl.concat_str(pieces, separator=SEPARATOR, ignore_nulls=True).str.head(self.max_chars)
         texts = items.select("item", text.alias("text"))
         silent = texts.filter(pl.col("text") == "").height
         if silent:
             log.warning("%d of %d items have no text in %s; they become %r", silent, len(texts), self.columns, NO_TEXT)
         texts.with_columns(pl.col("text").replace("", NO_TEXT)).write_parquet(out / "texts.parquet")
 
-    def _check(self, items: pl.DataFrame) -> None:
-        known = [name for name in items.columns if name not in ("item", "item_id")]
-        if not known:
-            raise ValueError(
-                "the data set has no item text; use embedder=cooccurrence, or method=plain, which needs none"
-            )
-        missing = [name for name in self.columns if name not in known]
-        if missing or not self.columns:
-            wanted = f"has no column {', '.join(missing)}" if missing else "has text, but no column is chosen"
-            raise ValueError(f"the items table {wanted}; set steps.texts.columns to some of: {', '.join(known)}")
 
-    def _piece(self, column: str, kind: pl.DataType) -> pl.Expr:
-        value = pl.col(column)
-        if isinstance(kind, pl.List):
-            value = value.list.eval(_tidy(pl.element())).list.drop_nulls().list.join(", ")
-        label = (self.labels or {}).get(column, "" if column == "title" else column.replace("_", " "))
-        prefix = f"{label}: " if label else ""
-        return pl.lit(prefix) + _tidy(value)
+def check_columns(items: pl.DataFrame, columns: Sequence[str], key: str) -> None:
+    """Refuse columns that the items table does not have, or none at all.
+
+    Args:
+        key: the option that chooses the columns, for the message.
+
+    Raises:
+        ValueError: the data set has no text, or lacks one of the columns.
+    """
+    known = [name for name in items.columns if name not in ("item", "item_id")]
+    if not known:
+        raise ValueError("the data set has no item text; use embedder=cooccurrence, or method=plain, which needs none")
+    missing = [name for name in columns if name not in known]
+    if missing or not columns:
+        wanted = f"has no column {', '.join(missing)}" if missing else "has text, but no column is chosen"
+        raise ValueError(f"the items table {wanted}; set {key} to some of: {', '.join(known)}")
+
+
+def attributes(items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str, str] | None) -> list[pl.Expr]:
+    """For each column the labelled text of every item, null where there is none."""
+    return [_attribute(column, items.schema[column], labels or {}) for column in columns]
+
+
+def _attribute(column: str, kind: pl.DataType, labels: Mapping[str, str]) -> pl.Expr:
+    value = pl.col(column)
+    if isinstance(kind, pl.List):
+        value = value.list.eval(_tidy(pl.element())).list.drop_nulls().list.join(", ")
+    label = labels.get(column, "" if column == "title" else column.replace("_", " "))
+    prefix = f"{label}: " if label else ""
+    return pl.lit(prefix) + _tidy(value)
 
 
 def _tidy(value: pl.Expr) -> pl.Expr:

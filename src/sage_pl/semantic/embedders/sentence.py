@@ -72,25 +72,7 @@ class SentenceEmbedder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), D]."""
-        from tqdm import tqdm
-
-        model = self._load()
-        distinct, position = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
-        sizes = _lengths(model, distinct.tolist())
-        batches = list(batches_of_like_length(sizes, self.batch_tokens))
-        vectors = np.zeros((len(distinct), model.get_embedding_dimension() or 0), dtype=np.float32)
-        start = time.perf_counter()
-        for batch in tqdm(batches, desc="encode", unit="batch", disable=not sys.stderr.isatty()):
-            vectors[batch] = model.encode(
-                distinct[batch].tolist(),
-                batch_size=len(batch),
-                normalize_embeddings=self.normalize,
-                show_progress_bar=False,
-            )
-        seconds = time.perf_counter() - start
-        rate = len(distinct) / max(seconds, 1e-9)
-        log.info("encoded %d distinct of %d texts, %.0f per second", len(distinct), len(texts), rate)
-        return vectors[position]
+        return encode(self._load(), texts, self.normalize, self.batch_tokens)
 
     def _load(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
@@ -121,6 +103,36 @@ def locate(model: str) -> str:
         if (Path(folder) / "model" / "model.safetensors").is_file():
             return str(Path(folder) / "model")
     return model
+
+
+def encode(
+    model: SentenceTransformer, texts: Sequence[str], normalize: bool, batch_tokens: int
+) -> npt.NDArray[np.float32]:
+    """One row per text, in the order given, float32 [len(texts), D]; each distinct text is encoded once.
+
+    Args:
+        model: a loaded model.
+        normalize: scale vectors to norm 1.
+        batch_tokens: padded tokens worked on at once.
+    """
+    from tqdm import tqdm
+
+    distinct, position = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+    sizes = _lengths(model, distinct.tolist())
+    batches = list(batches_of_like_length(sizes, batch_tokens))
+    vectors = np.zeros((len(distinct), model.get_embedding_dimension() or 0), dtype=np.float32)
+    start = time.perf_counter()
+    for batch in tqdm(batches, desc="encode", unit="batch", disable=not sys.stderr.isatty()):
+        vectors[batch] = model.encode(
+            distinct[batch].tolist(),
+            batch_size=len(batch),
+            normalize_embeddings=normalize,
+            show_progress_bar=False,
+        )
+    seconds = time.perf_counter() - start
+    rate = len(distinct) / max(seconds, 1e-9)
+    log.info("encoded %d distinct of %d texts, %.0f per second", len(distinct), len(texts), rate)
+    return vectors[position]
 
 
 def batches_of_like_length(sizes: npt.NDArray[np.int64], budget: int) -> Iterator[npt.NDArray[np.int64]]:

@@ -1,0 +1,71 @@
+"""Items in buckets by how often they occur in training, every bucket holding an equal share of the events."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.data.sequences import IntArray
+
+
+def equal_mass_edges(descending: IntArray, n_buckets: int) -> npt.NDArray[np.int64]:
+    """Where each bucket ends in a list of counts, most frequent first.
+
+    A bucket is filled until its own sum reaches ``total / n_buckets``, and the next starts with a fresh counter, so what
+    one bucket has too much is no less for the next; the last takes the rest.
+
+    Args:
+        descending: counts in descending order.
+        n_buckets: number of buckets.
+
+    Returns:
+        [n_buckets + 1] cumulative positions, from 0 to the number of counts.
+
+    Example: counts 5 3 2 1 1 in 3 buckets (4 events each) -> edges 0 1 3 5: {5}, {3, 2}, {1, 1}.
+
+    Raises:
+        ValueError: there is no event at all, or no bucket.
+
+    Reference: rule recovered from PAD's released bucket edges, which it reproduces for Prime Pantry.
+    """
+    if n_buckets < 1:
+        raise ValueError(f"n_buckets is {n_buckets}, wanted at least 1")
+    sums = np.cumsum(descending, dtype=np.int64)
+    if not len(sums) or not sums[-1]:
+        raise ValueError(
+            "no item occurs in training, so there is no frequency to go by; use gate@item_encoder.gate=shared"
+        )
+    edges, filled = [0], 0
+    for _ in range(n_buckets - 1):
+        end = int(np.searchsorted(sums * n_buckets, filled * n_buckets + sums[-1])) + 1
+        edges.append(min(end, len(sums)))
+        filled = int(sums[edges[-1] - 1])
+    return np.array([*edges, len(sums)])
+
+
+def equal_mass_buckets(counts: IntArray, n_buckets: int = 10, zero_bucket: bool = False) -> npt.NDArray[np.int64]:
+    """Bucket of every id: 1 the most popular items, ``n_buckets`` the rarest, 0 padding and mask token.
+
+    Items of equal frequency are ordered by their id.
+
+    Args:
+        counts: training events per id, [N + 2].
+        n_buckets: buckets of equal mass.
+        zero_bucket: items that never occur in training get bucket ``n_buckets + 1``; False leaves them in the last one.
+
+    Returns:
+        [N + 2] bucket numbers.
+
+    Raises:
+        ValueError: see :func:`equal_mass_edges`.
+
+    Reference: PAD, frequency-aware gating. Differs: its ties are split by an unstable sort.
+    """
+    items = counts[1:-1]
+    order = np.argsort(-items, kind="stable")
+    edges = equal_mass_edges(items[order], n_buckets)
+    buckets = np.zeros(len(counts), dtype=np.int64)
+    buckets[1 + order] = np.repeat(np.arange(1, n_buckets + 1), np.diff(edges))
+    if zero_bucket:
+        buckets[1:-1][items == 0] = n_buckets + 1
+    return buckets

@@ -1,0 +1,74 @@
+"""Items as one vector made of a trained ID vector and projected text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.item_encoders.projection import TextProjection
+from sage_pl.item_encoders.vectors import hold_text, load_table
+from sage_pl.types import Views
+
+
+class FusedEncoder(nn.Module):
+    """Views ``id`` (a trained table), ``text`` (projected frozen text) and ``fused``, which is read and scored.
+
+    ``v_i = GELU(W dropout([E[i] ; g(x_i)]) + b)``. The parts stay visible, so that a loss can compare them; the fusion,
+    trained by the recommendation loss, is what ties an item's text to its own ID vector.
+
+    The mask token has an ID vector of its own and the text of a zero vector, g(0).
+
+    Args:
+        n_items: N.
+        text: path of an artifact with one vector per item, ``table.npy`` [R, D_text].
+        dim: width D of each view and of the scored vector.
+        adapter: g, called with D_text and ``dim`` (a node with ``_partial_: true``); None for
+            :class:`sage_pl.item_encoders.projection.TextProjection`.
+        dropout: before the fusion, in [0, 1).
+        freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
+            instead.
+
+    Raises:
+        ValueError: the table does not belong to this data set, or ``dropout`` is no share.
+
+    Reference: PAD's code, its aligned tower. Differs: ID vectors start from N(0, 0.02²) as everywhere here (Xavier there),
+    and each item of a step is projected once, where the reference projects every slot.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        text: str,
+        dim: int = 64,
+        adapter: Callable[[int, int], nn.Module] | None = None,
+        dropout: float = 0.1,
+        freeze: bool = True,
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"item_encoder.dropout is {dropout}, wanted a share in [0, 1)")
+        self.n_items = n_items
+        self.input_dims: Mapping[str, int] = {"id": dim, "text": dim, "fused": dim}
+        self.output_dim = dim
+        self.table = nn.Embedding(n_items + 2, dim, padding_idx=0)
+        nn.init.normal_(self.table.weight, std=0.02)
+        nn.init.zeros_(self.table.weight[0])
+        vectors = load_table(text, n_items)
+        self.adapter = (adapter or TextProjection)(vectors.shape[1], dim)
+        self.text: Tensor
+        hold_text(self, vectors, freeze)
+        fusion = nn.Linear(2 * dim, dim)
+        nn.init.xavier_normal_(fusion.weight)
+        nn.init.zeros_(fusion.bias)
+        self.fuse = nn.Sequential(nn.Dropout(dropout), fusion, nn.GELU())
+
+    def views(self, ids: Int[Tensor, "M"]) -> Views:
+        own, text = self.table(ids), self.adapter(F.embedding(ids, self.text))
+        return {"id": own, "text": text, "fused": self.fuse(torch.cat([own, text], dim=-1))}
+
+    def output(self, views: Views) -> Float[Tensor, "*P E"]:
+        return views["fused"]

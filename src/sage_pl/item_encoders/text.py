@@ -1,0 +1,80 @@
+"""Items as their text alone: adapted text vectors, without a vector of their own per item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.item_encoders.adapter import Adapter
+from sage_pl.item_encoders.vectors import hold_text, load_table, standardised
+from sage_pl.types import Views
+
+
+class TextEncoder(nn.Module):
+    """View ``text``: an adapter over text vectors; it is what is read and what is scored.
+
+    ``v_i = A(E_text[i])`` for real items. The mask token has no text: its view is a learned vector, N(0, 0.01²).
+
+    Args:
+        n_items: N.
+        text: path of an artifact with one vector per item, ``table.npy`` [R, D_text].
+        dim: width D of the view and of the scored vector.
+        adapter: called with D_text and ``dim``, gives a module that maps the one to the other (a node with
+            ``_partial_: true``); None for two affine layers (:class:`sage_pl.item_encoders.adapter.Adapter`).
+        freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
+            instead. False trains a copy of them together with the adapter.
+        standardise: subtract the items' mean vector and divide by one number that makes the mean squared length 1, that of
+            most text encoders' vectors; whitened components are far longer, and first scores would be too.
+
+    Raises:
+        ValueError: the table does not belong to this data set, or the adapter gives another width than ``dim``.
+
+    Reference: LLMEmb, equation 6 (its adapter; "w/o freeze" is ``freeze=False``). Differs: the padding row has no influence
+    (masked everywhere).
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        text: str,
+        dim: int = 64,
+        adapter: Callable[[int, int], nn.Module] | None = None,
+        freeze: bool = True,
+        standardise: bool = False,
+    ) -> None:
+        super().__init__()
+        self.n_items = n_items
+        self.input_dims: Mapping[str, int] = {"text": dim}
+        self.output_dim = dim
+        table = load_table(text, n_items)
+        if standardise:
+            table = standardised(table)
+        self.adapter = (adapter or Adapter)(table.shape[1], dim)
+        self.text: Tensor
+        hold_text(self, table, freeze)
+        self.mask_view = nn.Parameter(torch.empty(dim).normal_(std=0.01))  # LLMEmb's reference code
+        width = _output_width(self.adapter, table)
+        if width != dim:
+            raise ValueError(
+                f"{type(self.adapter).__name__} maps text of width {table.shape[1]} to {width}, item_encoder.dim is {dim}; "
+                "set dim to that width or take an adapter that changes it (item_encoder.adapter)"
+            )
+
+    def views(self, ids: Int[Tensor, "M"]) -> Views:
+        text = self.adapter(F.embedding(ids, self.text))
+        return {"text": torch.where((ids == self.n_items + 1)[:, None], self.mask_view, text)}
+
+    def output(self, views: Views) -> Float[Tensor, "*P E"]:
+        return views["text"]
+
+
+@torch.no_grad()
+def _output_width(adapter: nn.Module, table: Float[Tensor, "R D"]) -> int:
+    """Width of what an adapter makes, without a trace in its running statistics."""
+    width = adapter.eval()(table[:1]).shape[-1]
+    adapter.train()
+    return width

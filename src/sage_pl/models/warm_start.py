@@ -1,0 +1,45 @@
+"""Starting a part of a model from what another run learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+class WarmStart:
+    """Copies the weights below ``source`` of a finished run's model to those below ``target`` of another.
+
+    Args:
+        run: folder of the run, with ``best.ckpt``: ``${artifacts.<stage>}``.
+        source: a part of that model by its path, e.g. ``item_encoder``.
+        target: the part that takes them; None for the same path.
+
+    Raises:
+        ValueError: the two parts differ in the names or shapes of their weights.
+    """
+
+    def __init__(self, run: str, source: str, target: str | None = None) -> None:
+        self.run = run
+        self.source = source
+        self.target = source if target is None else target
+
+    def __call__(self, model: nn.Module) -> None:
+        weights = torch.load(Path(self.run) / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+        given, wanted = _below(weights, self.source), _below(model.state_dict(), self.target)
+        shapes = [{name: tuple(tensor.shape) for name, tensor in part.items()} for part in (given, wanted)]
+        if shapes[0] != shapes[1] or not given:
+            different = sorted(dict(shapes[0].items() ^ shapes[1].items()))
+            raise ValueError(
+                f"{self.target} cannot start from {self.source} of {self.run}: "
+                f"{', '.join(different) or 'there is no weight'} differ in name or shape "
+                f"({len(given)} weights given, {len(wanted)} wanted); both must be the same kind of part and width"
+            )
+        with torch.no_grad():
+            for name, tensor in wanted.items():
+                tensor.copy_(given[name])
+
+
+def _below(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name[len(part) + 1 :]: tensor for name, tensor in weights.items() if name.startswith(f"{part}.")}

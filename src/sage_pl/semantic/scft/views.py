@@ -1,0 +1,95 @@
+"""Attribute-dropped views of an item's text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from sage_pl.semantic.texts import SEPARATOR, attributes
+
+Attributes = tuple[str, ...]
+
+
+def attribute_lists(items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str, str] | None) -> list[Attributes]:
+    """The distinct texts as lists of labelled attributes, in the order of their first item.
+
+    Items without any attribute are left out. Equal texts are one, since in a batch they would be each other's
+    negatives.
+
+    Args:
+        items: the items table.
+        columns: columns of the data set's items table.
+        labels: what stands before a column's value, as :class:`sage_pl.semantic.texts.Texts` takes it.
+    """
+    pieces = pl.concat_list(attributes(items, columns, labels)).list.drop_nulls().alias("attributes")
+    lists = items.sort("item").select(pieces)["attributes"].to_list()
+    return list(dict.fromkeys(tuple(attributes) for attributes in lists if attributes))
+
+
+@dataclass(frozen=True)
+class AttributeDropout:
+    """A view of an item: ``max(1, K - floor(K r))`` of its K attributes, in random order, behind the instruction.
+
+    Of two attributes none is dropped at r below one half; views of one attribute are equal, and only the encoder's own
+    dropout tells them apart.
+
+    Args:
+        ratio: r, the share of attributes dropped.
+        static: draw each item's pair of views once instead of at every access.
+
+    Raises:
+        ValueError: the ratio is not within 0..1.
+
+    Reference: LLMEmb, equations 2 and 3, and its code, which shuffles too. Differs: its code draws each pair once
+    (``static``), and drops the only attribute of an item that has one.
+    """
+
+    ratio: float = 0.4
+    static: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio <= 1:
+            raise ValueError(f"steps.scft.views.ratio is {self.ratio}, wanted a share from 0 to 1")
+
+    def draw(self, attributes: Sequence[str], generator: np.random.Generator) -> str:
+        """One view."""
+        kept = max(1, len(attributes) - int(len(attributes) * self.ratio))
+        return SEPARATOR.join(attributes[i] for i in generator.permutation(len(attributes))[:kept])
+
+
+class ViewPairs:
+    """Two independent views of each item, drawn anew at every access.
+
+    Args:
+        items: the attributes of each item.
+        dropout: how a view is drawn, and whether just once.
+        instruction: what stands before every view, on a line of its own; None for nothing.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, items: Sequence[Attributes], dropout: AttributeDropout, instruction: str | None = None, seed: int = 0
+    ) -> None:
+        self.items = items
+        self.dropout = dropout
+        self.instruction = instruction
+        self._generator = np.random.default_rng(seed)
+        self._drawn = [self._draw(index) for index in range(len(items))] if dropout.static else None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[str, str]:
+        return self._draw(index) if self._drawn is None else self._drawn[index]
+
+    def _draw(self, index: int) -> tuple[str, str]:
+        first, second = (self.dropout.draw(self.items[index], self._generator) for _ in range(2))
+        return instructed(first, self.instruction), instructed(second, self.instruction)
+
+
+def instructed(text: str, instruction: str | None) -> str:
+    """The text behind the instruction."""
+    return f"{instruction}\n{text}" if instruction else text

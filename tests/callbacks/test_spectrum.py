@@ -1,0 +1,80 @@
+"""The spectrum of the item vectors, by hand and where Lightning calls it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sage_pl.callbacks.spectrum import Spectrum, spectrum
+from tests.golden.prepared import normal
+
+HAND = torch.tensor([[0.0, 3.0], [0.0, 0.0], [1.0, 0.0]])  # singular values 3 and 1
+HAND_RANK = math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+
+
+class Table(pl.LightningModule):
+    """Knows three items between rows that must not count."""
+
+    def output_table(self) -> Tensor:
+        return torch.cat([torch.full((1, 2), 50.0), HAND, torch.full((1, 2), -70.0)])
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None: ...
+
+
+def test_by_hand() -> None:
+    values = spectrum(HAND)
+    assert values["effective_rank"].item() == pytest.approx(HAND_RANK)
+    assert values["largest_share"].item() == pytest.approx(0.75)
+
+
+def test_equals_the_singular_value_decomposition() -> None:
+    vectors = normal(30, 6) * torch.tensor([1e3, 10, 1, 0.1, 1e-3, 1e-4])
+    share = torch.linalg.svdvals(vectors)
+    share = share / share.sum()
+    values = spectrum(vectors)
+    torch.testing.assert_close(values["effective_rank"], (-(share * share.log()).sum()).exp(), atol=0, rtol=1e-6)
+    torch.testing.assert_close(values["largest_share"], share.max(), atol=0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "rank", "largest"),
+    [
+        (torch.eye(4).repeat(3, 1), 4, 0.25),
+        (torch.outer(torch.arange(1.0, 6), torch.ones(4)), 1, 1),
+        (torch.zeros(5, 4), 0, 0),
+    ],
+    ids=["all directions", "one line", "nothing"],
+)
+def test_the_extremes(vectors: Tensor, rank: float, largest: float) -> None:
+    values = spectrum(vectors)
+    assert values["effective_rank"].item() == pytest.approx(rank, abs=1e-4)
+    assert values["largest_share"].item() == pytest.approx(largest, abs=1e-4)
+
+
+def test_validation_logs_it_for_the_real_items(tmp_path: Path) -> None:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[Spectrum()],
+    )
+    trainer.validate(Table(), DataLoader([0]), verbose=False)  # type: ignore[arg-type]
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert logged == pytest.approx({"val/spectrum/effective_rank": HAND_RANK, "val/spectrum/largest_share": 0.75})
+
+
+def test_the_sanity_check_is_left_out() -> None:
+    module = Mock(spec=Table)
+    Spectrum().on_validation_epoch_end(Mock(sanity_checking=True), module)
+    assert not module.output_table.called
+    assert not module.log.called

@@ -1,0 +1,163 @@
+"""Every method file with every backbone: it composes, binds, and makes one finite training step on the small world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from sage_pl import config as checks
+from sage_pl import runs
+from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.preparation import prepare
+
+CONF = Path(__file__).parent.parent.parent / "conf"
+METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+BACKBONES = ("sasrec", "bert4rec", "gru4rec")
+SMALL: dict[str, list[str]] = {"whitened_text": ["steps.whiten.dim=6"]}  # what a method needs on 40 items
+
+Composed = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def composed(small_settings: list[str]) -> Composed:
+    """The configuration of a command on the small world, without the parts that do nothing in it."""
+
+    def make(method: str, *overrides: str) -> DictConfig:
+        settings = [*small_settings, f"method={method}", *SMALL.get(method, []), *overrides]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("train", overrides=settings)
+        checks.prune(config)
+        return config
+
+    return make
+
+
+def first_step(config: DictConfig) -> tuple[SequentialRecommender, dict[str, float]]:
+    """Prepare, build and train one batch; the model with its gradients, and what it logged."""
+    prepare(config, checks.wanted_artifacts(config, runs.PARTS))
+    pl.seed_everything(config.seed, verbose=False)
+    datamodule, model, _ = runs.build(config, {})
+    logged: dict[str, Any] = {}
+    model.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign, assignment]
+    model.training_step(next(iter(datamodule.train_dataloader())), 0).backward()
+    return model, {name.removeprefix("train/loss/"): float(value) for name, value in logged.items()}
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_composes_binds_and_takes_a_step(method: str, backbone: str, composed: Composed) -> None:
+    config = composed(method, f"backbone={backbone}")
+    checks.check_targets(checks.rehearsal(config, (*runs.PARTS, "steps")))
+    if config.get("stages"):
+        return  # its step needs the runs before it
+    model, logged = first_step(config)
+    assert logged.keys() == {"train/loss", "recommendation", *config.loss.terms}
+    assert torch.tensor(list(logged.values())).isfinite().all(), logged
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+    for part in ("item_encoder.", "sequence_encoder."):
+        assert any(gradient.any() for name, gradient in gradients.items() if name.startswith(part)), part
+
+
+ADAPTER = "item_encoder.adapter={{_target_:{},_partial_:true{}}}"
+DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["text_only", "freeze=false"],
+        ["text_only", ADAPTER.format("torch.nn.Linear", "")],
+        ["text_only", ADAPTER.format("sage_pl.item_encoders.adapter.MLPAdapter", ",dropout:0.2")],
+        ["text_only", ADAPTER.format("torch.nn.Identity", ""), "item_encoder.text=${artifacts.reduce}"],
+        ["text_only", DISTILLATION],
+        ["llm_init", "item_encoder.init_std=0.02"],
+        ["llm_init", DISTILLATION],
+        ["residual_text", "item_encoder.standardise=true"],
+        ["llm_esr", "loss.alpha=0"],
+        ["llm_esr", "sequence_encoder.cross_attention=false"],
+        ["llm_esr", "item_encoder.init=null"],
+    ],
+    ids=lambda overrides: " ".join(overrides),
+)
+def test_the_variants_of_the_methods_page_take_a_step(overrides: list[str], composed: Composed) -> None:
+    config = composed(*overrides)
+    _, logged = first_step(config)
+    assert logged.keys() == {"train/loss", "recommendation", *config.loss.terms}
+    assert torch.tensor(list(logged.values())).isfinite().all(), logged
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_file_is_short_and_says_what_it_adds(method: str) -> None:
+    lines = (CONF / "method" / f"{method}.yaml").read_text().splitlines()
+    assert len(lines) <= 25
+    assert lines[0] == "# @package _global_"
+    assert lines[1].startswith("# ")
+    assert f"Run: python train.py method={method}" in "\n".join(lines[1:6])
+
+
+def test_residual_text_starts_as_the_plain_model(composed: Composed) -> None:
+    plain, logged = first_step(composed("plain"))
+    model, first = first_step(composed("residual_text"))
+    assert first == logged
+    expected, got = plain.state_dict(), model.state_dict()
+    assert got.keys() - expected.keys() == {"item_encoder.weight"}
+    for name, value in expected.items():
+        assert torch.equal(got[name], value), name
+
+
+def test_llm_esr_is_sage_without_alignment_and_prototypes(composed: Composed) -> None:
+    _, expected = first_step(composed("sage", "loss.beta=0", "loss.gamma=0"))
+    _, logged = first_step(composed("llm_esr"))
+    assert logged == expected
+    assert logged.keys() == {"train/loss", "recommendation", "distillation"}
+
+
+def test_llm_init_starts_from_the_reduced_text(composed: Composed) -> None:
+    config = composed("llm_init")
+    start = prepare(config, ["reduce"])["reduce"].array("table")[1:-1]
+    model, _ = first_step(config)
+    assert torch.equal(model.item_encoder.table.weight.detach()[1:-1], torch.tensor(start))  # type: ignore[union-attr]
+
+
+def test_one_step_class_serves_two_steps(composed: Composed) -> None:
+    config = composed("whitened_text")
+    assert checks.wanted_artifacts(config, runs.PARTS) == ["candidates", "sequences", "whiten"]
+    made = prepare(config, ["whiten", "reduce"])
+    assert made["whiten"].key != made["reduce"].key
+    assert made["whiten"].path.parent == made["reduce"].path.parent
+    assert made["whiten"].array("table").shape[1] == 6
+    assert made["whiten"].array("table")[1:-1].std(0, ddof=1) == pytest.approx(1, abs=1e-4)
+    assert config.artifacts.whiten == str(made["whiten"].path.resolve())
+    assert config.item_encoder.text == config.artifacts.whiten
+
+
+@pytest.mark.parametrize("method", ["text_only", "residual_text"])
+def test_the_freeze_key_reaches_every_text_encoder(method: str, composed: Composed) -> None:
+    assert composed(method).item_encoder.freeze is True
+    assert composed(method, "freeze=false").item_encoder.freeze is False
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone"), [("plain", "sasrec"), ("llm_esr", "bert4rec"), ("text_only", "gru4rec")]
+)
+def test_semantic_similarity_joins_any_methods_ranking(method: str, backbone: str, composed: Composed) -> None:
+    choices = {"without": ["scorer=none"], "zero": ["scorer=semantic", "scorer.weight=0"], "much": ["scorer=semantic"]}
+    ranks = {}
+    for name, overrides in choices.items():
+        config = composed(method, f"backbone={backbone}", *overrides)
+        prepare(config, checks.wanted_artifacts(config, runs.PARTS))
+        pl.seed_everything(config.seed, verbose=False)
+        datamodule, model, _ = runs.build(config, {})
+        ranks[name] = model.eval().answer_ranks(next(iter(datamodule.val_dataloader())))["full"]
+    assert torch.equal(ranks["zero"], ranks["without"])
+    assert ranks["much"].float().mean() < ranks["without"].float().mean(), (
+        "an untrained model, but titles tell the kinds"
+    )

@@ -1,0 +1,90 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from sage_pl.config import check_targets
+from sage_pl.evaluation.ranks import full_ranks
+from sage_pl.scorers.semantic import SemanticSimilarity
+from tests.golden.prepared import left_pad, normal, write_rows
+
+N, TEXT, E = 7, 5, 4
+HISTORIES = [[3, 1, 3], [2, 7, 6, 5, 4], [6]]
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    return write_rows(tmp_path / "embed", np.random.default_rng(0).normal(size=(N, TEXT), loc=0.2))
+
+
+def make(text: str, weight: float) -> SemanticSimilarity:
+    return SemanticSimilarity(N, text, weight).double()
+
+
+def scores(scorer: SemanticSimilarity, hidden: Tensor, outputs: Tensor, items: Tensor) -> Tensor:
+    return scorer.states(hidden, items) @ scorer.table(outputs).T
+
+
+def test_it_equals_the_formula_item_by_item(text: str) -> None:
+    hidden, outputs, rows = normal(3, E), normal(N + 2, E, seed=1), np.load(f"{text}/table.npy").astype(np.float64)
+    got = scores(make(text, 1.5), hidden, outputs, left_pad(HISTORIES))
+    for user, history in enumerate(HISTORIES):
+        mean = rows[history].mean(0)
+        for item in range(1, N + 1):
+            cosine = mean @ rows[item] / np.linalg.norm(mean) / np.linalg.norm(rows[item])
+            assert got[user, item].item() == pytest.approx((hidden[user] @ outputs[item]).item() + 1.5 * cosine)
+
+
+def test_weight_zero_ranks_as_without(text: str) -> None:
+    hidden, outputs, answers = normal(3, E), normal(N + 2, E, seed=1), torch.tensor([1, 7, 2])
+    plain = full_ranks(hidden, outputs, answers)
+    for weight, same in ((0.0, True), (100.0, False)):
+        scorer = make(text, weight)
+        states, table = scorer.states(hidden, left_pad(HISTORIES)), scorer.table(outputs)
+        assert torch.equal(full_ranks(states, table, answers), plain) is same
+
+
+def test_padding_and_the_mask_token_change_nothing(text: str) -> None:
+    scorer, hidden = make(text, 2.0), normal(3, E)
+    states = scorer.states(hidden, left_pad(HISTORIES))
+    assert torch.equal(states, scorer.states(hidden, left_pad(HISTORIES, width=9)))
+    assert torch.equal(states, scorer.states(hidden, left_pad([[*items, N + 1] for items in HISTORIES])))
+
+
+def test_a_history_or_an_item_without_text_adds_nothing(text: str) -> None:
+    scorer, hidden, outputs = make(text, 2.0), normal(1, E), normal(N + 2, E, seed=1)
+    plain = hidden @ outputs.T
+    empty = scores(scorer, hidden, outputs, torch.zeros(1, 3, dtype=torch.long))
+    torch.testing.assert_close(empty, plain, atol=1e-12, rtol=0)
+    without = scores(scorer, hidden, outputs, torch.tensor([[1, 2]]))[0, [0, -1]]
+    torch.testing.assert_close(without, plain[0, [0, -1]], atol=1e-12, rtol=0)
+
+
+def test_it_has_nothing_to_train_and_nothing_to_store(text: str) -> None:
+    scorer = SemanticSimilarity(N, text, 1.0)
+    assert not list(scorer.parameters())
+    assert not scorer.state_dict()
+    assert dict(scorer.named_buffers()).keys() == {"text"}, "so that it moves with the model"
+
+
+def test_half_precision_states_stay_half_precision(text: str) -> None:
+    scorer = SemanticSimilarity(N, text, 1.0)
+    assert scorer.states(normal(3, E).half(), left_pad(HISTORIES)).dtype == torch.float16
+    assert scorer.table(normal(N + 2, E).half()).dtype == torch.float16
+
+
+def test_a_table_of_another_data_set_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"table.npy has {N + 2} rows, wanted {N + 3}"):
+        SemanticSimilarity(N + 1, text, 1.0)
+
+
+def test_the_choices_name_it_or_nothing() -> None:
+    conf = Path(__file__).parent.parent.parent / "conf" / "scorer"
+    node: Any = OmegaConf.to_container(OmegaConf.load(conf / "semantic.yaml"), resolve=False)
+    check_targets({"scorer": node})
+    assert node["text"] == "${artifacts.embed}"
+    assert OmegaConf.load(conf / "none.yaml") == {"scorer": None}

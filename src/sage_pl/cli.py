@@ -37,16 +37,18 @@ def train(config: DictConfig) -> dict[str, float]:
     _quiet_libraries()
     _keep_freed_memory()
     checks.make_paths_absolute(config)
-    before = stages(config)
+    recipe: Any = OmegaConf.to_container(config, resolve=False)
+    stored = None if config.resume is None else _checkpoint(config.resume)["sage_pl"]
+    before = stages(config if stored is None else _recipe(stored, {"paths": recipe["paths"]}))
     _leave_out_idle_parts(config)
     for one in (config, *(stage.config for stage in before.values())):
         checks.check_targets(checks.rehearsal(one, (*runs.PARTS, "steps", "callbacks", "trainer", "logger")))
-    recipe: Any = OmegaConf.to_container(config, resolve=False)
     with _ctrl_c_ends_cleanly(Path(config.run_dir) / "checkpoints" / "last.ckpt"):
         artifacts = prepare(config, checks.wanted_artifacts(config, runs.PARTS), before)
         keys = {name: artifact.key for name, artifact in artifacts.items()}
-        resume = None if config.resume is None else _resumable(config.resume, recipe, keys)
-        done = runs.fit(config, {"config": recipe, "artifact_keys": keys}, resume)
+        if stored is not None:
+            _check_resume(stored, recipe, keys)
+        done = runs.fit(config, {"config": recipe, "artifact_keys": keys}, config.resume)
     log.info("run folder  %s", config.run_dir)
     log.info("metrics     %s", Path(config.run_dir) / "metrics.json")
     log.info("checkpoint  %s", done.checkpoint)
@@ -57,14 +59,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """Test a checkpoint alone: it holds its configuration, and artifacts that are gone are made again."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     _quiet_libraries()
-    checkpoint = torch.load(_existing(config.checkpoint), map_location="cpu", weights_only=True)
+    checkpoint = _checkpoint(config.checkpoint)
     stored = checkpoint["sage_pl"]
-    recipe = OmegaConf.create(stored["config"])
-    OmegaConf.set_struct(recipe, True)
-    try:
-        recipe.merge_with(config.overrides)
-    except OmegaConfBaseException as error:
-        raise checks.ConfigError(f"overrides do not fit the checkpoint's configuration: {error}") from error
+    recipe = _recipe(stored, config.overrides)
     before = stages(recipe)
     recipe = runs.without_training(recipe)
     artifacts = prepare(recipe, checks.wanted_artifacts(recipe, runs.PARTS), before)
@@ -100,22 +97,31 @@ def _leave_out_idle_parts(config: DictConfig) -> None:
         log.info("no loss term of this run reads %s", ", ".join(f"loss.{key}" for key in unused))
 
 
-def _existing(path: str) -> str:
+def _checkpoint(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise checks.ConfigError(f"there is no checkpoint {path}; runs keep theirs in outputs/runs/.../checkpoints/")
-    return str(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _resumable(path: str, recipe: dict[str, Any], keys: dict[str, str]) -> str:
-    """A checkpoint that continues this very run: same artifacts, and every other difference is named in the log."""
-    stored = torch.load(_existing(path), map_location="cpu", weights_only=True)["sage_pl"]
+def _recipe(stored: dict[str, Any], changes: Any) -> DictConfig:
+    """The configuration a checkpoint was trained with, and changes to it."""
+    recipe = OmegaConf.create(stored["config"])
+    OmegaConf.set_struct(recipe, True)
+    try:
+        recipe.merge_with(changes)
+    except OmegaConfBaseException as error:
+        raise checks.ConfigError(f"overrides do not fit the checkpoint's configuration: {error}") from error
+    return recipe
+
+
+def _check_resume(stored: dict[str, Any], recipe: dict[str, Any], keys: dict[str, str]) -> None:
+    """A checkpoint continues this very run: same artifacts, and every other difference is named in the log."""
     if other := [name for name, key in keys.items() if stored["artifact_keys"].get(name, key) != key]:
         raise checks.ConfigError(
-            f"{path} was trained with another {', '.join(other)}; resume with its own data settings"
+            f"the checkpoint was trained with another {', '.join(other)}; resume with its own data settings"
         )
     for difference in checks.differences(stored["config"], recipe):
         log.warning("resuming with a change: %s", difference)
-    return path
 
 
 @contextmanager

@@ -1,0 +1,69 @@
+"""Every method with every backbone, as commands: fit, validate, test, go on, and evaluate the checkpoint alone."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).parent.parent.parent
+METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
+SMALL = {"whitened_text": ["steps.whiten.dim=6"]}  # what a method needs on 40 items
+Run = Callable[..., Path]
+
+
+def scores(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "bert4rec", "gru4rec"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_fits_goes_on_and_is_evaluated_alone(
+    method: str, backbone: str, run_train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [f"method={method}", f"backbone={backbone}", *SMALL.get(method, []), "embedder=tfidf"]
+    first = run_train(*command, "trainer.max_epochs=1")
+    last = first / "checkpoints" / "last.ckpt"
+    done = run_train(*command, "trainer.max_epochs=2", f"resume={last}")
+    logged = pl.read_csv(done / "metrics.csv")
+    assert set(logged["epoch"].drop_nulls()) == {1, 2}  # 2: the test after the last epoch
+    assert np.isfinite(logged["train/loss"].drop_nulls().to_numpy()).all()
+    again = tmp_path / "again"
+    best = done / "checkpoints" / "best.ckpt"
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", f"checkpoint={best}", f"hydra.run.dir='{again}'"])
+    runpy.run_path(str(ROOT / "scripts" / "evaluate.py"), run_name="__main__")
+    assert scores(again) == scores(done)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    (checkpoint,) = [path for path in (run / "best.ckpt", run / "checkpoints" / "last.ckpt") if path.is_file()]
+    return torch.load(checkpoint, weights_only=True)["state_dict"]
+
+
+def test_the_phases_of_pad_hand_on_what_they_learned(run_train: Run) -> None:
+    """Each phase starts from the one before, which stays as it was; a second command makes none of them again."""
+    pad = ["method=pad", "trainer.max_epochs=1"]
+    folder = run_train(*pad, "optimizer.lr=0.0", "seed=3")
+    config = OmegaConf.load(folder / "config.yaml")
+    plain, align = (Path(config["artifacts"][name]) for name in ("plain", "align"))
+    before, between, after = weights(plain), weights(align), weights(folder)
+    # with a learning rate of zero nothing moves, so that what was copied is what is there
+    torch.testing.assert_close(between["item_encoder.table.weight"], before["item_encoder.table.weight"])
+    torch.testing.assert_close(
+        after["item_encoder.experts.id.table.weight"], before["item_encoder.table.weight"], rtol=0, atol=0
+    )
+    for name in ("item_encoder.table.weight", "item_encoder.fuse.1.weight", "item_encoder.adapter.layers.0.weight"):
+        if name in between:
+            target = name.replace("item_encoder.", "item_encoder.experts.aligned.")
+            torch.testing.assert_close(after[target], between[name], rtol=0, atol=0)
+    made = {path: path.stat().st_mtime_ns for path in (plain / "best.ckpt", align / "best.ckpt")}
+    run_train(*pad, "optimizer.lr=0.0", "seed=3", "item_encoder.gate.zero_bucket=true")
+    assert made == {path: path.stat().st_mtime_ns for path in made}

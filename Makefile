@@ -29,11 +29,11 @@ lint: .venv/installed-dev  ## style, import contracts and types
 	$(BIN)/mypy
 
 shapes: .venv/installed-dev  ## the model parts' tests with every annotated tensor shape checked at run time
-	$(BIN)/python -m pytest --jaxtyping-packages=sage_pl,beartype.beartype -k "not refuse and not processes" \
+	$(BIN)/python -m pytest -n logical --jaxtyping-packages=sage_pl,beartype.beartype -k "not refuse and not processes" \
 		tests/backbones tests/item_encoders tests/sequence_encoders tests/objectives tests/losses tests/models tests/golden
 
 test: lint shapes  ## linters, types, tensor shapes and the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist worksteal
 
 format: .venv/installed-dev  ## rewrite the code in house style
 	$(BIN)/ruff check --fix .

@@ -55,7 +55,8 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_settings(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Overrides that make any command run on the small world in seconds; all tests share one artifact cache."""
-    outputs = tmp_path_factory.mktemp("outputs")
+    base = tmp_path_factory.getbasetemp()
+    outputs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "outputs"
     return [
         "dataset=folder",
         f"dataset.path={small_world}",

@@ -77,6 +77,7 @@ def test_a_split_by_time_cuts_every_history_at_one_moment(config: DictConfig) ->
 def test_what_is_there_is_opened_and_what_changed_is_made(config: DictConfig, caplog: pytest.LogCaptureFixture) -> None:
     first = prepare(config, ["embed"])
     caplog.set_level(logging.INFO)
+    caplog.clear()
     assert {name: made.key for name, made in prepare(config, ["embed"]).items()} == {
         name: made.key for name, made in first.items()
     }

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl import config as checks
-from sage_pl import runs
+from sage_pl import runs, serving
 from sage_pl.data import handled
 from sage_pl.preparation import prepare
 from sage_pl.stages import stages
@@ -59,20 +59,18 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """Test a checkpoint alone: it holds its configuration, and artifacts that are gone are made again."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     _quiet_libraries()
-    checkpoint = _checkpoint(config.checkpoint)
-    stored = checkpoint["sage_pl"]
-    recipe = _recipe(stored, config.overrides)
-    before = stages(recipe)
-    recipe = runs.without_training(recipe)
-    artifacts = prepare(recipe, checks.wanted_artifacts(recipe, runs.PARTS), before)
-    for name, key in stored["artifact_keys"].items():
-        if name in artifacts and artifacts[name].key != key:
-            log.warning(
-                "%s is now %s, the model was trained with %s: data or libraries changed", name, artifacts[name].key, key
-            )
-    metrics = runs.test(recipe, stored, checkpoint["state_dict"], folder)
+    recipe, parts = _trained(config)
+    metrics = runs.test(recipe, parts, folder)
     log.info("metrics     %s", folder / "metrics.json")
     return metrics
+
+
+def export(config: DictConfig) -> None:
+    """Write a checkpoint as a folder that serves without text model, adapter or artifacts."""
+    _quiet_libraries()
+    recipe, parts = _trained(config)
+    serving.save(parts.model, recipe, config.folder)
+    log.info("written to %s; in Python: sage_pl.serving.load(folder).recommend(items, k)", config.folder)
 
 
 def prepare_only(config: DictConfig) -> None:
@@ -101,6 +99,22 @@ def _checkpoint(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise checks.ConfigError(f"there is no checkpoint {path}; runs keep theirs in outputs/runs/.../checkpoints/")
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _trained(config: DictConfig) -> tuple[DictConfig, runs.Parts]:
+    """The configuration and the model of ``config.checkpoint``, with its ``overrides``."""
+    checkpoint = _checkpoint(config.checkpoint)
+    stored = checkpoint["sage_pl"]
+    recipe = _recipe(stored, config.overrides)
+    before = stages(recipe)
+    recipe = runs.without_training(recipe)
+    artifacts = prepare(recipe, checks.wanted_artifacts(recipe, runs.PARTS), before)
+    for name, key in stored["artifact_keys"].items():
+        if name in artifacts and artifacts[name].key != key:
+            log.warning(
+                "%s is now %s, the model was trained with %s: data or libraries changed", name, artifacts[name].key, key
+            )
+    return recipe, runs.trained(recipe, stored, checkpoint["state_dict"])
 
 
 def _recipe(stored: dict[str, Any], changes: Any) -> DictConfig:

@@ -95,10 +95,16 @@ def fit(config: DictConfig, stored: dict[str, Any], resume: str | None = None) -
     return Finished(_report(folder, config, parts, trainer), model, Path(best.best_model_path))
 
 
-def test(config: DictConfig, stored: dict[str, Any], weights: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """Test weights of a checkpoint with a prepared configuration, and write metrics and ranks into ``folder``."""
-    datamodule, model, evaluation = parts = build(config, stored)
-    model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(_TERMS)})
+def trained(config: DictConfig, stored: dict[str, Any], weights: Mapping[str, Any]) -> Parts:
+    """Data, model and evaluation of a prepared configuration, the model with the weights of a checkpoint."""
+    parts = build(config, stored)
+    parts.model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(_TERMS)})
+    return parts
+
+
+def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
+    """Test a trained model, and write metrics and ranks into ``folder``."""
+    datamodule, model, evaluation = parts
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         precision=config.trainer.precision,

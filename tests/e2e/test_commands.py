@@ -115,7 +115,7 @@ def test_help_is_quick_and_lists_the_groups() -> None:
     done = call("train.py", "--help")
     assert done.returncode == 0
     assert all(
-        word in done.stdout for word in ("backbone: bert4rec", "dataset:", "method: plain, sage", "python train.py")
+        word in done.stdout for word in ("backbone: bert4rec", "dataset:", "method: llm_esr", "sage", "python train.py")
     )
     assert "torch" not in done.stderr
     assert time.perf_counter() - start < 30  # a hang, not a benchmark

@@ -14,6 +14,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from sage_pl import serving
+
+SAVE = serving.save
 ROOT = Path(__file__).parent.parent.parent
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 SMALL = {"whitened_text": ["steps.whiten.dim=6"]}  # what a method needs on 40 items
@@ -41,6 +44,23 @@ def test_a_method_fits_goes_on_and_is_evaluated_alone(
     monkeypatch.setattr(sys, "argv", ["evaluate.py", f"checkpoint={best}", f"hydra.run.dir='{again}'"])
     runpy.run_path(str(ROOT / "scripts" / "evaluate.py"), run_name="__main__")
     assert scores(again) == scores(done)
+    served_as_trained(best, tmp_path / "served", monkeypatch)
+
+
+def served_as_trained(best: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exported folder, which holds neither text nor adapter, ranks as the model it was made from."""
+    command = ["export.py", f"checkpoint={best}", f"folder={folder}", f"hydra.run.dir='{folder}-log'"]
+    monkeypatch.setattr(sys, "argv", command)
+    models = []
+    monkeypatch.setattr(serving, "save", lambda model, *rest: (models.append(model.eval()), SAVE(model, *rest)))
+    runpy.run_path(str(ROOT / "scripts" / "export.py"), run_name="__main__")
+    served, items = serving.load(folder), torch.tensor([[0, 0, 3, 9], [1, 2, 40, 7]])
+    torch.testing.assert_close(served.states(items), models[0].states(items), rtol=0, atol=1e-6)
+    torch.testing.assert_close(served.output_table(), models[0].output_table(), rtol=0, atol=1e-6)
+    assert served.recommend(items, 5).ids.tolist() == models[0].recommend(items, 5).ids.tolist()
+    assert not any(name.startswith("item_encoder") for name in served.state_dict())
+    with pytest.raises(SystemExit):  # what is there already stays
+        runpy.run_path(str(ROOT / "scripts" / "export.py"), run_name="__main__")
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -26,7 +26,8 @@ class SequentialRecommender(pl.LightningModule):
         item_encoder: what an item is (``sage_pl.item_encoders``).
         sequence_encoder: what a sequence of items is (``sage_pl.sequence_encoders``).
         targets: what is predicted (``sage_pl.data.targets``).
-        objective: the recommendation loss (``sage_pl.objectives``), logged as ``recommendation``.
+        objective: the recommendation loss (``sage_pl.objectives``), logged as ``recommendation``; None for a model that is
+            not trained.
         terms: further losses by name (``sage_pl.losses``).
         optimizer: called with the trainable parameters.
         max_len: longest history that is read when predicting; older items are cut off.
@@ -43,9 +44,9 @@ class SequentialRecommender(pl.LightningModule):
         item_encoder: ItemEncoder,
         sequence_encoder: SequenceEncoder,
         targets: Targets,
-        objective: LossTerm,
-        terms: Mapping[str, LossTerm],
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        objective: LossTerm | None = None,
+        terms: Mapping[str, LossTerm] | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
         max_len: int | None = None,
         scorer: Scorer | None = None,
         start: Mapping[str, Callable[[nn.Module], None]] | None = None,
@@ -57,7 +58,10 @@ class SequentialRecommender(pl.LightningModule):
                 f"{item_encoder.output_dim} (views {dict(item_encoder.input_dims)}); use item_encoder=dual with "
                 "sequence_encoder=dual, or item_encoder=id with sequence_encoder=single, of the same dim"
             )
-        readers = {"sequence encoder": sequence_encoder.reads, **{name: term.reads for name, term in terms.items()}}
+        self.terms: dict[str, LossTerm] = {} if objective is None else {"recommendation": objective}
+        self.terms |= terms or {}
+        readers = {"sequence encoder": sequence_encoder.reads}
+        readers |= {name: term.reads for name, term in self.terms.items()}
         for name, views in readers.items():
             if missing := views - item_encoder.input_dims.keys():
                 raise ValueError(
@@ -68,7 +72,6 @@ class SequentialRecommender(pl.LightningModule):
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder
         self.targets = targets
-        self.terms: dict[str, LossTerm] = {"recommendation": objective, **terms}
         self.term_modules = nn.ModuleList(self.terms.values())  # type: ignore[arg-type]  # registers their buffers
         self.optimizer = optimizer
         self.max_len = max_len
@@ -96,6 +99,8 @@ class SequentialRecommender(pl.LightningModule):
         checkpoint["sage_pl"] = self.stored
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            raise ValueError("this model was built without an optimizer, to be served and not trained")
         return self.optimizer(p for p in self.parameters() if p.requires_grad)
 
     # What evaluation, export and serving use: the Recommender contract.

@@ -99,8 +99,8 @@ def stages(config: DictConfig) -> dict[str, Stage]:
 def _stage_config(config: DictConfig, name: str) -> DictConfig:
     """The configuration with the stage's parts in place of the run's own.
 
-    A stage has the loss terms and warm starts that it names and no others. A part (a node with a ``_target_``) is replaced
-    as a whole; other values are merged.
+    A stage has the loss terms and warm starts that it names and no others. What names a ``_target_`` replaces the run's
+    part as a whole; other values are merged into it.
     """
     stage = config.copy()
     with open_dict(stage):
@@ -114,7 +114,7 @@ def _stage_config(config: DictConfig, name: str) -> DictConfig:
 def _overlay(base: DictConfig, over: DictConfig) -> None:
     for key, node in over.items_ex(resolve=False):
         both = isinstance(node, DictConfig) and isinstance(base.get(key), DictConfig)
-        if both and "_target_" not in node and "_target_" not in base[key]:
+        if both and "_target_" not in node:
             _overlay(base[key], node)
         else:
             base[key] = node

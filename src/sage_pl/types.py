@@ -31,6 +31,7 @@ class SeqBatch(TypedDict):
     state_rows: NotRequired[Int[Tensor, "B"]]  # rows whose last position holds the state a user is served with
     neighbours: NotRequired[Int[Tensor, "B S"]]  # rows of the concatenated neighbour chunks, -1 where none
     neighbour_items: NotRequired[list[Int[Tensor, "M L"]]]  # neighbours' training inputs, grouped by length
+    neighbour_users: NotRequired[Int[Tensor, "B S"]]  # their ids, 0 where none
     answer: NotRequired[Int[Tensor, "B"]]  # held-out item
     case: NotRequired[Int[Tensor, "B"]]  # row of the split's evaluation cases
     candidates: NotRequired[Int[Tensor, "B K"]]  # sampled negatives, drawn once per split

@@ -23,20 +23,15 @@ class BatchExtra(Protocol):
     def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]: ...
 
 
-class Neighbours:
-    """Training inputs of each user's most similar users, every one of them once and grouped by length.
-
-    A group holds lengths within a factor of 1.25, so that at most a fifth of what is encoded is padding.
-
-    A neighbour's input is its training sequence without the last item, as its own training step would read it;
-    neighbours whose input is empty are left out (the reference encodes padding for them, docs/deviations.md).
+class NeighbourUsers:
+    """Ids of each user's most similar users, 0 where there is none or its training input is empty.
 
     Args:
         neighbours: path of the ``retrieve`` artifact: ``neighbours.npy`` [U + 1, k], 0 where there is none.
         k: how many of them to use; 10 in the paper.
     """
 
-    provides = frozenset({"neighbours", "neighbour_items"})
+    provides = frozenset({"neighbour_users"})
 
     def __init__(self, neighbours: str, k: int = 10) -> None:
         self.table = np.load(f"{neighbours}/neighbours.npy", mmap_mode="r", allow_pickle=False)
@@ -46,8 +41,29 @@ class Neighbours:
 
     def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]:
         wanted = np.asarray(self.table[users, : self.k]).astype(np.int64)
-        ends = np.maximum(sequences.train_end - 1, 0)
-        wanted = np.where(ends[wanted] > 0, wanted, 0)
+        return {"neighbour_users": torch.from_numpy(np.where(sequences.train_end[wanted] > 1, wanted, 0))}
+
+
+class Neighbours:
+    """Training inputs of each user's most similar users, every one of them once and grouped by length.
+
+    A group holds lengths within a factor of 1.25, so that at most a fifth of what is encoded is padding.
+
+    A neighbour's input is its training sequence without the last item, as its own training step would read it;
+    neighbours whose input is empty are left out (the reference encodes padding for them, docs/deviations.md).
+
+    Args:
+        neighbours, k: see :class:`NeighbourUsers`.
+    """
+
+    provides = frozenset({"neighbours", "neighbour_items"})
+
+    def __init__(self, neighbours: str, k: int = 10) -> None:
+        self.ids = NeighbourUsers(neighbours, k)
+
+    def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]:
+        wanted = self.ids(users, sequences, max_len)["neighbour_users"].numpy()
+        ends = sequences.train_end - 1
         distinct = np.unique(wanted[wanted > 0])
         distinct = distinct[np.argsort(ends[distinct], kind="stable")]
         row = np.full(sequences.n_users + 1, -1, dtype=np.int64)

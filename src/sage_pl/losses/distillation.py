@@ -50,8 +50,10 @@ class UserDistillation(nn.Module):
         has_teacher = (neighbours >= 0).any(1)
         if not has_teacher.any():
             return students.new_zeros(())
-        students = students[has_teacher]
-        teachers = self.teacher_means(step, neighbours[has_teacher])
+        return self.distance(students[has_teacher], self.teacher_means(step, neighbours[has_teacher]))
+
+    def distance(self, students: Float[Tensor, "B E"], teachers: Float[Tensor, "B E"]) -> Float[Tensor, ""]:
+        """Of states from their teachers' means."""
         if self.user_sim_func == "kd":
             return F.mse_loss(students, teachers)
         return soft_contrastive(students, teachers, self.temperature)

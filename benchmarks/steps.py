@@ -1,0 +1,104 @@
+"""Time of a training step: SAGE with wide text and long inputs, in units of a matrix product, beside the reference's figures.
+
+``python benchmarks/steps.py [key=value]``, e.g. ``paths.data=DIR dataset=llmesr_fashion``. Text vectors are random, 1536
+wide: their values do not change the work. One *G* is the time of a 2048 x 2048 float32 matrix product on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from sage_pl import config as checks
+from sage_pl import runs
+from sage_pl.preparation import prepare
+
+ROOT = Path(__file__).parent.parent
+REFERENCE_G = {"sasrec": 350.0, "bert4rec": 350.0, "gru4rec": 160.0}  # measured in the reference's code, 128 users
+SETTINGS = ["data.batch_size=128", "data.max_len=200", "embedder=precomputed", "method=sage"]
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def unit() -> float:
+    """Seconds of one G."""
+    square = torch.randn(2048, 2048)
+    return median_seconds(lambda: square @ square, 9)
+
+
+def configuration(overrides: list[str]) -> Any:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", overrides=overrides)
+
+
+def random_text(overrides: list[str], width: int = 1536) -> str:
+    """A file of one random vector per item of the data set."""
+    plain = configuration([*overrides, "method=plain"])
+    checks.prune(plain)
+    prepare(plain, [])
+    file = Path(plain.paths.artifacts) / f"random-{plain.catalog.n_items}x{width}.npy"
+    if not file.is_file():
+        np.save(file, np.random.default_rng(0).standard_normal((plain.catalog.n_items, width), dtype=np.float32))
+    return str(file)
+
+
+def step_seconds(overrides: list[str], repeats: int = 30) -> float:
+    """Median of whole steps: batch, forward, backward, update."""
+    config = configuration(overrides)
+    checks.prune(config)
+    prepare(config, checks.wanted_artifacts(config, runs.PARTS))
+    torch.manual_seed(0)
+    datamodule, model, _ = runs.build(config, {})
+    model.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    optimizer = model.configure_optimizers()
+
+    def forever() -> Any:
+        while True:
+            yield from datamodule.train_dataloader()
+
+    batches = forever()
+
+    def step() -> None:
+        loss = model.training_step(next(batches), 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return median_seconds(step, repeats)
+
+
+def main(overrides: list[str]) -> None:
+    text = random_text([entry for entry in overrides if not entry.startswith("backbone=")])
+    results = {}
+    for backbone, reference in REFERENCE_G.items():
+        seconds = step_seconds([*SETTINGS, f"steps.embed.path={text}", f"backbone={backbone}", *overrides])
+        one = unit()
+        results[backbone] = {"seconds": seconds, "G": seconds / one, "times reference": reference * one / seconds}
+        figures = "  ".join(f"{name} {value:.3g}" for name, value in results[backbone].items())
+        print(f"{backbone:9} {figures}  (1 G = {one:.3f} s, {torch.get_num_threads()} threads)", flush=True)
+    out = ROOT / "benchmarks" / "results"
+    out.mkdir(exist_ok=True)
+    (out / "steps.json").write_text(
+        json.dumps({"torch": torch.__version__, "overrides": overrides, **results}, indent=2)
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

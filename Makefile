@@ -41,6 +41,8 @@ format: .venv/installed-dev  ## rewrite the code in house style
 
 bench: .venv/installed-dev  ## measure what the docs claim about speed
 	$(BIN)/python benchmarks/preparation.py
+	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/steps.py $(BENCH)
 
 clean:  ## remove the environment and caches; outputs/ stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

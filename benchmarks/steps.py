@@ -24,6 +24,7 @@ from sage_pl.preparation import prepare
 
 ROOT = Path(__file__).parent.parent
 REFERENCE_G = {"sasrec": 350.0, "bert4rec": 350.0, "gru4rec": 160.0}  # measured in the reference's code, 128 users
+DISTILLATION = {"exact distillation": "loss.alpha=0.1", "bank": "loss/term@loss.terms.distillation=distillation_bank"}
 SETTINGS = ["data.batch_size=128", "data.max_len=200", "embedder=precomputed", "method=sage"]
 
 
@@ -84,15 +85,25 @@ def step_seconds(overrides: list[str], repeats: int = 30) -> float:
     return median_seconds(step, repeats)
 
 
+def show(name: str, figures: dict[str, float], one: float) -> None:
+    text = "  ".join(f"{label} {value:.3g}" for label, value in figures.items())
+    print(f"{name:18} {text}  (1 G = {one:.3f} s, {torch.get_num_threads()} threads)", flush=True)
+
+
 def main(overrides: list[str]) -> None:
     text = random_text([entry for entry in overrides if not entry.startswith("backbone=")])
-    results = {}
+    settings = [*SETTINGS, f"steps.embed.path={text}"]
+    results: dict[str, dict[str, float]] = {}
     for backbone, reference in REFERENCE_G.items():
-        seconds = step_seconds([*SETTINGS, f"steps.embed.path={text}", f"backbone={backbone}", *overrides])
+        seconds = step_seconds([*settings, f"backbone={backbone}", *overrides])
         one = unit()
         results[backbone] = {"seconds": seconds, "G": seconds / one, "times reference": reference * one / seconds}
-        figures = "  ".join(f"{name} {value:.3g}" for name, value in results[backbone].items())
-        print(f"{backbone:9} {figures}  (1 G = {one:.3f} s, {torch.get_num_threads()} threads)", flush=True)
+        show(backbone, results[backbone], one)
+    none = step_seconds([*settings, "loss.alpha=0", *overrides])
+    for name, choice in DISTILLATION.items():
+        seconds, one = step_seconds([*settings, choice, *overrides]), unit()
+        results[name] = {"seconds": seconds, "G": seconds / one, "times without distillation": seconds / none}
+        show(name, results[name], one)
     out = ROOT / "benchmarks" / "results"
     out.mkdir(exist_ok=True)
     (out / "steps.json").write_text(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl import config as checks
@@ -46,6 +46,10 @@ def train(config: DictConfig) -> dict[str, float]:
     with _ctrl_c_ends_cleanly(Path(config.run_dir) / "checkpoints" / "last.ckpt"):
         artifacts = prepare(config, checks.wanted_artifacts(config, runs.PARTS), before)
         keys = {name: artifact.key for name, artifact in artifacts.items()}
+        for name in sorted(before.keys() - keys.keys()):
+            with open_dict(config):
+                del config.stages[name]
+            log.info("no part of this run reads artifacts.%s, so stages.%s is left out", name, name)
         if stored is not None:
             _check_resume(stored, recipe, keys)
         done = runs.fit(config, {"config": recipe, "artifact_keys": keys}, config.resume)

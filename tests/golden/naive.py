@@ -101,7 +101,9 @@ def dual_view(encoder: Any, ids: Tensor, text: Tensor) -> Tensor:
     ids, text = embed(encoder.backbone, ids), embed(encoder.backbone, text)
     if encoder.cross_attention:
         look = look_of(encoder.backbone)
-        ids, text = attention(encoder.id_from_text, text, ids, look), attention(encoder.text_from_id, ids, text, look)
+        own = (ids, text) if encoder.residual else (0, 0)
+        mixed = attention(encoder.id_from_text, text, ids, look), attention(encoder.text_from_id, ids, text, look)
+        ids, text = own[0] + mixed[0], own[1] + mixed[1]
     return torch.cat([run_backbone(encoder.backbone, ids), run_backbone(encoder.backbone, text)], dim=1)
 
 

@@ -11,8 +11,8 @@ from tests.golden.prepared import BACKBONES, make_backbone, normal
 LENGTH, DIM = 4, 8
 
 
-def encoder_of(backbone: str, cross_attention: bool = True) -> DualView:
-    return DualView(make_backbone(backbone, DIM), heads=2, cross_attention=cross_attention).double()
+def encoder_of(backbone: str, cross_attention: bool = True, residual: bool = False) -> DualView:
+    return DualView(make_backbone(backbone, DIM), 2, cross_attention, residual).double()
 
 
 def views(n: int = 2) -> dict[str, Tensor]:
@@ -27,10 +27,14 @@ def padded(given: dict[str, Tensor], n: int, content: float = 0.0) -> tuple[dict
     return {name: torch.cat([front, view], 1) for name, view in given.items()}, mask, {"items": mask.long()}
 
 
-@pytest.mark.parametrize("cross_attention", [True, False], ids=["cross-attention", "views apart"])
+@pytest.mark.parametrize(
+    ("cross_attention", "residual"),
+    [(True, False), (True, True), (False, False)],
+    ids=["cross-attention", "with residual", "views apart"],
+)
 @pytest.mark.parametrize("name", BACKBONES)
-def test_equals_two_passes_of_the_backbone(name: str, cross_attention: bool) -> None:
-    encoder, given = encoder_of(name, cross_attention), views()
+def test_equals_two_passes_of_the_backbone(name: str, cross_attention: bool, residual: bool) -> None:
+    encoder, given = encoder_of(name, cross_attention, residual), views()
     states = encoder(*padded(given, 3))
     for row, state in enumerate(states):
         expected = naive.dual_view(encoder, given["id"][row], given["text"][row])

@@ -20,6 +20,8 @@ class DualView(nn.Module):
         backbone: the shared sequence model.
         heads: heads of the cross-attention.
         cross_attention: False leaves the views apart until they are scored (LLM-ESR's "w/o cross-attention").
+        residual: add what a view was before it looked at the other, ``z_id = x_id + Attn(x_text, x_id)``; False in the paper,
+            where a position becomes a mixture of the history and may lose its own item (docs/results.md).
 
     Reference: LLM-ESR, section 3.3; SAGE code line (docs/deviations.md). Differs: the cross-attention is causal wherever
     the backbone is, since it would otherwise hand every position its own label.
@@ -27,11 +29,14 @@ class DualView(nn.Module):
 
     reads = frozenset({"id", "text"})
 
-    def __init__(self, backbone: Backbone, heads: int = 2, cross_attention: bool = True) -> None:
+    def __init__(
+        self, backbone: Backbone, heads: int = 2, cross_attention: bool = True, residual: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.output_dim = 2 * backbone.dim
         self.cross_attention = cross_attention
+        self.residual = residual
         if cross_attention:
             self.id_from_text = MultiHeadAttention(backbone.dim, heads, bias=False)
             self.text_from_id = MultiHeadAttention(backbone.dim, heads, bias=False)
@@ -42,6 +47,7 @@ class DualView(nn.Module):
         ids, text = (self.backbone.embed(views[name], mask) for name in ("id", "text"))
         if self.cross_attention:
             allowed = attention_mask(mask, self.backbone.causal)
-            ids, text = self.id_from_text(text, ids, allowed), self.text_from_id(ids, text, allowed)
+            mixed = self.id_from_text(text, ids, allowed), self.text_from_id(ids, text, allowed)
+            ids, text = (ids + mixed[0], text + mixed[1]) if self.residual else mixed
         hidden = self.backbone(torch.cat([ids, text]), mask.repeat(2, 1), last_only)
         return torch.cat(hidden.chunk(2), dim=-1)

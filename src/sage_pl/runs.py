@@ -92,6 +92,8 @@ def fit(config: DictConfig, stored: dict[str, Any], resume: str | None = None) -
         )
     log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
     trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+    if finish := getattr(logger.experiment, "finish", None):
+        finish()  # or the next run of this process would go on in this one's Weights & Biases record
     return Finished(_report(folder, config, parts, trainer), model, Path(best.best_model_path))
 
 

@@ -128,6 +128,13 @@ def test_wandb_works_offline(run_train: Run) -> None:
         assert text.encode() in record, text
 
 
+def test_a_run_and_its_stage_are_two_records_in_wandb(run_train: Run) -> None:
+    pytest.importorskip("wandb")
+    folder = run_train("method=llmemb", "embedder=tfidf", "logger=wandb", "seed=5", "trainer.max_epochs=1")
+    (record,) = folder.glob("wandb/offline-run-*/*.wandb")
+    assert b"train/loss/teacher_alignment" in record.read_bytes()
+
+
 def test_a_checkpoint_is_evaluated_alone(run_train: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import runpy
     import sys

@@ -42,6 +42,7 @@ format: .venv/installed-dev  ## rewrite the code in house style
 bench: .venv/installed-dev  ## measure what the docs claim about speed
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/steps.py $(BENCH)
 
 clean:  ## remove the environment and caches; outputs/ stays

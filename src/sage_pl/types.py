@@ -12,7 +12,7 @@ This module imports nothing of the project; every other module may import it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
@@ -57,7 +57,9 @@ class ItemEncoder(Protocol):
     input_dims: Mapping[str, int]
     output_dim: int
 
-    def views(self, ids: Int[Tensor, "M"]) -> Views: ...
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
+        """The views called ``names``, None for all; more may be given where they cost nothing."""
+        ...
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]: ...
 
@@ -115,6 +117,10 @@ class ItemTable(Protocol):
 
     def all_outputs(self) -> Float[Tensor, "R E"]: ...
 
+    def whole(self, view: str) -> Float[Tensor, "R D"]:
+        """One view of every item, whatever the step encoded; the other views are not made for it."""
+        ...
+
 
 @runtime_checkable
 class LossContext(Protocol):
@@ -141,7 +147,7 @@ class LossTerm(Protocol):
     weight: float
     needs: frozenset[str]  # batch keys it reads
     reads: frozenset[str]  # views of the items it takes
-    catalogue: bool  # True: reads every item of the table, so the step encodes the whole catalogue once
+    catalogue: bool  # True: calls all_outputs(), so the step encodes the whole catalogue once, in all views
 
     def __call__(self, step: LossContext) -> Float[Tensor, ""]: ...
 

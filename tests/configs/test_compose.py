@@ -17,7 +17,7 @@ def test_every_choice_composes_and_binds(choice: str) -> None:
     check_targets(resolved(composed(choice), *PARTS, "alone"))
 
 
-@pytest.mark.parametrize("name", ["train", "prepare", "evaluate", "export_handled"])
+@pytest.mark.parametrize("name", ["train", "prepare", "evaluate", "export_handled", "export", "compare"])
 def test_the_commands_compose(name: str) -> None:
     assert composed(name=name)
 

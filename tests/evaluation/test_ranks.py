@@ -1,5 +1,6 @@
 import doctest
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_rank_refuses_nan(answer: float) -> None:
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 10_000), st.sampled_from([1, 14, 30, 1000]), st.booleans())
+@given(st.integers(0, 10_000), st.sampled_from([1, 14, 30, 300, 1000, 2000]), st.booleans())
 def test_full_ranks_equal_naive(seed: int, block: int, mask: bool) -> None:
     states, table, answers, seen = small_problem(seed)
     history = seen if mask else None
@@ -93,13 +94,48 @@ def test_answer_in_masked_history_ranks_last() -> None:
     assert full_ranks(states, table[:, None], torch.tensor([1, 1]), seen).tolist() == [3, 1]
 
 
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.sampled_from([1, 300, 128 * 7, 128 * 40]))
+def test_blocks_of_items_change_nothing(seed: int, block: int) -> None:
+    """Vectors of no whole numbers, some of them equal, against all scores at once."""
+    generator = torch.Generator().manual_seed(seed)
+    states, table = torch.randn(6, 16, generator=generator), torch.randn(42, 16, generator=generator)
+    table = table[torch.randint(0, 42, (42,), generator=generator)]
+    answers, seen = (torch.randint(low, 41, size, generator=generator) for low, size in ((1, (6,)), (0, (6, 5))))
+    scores = (states.double() @ table.double().T).float()
+    scores[:, [0, -1]] = -torch.inf
+    scores.scatter_(1, seen, -torch.inf)
+    own, others = scores.gather(1, answers[:, None]), scores.scatter(1, answers[:, None], -torch.inf)
+    expected = torch.where(own.isinf().squeeze(1), 40, rank(own.squeeze(1), others))
+    assert full_ranks(states, table, answers, seen, block).equal(expected)
+    found = top_k(states, table, 9, seen, block)
+    torch.testing.assert_close(found.scores, scores.topk(9).values, atol=0, rtol=0)
+    assert scores.gather(1, found.ids).equal(found.scores)
+    assert all(len(set(ids)) == 9 for ids in found.ids.tolist())
+
+
+@pytest.mark.parametrize("work", [full_ranks, top_k], ids=["ranks", "top k"])
+def test_memory_is_bounded_in_users_and_in_items(work: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    widened: list[int] = []
+
+    def recorded(x: Tensor) -> Tensor:
+        widened.append(x.numel())
+        return x.double()
+
+    monkeypatch.setattr(ranks, "_wide", recorded)
+    third = torch.arange(1, 301) if work is full_ranks else 3
+    work(torch.randn(300, 4), torch.randn(20_002, 4), third, block=128 * 50)
+    assert max(widened) <= 4 * 128 * 50
+
+
+@pytest.mark.parametrize("block", [2_000_000, 64_000], ids=["one block", "blocks of items"])
 @pytest.mark.parametrize("n_users", [1, 2, 3, 7, 64])
-def test_equal_items_tie_whatever_the_batch_size(n_users: int) -> None:
+def test_equal_items_tie_whatever_the_batch_size(n_users: int, block: int) -> None:
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(n_users, 64, generator=generator)
     table = torch.randn(1, 64, generator=generator).expand(1003, 64).contiguous()
     answers = torch.arange(1, n_users + 1)
-    assert full_ranks(states, table, answers).tolist() == [501] * n_users
+    assert full_ranks(states, table, answers, block=block).tolist() == [501] * n_users
     assert sampled_ranks(states, table, answers, torch.arange(100, 200).expand(n_users, -1)).tolist() == [51] * n_users
 
 
@@ -128,11 +164,12 @@ def test_sampled_equals_full_when_all_items_are_candidates(n_users: int) -> None
     assert sampled_ranks(states, table, answers, others, block=1).equal(expected)
 
 
+@pytest.mark.parametrize("block", [22, 128 * 4, 2_000_000])
 @pytest.mark.parametrize("mask", [False, True], ids=["keep", "mask seen"])
-def test_top_k_equals_sorting(mask: bool) -> None:
+def test_top_k_equals_sorting(mask: bool, block: int) -> None:
     states, table = torch.randn(6, 4), torch.randn(11, 4)
     seen = torch.randint(0, 10, (6, 3))
-    found = top_k(states, table, 3, seen if mask else None, block=22)
+    found = top_k(states, table, 3, seen if mask else None, block)
     for user in range(6):
         allowed = [item for item in range(1, 10) if not mask or item not in seen[user].tolist()]
         best = sorted(allowed, key=lambda item: -float(states[user] @ table[item]))[:3]
@@ -140,9 +177,10 @@ def test_top_k_equals_sorting(mask: bool) -> None:
         torch.testing.assert_close(found.scores[user], table[best] @ states[user])
 
 
-def test_top_k_pads_where_too_few_items_are_left() -> None:
+@pytest.mark.parametrize("block", [1, 2_000_000])
+def test_top_k_pads_where_too_few_items_are_left(block: int) -> None:
     table = torch.tensor([[9.0], [1.0], [3.0], [2.0], [9.0]])
-    found = top_k(torch.ones(1, 1), table, 7, torch.tensor([[2, 0]]))
+    found = top_k(torch.ones(1, 1), table, 7, torch.tensor([[2, 0]]), block)
     assert found.ids.tolist() == [[3, 1, 0, 0, 0, 0, 0]]
     assert found.scores[0, 2:].tolist() == [-torch.inf] * 5
 

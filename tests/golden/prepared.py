@@ -137,6 +137,9 @@ class HandStep:
     def all_outputs(self) -> Tensor:
         return self.outputs(torch.arange(len(self.id_table)))
 
+    def whole(self, view: str) -> Tensor:
+        return self.inputs(torch.arange(len(self.id_table)))[view]
+
     def user_states(self) -> Tensor:
         return self.hidden[self.batch["state_rows"], -1]
 

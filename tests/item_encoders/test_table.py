@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -19,9 +19,11 @@ class Counting(IdEncoder):
         torch.manual_seed(0)
         super().__init__(N, DIM)
         self.asked: list[Tensor] = []
+        self.names: list[Collection[str] | None] = []
 
-    def views(self, ids: Tensor) -> dict[str, Tensor]:
+    def views(self, ids: Tensor, names: Collection[str] | None = None) -> dict[str, Tensor]:
         self.asked.append(ids)
+        self.names.append(names)
         return {"id": self.table(ids) ** 2}
 
 
@@ -59,6 +61,19 @@ def test_all_outputs_needs_the_whole_catalogue() -> None:
     items = EncodedItems.of(IdEncoder(N, DIM), IDS, torch.device("cpu"))
     with pytest.raises(RuntimeError, match="must set catalogue = True"):
         items.all_outputs()
+
+
+def test_one_view_of_every_item_equals_the_whole_catalogue_in_value_and_gradient() -> None:
+    views, gradients = [], []
+    for single in (True, False):
+        encoder: Any = Counting().double()
+        items = EncodedItems(encoder, torch.tensor([0, 3]) if single else None, torch.device("cpu"))
+        views.append(items.whole("id"))
+        loss = views[-1].pow(3).sum() + items.outputs(torch.tensor([3, 3])).sum()
+        gradients.append(torch.autograd.grad(loss, encoder.table.weight)[0])
+        assert encoder.names == ([None, {"id"}] if single else [None])
+    torch.testing.assert_close(views[0], views[1], atol=0, rtol=0)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-12, rtol=0)
 
 
 @pytest.fixture

@@ -38,6 +38,23 @@ def test_items_are_encoded_once(
     assert torch.equal(ids, wanted)
 
 
+def test_a_term_over_one_view_of_the_catalogue_costs_no_other_view(
+    make_model: MakeModel, datamodule: SequenceDataModule
+) -> None:
+    model, encoded = make_model().double(), []
+    model.item_encoder.adapter.register_forward_hook(lambda *call: encoded.append(len(call[2])))
+    step = step_of(model, datamodule, ["prototype", "alignment"])
+    losses = [model.terms[name](step) for name in ("prototype", "alignment")]
+    assert encoded == [step.batch["items"].unique().numel()]
+    naive = step_of(model, datamodule, ["prototype", "alignment", "recommendation"])
+    assert encoded[1:] == [12]
+    expected = [model.terms[name](naive) for name in ("prototype", "alignment")]
+    torch.testing.assert_close(losses, expected, atol=1e-12, rtol=0)
+    weights = list(model.item_encoder.parameters())
+    found, wanted = (torch.autograd.grad(sum(pair), weights) for pair in (losses, expected))  # type: ignore[arg-type]
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_users_state_is_the_one_they_are_served_with(
     backbone: str, make_model: MakeModel, datamodule: SequenceDataModule

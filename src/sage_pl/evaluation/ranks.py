@@ -5,6 +5,9 @@ rounded up. A model that scores everything alike therefore lands in the middle i
 
 Scores are dot products computed in float64 and rounded to float32. Single precision kernels add in an order that
 depends on the batch size and on the item's place in the table, so equal items would score unequally in the last digit.
+
+Scores are made, used and dropped in blocks of users by items, so memory beyond the inputs is bounded, whatever the
+number of either.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch import Tensor
 from sage_pl.types import PADDING, TopK
 
 _BLOCK = 2_000_000  # scores held at a time; about 60 MB with the copies
+_USERS = 128  # users of a block at least, so that an item's vector is widened once for as many
 
 
 @torch.no_grad()
@@ -36,12 +40,7 @@ def rank(answer_scores: Float[Tensor, "B"], scores: Float[Tensor, "B K"]) -> Int
     >>> rank(torch.tensor([2.0, 2.0]), torch.tensor([[3.0, 1.0, 0.0], [2.0, 2.0, 2.0]])).tolist()
     [2, 3]
     """
-    if torch.isnan(scores).any() or torch.isnan(answer_scores).any():
-        raise ValueError("cannot rank NaN scores; the model has diverged: lower the learning rate or check its inputs")
-    answer_scores = answer_scores[:, None]
-    higher = (scores > answer_scores).sum(1, dtype=torch.int32)
-    ties = (scores == answer_scores).sum(1, dtype=torch.int32)
-    return (1 + higher + (ties + 1) // 2).long()
+    return _rank(*_counts(answer_scores, scores))
 
 
 @torch.no_grad()
@@ -60,7 +59,7 @@ def full_ranks(
         answers: held-out item ids, 1..N.
         seen: if given, every id of it is masked, the answer included: an answer that repeats the history ranks N,
             the worst rank. Sparing it would tell the model that the answer is in the history. 0 is padding.
-        block: scores held at a time; memory is bounded by it, whatever B is.
+        block: scores held at a time; memory is bounded by it, whatever B and R are.
 
     Raises:
         ValueError: an answer is no real item, or a score is NaN.
@@ -68,11 +67,14 @@ def full_ranks(
     n_items = len(table) - 2
     if ((answers < 1) | (answers > n_items)).any():
         raise ValueError(f"answers must be item ids 1..{n_items}, got {int(answers.min())}..{int(answers.max())}")
-    ranks = torch.empty_like(answers, dtype=torch.int64)
-    for rows, scores in _score_blocks(states, table, seen, block):
-        answer = answers[rows, None]
-        answer_scores = scores.gather(1, answer).squeeze(1)
-        ranks[rows] = rank(answer_scores, scores.scatter_(1, answer, -torch.inf))
+    answer_scores = _own_scores(states, table, answers[:, None], block).squeeze(1)
+    higher, ties = torch.zeros_like(answers), torch.zeros_like(answers)
+    masked = answers[:, None] if seen is None else torch.cat([answers[:, None], seen.to(answers.dtype)], 1)
+    for rows, _, scores in _score_blocks(states, table, masked, block):
+        above, equal = _counts(answer_scores[rows], scores)
+        higher[rows] += above
+        ties[rows] += equal
+    ranks = _rank(higher, ties)
     if seen is not None:
         ranks[(seen == answers[:, None]).any(1)] = n_items
     return ranks
@@ -91,14 +93,8 @@ def sampled_ranks(
     Raises:
         ValueError: a score is NaN.
     """
-    ids = torch.cat([answers[:, None], candidates], 1).long()
-    size = max(1, block // (ids.shape[1] * table.shape[1]))
-    ranks = torch.empty_like(answers, dtype=torch.int64)
-    for start in range(0, len(ids), size):
-        rows = slice(start, start + size)
-        scores = torch.einsum("bke,be->bk", _wide(table[ids[rows]]), _wide(states[rows])).float()
-        ranks[rows] = rank(scores[:, 0], scores[:, 1:])
-    return ranks
+    scores = _own_scores(states, table, torch.cat([answers[:, None], candidates], 1).long(), block)
+    return rank(scores[:, 0], scores[:, 1:])
 
 
 @torch.no_grad()
@@ -125,26 +121,60 @@ def top_k(
         raise ValueError(f"k must be at least 1, got {k}")
     ids = torch.full((len(states), k), PADDING, dtype=torch.int64, device=states.device)
     best = torch.full((len(states), k), -torch.inf, device=states.device)
-    width = min(k, len(table))
-    for rows, scores in _score_blocks(states, table, seen, block):
+    for rows, start, scores in _score_blocks(states, table, seen, block):
         if torch.isnan(scores).any():
             raise ValueError("cannot recommend by NaN scores; check the model's weights and inputs")
-        best[rows, :width], ids[rows, :width] = scores.topk(width, dim=1)
+        values, columns = scores.topk(min(k, scores.shape[1]), dim=1)
+        best[rows], chosen = torch.cat([best[rows], values], 1).topk(k, dim=1)
+        ids[rows] = torch.cat([ids[rows], columns + start], 1).gather(1, chosen)
     return TopK(ids.masked_fill(best == -torch.inf, PADDING), best)
 
 
-def _score_blocks(
-    states: Float[Tensor, "B E"], table: Float[Tensor, "R E"], seen: Int[Tensor, "B M"] | None, block: int
-) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
-    """Scores of a few users at a time; ``-inf`` for rows that are no items and for seen items."""
-    columns, size = _wide(table).T, max(1, block // len(table))
-    for start in range(0, len(states), size):
+def _counts(
+    answer_scores: Float[Tensor, "B"], scores: Float[Tensor, "B K"]
+) -> tuple[Int[Tensor, "B"], Int[Tensor, "B"]]:
+    """How many candidates score higher than the answer, and how many the same."""
+    if torch.isnan(scores).any() or torch.isnan(answer_scores).any():
+        raise ValueError("cannot rank NaN scores; the model has diverged: lower the learning rate or check its inputs")
+    answer_scores = answer_scores[:, None]
+    higher = (scores > answer_scores).sum(1, dtype=torch.int32)
+    return higher, (scores == answer_scores).sum(1, dtype=torch.int32)
+
+
+def _rank(higher: Int[Tensor, "B"], ties: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+    return (1 + higher + (ties + 1) // 2).long()
+
+
+def _own_scores(
+    states: Float[Tensor, "B E"], table: Float[Tensor, "R E"], ids: Int[Tensor, "B K"], block: int
+) -> Float[Tensor, "B K"]:
+    """Score of every user's own items."""
+    size = max(1, block // (ids.shape[1] * table.shape[1]))
+    scores = torch.empty(ids.shape, dtype=torch.float32, device=states.device)
+    for start in range(0, len(ids), size):
         rows = slice(start, start + size)
-        scores = (_wide(states[rows]) @ columns).float()
-        scores[:, [0, -1]] = -torch.inf
-        if seen is not None:
-            scores.scatter_(1, seen[rows].long(), -torch.inf)
-        yield rows, scores
+        scores[rows] = torch.einsum("bke,be->bk", _wide(table[ids[rows]]), _wide(states[rows])).float()
+    return scores
+
+
+def _score_blocks(
+    states: Float[Tensor, "B E"], table: Float[Tensor, "R E"], masked: Int[Tensor, "B M"] | None, block: int
+) -> Iterator[tuple[slice, int, Float[Tensor, "b r"]]]:
+    """Scores of a few users against a run of real items, with the id of its first; ``-inf`` for masked items."""
+    end = len(table) - 1
+    width = max(1, min(end - 1, block // _USERS))
+    size = max(1, block // width)
+    for start in range(1, end, width):
+        stop = min(start + width, end)
+        columns = _wide(table[start:stop]).T
+        for first in range(0, len(states), size):
+            rows = slice(first, first + size)
+            scores = (_wide(states[rows]) @ columns).float()
+            if masked is not None:
+                here = masked[rows].long() - start
+                user, place = ((here >= 0) & (here < stop - start)).nonzero(as_tuple=True)
+                scores[user, here[user, place]] = -torch.inf
+            yield rows, start, scores
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +39,8 @@ class CachedItems(nn.Module):
         self.input_dims: Mapping[str, int] = {name: table.shape[1] for name, table in self._tables()}
         self.output_dim = self.input_dims["output"]
 
-    def views(self, ids: Int[Tensor, "M"]) -> Views:
-        return {name: F.embedding(ids, table) for name, table in self._tables()}
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
+        return {name: F.embedding(ids, table) for name, table in self._tables() if names is None or name in names}
 
     def _tables(self) -> Iterator[tuple[str, Tensor]]:
         return ((name.removeprefix("table_"), table) for name, table in self.named_buffers())

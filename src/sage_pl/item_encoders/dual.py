@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class DualEncoder(nn.Module):
         adapter_dim: width inside the adapter; None for half the text width.
         freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
             instead.
+        sparse: see :class:`sage_pl.item_encoders.id.IdEncoder`; of the ID table alone.
 
     Reference: LLM-ESR, section 3.2; SAGE code line (docs/deviations.md). Differs: the padding row has no influence (masked
     everywhere).
@@ -42,12 +43,13 @@ class DualEncoder(nn.Module):
         dim: int = 64,
         adapter_dim: int | None = None,
         freeze: bool = True,
+        sparse: bool = False,
     ) -> None:
         super().__init__()
         self.n_items = n_items
         self.input_dims: Mapping[str, int] = {"id": dim, "text": dim}
         self.output_dim = 2 * dim
-        self.table = nn.Embedding(n_items + 2, dim, padding_idx=0)
+        self.table = nn.Embedding(n_items + 2, dim, padding_idx=0, sparse=sparse)
         if init is None:
             nn.init.normal_(self.table.weight, std=0.02)
             nn.init.zeros_(self.table.weight[0])
@@ -58,8 +60,11 @@ class DualEncoder(nn.Module):
         self.text: Tensor
         hold_text(self, text_table, freeze)
 
-    def views(self, ids: Int[Tensor, "M"]) -> Views:
-        return {"id": self.table(ids), "text": self.adapter(F.embedding(ids, self.text))}
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
+        views = {"id": self.table(ids)} if names is None or "id" in names else {}
+        if names is None or "text" in names:
+            views["text"] = self.adapter(F.embedding(ids, self.text))
+        return views
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:
         return torch.cat([views["id"], views["text"]], dim=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ class FusedEncoder(nn.Module):
         dropout: before the fusion, in [0, 1).
         freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
             instead.
+        sparse: see :class:`sage_pl.item_encoders.id.IdEncoder`; of the ID table alone.
 
     Raises:
         ValueError: the table does not belong to this data set, or ``dropout`` is no share.
@@ -47,6 +48,7 @@ class FusedEncoder(nn.Module):
         adapter: Callable[[int, int], nn.Module] | None = None,
         dropout: float = 0.1,
         freeze: bool = True,
+        sparse: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
@@ -54,7 +56,7 @@ class FusedEncoder(nn.Module):
         self.n_items = n_items
         self.input_dims: Mapping[str, int] = {"id": dim, "text": dim, "fused": dim}
         self.output_dim = dim
-        self.table = nn.Embedding(n_items + 2, dim, padding_idx=0)
+        self.table = nn.Embedding(n_items + 2, dim, padding_idx=0, sparse=sparse)
         nn.init.normal_(self.table.weight, std=0.02)
         nn.init.zeros_(self.table.weight[0])
         vectors = load_table(text, n_items)
@@ -66,8 +68,11 @@ class FusedEncoder(nn.Module):
         nn.init.zeros_(fusion.bias)
         self.fuse = nn.Sequential(nn.Dropout(dropout), fusion, nn.GELU())
 
-    def views(self, ids: Int[Tensor, "M"]) -> Views:
-        own, text = self.table(ids), self.adapter(F.embedding(ids, self.text))
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
+        own = self.table(ids)
+        if names is not None and not {"text", "fused"} & set(names):
+            return {"id": own}
+        text = self.adapter(F.embedding(ids, self.text))
         return {"id": own, "text": text, "fused": self.fuse(torch.cat([own, text], dim=-1))}
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:

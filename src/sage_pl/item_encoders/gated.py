@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -53,9 +53,10 @@ class GatedExperts(nn.Module):
         self.input_dims: Mapping[str, int] = {**widths, GATE: len(self.names)}
         self.output_dim = sum(widths.values())
 
-    def views(self, ids: Int[Tensor, "M"]) -> Views:
-        vectors = {name: expert.output(expert.views(ids)) for name, expert in self.experts.items()}  # type: ignore[operator]
-        return {**vectors, GATE: self.gate(ids)}
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
+        wanted = set(self.input_dims if names is None else names)
+        views = {name: expert.output(expert.views(ids)) for name, expert in self.experts.items() if name in wanted}  # type: ignore[operator]
+        return views if GATE not in wanted else {**views, GATE: self.gate(ids)}
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:
         shares = views[GATE].split(1, dim=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ class IdEncoder(nn.Module):
         init: path of the ``reduce`` artifact, the table's start [R, dim]; None starts it at random.
         init_std: with ``init``, multiply the items' start by one number that gives its entries this root mean square;
             None keeps them as they are, as the references do.
+        sparse: the table's gradient holds the rows of the step alone, so a step's cost does not grow with N; needs
+            ``optimizer=row_adam`` (:class:`sage_pl.optimizers.row_adam.RowAdam`).
 
     Raises:
         ValueError: the start has another shape, or ``init_std`` is not positive or without ``init``.
@@ -29,7 +31,14 @@ class IdEncoder(nn.Module):
     Reference: LLM2BERT4Rec (Harte et al. 2023); LLM2X in LLMEmb's table.
     """
 
-    def __init__(self, n_items: int, dim: int = 64, init: str | None = None, init_std: float | None = None) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        dim: int = 64,
+        init: str | None = None,
+        init_std: float | None = None,
+        sparse: bool = False,
+    ) -> None:
         super().__init__()
         if init_std is not None and (init is None or init_std <= 0):
             raise ValueError(
@@ -39,7 +48,7 @@ class IdEncoder(nn.Module):
         self.n_items = n_items
         self.input_dims: Mapping[str, int] = {"id": dim}
         self.output_dim = dim
-        self.table = nn.Embedding(n_items + 2, dim, padding_idx=0)
+        self.table = nn.Embedding(n_items + 2, dim, padding_idx=0, sparse=sparse)
         nn.init.normal_(self.table.weight, std=0.02)
         nn.init.zeros_(self.table.weight[0])
         if init is not None:
@@ -47,7 +56,7 @@ class IdEncoder(nn.Module):
             scale = 1.0 if init_std is None else init_std / start.square().mean().sqrt()
             self.table.weight.data[1:-1] = scale * start
 
-    def views(self, ids: Int[Tensor, "M"]) -> Views:
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
         return {"id": self.table(ids)}
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:

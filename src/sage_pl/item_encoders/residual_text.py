@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int
@@ -25,6 +27,7 @@ class ResidualText(IdEncoder):
         dim: width D of the view and of the scored vector.
         freeze: keep the text vectors as they are; False trains a copy of them.
         standardise: subtract the items' mean vector and divide by one number that makes the mean squared length 1.
+        sparse: see :class:`sage_pl.item_encoders.id.IdEncoder`; of the table alone, W is dense.
 
     Raises:
         ValueError: the table does not belong to this data set.
@@ -33,12 +36,20 @@ class ResidualText(IdEncoder):
     a mixture of whitening experts trained beforehand.
     """
 
-    def __init__(self, n_items: int, text: str, dim: int = 64, freeze: bool = True, standardise: bool = False) -> None:
-        super().__init__(n_items, dim)
+    def __init__(
+        self,
+        n_items: int,
+        text: str,
+        dim: int = 64,
+        freeze: bool = True,
+        standardise: bool = False,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(n_items, dim, sparse=sparse)
         table = load_table(text, n_items)
         self.text: Tensor
         hold_text(self, standardised(table) if standardise else table, freeze)
         self.weight = nn.Parameter(torch.zeros(dim, table.shape[1]))
 
-    def views(self, ids: Int[Tensor, "M"]) -> Views:
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
         return {"id": self.table(ids) + F.linear(F.embedding(ids, self.text), self.weight)}

@@ -26,6 +26,7 @@ class EncodedItems:
         self._ids = ids
         rows = torch.arange(encoder.n_items + 2, device=device) if ids is None else ids
         self._views = encoder.views(rows)
+        self._device = device
 
     @classmethod
     def of(cls, encoder: ItemEncoder, id_tensors: Iterable[Int[Tensor, "..."]], device: torch.device) -> EncodedItems:
@@ -46,3 +47,10 @@ class EncodedItems:
         if self._ids is not None:
             raise RuntimeError("this step encoded single items; a term that reads every item must set catalogue = True")
         return self._encoder.output(self._views)
+
+    def whole(self, view: str) -> Float[Tensor, "R D"]:
+        """One view of the whole catalogue; where single items were encoded it is made here, and nothing but it."""
+        if self._ids is None:
+            return self._views[view]
+        rows = torch.arange(self._encoder.n_items + 2, device=self._device)
+        return self._encoder.views(rows, {view})[view]

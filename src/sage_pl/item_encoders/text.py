@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +64,7 @@ class TextEncoder(nn.Module):
                 "set dim to that width or take an adapter that changes it (item_encoder.adapter)"
             )
 
-    def views(self, ids: Int[Tensor, "M"]) -> Views:
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
         text = self.adapter(F.embedding(ids, self.text))
         return {"text": torch.where((ids == self.n_items + 1)[:, None], self.mask_view, text)}
 

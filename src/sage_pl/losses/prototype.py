@@ -33,6 +33,7 @@ class Prototype(nn.Module):
 
     needs = frozenset[str]()
     reads = frozenset({"id"})
+    catalogue = False  # of the whole catalogue it reads one view, which the step's items give without the others
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class Prototype(nn.Module):
         if scope not in ("catalogue", "batch"):
             raise ValueError(f"the prototype term's scope is {scope!r}, wanted 'catalogue' or 'batch'")
         self.weight = weight
-        self.catalogue = scope == "catalogue"
+        self.scope = scope
         u = np.load(Path(clusters) / "memberships.npy", allow_pickle=False)
         centres = np.load(Path(clusters) / "centres.npy", allow_pickle=False)
         table = prototypes(u, centres, fuzzy_m, normalise=normalise, index_offset=index_offset)
@@ -58,11 +59,10 @@ class Prototype(nn.Module):
         return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        if self.catalogue:
-            ids = torch.arange(1, len(self.table) - 1, device=self.table.device)
-        else:
-            ids = step.batch["items"].flatten()
-            ids = ids[(ids != PADDING) & (ids != step.mask_token)]
+        if self.scope == "catalogue":
+            return F.mse_loss(step.items.whole("id")[1:-1], self.table[1:-1])
+        ids = step.batch["items"].flatten()
+        ids = ids[(ids != PADDING) & (ids != step.mask_token)]
         if not len(ids):
             return self.table.new_zeros(())
         return F.mse_loss(step.items.inputs(ids)["id"], F.embedding(ids, self.table))

@@ -1,0 +1,300 @@
+"""The command compare on folders written here: no training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from sage_pl import comparing
+from sage_pl.data.sequences import Sequences
+from sage_pl.evaluation.groups import Groups
+from sage_pl.evaluation.metrics import summarise
+from sage_pl.evaluation.results import floor_metrics, write_results
+from sage_pl.finished_runs import RunError
+
+ROOT = Path(__file__).parent.parent.parent
+N_USERS, N_ITEMS = 200, 80
+MakeRun = Callable[..., Path]
+
+
+def write_data(folder: Path, name: str) -> tuple[Path, Path]:
+    """The artifacts ``sequences`` and ``candidates`` of a small data set of skewed popularity."""
+    generator = np.random.default_rng(len(name))
+    lengths = np.array([0, *generator.integers(3, 45, N_USERS)])
+    ids = np.arange(1, N_USERS + 1)
+    sequences, candidates = folder / "sequences" / f"{name}5e9", folder / "candidates" / f"{name}ca1"
+    arrays = {
+        "values": 1 + (N_ITEMS * generator.random(lengths.sum()) ** 3).astype(np.int32),
+        "offsets": np.concatenate([[0], np.cumsum(lengths)]),
+        "train_end": np.maximum(lengths - 2, 0),
+        **{"valid_user": ids, "valid_at": lengths[1:] - 2, "test_user": ids, "test_at": lengths[1:] - 1},
+    }
+    for path in (sequences, candidates):
+        path.mkdir(parents=True)
+        (path / "manifest.json").write_text(json.dumps({"key": path.name}))
+    for array, values in arrays.items():
+        np.save(sequences / f"{array}.npy", values)
+    pl.DataFrame({"item": range(1, N_ITEMS + 1)}).write_parquet(sequences / "items.parquet")
+    np.save(candidates / "test.npy", generator.integers(1, N_ITEMS + 1, (N_USERS, 100)).astype(np.int32))
+    return sequences, candidates
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Writes a finished run whose model finds a share ``skill`` of the answers first."""
+    data: dict[str, tuple[Path, Path]] = {}
+
+    def make(
+        method: str, seed: int, skill: float, name: str = "tea", backbone: str = "sasrec", seen: str = "keep"
+    ) -> Path:
+        if name not in data:
+            data[name] = write_data(tmp_path / "artifacts", name)
+        sequences = Sequences.load(comparing.Artifact.at(data[name][0]))
+        generator = np.random.default_rng([seed, len(method), len(backbone)])
+        misses = generator.random(N_USERS) >= skill
+        ranks = {
+            p: np.where(misses, generator.integers(11, n, N_USERS), 1) for p, n in (("full", 80), ("sampled100", 101))
+        }
+        rules = {"item_rule": "top20", "count": "train", "ts_item": 4, "ts_user": 9}
+        groups = Groups(sequences, sequences.test, **rules)  # type: ignore[arg-type]
+        tested = {f"test/{p}/{key}": v for p, r in ranks.items() for key, v in summarise(r, groups).items()}
+        candidates = np.load(data[name][1] / "test.npy")
+        floor = floor_metrics(sequences, sequences.test, groups, candidates, mask_seen=seen == "mask")
+        folder = tmp_path / "runs" / f"{name}-{method}-{backbone}-{seed}"
+        write_results(folder, tested | floor, sequences.test, ranks)
+        config = {
+            "seed": seed,
+            "dataset": {"name": name},
+            "artifacts": dict(zip(("sequences", "candidates"), map(str, data[name]), strict=True)),
+            "evaluation": {"ks": [5, 10, 20], "seen": seen, "sampled": 100, "seed": 0, "groups": rules},
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / ".hydra").mkdir()
+        choices = {"hydra": {"runtime": {"choices": {"method": method, "backbone": backbone, "dataset": name}}}}
+        (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(choices))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def compare(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The story in this process; returns comparison.json."""
+
+    def run(**changes: Any) -> dict[str, Any]:
+        config = OmegaConf.load(ROOT / "conf" / "compare.yaml")
+        del config["hydra"]
+        given = {"runs": f"{tmp_path}/runs/**", "folder": str(tmp_path / "out"), "resamples": 200}
+        comparing.compare(OmegaConf.merge(config, given, changes))  # type: ignore[arg-type]
+        return json.loads((tmp_path / "out" / "comparison.json").read_text())
+
+    return run
+
+
+def value(record: dict[str, Any], system: str, group: str = "overall", **others: str) -> dict[str, Any]:
+    wanted = {"system": system, "group": group, "metric": "ndcg@10", "protocol": "full", "dataset": "tea", **others}
+    (found,) = [v for v in record["values"] if all(v[key] == w for key, w in wanted.items())]
+    return found
+
+
+def remarks(record: dict[str, Any], *parts: str) -> bool:
+    return any(all(part in remark for part in parts) for remark in record["remarks"])
+
+
+def pair(make_run: MakeRun, seeds: Sequence[int] = (1, 2), **more: str) -> list[Path]:
+    """A weak and a strong system; returns the runs of the strong one."""
+    for seed in seeds:
+        make_run("plain", seed, 0.2, **more)
+    return [make_run("sage", seed, 0.7, **more) for seed in seeds]
+
+
+def test_the_command(make_run: MakeRun, tmp_path: Path) -> None:
+    pair(make_run)
+    command = [sys.executable, "-X", "importtime", str(ROOT / "scripts" / "compare.py"), f"runs={tmp_path}/runs/**"]
+    more = ["by=method", "baseline=plain", "resamples=200", f"hydra.run.dir='{tmp_path}/out'"]
+    done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert "sage_pl.comparing" in done.stderr
+    assert " torch\n" not in done.stderr  # it starts fast
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| ndcg@10 | popularity | – |" in text
+    assert "sampled100 picks the same winner as full (sage); Kendall tau 1.00 over 2 systems" in text
+    with (tmp_path / "out" / "comparison.csv").open(newline="") as stream:
+        row = next(r for r in csv.DictReader(stream) if r["system"] == "sage")
+    assert (row["group"], row["seeds"], row["baseline"], row["mark"]) == ("overall", "2", "plain", "*")
+    assert (tmp_path / "out" / "comparison.tex").read_text().count(r"\begin{tabular}") == 6
+
+
+def test_an_error_is_one_line(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "compare.py"),
+        f"runs={tmp_path}/**",
+        f"hydra.run.dir='{tmp_path}/o'",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "no finished run matches" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seen", ["keep", "mask"])
+def test_values_are_those_of_the_runs(make_run: MakeRun, compare: Callable[..., dict[str, Any]], seen: str) -> None:
+    folders = pair(make_run, seen=seen)
+    record = compare(metrics=["ndcg@10", "hr@5"])
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+    for group in ("item_head", "item_tail", "user_short", "user_long"):
+        for metric, protocol in (("ndcg@10", "full"), ("hr@5", "sampled100")):
+            own = value(record, "sage", group, metric=metric, protocol=protocol)
+            name = f"{protocol}/{metric}/{group}"
+            assert own["mean"] == pytest.approx(np.mean([m[f"test/{name}"] for m in metrics]), abs=1e-6)
+            assert own["sd"] == pytest.approx(np.std([m[f"test/{name}"] for m in metrics], ddof=1), abs=1e-6)
+            assert own["cases"] == metrics[0][f"test/{protocol}/count/{group}"]
+            floor = value(record, "popularity", group, metric=metric, protocol=protocol)
+            assert floor["mean"] == pytest.approx(metrics[0][f"floor/popularity/{name}"], abs=1e-6)
+
+
+def test_one_seed_only_is_not_testable(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run, seeds=[1])
+    own = value(compare(), "sage")
+    assert (own["seeds"], own["sd"], own["noise"], own["mark"]) == (1, None, None, "~")
+    assert own["p_holm"] < 0.05
+
+
+def test_empty_groups_have_no_values(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run)
+    empty = [v for v in compare()["values"] if v["cases"] == 0]
+    assert "item_unseen" in {v["group"] for v in empty}
+    assert {(v["mean"], v["low"], v["p"], v["mark"]) for v in empty} == {(None, None, None, None)}
+
+
+def test_unfinished_runs_are_named(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run)
+    (make_run("plain", 3, 0.2) / "metrics.json").unlink()
+    record = compare()
+    assert remarks(record, "tea-plain-sasrec-3 is not a finished run (no metrics.json)")
+    assert value(record, "plain")["seeds"] == 2
+
+
+def test_mixed_data_is_refused_and_the_rest_compared(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run)
+    make_run("plain", 3, 0.2, seen="mask")
+    make_run("plain", 1, 0.2, name="coffee")
+    make_run("sage", 1, 0.2, name="coffee", seen="mask")
+    record = compare()
+    assert remarks(record, "tea: left out", "tea-plain-sasrec-3 (evaluation.seen is mask instead of keep)")
+    assert remarks(record, "coffee is left out: its runs are not comparable", "evaluation.seen is")
+    assert {v["dataset"] for v in record["values"]} == {"tea"}
+    assert value(record, "plain")["seeds"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop("sampled100"), "metrics.json has sampled100, but there are no ranks of it"),
+        (
+            lambda frame: frame.select("user", "answer"),
+            "has columns user, answer; wanted user, answer and a protocol's ranks",
+        ),
+        (
+            lambda frame: frame.with_columns(pl.when(pl.col("user") > 3).then("full").alias("full")),
+            "3 of 200 cases have no rank under full",
+        ),
+        (lambda frame: frame.reverse(), "its rows are not the 200 test cases of sequences tea5e9 (user differs)"),
+        (lambda frame: frame.with_columns(full=pl.lit(1)), "the files are of different tests"),
+    ],
+    ids=["a protocol dropped", "all dropped", "not evaluated", "other rows", "other ranks"],
+)
+def test_ranks_that_cannot_be_used(
+    make_run: MakeRun,
+    compare: Callable[..., dict[str, Any]],
+    change: Callable[[pl.DataFrame], pl.DataFrame],
+    message: str,
+) -> None:
+    pair(make_run)
+    file = make_run("sage", 3, 0.7) / "ranks.parquet"
+    change(pl.read_parquet(file)).write_parquet(file)
+    record = compare()
+    assert remarks(record, "tea-sage-sasrec-3", message)
+    assert value(record, "sage")["seeds"] == 2
+
+
+def test_damaged_ranks_and_metrics(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run)
+    (make_run("sage", 3, 0.7) / "ranks.parquet").write_bytes(b"PAR1")
+    (make_run("sage", 4, 0.7) / "metrics.json").write_text('{"test/full/ndcg@10": NaN}')
+    record = compare()
+    assert remarks(record, "tea-sage-sasrec-3/ranks.parquet cannot be read")
+    assert remarks(record, "tea-sage-sasrec-4/metrics.json holds values that are not finite")
+    assert value(record, "sage")["seeds"] == 2
+
+
+def test_several_keys_and_the_baseline_of_the_same_backbone(
+    make_run: MakeRun, compare: Callable[..., dict[str, Any]]
+) -> None:
+    pair(make_run)
+    pair(make_run, backbone="gru4rec")
+    record = compare(by=["method", "backbone"])
+    assert value(record, "sage/gru4rec")["baseline"] == "plain/gru4rec"
+    assert value(record, "sage/sasrec")["baseline"] == "plain/sasrec"
+    assert value(record, "plain/sasrec")["baseline"] is None
+    assert (
+        value(compare(by=["method", "backbone"], baseline="plain/sasrec"), "sage/gru4rec")["baseline"] == "plain/sasrec"
+    )
+
+
+def test_against_the_floor_and_against_nothing(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run)
+    assert value(compare(baseline="popularity"), "plain")["baseline"] == "popularity"
+    assert {v["mark"] for v in compare(baseline=None)["values"]} == {None}
+
+
+def test_a_missing_baseline(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run)
+    with pytest.raises(RunError, match="tea has no runs of the baseline pad; there are plain, sage"):
+        compare(baseline="pad")
+    make_run("pad", 1, 0.5, name="coffee")
+    make_run("sage", 1, 0.5, name="coffee")
+    record = compare()
+    assert remarks(record, "coffee has no runs of the baseline plain; there are pad, sage")
+    assert value(record, "sage", dataset="coffee")["mark"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": ["ndgc@10"]}, "metric is 'ndgc@10'"),
+        ({"by": "metod"}, "has no 'metod' to name it by"),
+        ({"runs": "nowhere"}, "no finished run matches nowhere"),
+        ({"resamples": 0}, "0 resamples"),
+    ],
+)
+def test_mistakes(
+    make_run: MakeRun, compare: Callable[..., dict[str, Any]], changes: dict[str, Any], message: str
+) -> None:
+    pair(make_run)
+    with pytest.raises(ValueError, match=message):
+        compare(**changes)
+
+
+def test_artifacts_that_are_gone(make_run: MakeRun, compare: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    pair(make_run)
+    (tmp_path / "artifacts" / "candidates" / "teaca1" / "manifest.json").unlink()
+    systems = {(v["system"], v["protocol"]) for v in compare()["values"]}
+    assert ("popularity", "full") in systems
+    assert ("popularity", "sampled100") not in systems  # its floor cannot be known
+    assert ("sage", "sampled100") in systems
+    (tmp_path / "artifacts" / "sequences" / "tea5e9" / "manifest.json").unlink()
+    with pytest.raises(RunError, match=r"the artifact sequences is in none of .*scripts/prepare.py"):
+        compare()

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+
+from sage_pl.evaluation import comparison, statistics
+from sage_pl.evaluation.comparison import Cell, System, agreement, baseline_of, compare
+
+PLAIN, SAGE, FLOOR = ("plain",), ("sage",), ("popularity",)
+N = 120
+GROUPS = {
+    "overall": np.ones(N, bool),
+    "even": np.arange(N) % 2 == 0,
+    "odd": np.arange(N) % 2 == 1,
+    "empty": np.zeros(N, bool),
+}
+
+
+def system(name: tuple[str, ...], *seeds: np.ndarray, fixed: bool = False) -> System:
+    return System(name, {"full": np.stack(seeds)}, fixed)
+
+
+def by_place(cells: list[Cell]) -> dict[tuple[str, str], Cell]:
+    return {(cell.system, cell.group): cell for cell in cells}
+
+
+def noisy(generator: np.random.Generator, misses: float, seeds: int) -> list[np.ndarray]:
+    """Ranks of runs that miss some users; which, is each run's own draw."""
+    return [np.where(generator.random(N) < misses, 99, 1) for _ in range(seeds)]
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_docstring_example() -> None:
+    assert doctest.testmod(comparison).attempted == 1
+    assert doctest.testmod(comparison).failed == 0
+
+
+def test_values_by_hand() -> None:
+    half = np.where(np.arange(N) < N // 2, 1, 99)
+    plain = system(PLAIN, np.full(N, 99), half)
+    cells = by_place(compare([plain], GROUPS, "full", ["hr@10"], resamples=50))
+    overall = cells["plain", "overall"]
+    assert (overall.cases, overall.seeds, overall.mean) == (N, 2, 0.25)
+    assert overall.sd == pytest.approx(np.std([0, 0.5], ddof=1))
+    assert overall.low is not None
+    assert overall.high is not None
+    assert overall.low < 0.25 < overall.high
+    assert overall.against is None
+    assert cells["plain", "empty"] == Cell("full", "hr@10", "plain", "empty", 0, 2)
+
+
+def test_users_are_averaged_over_seeds_before_they_are_tested(generator: np.random.Generator) -> None:
+    a, b = noisy(generator, 0.3, 3), noisy(generator, 0.5, 2)
+    cells = compare(
+        [system(PLAIN, *b), system(SAGE, *a)], GROUPS, "full", ["hr@10"], {SAGE: PLAIN}, resamples=300, seed=4
+    )
+    against = by_place(cells)["sage", "odd"].against
+    differences = (np.mean([r <= 10 for r in a], 0) - np.mean([r <= 10 for r in b], 0))[None]
+    members = np.stack(list(GROUPS.values()), 1)
+    p = statistics.sign_flip_p(differences, members, 300, 4)[0]
+    assert against is not None
+    assert against.baseline == "plain"
+    assert against.difference == pytest.approx(differences[0, 1::2].mean())
+    assert against.p == p[2]
+    assert against.p_holm == statistics.holm(p)[2]  # over three groups, the empty one is no test
+    seeds = [[np.mean(r[1::2] <= 10) for r in ranks] for ranks in (a, b)]
+    assert against.noise == pytest.approx(2 * np.sqrt(np.var(seeds[0], ddof=1) / 3 + np.var(seeds[1], ddof=1) / 2))
+    assert against.low is not None
+    assert against.high is not None
+    assert against.low < against.difference < against.high
+
+
+@pytest.mark.parametrize(
+    ("misses", "seeds", "mark"),
+    [
+        pytest.param((0.9, 0.1), 3, "*", id="clear"),
+        pytest.param((0.9, 0.1), 1, "~", id="clear, but one seed"),
+        pytest.param((0.5, 0.5), 3, "~", id="same law"),
+    ],
+)
+def test_marks(generator: np.random.Generator, misses: tuple[float, float], seeds: int, mark: str) -> None:
+    base, other = (system(n, *noisy(generator, m, seeds)) for n, m in zip((PLAIN, SAGE), misses, strict=True))
+    cells = by_place(compare([base, other], GROUPS, "full", ["ndcg@10"], {SAGE: PLAIN, PLAIN: PLAIN}, resamples=300))
+    assert {cells["sage", group].against.mark for group in ("overall", "even", "odd")} == {mark}  # type: ignore[union-attr]
+    assert cells["sage", "empty"].against is None
+    assert cells["plain", "overall"].against is None
+
+
+def test_above_the_noise_but_not_significant_has_no_mark() -> None:
+    base = np.full(N, 99)
+    few = np.where(np.arange(N) < 2, 1, 99)  # two users only, but the same for every seed
+    cells = by_place(
+        compare([system(PLAIN, base, base), system(SAGE, few, few)], GROUPS, "full", ["hr@10"], {SAGE: PLAIN})
+    )
+    assert cells["sage", "overall"].against.mark == ""  # type: ignore[union-attr]
+
+
+def test_significant_over_users_but_inside_the_noise_of_seeds() -> None:
+    base, good, bad = np.full(N, 99), np.full(N, 1), np.where(np.arange(N) % 12 == 0, 1, 99)
+    cells = by_place(
+        compare([system(PLAIN, base, base), system(SAGE, good, bad)], GROUPS, "full", ["hr@10"], {SAGE: PLAIN})
+    )
+    against = cells["sage", "overall"].against
+    assert against is not None
+    assert against.p_holm < 0.01
+    assert against.mark == "~"
+
+
+def test_the_floor_has_no_seed_noise(generator: np.random.Generator) -> None:
+    floor = system(FLOOR, np.full(N, 99), fixed=True)
+    cells = by_place(
+        compare([floor, system(SAGE, *noisy(generator, 0.2, 2))], GROUPS, "full", ["hr@10"], {SAGE: FLOOR})
+    )
+    assert cells["popularity", "overall"].seeds == 0
+    assert cells["popularity", "overall"].sd is None
+    assert cells["sage", "overall"].against.mark == "*"  # type: ignore[union-attr]
+
+
+def test_families_are_corrected_on_their_own(generator: np.random.Generator) -> None:
+    pair = [system(PLAIN, *noisy(generator, 0.6, 2)), system(SAGE, *noisy(generator, 0.45, 2))]
+    families = [["overall"], ["even", "odd"]]
+    cells = by_place(compare(pair, GROUPS, "full", ["hr@10"], {SAGE: PLAIN}, families))
+    overall, even, odd = (cells["sage", group].against for group in ("overall", "even", "odd"))
+    assert overall is not None
+    assert even is not None
+    assert odd is not None
+    assert overall.p_holm == overall.p
+    assert [even.p_holm, odd.p_holm] == statistics.holm(np.array([even.p, odd.p])).tolist()
+    assert even.p_holm > even.p
+
+
+def test_several_metrics_at_once_equal_one_at_a_time(generator: np.random.Generator) -> None:
+    pair = [system(name, *generator.integers(1, 30, (2, N))) for name in (PLAIN, SAGE)]
+    together = compare(pair, GROUPS, "full", ["hr@10", "mrr@5"], {SAGE: PLAIN}, resamples=100)
+    alone = [c for m in ("hr@10", "mrr@5") for c in compare(pair, GROUPS, "full", [m], {SAGE: PLAIN}, resamples=100)]
+    assert len(together) == len(alone) == 16
+    for one, other in zip(together, alone, strict=True):
+        assert one[:4] == other[:4]
+        assert one[4:-1] == pytest.approx(other[4:-1])
+        assert (one.against is None) == (other.against is None)
+        if one.against and other.against:
+            assert one.against[1:-1] == pytest.approx(other.against[1:-1])
+            assert one.against.mark == other.against.mark
+
+
+def test_two_systems_of_one_law_are_rarely_flagged(generator: np.random.Generator) -> None:
+    flagged = 0
+    for trial in range(150):
+        pair = [system(name, *generator.integers(1, 30, (3, N))) for name in (PLAIN, SAGE)]
+        cells = compare(pair, GROUPS, "full", ["ndcg@10"], {SAGE: PLAIN}, resamples=199, seed=trial)
+        flagged += any(cell.against is not None and cell.against.mark == "*" for cell in cells)
+    assert flagged / 150 <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline", "wanted"),
+    [
+        (("sage",), ("plain",), ("plain",)),
+        (("sage", "gru4rec"), ("plain",), ("plain", "gru4rec")),
+        (("sage", "gru4rec"), ("plain", "sasrec"), ("plain", "sasrec")),
+    ],
+    ids=["one key", "same backbone", "exact"],
+)
+def test_baseline_of(name: tuple[str, ...], baseline: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    assert baseline_of(name, baseline) == wanted
+
+
+@pytest.mark.parametrize(
+    "ranks", [np.zeros((1, 3), int), np.ones(3, int), np.ones((0, 3), int)], ids=["not evaluated", "flat", "no seeds"]
+)
+def test_bad_ranks_are_refused(ranks: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"ranks of sage under full must be \[n_seeds, K\]"):
+        System(SAGE, {"full": ranks})
+
+
+def overall(protocol: str, **means: float) -> list[Cell]:
+    return [
+        Cell(protocol, "hr@10", name, "overall", 10, 0 if name == "popularity" else 1, v) for name, v in means.items()
+    ]
+
+
+def test_agreement() -> None:
+    full = overall("full", popularity=0.9, a=0.1, b=0.2, c=0.3)
+    sampled = overall("sampled100", popularity=0.9, a=0.5, b=0.7, c=0.6)
+    found = agreement([*full, *sampled], "hr@10", ("full", "sampled100"))
+    assert found is not None
+    assert (found.winners, found.systems) == (("c", "b"), 3)  # the floor is no system
+    assert found.tau == pytest.approx(1 / 3)  # of three pairs, one is reversed
+    assert str(found) == "Rank agreement (hr@10): sampled100 picks b, full picks c; Kendall tau 0.33 over 3 systems."
+
+
+def test_agreement_needs_two_systems_that_differ() -> None:
+    assert agreement(overall("full", a=0.1) + overall("x", a=0.1), "hr@10", ("full", "x")) is None
+    same = agreement(overall("full", a=0.1, b=0.1) + overall("x", a=0.2, b=0.3), "hr@10", ("full", "x"))
+    assert same is not None
+    assert same.tau is None
+    assert "Kendall tau undefined" in str(same)

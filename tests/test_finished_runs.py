@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sage_pl.finished_runs import FinishedRun, RunError, comparable, find, read, systems
+
+
+def make(folder: Path, method: str = "plain", seed: int = 42, name: str = "tea", **changes: Any) -> Path:
+    """A finished run's folder; ``changes`` replace parts of its configuration."""
+    (folder / ".hydra").mkdir(parents=True)
+    config = {
+        "seed": seed,
+        "run_dir": str(folder),
+        "dataset": {"name": name},
+        "artifacts": {"sequences": "/a/sequences/5e9", "candidates": "/a/candidates/ca1"},
+        "evaluation": {"ks": [10], "seen": "keep", "sampled": 100, "seed": 0, "groups": {"ts_user": 5}},
+        "data": {"seen": "keep", "max_len": 50, "seed": seed},
+        "optimizer": {"lr": 0.001},
+        **changes,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    choices = {"method": method, "backbone": "sasrec", "debug": None}
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"choices": choices}}}))
+    (folder / "metrics.json").write_text(json.dumps({"test/full/ndcg@10": 0.5}))
+    (folder / "ranks.parquet").touch()
+    return folder
+
+
+def runs(*folders: Path) -> list[FinishedRun]:
+    return [read(folder) for folder in folders]
+
+
+def test_finds_runs_at_any_depth_oldest_first(tmp_path: Path) -> None:
+    new, old = make(tmp_path / "a" / "new"), make(tmp_path / "b" / "c" / "old")
+    os.utime(old / "metrics.json", (1, 1))
+    found, problems = find(f"{tmp_path}/**")
+    assert [run.folder for run in found] == [old, new]
+    assert problems == []
+    assert [run.folder for run in find([f"{tmp_path}/a/*", f"{tmp_path}/a/new"])[0]] == [new]
+
+
+def test_unfinished_runs_are_named_and_stages_passed_over(tmp_path: Path) -> None:
+    make(tmp_path / "done")
+    (make(tmp_path / "half") / "metrics.json").unlink()
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "train.log").touch()
+    (make(tmp_path / "stage") / "manifest.json").touch()
+    found, problems = find(f"{tmp_path}/**")
+    assert [run.folder.name for run in found] == ["done"]
+    assert len(problems) == 2
+    assert f"{tmp_path}/begun is not a finished run (no config.yaml, metrics.json, ranks.parquet)" in problems[0]
+    assert f"{tmp_path}/half is not a finished run (no metrics.json)" in problems[1]
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no finished run matches .*nowhere"):
+        find(f"{tmp_path}/nowhere/**")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("metrics.json", '{"test/full/hr@10": NaN, "b": 1}', "not finite: test/full/hr@10"),
+        ("metrics.json", "{", "metrics.json cannot be read"),
+        ("metrics.json", '{"a": "x"}', "metrics.json cannot be read"),
+        ("config.yaml", "a: [", "config.yaml cannot be read"),
+        ("config.yaml", "- a", "config.yaml holds no configuration"),
+        ("config.yaml", "a: 1", "names no artifacts.sequences"),
+        ("config.yaml", "a: !!python/object/apply:os.getcwd []", "config.yaml cannot be read"),
+    ],
+    ids=["nan", "cut off", "text", "not yaml", "a list", "another tool's", "code"],
+)
+def test_damaged_files(tmp_path: Path, file: str, text: str, message: str) -> None:
+    folder = make(tmp_path / "run")
+    (folder / file).write_text(text)
+    with pytest.raises(RunError, match=message):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        (
+            {"artifacts": {"sequences": "/b/sequences/0dd", "candidates": "/a/candidates/ca1"}},
+            "artifacts.sequences is 0dd ",
+        ),
+        (
+            {"artifacts": {"sequences": "/a/sequences/5e9", "candidates": "???"}},
+            "artifacts.candidates is ??? instead of ca1",
+        ),
+        ({"data": {"seen": "mask"}}, "evaluation.seen is mask instead of keep"),
+        (
+            {"evaluation": {"seen": "keep", "sampled": 100, "seed": 0, "groups": {"ts_user": 9}}},
+            "evaluation.groups.ts_user is 9 instead of 5",
+        ),
+    ],
+    ids=["data", "candidates", "seen", "groups"],
+)
+def test_the_odd_run_is_refused_and_the_rest_kept(tmp_path: Path, changes: dict[str, Any], difference: str) -> None:
+    a, b = make(tmp_path / "a"), make(tmp_path / "b", "sage")
+    odd = make(tmp_path / "odd", **changes)
+    other = make(tmp_path / "other", name="coffee")
+    kept, problems = comparable(runs(a, odd, b, other))
+    assert {name: [run.folder for run in members] for name, members in kept.items()} == {
+        "tea": [a, b],
+        "coffee": [other],
+    }
+    assert len(problems) == 1
+    assert f"{odd} ({difference}" in problems[0]
+
+
+def test_artifacts_elsewhere_and_cutoffs_do_not_matter(tmp_path: Path) -> None:
+    moved = {"sequences": "/b/sequences/5e9", "candidates": "/b/candidates/ca1"}
+    evaluation = {"ks": [5], "seen": "keep", "sampled": 100, "seed": 0, "groups": {"ts_user": 5}}
+    kept, problems = comparable(
+        runs(make(tmp_path / "a"), make(tmp_path / "b", artifacts=moved, evaluation=evaluation))
+    )
+    assert (len(kept["tea"]), problems) == (2, [])
+
+
+def test_without_a_majority_the_data_set_is_refused(tmp_path: Path) -> None:
+    a, b = make(tmp_path / "a"), make(tmp_path / "b", data={"seen": "mask"})
+    kept, problems = comparable(runs(a, b))
+    assert kept == {}
+    assert (
+        f"tea is left out: its runs are not comparable, and no setting has the majority. Against {a}: {b} ("
+        in problems[0]
+    )
+
+
+def test_systems_are_named_by_choices_and_keys(tmp_path: Path) -> None:
+    members = runs(make(tmp_path / "a", seed=2), make(tmp_path / "b", seed=1), make(tmp_path / "c", "sage"))
+    grouped, remarks = systems(members, ["method", "optimizer.lr"])
+    assert {name: [run.seed for run in ones] for name, ones in grouped.items()} == {
+        ("plain", "0.001"): [1, 2],
+        ("sage", "0.001"): [42],
+    }
+    assert remarks == []
+
+
+@pytest.mark.parametrize("key", ["methode", "optimizer", "debug"], ids=["unknown", "not a value", "no choice"])
+def test_a_name_no_run_has(tmp_path: Path, key: str) -> None:
+    with pytest.raises(RunError, match=f"has no '{key}' to name it by"):
+        systems(runs(make(tmp_path / "a")), [key])
+
+
+def test_the_newest_of_two_runs_with_one_seed_is_used(tmp_path: Path) -> None:
+    old, new = make(tmp_path / "old"), make(tmp_path / "new", optimizer={"lr": 0.01})
+    grouped, remarks = systems(runs(old, new), ["method"])
+    assert [run.folder for run in grouped["plain",]] == [new]
+    assert len(remarks) == 1
+    assert f"plain has seed 42 twice: {new} is used, the older {old} is not" in remarks[0]
+    assert "optimizer.lr: 0.001 / 0.01 (to tell them apart: by=[method,optimizer.lr])" in remarks[0]
+
+
+def test_averaging_over_more_than_the_seed_is_pointed_out(tmp_path: Path) -> None:
+    members = runs(make(tmp_path / "a", seed=1), make(tmp_path / "b", seed=2, optimizer={"lr": 0.01}))
+    _, remarks = systems(members, ["method"])
+    assert "are averaged; they differ in optimizer.lr: 0.001 / 0.01" in remarks[0]
+    assert systems(members, ["method", "optimizer.lr"])[1] == []
+
+
+def test_an_option_left_at_nothing_and_another_machine_are_no_difference(tmp_path: Path) -> None:
+    elsewhere = {"optimizer": {"lr": 0.001, "clip": None}, "trainer": {"accelerator": "gpu"}}
+    members = runs(make(tmp_path / "a", seed=1), make(tmp_path / "b", seed=2, **elsewhere))
+    assert systems(members, ["method"])[1] == []
+
+
+@pytest.mark.parametrize(
+    ("run_dir", "names"),
+    [
+        ("/o/runs/tea/residual_text-gru4rec-seed1/2026", ("residual_text", "gru4rec")),
+        ("/o/sweeps/2026/3_tea_residual_text-gru4rec-seed1", ("residual_text", "gru4rec")),
+        ("/o/mine", ("DualEncoder+alignment+mmd", "sasrec")),
+    ],
+    ids=["run", "sweep", "elsewhere"],
+)
+def test_names_without_hydra(tmp_path: Path, run_dir: str, names: tuple[str, str]) -> None:
+    model = {
+        "item_encoder": {"_target_": "sage_pl.item_encoders.dual.DualEncoder"},
+        "terms": {"mmd": {}, "alignment": {}},
+    }
+    backbone = {"_target_": "sage_pl.backbones.sasrec.SASRec"}
+    folder = make(tmp_path / "run", run_dir=run_dir, model=model, backbone=backbone)
+    (folder / ".hydra" / "hydra.yaml").unlink()
+    run = read(folder)
+    assert (run.named("method"), run.named("backbone")) == names

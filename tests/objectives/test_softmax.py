@@ -20,7 +20,7 @@ def test_two_users_by_hand(sequences: str) -> None:
     assert Softmax(sequences)(step).item() == pytest.approx((first + second + third) / 3, abs=1e-12)
 
 
-@pytest.mark.parametrize(("memory_mb", "block"), [(0, 0), (57 / 2**20, 2), (16, 2**24 // 28)])
+@pytest.mark.parametrize(("memory_mb", "block"), [(0.0, 0), (57 / 2**20, 2), (16.0, 2**24 // 28)])
 def test_equals_cross_entropy_with_all_items_as_candidates(
     memory_mb: float, block: int, sequences: str, make_step: MakeStep
 ) -> None:

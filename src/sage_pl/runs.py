@@ -94,13 +94,14 @@ def fit(config: DictConfig, stored: dict[str, Any], resume: str | None = None) -
     trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
     if finish := getattr(logger.experiment, "finish", None):
         finish()  # or the next run of this process would go on in this one's Weights & Biases record
-    return Finished(_report(folder, config, parts, trainer), model, Path(best.best_model_path))
+    return Finished(_report(folder, config, parts, trainer), model.eval(), Path(best.best_model_path))
 
 
 def trained(config: DictConfig, stored: dict[str, Any], weights: Mapping[str, Any]) -> Parts:
-    """Data, model and evaluation of a prepared configuration, the model with the weights of a checkpoint."""
+    """Data, model and evaluation of a prepared configuration, the model with the weights of a checkpoint, to be served."""
     parts = build(config, stored)
     parts.model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(_TERMS)})
+    parts.model.eval()
     return parts
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.losses.contrastive import soft_contrastive
-from sage_pl.types import PADDING, LossContext, SeqBatch
+from sage_pl.losses.items import real_items
+from sage_pl.types import LossContext, SeqBatch
 
 
 class Alignment(nn.Module):
@@ -52,11 +52,6 @@ class Alignment(nn.Module):
         return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        ids = step.batch["items"].flatten()
-        ids = ids[(ids != PADDING) & (ids != step.mask_token)]
-        if self.unique:
-            ids = torch.unique(ids)
-        if self.max_items is not None and len(ids) > self.max_items:
-            ids = ids[torch.randperm(len(ids), device=ids.device)[: self.max_items]]
+        ids = real_items(step.batch["items"], step.mask_token, self.unique, self.max_items)
         views = step.items.inputs(ids)
         return soft_contrastive(views["text"], views["id"], self.temperature, self.detach_targets, self.cosine)

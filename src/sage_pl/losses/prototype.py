@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.losses.items import real_items
 from sage_pl.semantic.memberships import prototypes
-from sage_pl.types import PADDING, LossContext, SeqBatch
+from sage_pl.types import LossContext, SeqBatch
 
 
 class Prototype(nn.Module):
@@ -61,8 +62,7 @@ class Prototype(nn.Module):
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         if self.scope == "catalogue":
             return F.mse_loss(step.items.whole("id")[1:-1], self.table[1:-1])
-        ids = step.batch["items"].flatten()
-        ids = ids[(ids != PADDING) & (ids != step.mask_token)]
+        ids = real_items(step.batch["items"], step.mask_token, unique=False)
         if not len(ids):
             return self.table.new_zeros(())
         return F.mse_loss(step.items.inputs(ids)["id"], F.embedding(ids, self.table))

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sage_pl.types import PADDING, LossContext, SeqBatch
+from sage_pl.losses.items import real_items
+from sage_pl.types import LossContext, SeqBatch
 
 
 class TeacherAlignment(nn.Module):
@@ -84,12 +85,8 @@ class TeacherAlignment(nn.Module):
         return [] if self.from_inputs else [batch["targets"]]
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        ids = step.batch["items" if self.from_inputs else "targets"].flatten()
-        ids = ids[(ids != PADDING) & (ids != step.mask_token)]
-        if self.unique:
-            ids = torch.unique(ids)
-        if self.max_items is not None and len(ids) > self.max_items:
-            ids = ids[torch.randperm(len(ids), device=ids.device)[: self.max_items]]
+        ids = step.batch["items" if self.from_inputs else "targets"]
+        ids = real_items(ids, step.mask_token, self.unique, self.max_items)
         student, teacher = step.items.inputs(ids)[self.view], F.embedding(ids, self.table)
         if student.shape != teacher.shape:
             raise ValueError(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.losses.contrastive import info_nce
-from sage_pl.types import PADDING, LossContext, SeqBatch
+from sage_pl.losses.items import real_items
+from sage_pl.types import LossContext, SeqBatch
 
 
 class ViewAlignment(nn.Module):
@@ -54,12 +54,7 @@ class ViewAlignment(nn.Module):
         return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        ids = step.batch["items"].flatten()
-        ids = ids[(ids != PADDING) & (ids != step.mask_token)]
-        if self.unique:
-            ids = torch.unique(ids)
-        if self.max_items is not None and len(ids) > self.max_items:
-            ids = ids[torch.randperm(len(ids), device=ids.device)[: self.max_items]]
+        ids = real_items(step.batch["items"], step.mask_token, self.unique, self.max_items)
         encoded = step.items.inputs(ids)
         first, second = (encoded[name] for name in self.views)
         return self.compare(first, second) if len(ids) else first.new_zeros(())

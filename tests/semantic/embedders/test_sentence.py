@@ -8,32 +8,15 @@ import pytest
 
 from sage_pl.semantic.embedders import sentence
 from sage_pl.semantic.embedders.sentence import MINILM, ModelError, SentenceEmbedder, batches_of_like_length, locate
+from tests.semantic.scft.tiny import write_bert
 
 TEXTS = ["a b", "c", "a b", "a b c d e f g h i j", "j i", "c c c c c"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
     pytest.importorskip("sentence_transformers")
-    folder = tmp_path_factory.mktemp("model")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = transformers.BertConfig(
-            vocab_size=len(words),
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=32,
-            initializer_range=0.5,
-        )
-        transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
-    return str(folder)
+    return write_bert(tmp_path_factory.mktemp("model"), "abcdefghij")
 
 
 def test_rows_are_in_id_order_and_equal_the_librarys(model, make_artifact, out) -> None:

@@ -14,8 +14,19 @@ CONF = Path(__file__).parent.parent / "conf"
 @launch.one_line_errors
 def job(config: DictConfig) -> None:
     from sage_pl import comparing
+    from sage_pl.report import story
 
+    page = None if config.report is None else story.at_the_end("comparison", config.report)
+
+    if config.wandb:
+        from sage_pl.loggers import wandb_run
+
+        wandb_run.check()
     comparing.compare(config)
+    if page is not None:
+        page(Path(config.folder))
+    if config.wandb:
+        wandb_run.log_comparison(Path(config.folder), config.wandb, config.group)
 
 
 if __name__ == "__main__":

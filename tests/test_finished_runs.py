@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sage_pl.finished_runs import FinishedRun, RunError, comparable, find, read, systems
+from sage_pl.comparable_runs import comparable, systems
+from sage_pl.finished_runs import FinishedRun, RunError, find, read
 
 
 def make(folder: Path, method: str = "plain", seed: int = 42, name: str = "tea", **changes: Any) -> Path:
@@ -53,9 +54,32 @@ def test_unfinished_runs_are_named_and_stages_passed_over(tmp_path: Path) -> Non
     (make(tmp_path / "stage") / "manifest.json").touch()
     found, problems = find(f"{tmp_path}/**")
     assert [run.folder.name for run in found] == ["done"]
-    assert len(problems) == 2
-    assert f"{tmp_path}/begun is not a finished run (no config.yaml, metrics.json, ranks.parquet)" in problems[0]
-    assert f"{tmp_path}/half is not a finished run (no metrics.json)" in problems[1]
+    assert [problem.folder.name for problem in problems] == ["begun", "half"]
+    assert "is not a finished run (no config.yaml, metrics.json, ranks.parquet); run it again" in problems[0].reason
+    assert f"{tmp_path}/half is not a finished run (no metrics.json)" in str(problems[1])
+
+
+def test_a_failed_run_says_what_failed_and_an_interrupted_one_how_to_go_on(tmp_path: Path) -> None:
+    make(tmp_path / "done")
+    for name in ("failed", "stopped"):
+        (make(tmp_path / name) / "metrics.json").unlink()
+    (tmp_path / "failed" / "train.log").write_text("10:00:00 epoch 0\n10:00:01 out of memory\n\n")
+    (tmp_path / "stopped" / "checkpoints").mkdir()
+    (tmp_path / "stopped" / "checkpoints" / "last.ckpt").touch()
+    failed, stopped = find(f"{tmp_path}/**")[1]
+    assert (
+        failed.reason == "is not a finished run (no metrics.json); its log ends: 10:00:01 out of memory; run it again"
+    )
+    assert stopped.reason.endswith(f"; go on from its last epoch with resume={tmp_path}/stopped/checkpoints/last.ckpt")
+
+
+def test_a_failed_job_of_a_sweep_says_what_failed_without_its_options(tmp_path: Path) -> None:
+    make(tmp_path / "done")
+    (make(tmp_path / "failed") / "metrics.json").unlink()
+    word = f"job 3 ({' '.join(['a=(1)'] * 99)}) ended with exit code -9: 10:00:00 epoch 4; its log is /x/train.log"
+    (tmp_path / "failed" / "train.log").write_text(f"10:00:00 epoch 4\n10:00:01 {word}\n")
+    (failed,) = find(f"{tmp_path}/**")[1]
+    assert "; its log ends: ended with exit code -9: 10:00:00 epoch 4; run it again" in failed.reason
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
@@ -122,6 +146,18 @@ def test_artifacts_elsewhere_and_cutoffs_do_not_matter(tmp_path: Path) -> None:
         runs(make(tmp_path / "a"), make(tmp_path / "b", artifacts=moved, evaluation=evaluation))
     )
     assert (len(kept["tea"]), problems) == (2, [])
+
+
+def test_a_difference_that_does_not_matter_can_be_ignored(tmp_path: Path) -> None:
+    evaluation = {"seen": "keep", "sampled": 100, "seed": 0, "groups": {"ts_user": 9}}
+    members = runs(make(tmp_path / "a"), make(tmp_path / "b", evaluation=evaluation), make(tmp_path / "c"))
+    assert len(comparable(members)[0]["tea"]) == 2
+    assert len(comparable(members, ["evaluation.groups.ts_user"])[0]["tea"]) == 3
+
+
+def test_sizes(tmp_path: Path) -> None:
+    known, unknown = runs(make(tmp_path / "a", catalog={"n_users": 7, "n_items": 9}), make(tmp_path / "b"))
+    assert (known.sizes, unknown.sizes) == ((7, 9), (0, 0))
 
 
 def test_without_a_majority_the_data_set_is_refused(tmp_path: Path) -> None:

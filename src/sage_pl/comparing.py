@@ -8,215 +8,153 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts import Artifact, ArtifactError
-from sage_pl.data.sequences import Sequences
-from sage_pl.evaluation import bands, comparison, comparison_files, statistics
+from sage_pl.comparable_runs import comparable, systems
+from sage_pl.evaluation import comparison, statistics
 from sage_pl.evaluation.comparison import Name, System
-from sage_pl.evaluation.groups import Groups
-from sage_pl.evaluation.popularity import popularity_ranks
-from sage_pl.finished_runs import FinishedRun, RunError, comparable, find, systems
+from sage_pl.evaluation.comparison_files import Comparison, ListValue, Section, Table, write
+from sage_pl.evaluation.groups import FAMILIES, members
+from sage_pl.evaluation.popularity import FLOOR
+from sage_pl.evaluation.published import Layout
+from sage_pl.finished_ranks import RunRanks, read_ranks, same_cases, stacked
+from sage_pl.finished_runs import FinishedRun, RunError, find
 
 log = logging.getLogger(__name__)
-FLOOR = "popularity"
-_COLUMNS = {"user", "answer", "user_id", "item_id"}  # of ranks.parquet; all others are protocols
-_TOLERANCE = 2e-6  # metrics.json is rounded to 6 decimals
-_Ranks = dict[str, npt.NDArray[np.int64]]
+_LISTS = "test/lists/"
+_HEAD_RULE = ("evaluation.groups.item_rule", "evaluation.groups.count")
+Runs = Mapping[Name, Sequence[FinishedRun]]
 
 
-def compare(config: DictConfig) -> list[comparison_files.Section]:
+def compare(config: DictConfig) -> Comparison:
     """Compare the runs that ``config.runs`` finds and write the tables into ``config.folder``.
 
     Raises:
-        RunError: nothing can be compared, or no data set has the baseline.
+        RunError: nothing can be compared, or an option does not fit.
     """
     options: Any = OmegaConf.to_container(config, resolve=True)
-    by = [options["by"]] if isinstance(options["by"], str) else list(options["by"])
-    for metric in options["metrics"]:
-        statistics.gains(np.ones(1, np.int64), metric)  # a mistyped name ends here
-    found, problems = find(options["runs"])
-    by_dataset, refused = comparable(found)
-    remarks = _warn([*problems, *refused])
-    sections, missing = [], []
+    options["by"] = [options["by"]] if isinstance(options["by"], str) else list(options["by"])
+    layout = _checked(options)
+    found, unfinished = find(options["runs"])
+    by_dataset, refused = comparable(found, () if options["head"] == "own" else _HEAD_RULE)
+    _warn([*map(str, unfinished)])
+    remarks = _warn(refused)
+    sections = []
     for dataset, runs in sorted(by_dataset.items()):
         try:
-            section, lacking = _dataset(dataset, runs, by, options, remarks)
-        except (RunError, ArtifactError) as error:
+            named, tests = _readable(dataset, runs, options["by"], remarks)
+            sections.append(_section(dataset, named, tests, options))
+        except RunError as error:
             remarks += _warn([f"{dataset} is left out: {error}"])
             continue
-        sections.append(section)
-        missing += lacking
+        remarks += _warn(_lacking(dataset, named, options["baseline"]))
     if not sections:
-        raise RunError("nothing can be compared:" + "".join(f"\n  {remark}" for remark in remarks))
-    if len(missing) == len(sections):
-        raise RunError(f"{'; '.join(missing)}; choose baseline=... among them, or baseline=null")
-    remarks += _warn(missing)
-    about = {key: _text(options[key]) for key in ("by", "baseline", "resamples", "seed")}
-    comparison_files.write(options["folder"], sections, about, remarks)
+        problems = [*map(str, unfinished), *remarks]
+        raise RunError("nothing can be compared:" + "".join(f"\n  {problem}" for problem in problems))
+    cells = {section.dataset: [cell for table in section.tables for cell in table.cells] for section in sections}
+    sizes = {dataset: by_dataset[dataset][0].sizes for dataset in cells}
+    paper = None if layout is None else layout.fill(cells, sizes)
+    about = {key: _text(options[key]) for key in ("by", "baseline", "head", "resamples", "seed")}
+    failed = [(str(one.folder), one.reason) for one in unfinished]
+    result = Comparison(about, sections, paper, failed, remarks)
+    write(options["folder"], result)
     log.info("written to %s", Path(options["folder"]) / "comparison.md")
-    return sections
+    return result
 
 
-def _dataset(
-    dataset: str, runs: Sequence[FinishedRun], by: Sequence[str], options: Mapping[str, Any], remarks: list[str]
-) -> tuple[comparison_files.Section, list[str]]:
-    """A data set's tables, and a message if the baseline is missing; remarks are added to ``remarks``."""
-    data = Sequences.load(_artifact(runs, "sequences"))
-    ranks: dict[Path, _Ranks] = {}
+def _checked(options: Mapping[str, Any]) -> Layout | None:
+    """A mistyped option ends here; the layout of a paper's table, if one is wanted."""
+    for metric in options["metrics"]:
+        statistics.gains(np.ones(1, np.int64), metric)
+    if not options["table"]:
+        return None
+    if options["by"] != ["method", "backbone"]:
+        raise RunError(
+            f"table=... names its rows by method and backbone, got by={_text(options['by'])}; leave by as it is"
+        )
+    return Layout(**options["table"])
+
+
+def _readable(
+    dataset: str, runs: Sequence[FinishedRun], by: Sequence[str], remarks: list[str]
+) -> tuple[Runs, dict[Path, RunRanks]]:
+    """A data set's runs by system, and their tests; what cannot be used is added to ``remarks``."""
+    tests: dict[Path, RunRanks] = {}
     for run in runs:
         try:
-            ranks[run.folder] = read_ranks(run, data)
+            tests[run.folder] = read_ranks(run)
         except RunError as error:
             remarks += _warn([str(error)])
-    named, notes = systems([run for run in runs if run.folder in ranks], by)
-    remarks += _warn([f"{dataset}: {note}" for note in notes])
+    tests, others = same_cases(tests)
+    named, notes = systems([run for run in runs if run.folder in tests], by)
+    remarks += _warn([f"{dataset}: {note}" for note in [*others, *notes]])
     if not named:
         raise RunError("no run of it can be read")
-    for name, members in named.items():
-        log.info("%s: %s, seeds %s", dataset, "/".join(name), ", ".join(str(run.seed) for run in members))
-    first = next(iter(named.values()))[0]
-    protocols = [
-        p for p in ranks[first.folder] if all(p in ranks[run.folder] for runs in named.values() for run in runs)
-    ]
+    for name, ones in named.items():
+        log.info("%s: %s, seeds %s", dataset, "/".join(name), ", ".join(str(run.seed) for run in ones))
+    if single := ", ".join("/".join(name) for name, ones in named.items() if len(ones) == 1):
+        unknown = "the noise of seeds is unknown, so every difference to or from it is marked ~; train more seeds"
+        remarks += _warn([f"{dataset}: one seed only of {single}: {unknown}"])
+    return named, tests
+
+
+def _section(dataset: str, named: Runs, tests: Mapping[Path, RunRanks], options: Mapping[str, Any]) -> Section:
+    """A data set's tables, and what its protocols agree on."""
+    first = tests[next(iter(named.values()))[0].folder]
+    thresholds: Any = next(iter(named.values()))[0].config["evaluation"]["groups"]
+    protocols = [p for p in first.protocols if all(p in test.protocols for test in tests.values())]
     trained = [
-        System(name, {p: np.stack([ranks[run.folder][p] for run in members]) for p in protocols})
-        for name, members in sorted(named.items())
+        System(name, stacked([tests[run.folder] for run in ones], protocols)) for name, ones in sorted(named.items())
     ]
-    floor = System((FLOOR,), {p: r[None] for p, r in _floor(first, runs, data).items() if p in protocols}, fixed=True)
-    baselines, lacking = _baselines(dataset, list(named), options["baseline"])
-    families = _families(first, data, options["bands"])
-    return _section(dataset, [floor, *trained], families, protocols, baselines, options), lacking
-
-
-def _section(
-    dataset: str,
-    rows: Sequence[System],
-    families: Mapping[str, comparison.Groups],
-    protocols: Sequence[str],
-    baselines: Mapping[Name, Name],
-    options: Mapping[str, Any],
-) -> comparison_files.Section:
-    groups = {name: members for family in families.values() for name, members in family.items()}
-    tables: list[comparison_files.Table] = []
-    cells: list[comparison.Cell] = []
+    floor = System((FLOOR,), {p: ranks[None] for p, ranks in first.floor().items()}, fixed=True)
+    groups = {"overall": np.ones(len(first.frame), bool)} | members(first.facts(options["head"], thresholds))
+    families = {title: [name for name in names if name in groups] for title, names in FAMILIES.items()}
+    families = dict(list(families.items())[: None if options["all_groups"] else 1])
+    families[next(iter(families))].insert(0, "overall")
+    shown = {name: groups[name] for names in families.values() for name in names}
+    baselines = _baselines(list(named), options["baseline"])
+    tables = []
     for protocol in protocols:
-        present = [system for system in rows if protocol in system.ranks]
-        own = comparison.compare(
-            present,
-            groups,
-            protocol,
-            options["metrics"],
-            baselines,
-            [list(family) for family in families.values()],
-            options["resamples"],
-            options["seed"],
-        )
-        tables += [
-            comparison_files.Table(protocol, title, [cell for cell in own if cell.group in family])
-            for title, family in families.items()
-        ]
-        cells += own
-    lines = [
-        str(agreed)
-        for other in protocols[1:]
-        for metric in options["metrics"][:1]
-        if (agreed := comparison.agreement(cells, metric, (protocols[0], other)))
-    ]
-    return comparison_files.Section(dataset, tables, lines)
+        rows = [system for system in (floor, *trained) if protocol in system.ranks]
+        draw = options["metrics"], baselines, list(families.values()), options["resamples"], options["seed"]
+        cells = comparison.compare(rows, shown, protocol, *draw)
+        tables += [Table(protocol, title, [c for c in cells if c.group in names]) for title, names in families.items()]
+    every = [cell for table in tables for cell in table.cells]
+    agreed = (comparison.agreement(every, m, (protocols[0], p)) for p in protocols[1:] for m in options["metrics"])
+    folders = {"/".join(name): [str(run.folder) for run in ones] for name, ones in sorted(named.items())}
+    return Section(dataset, tables, [one for one in agreed if one], _lists(named), folders)
 
 
-def read_ranks(run: FinishedRun, data: Sequences) -> _Ranks:
-    """Protocol -> [K] ranks of all test cases, in the order of the cases.
-
-    Raises:
-        RunError: the rows are not the test cases, a case has no rank, or metrics.json says something else.
-    """
-    file = run.folder / "ranks.parquet"
-    try:
-        frame = pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise RunError(f"{file} cannot be read ({error}); test the run again") from error
-    protocols = [name for name in frame.columns if name not in _COLUMNS]
-    if not protocols or not {"user", "answer"} <= set(frame.columns):
-        raise RunError(f"{file} has columns {', '.join(frame.columns)}; wanted user, answer and a protocol's ranks")
-    for name, wanted in (("user", data.test.user), ("answer", data.test.answer)):
-        if not np.array_equal(frame[name].to_numpy(), wanted):
-            raise RunError(
-                f"{file} is left out: its rows are not the {len(data.test)} test cases of sequences {data.key} ({name} differs)"
-            )
-    tested = {name.split("/")[1] for name in run.metrics if name.startswith("test/")}
-    if gone := sorted(tested - set(protocols)):
-        raise RunError(f"{file} is left out: metrics.json has {', '.join(gone)}, but there are no ranks of it")
-    for protocol in protocols:
-        if absent := len(frame) - int((frame[protocol] >= 1).sum()):
-            raise RunError(
-                f"{file} is left out: {absent} of {len(frame)} cases have no rank under {protocol}; test the whole split "
-                "(scripts/evaluate.py)"
-            )
-    ranks = {protocol: frame[protocol].cast(pl.Int64).to_numpy() for protocol in protocols}
-    _check_metrics(run, ranks)
-    return dict(sorted(ranks.items(), key=lambda pair: pair[0] != "full"))
+def _lists(named: Runs) -> list[ListValue]:
+    """Metrics of recommended lists that all runs of a system have."""
+    values = []
+    for name, runs in sorted(named.items()):
+        for metric in sorted(key for key in runs[0].metrics if key.startswith(_LISTS)):
+            if all(metric in run.metrics for run in runs):
+                by_seed = np.array([run.metrics[metric] for run in runs])
+                sd = float(by_seed.std(ddof=1)) if len(runs) > 1 else None
+                values.append(
+                    ListValue("/".join(name), metric.removeprefix(_LISTS), len(runs), float(by_seed.mean()), sd)
+                )
+    return values
 
 
-def _check_metrics(run: FinishedRun, ranks: _Ranks) -> None:
-    for protocol, values in ranks.items():
-        name = f"test/{protocol}/ndcg@10"
-        counted = float(statistics.gains(values, "ndcg@10").mean())
-        if abs(run.metrics.get(name, counted) - counted) > _TOLERANCE:
-            raise RunError(
-                f"{run.folder} is left out: metrics.json has {name} = {run.metrics[name]:.6f}, but ranks.parquet gives "
-                f"{counted:.6f}; the files are of different tests"
-            )
-
-
-def _artifact(runs: Sequence[FinishedRun], name: str) -> Artifact:
-    """The artifact all runs share, wherever one of them finds it."""
-    places = dict.fromkeys(run.artifact(name) for run in runs)
-    for place in places:
-        if (place / "manifest.json").is_file():
-            return Artifact.at(place)
-    raise ArtifactError(
-        f"the artifact {name} is in none of {', '.join(map(str, places))}; scripts/prepare.py with the runs' dataset and "
-        "paths makes it again"
-    )
-
-
-def _floor(run: FinishedRun, runs: Sequence[FinishedRun], data: Sequences) -> _Ranks:
-    """The popularity floor under the runs' own evaluation; without sampled candidates where those are gone."""
-    candidates = None
-    try:
-        candidates = _artifact(runs, "candidates").array("test")
-    except ArtifactError as error:
-        if run.artifact("candidates").name != "???":
-            log.warning("no popularity floor for sampled candidates: %s", error)
-    return popularity_ranks(data, data.test, candidates, run.setting()["evaluation.seen"] == "mask")
-
-
-def _families(run: FinishedRun, data: Sequences, with_bands: bool) -> dict[str, comparison.Groups]:
-    """Title -> groups that are tested together."""
-    rules: Any = run.config["evaluation"]["groups"]
-    everyone = {"overall": np.ones(len(data.test), bool)}
-    families: dict[str, comparison.Groups] = {"head and tail": everyone | dict(Groups(data, data.test, **rules))}
-    if with_bands:
-        families["training events of the answer"] = bands.popularity_bands(data, data.test)
-        families["events before the answer"] = bands.length_bands(data.test)
-    return families
-
-
-def _baselines(dataset: str, names: Sequence[Name], baseline: str | None) -> tuple[dict[Name, Name], list[str]]:
-    """System -> its baseline, and a message where there is none."""
+def _baselines(names: Sequence[Name], baseline: str | None) -> dict[Name, Name]:
+    """System -> its baseline, where there is one."""
     if baseline is None:
-        return {}, []
+        return {}
     if baseline == FLOOR:
-        return dict.fromkeys(names, (FLOOR,)), []
-    wanted = tuple(str(baseline).split("/"))
-    pairs = {name: comparison.baseline_of(name, wanted) for name in names}
-    found = {name: base for name, base in pairs.items() if base in names}
-    known = ", ".join("/".join(name) for name in names)
-    return found, [] if found else [f"{dataset} has no runs of the baseline {baseline}; there are {known}"]
+        return dict.fromkeys(names, (FLOOR,))
+    pairs = {name: comparison.baseline_of(name, tuple(str(baseline).split("/"))) for name in names}
+    return {name: base for name, base in pairs.items() if base in names}
+
+
+def _lacking(dataset: str, named: Runs, baseline: str | None) -> list[str]:
+    """A message if the data set has no runs of the baseline."""
+    if baseline is None or _baselines(list(named), baseline):
+        return []
+    known = ", ".join("/".join(name) for name in named)
+    return [f"{dataset} has no runs of the baseline {baseline}, so nothing is tested; there are {known}"]
 
 
 def _text(value: Any) -> str:

@@ -11,17 +11,18 @@ import glob
 import json
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 FILES = ("config.yaml", "metrics.json", "ranks.parquet")
 _SIGNS = ("train.log", "metrics.json", "ranks.parquet")  # any of these makes a folder a run, finished or not
 _LAYOUT = (
     r"/(?:\d+_{dataset}_)?(?P<method>[^/]+)-(?P<backbone>[^/-]+)-seed\d+(?:/|$)"  # conf/train.yaml, hydra.run and sweep
 )
+_JOB = re.compile(r"\bjob \d+ \(.*\) (ended with exit code .*); its log is ")
+_LONGEST = 200  # characters of a log line that are shown
 _RECIPE = (
     "model",
     "optimizer",
@@ -29,12 +30,21 @@ _RECIPE = (
     "data",
     "matmul_precision",
 )  # what makes two runs one system, but for the seed
-_ELSEWHERE = re.compile(r"(^|\.)(seed|default_root_dir|accelerator|devices|num_workers|eval_batch_size)$")
-_MISSING = "nothing"
+_ELSEWHERE = re.compile(r"(^|\.)(seed|default_root_dir|accelerator|devices|num_workers|eval_batch_size|table_mb)$")
 
 
 class RunError(ValueError):
     """Runs that cannot be compared; the message says why."""
+
+
+class Unfinished(NamedTuple):
+    """A run that cannot be used, and why."""
+
+    folder: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.folder} {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,12 @@ class FinishedRun:
     @property
     def seed(self) -> int:
         return int(self.config.get("seed", 0))
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Users and items; 0 where they are not recorded."""
+        users, items = (_at(self.config, f"catalog.{name}") for name in ("n_users", "n_items"))
+        return (users, items) if isinstance(users, int) and isinstance(items, int) else (0, 0)
 
     def artifact(self, name: str) -> Path:
         """Folder of an artifact; its last component is the key."""
@@ -92,8 +108,8 @@ class FinishedRun:
         return {key: Path(value).name for key, value in decisive.items()}
 
 
-def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[str]]:
-    """Finished runs below the patterns, oldest first, and one line for each that cannot be used.
+def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinished]]:
+    """Finished runs below the patterns, oldest first, and those that cannot be used: failed, interrupted or damaged.
 
     Preceding runs kept as artifacts (``manifest.json``) are passed over.
 
@@ -110,7 +126,7 @@ def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[str]]:
         try:
             runs.append(read(folder))
         except RunError as error:
-            problems.append(str(error))
+            problems.append(Unfinished(folder, str(error).removeprefix(f"{folder} ")))
     if not runs:
         found = "".join(f"\n  {problem}" for problem in problems) or "; no folder there is a run"
         raise RunError(f"no finished run matches {', '.join(wanted)} (runs='outputs/**' looks everywhere below){found}")
@@ -124,17 +140,9 @@ def read(folder: Path) -> FinishedRun:
         RunError: a file is missing, damaged or holds metrics that are not finite.
     """
     if missing := [name for name in FILES if not (folder / name).is_file()]:
-        raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}); finish it with resume=.../last.ckpt")
+        raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")
     config, hydra = (_yaml(folder / name) for name in ("config.yaml", ".hydra/hydra.yaml"))
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise RunError(f"{folder}/metrics.json cannot be read: {error}; test the run again") from error
-    if bad:
-        raise RunError(
-            f"{folder}/metrics.json holds values that are not finite: {', '.join(bad[:3])}; the model diverged"
-        )
+    metrics = _metrics(folder / "metrics.json")
     if not (_at(config, "artifacts.sequences") and _at(config, "artifacts.candidates")):
         raise RunError(f"{folder}/config.yaml names no artifacts.sequences and artifacts.candidates; it is of no run")
     known: Any = _at(hydra, "hydra.runtime.choices") or _at(hydra, "runtime.choices") or {}
@@ -142,84 +150,30 @@ def read(folder: Path) -> FinishedRun:
     return FinishedRun(folder, config, _derived_names(folder, config) | choices, metrics)
 
 
-def comparable(runs: Iterable[FinishedRun]) -> tuple[dict[str, list[FinishedRun]], list[str]]:
-    """Runs by data set, without those that differ from the others in data, candidates or evaluation.
-
-    The setting most runs of a data set share is kept. Without a majority nothing says which runs are meant, and the
-    whole data set is refused.
-
-    Returns:
-        Data set -> its runs, and a message for each run or data set that is left out.
-    """
-    by_dataset: dict[str, list[FinishedRun]] = {}
-    for run in runs:
-        by_dataset.setdefault(run.dataset, []).append(run)
-    kept, problems = {}, []
-    for name, members in by_dataset.items():
-        settings = [tuple(sorted(run.setting().items())) for run in members]
-        (common, votes), *others = Counter(settings).most_common()
-        odd = [run for run, setting in zip(members, settings, strict=True) if setting != common]
-        texts = [f"{run.folder} ({_differences(run.setting(), dict(common))})" for run in odd]
-        if others and others[0][1] == votes:
-            base = members[settings.index(common)].folder
-            problems.append(
-                f"{name} is left out: its runs are not comparable, and no setting has the majority. Against {base}: "
-                f"{'; '.join(texts)}. Choose by runs=[...]"
-            )
-            continue
-        if odd:
-            problems.append(f"{name}: left out as not comparable with the other {votes} runs: {'; '.join(texts)}")
-        kept[name] = [run for run in members if run not in odd]
-    return kept, problems
+def how_to_test_again(folder: Path) -> str:
+    """The command that tests a run again, as a hint."""
+    return f"test it again by its command with resume={folder}/checkpoints/last.ckpt hydra.run.dir={folder}"
 
 
-def systems(
-    runs: Sequence[FinishedRun], by: Sequence[str]
-) -> tuple[dict[tuple[str, ...], list[FinishedRun]], list[str]]:
-    """Runs of one data set by their names in ``by``: one per seed, the newest where a seed occurs twice.
-
-    Args:
-        runs: oldest first.
-        by: what names a system, such as ``["method", "backbone"]``.
-
-    Returns:
-        Name -> runs in order of seeds, and remarks: runs set aside, and systems whose runs differ in more than the seed.
-    """
-    newest: dict[tuple[str, ...], dict[int, FinishedRun]] = {}
-    remarks = []
-    for run in runs:
-        name = tuple(run.named(key) for key in by)
-        older = newest.setdefault(name, {}).get(run.seed)
-        if older is not None:
-            remarks.append(
-                f"{'/'.join(name)} has seed {run.seed} twice: {run.folder} is used, the older {older.folder} is not"
-                f"{_recipe_hint(older, run, by)}"
-            )
-        newest[name][run.seed] = run
-    grouped = {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in newest.items()}
-    for name, (first, *others) in grouped.items():
-        for other in others:
-            if hint := _recipe_hint(first, other, by):
-                remarks.append(f"{'/'.join(name)}: {first.folder} and {other.folder} are averaged{hint}")
-                break
-    return grouped, remarks
+def _how_it_ended(folder: Path) -> str:
+    """The last line of an unfinished run's log, which is its error if it failed, and how to go on."""
+    log, last = folder / "train.log", folder / "checkpoints" / "last.ckpt"
+    said = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1] if log.is_file() else ""
+    if job := _JOB.search(said):  # a sweep's word on its job, which begins with all of the job's options
+        said = job.group(1)
+    end = f"; its log ends: {said[:_LONGEST]}" if said else ""
+    return f"{end}; go on from its last epoch with resume={last}" if last.is_file() else f"{end}; run it again"
 
 
-def _recipe_hint(a: FinishedRun, b: FinishedRun, by: Sequence[str]) -> str:
-    one, other = a.recipe(), b.recipe()
-    keys = [key for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
-    if not keys:
-        return ""
-    keys.sort(key=lambda key: (key not in one or key not in other, key.startswith("model."), key))  # clearest first
-    shown = [f"{key}: {one.get(key, _MISSING)} / {other.get(key, _MISSING)}" for key in keys[:3]]
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    apart = f" (to tell them apart: by=[{','.join([*by, keys[0]])}])" if keys[0] in one and keys[0] in other else ""
-    return f"; they differ in {', '.join(shown)}{more}{apart}"
-
-
-def _differences(own: Mapping[str, str], common: Mapping[str, str]) -> str:
-    keys = sorted(key for key in own.keys() | common.keys() if own.get(key) != common.get(key))
-    return ", ".join(f"{key} is {own.get(key, _MISSING)} instead of {common.get(key, _MISSING)}" for key in keys)
+def _metrics(file: Path) -> Mapping[str, float]:
+    try:
+        metrics = json.loads(file.read_text())
+        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{file} cannot be read: {error}; {how_to_test_again(file.parent)}") from error
+    if bad:
+        raise RunError(f"{file} holds values that are not finite: {', '.join(bad[:3])}; the model diverged")
+    return metrics
 
 
 def _derived_names(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from sage_pl.artifacts import Artifact, Store
 from sage_pl.data.filters import DropRepeats, KCore, LastItems
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sequences import Sequences
+from sage_pl.data.sources.folder import Folder
 from sage_pl.data.sources.raw import DataError, RawData
 from sage_pl.data.split import GlobalTime, LeaveOneOut
 
@@ -70,6 +71,16 @@ def test_ids_order_and_files_by_hand(tmp_path: Path) -> None:
     names = ("offsets", "times", "train_end", "valid_user", "valid_at", "test_user", "test_at")
     assert all(artifact.array(name).dtype == np.int64 for name in names)
     assert artifact.frame("items").schema["item"] == artifact.frame("users").schema["user"] == pl.Int64
+
+
+def test_real_times_follow_their_events(tmp_path: Path) -> None:
+    rows = [("b", 1, 1, 90), ("a", 2, 0, None), ("b", 2, 0, 80), ("a", 1, 1, 70), ("b", 3, 2, 95), ("c", 1, 0, 60)]
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "unix_time"], orient="row")
+    table.write_parquet(tmp_path / "interactions.parquet")
+    artifact = run(tmp_path, Interactions(Folder(tmp_path), LeaveOneOut(), (KCore(2, 1),)))
+    assert artifact.array("clock").tolist() == [80, 90, 95, -1, 70]
+    assert artifact.array("times").tolist() == [0, 1, 2, 0, 1]
+    assert artifact.array("clock").dtype == np.int64
 
 
 def test_sequences_open_what_is_written(tmp_path: Path) -> None:

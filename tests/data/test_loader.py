@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sage_pl.data.loader import (
     HeldOutCases,
@@ -50,6 +51,7 @@ def test_neighbours_are_those_of_the_table(
         found = [rows[place] for place in places if place >= 0]
         assert found == naive_teachers(user, k, max_len)
         assert len(places) == k
+    assert batch["taught"].tolist() == [i for i, user in enumerate(users) if naive_teachers(user, k, max_len)]
     assert len(rows) == len({tuple(row) for row in rows}) == batch["neighbours"].max() + 1, "each of them once"
 
 
@@ -67,9 +69,23 @@ def test_neighbours_are_grouped_so_that_less_than_half_is_padding(max_len: int, 
     assert all(group.shape[1] == max(n) for group, n in zip(groups, lengths, strict=True))
 
 
+def test_a_wider_ratio_makes_fewer_groups_of_the_same_teachers(
+    sequences: Sequences, make_neighbours: MakeNeighbours
+) -> None:
+    users = np.array([5, 1, 2, 3])
+    fine, coarse = (make_neighbours(k=3, ratio=ratio)(users, sequences, 50) for ratio in (1.01, 100.0))
+    assert len(coarse["neighbour_items"]) <= 2 < len(fine["neighbour_items"])
+    rows = [[r[r > 0].tolist() for part in batch["neighbour_items"] for r in part] for batch in (fine, coarse)]
+    assert rows[0] == rows[1]
+    assert torch.equal(fine["neighbours"], coarse["neighbours"])
+    with pytest.raises(ValueError, match=r"neighbours.ratio is 1.0, wanted a factor above 1"):
+        make_neighbours(ratio=1.0)
+
+
 def test_nobody_similar_leaves_nobody_to_encode(sequences: Sequences, make_neighbours: MakeNeighbours) -> None:
     batch = make_neighbours(k=2)(np.array([4, 4]), sequences, 50)
     assert batch["neighbours"].tolist() == [[-1, -1], [-1, -1]]
+    assert batch["taught"].tolist() == []
     assert batch["neighbour_items"] == []
     assert batch.keys() == Neighbours.provides
 
@@ -88,7 +104,7 @@ def test_a_training_batch_holds_training_items_alone(
     rows = [row[row > 0].tolist() for row in batch["items"]]
     assert rows == [USERS[3][:-2][-(max_len + 1) :], USERS[1][:-2][-(max_len + 1) :]]
     assert batch["user"].tolist() == [4, 2]
-    assert batch.keys() == {"items", "user", "neighbours", "neighbour_items"}
+    assert batch.keys() == {"items", "user", "neighbours", "taught", "neighbour_items"}
 
 
 @pytest.mark.parametrize(("split", "back"), [("valid", 2), ("test", 1)])

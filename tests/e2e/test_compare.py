@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,10 +18,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from sage_pl import comparing
+from sage_pl.artifacts import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.groups import Groups
 from sage_pl.evaluation.metrics import summarise
-from sage_pl.evaluation.results import floor_metrics, write_results
+from sage_pl.evaluation.popularity import popularity_ranks
+from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
 from sage_pl.finished_runs import RunError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -56,26 +59,35 @@ def make_run(tmp_path: Path) -> MakeRun:
     data: dict[str, tuple[Path, Path]] = {}
 
     def make(
-        method: str, seed: int, skill: float, name: str = "tea", backbone: str = "sasrec", seen: str = "keep"
+        method: str,
+        seed: int,
+        skill: float,
+        name: str = "tea",
+        backbone: str = "sasrec",
+        seen: str = "keep",
+        item_rule: str = "top20",
+        sizes: tuple[int, int] = (N_USERS, N_ITEMS),
     ) -> Path:
         if name not in data:
             data[name] = write_data(tmp_path / "artifacts", name)
-        sequences = Sequences.load(comparing.Artifact.at(data[name][0]))
+        sequences = Sequences.load(Artifact.at(data[name][0]))
         generator = np.random.default_rng([seed, len(method), len(backbone)])
         misses = generator.random(N_USERS) >= skill
         ranks = {
             p: np.where(misses, generator.integers(11, n, N_USERS), 1) for p, n in (("full", 80), ("sampled100", 101))
         }
-        rules = {"item_rule": "top20", "count": "train", "ts_item": 4, "ts_user": 9}
+        rules = {"item_rule": item_rule, "count": "train", "ts_item": 60, "ts_user": 9}
         groups = Groups(sequences, sequences.test, **rules)  # type: ignore[arg-type]
         tested = {f"test/{p}/{key}": v for p, r in ranks.items() for key, v in summarise(r, groups).items()}
         candidates = np.load(data[name][1] / "test.npy")
-        floor = floor_metrics(sequences, sequences.test, groups, candidates, mask_seen=seen == "mask")
+        floor = popularity_ranks(sequences, sequences.test, candidates, seen == "mask")
+        tested |= {"test/lists/coverage@10": skill + 0.01 * seed} | floor_metrics(floor, groups)
         folder = tmp_path / "runs" / f"{name}-{method}-{backbone}-{seed}"
-        write_results(folder, tested | floor, sequences.test, ranks)
+        write_results(folder, tested, cases_frame(sequences.test, ranks, floor, groups.facts))
         config = {
             "seed": seed,
             "dataset": {"name": name},
+            "catalog": dict(zip(("n_users", "n_items"), sizes, strict=True)),
             "artifacts": dict(zip(("sequences", "candidates"), map(str, data[name]), strict=True)),
             "evaluation": {"ks": [5, 10, 20], "seen": seen, "sampled": 100, "seed": 0, "groups": rules},
         }
@@ -92,9 +104,11 @@ def make_run(tmp_path: Path) -> MakeRun:
 def compare(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """The story in this process; returns comparison.json."""
 
-    def run(**changes: Any) -> dict[str, Any]:
+    def run(table: str | None = None, **changes: Any) -> dict[str, Any]:
         config = OmegaConf.load(ROOT / "conf" / "compare.yaml")
         del config["hydra"]
+        if table is not None:
+            config = OmegaConf.merge(config, OmegaConf.load(ROOT / "conf" / "table" / f"{table}.yaml"))
         given = {"runs": f"{tmp_path}/runs/**", "folder": str(tmp_path / "out"), "resamples": 200}
         comparing.compare(OmegaConf.merge(config, given, changes))  # type: ignore[arg-type]
         return json.loads((tmp_path / "out" / "comparison.json").read_text())
@@ -133,7 +147,9 @@ def test_the_command(make_run: MakeRun, tmp_path: Path) -> None:
     with (tmp_path / "out" / "comparison.csv").open(newline="") as stream:
         row = next(r for r in csv.DictReader(stream) if r["system"] == "sage")
     assert (row["group"], row["seeds"], row["baseline"], row["mark"]) == ("overall", "2", "plain", "*")
-    assert (tmp_path / "out" / "comparison.tex").read_text().count(r"\begin{tabular}") == 6
+    assert (tmp_path / "out" / "comparison.tex").read_text().count(
+        r"\begin{tabular}"
+    ) == 11  # five families, two protocols, lists
 
 
 def test_an_error_is_one_line(tmp_path: Path) -> None:
@@ -154,7 +170,7 @@ def test_values_are_those_of_the_runs(make_run: MakeRun, compare: Callable[..., 
     folders = pair(make_run, seen=seen)
     record = compare(metrics=["ndcg@10", "hr@5"])
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
-    for group in ("item_head", "item_tail", "user_short", "user_long"):
+    for group in ("item_head", "item_tail", "user_short", "user_20+", "user_long_item_head", "answer_repeat"):
         for metric, protocol in (("ndcg@10", "full"), ("hr@5", "sampled100")):
             own = value(record, "sage", group, metric=metric, protocol=protocol)
             name = f"{protocol}/{metric}/{group}"
@@ -167,9 +183,11 @@ def test_values_are_those_of_the_runs(make_run: MakeRun, compare: Callable[..., 
 
 def test_one_seed_only_is_not_testable(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
     pair(make_run, seeds=[1])
-    own = value(compare(), "sage")
+    record = compare()
+    own = value(record, "sage")
     assert (own["seeds"], own["sd"], own["noise"], own["mark"]) == (1, None, None, "~")
     assert own["p_holm"] < 0.05
+    assert remarks(record, "tea: one seed only of plain, sage: the noise of seeds is unknown", "train more seeds")
 
 
 def test_empty_groups_have_no_values(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
@@ -181,10 +199,16 @@ def test_empty_groups_have_no_values(make_run: MakeRun, compare: Callable[..., d
 
 def test_unfinished_runs_are_named(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
     pair(make_run)
-    (make_run("plain", 3, 0.2) / "metrics.json").unlink()
+    failed = make_run("plain", 3, 0.2)
+    (failed / "metrics.json").unlink()
+    (failed / "train.log").write_text("10:00:01 cannot rank NaN scores\n")
     record = compare()
-    assert remarks(record, "tea-plain-sasrec-3 is not a finished run (no metrics.json)")
+    (one,) = record["unfinished"]
+    assert one["folder"] == str(failed)
+    assert "no metrics.json" in one["reason"]
+    assert "cannot rank NaN scores" in one["reason"]
     assert value(record, "plain")["seeds"] == 2
+    assert record["runs"]["tea"]["plain"] == [str(failed.with_name(f"tea-plain-sasrec-{seed}")) for seed in (1, 2)]
 
 
 def test_mixed_data_is_refused_and_the_rest_compared(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
@@ -202,19 +226,23 @@ def test_mixed_data_is_refused_and_the_rest_compared(make_run: MakeRun, compare:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.drop("sampled100"), "metrics.json has sampled100, but there are no ranks of it"),
         (
-            lambda frame: frame.select("user", "answer"),
-            "has columns user, answer; wanted user, answer and a protocol's ranks",
+            lambda frame: frame.drop("sampled100"),
+            "it has no column sampled100; test it again by its command with resume=",
+        ),
+        (
+            lambda frame: frame.select("user", "full"),
+            "it has no column answer, train_count, user_count, history, repeat",
         ),
         (
             lambda frame: frame.with_columns(pl.when(pl.col("user") > 3).then("full").alias("full")),
             "3 of 200 cases have no rank under full",
         ),
-        (lambda frame: frame.reverse(), "its rows are not the 200 test cases of sequences tea5e9 (user differs)"),
+        (lambda frame: frame.reverse(), "its 200 rows are not the cases of the other runs"),
+        (lambda frame: frame.head(150), "tea-sage-sasrec-3 is left out: metrics.json has test/full/ndcg@10 ="),
         (lambda frame: frame.with_columns(full=pl.lit(1)), "the files are of different tests"),
     ],
-    ids=["a protocol dropped", "all dropped", "not evaluated", "other rows", "other ranks"],
+    ids=["a protocol dropped", "no facts", "not evaluated", "other rows", "rows missing", "other ranks"],
 )
 def test_ranks_that_cannot_be_used(
     make_run: MakeRun,
@@ -236,7 +264,7 @@ def test_damaged_ranks_and_metrics(make_run: MakeRun, compare: Callable[..., dic
     (make_run("sage", 4, 0.7) / "metrics.json").write_text('{"test/full/ndcg@10": NaN}')
     record = compare()
     assert remarks(record, "tea-sage-sasrec-3/ranks.parquet cannot be read")
-    assert remarks(record, "tea-sage-sasrec-4/metrics.json holds values that are not finite")
+    assert "tea-sage-sasrec-4/metrics.json holds values that are not finite" in record["unfinished"][0]["reason"]
     assert value(record, "sage")["seeds"] == 2
 
 
@@ -260,15 +288,12 @@ def test_against_the_floor_and_against_nothing(make_run: MakeRun, compare: Calla
     assert {v["mark"] for v in compare(baseline=None)["values"]} == {None}
 
 
-def test_a_missing_baseline(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+def test_a_missing_baseline_leaves_the_values(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
     pair(make_run)
-    with pytest.raises(RunError, match="tea has no runs of the baseline pad; there are plain, sage"):
-        compare(baseline="pad")
-    make_run("pad", 1, 0.5, name="coffee")
-    make_run("sage", 1, 0.5, name="coffee")
-    record = compare()
-    assert remarks(record, "coffee has no runs of the baseline plain; there are pad, sage")
-    assert value(record, "sage", dataset="coffee")["mark"] is None
+    record = compare(baseline="pad")
+    assert remarks(record, "tea has no runs of the baseline pad, so nothing is tested; there are plain, sage")
+    assert value(record, "sage")["mean"] == value(compare(), "sage")["mean"]
+    assert {v["mark"] for v in record["values"]} == {None}
 
 
 @pytest.mark.parametrize(
@@ -278,6 +303,7 @@ def test_a_missing_baseline(make_run: MakeRun, compare: Callable[..., dict[str, 
         ({"by": "metod"}, "has no 'metod' to name it by"),
         ({"runs": "nowhere"}, "no finished run matches nowhere"),
         ({"resamples": 0}, "0 resamples"),
+        ({"head": "top10"}, "head is 'top10'; choose from own, ts_item, reference"),
     ],
 )
 def test_mistakes(
@@ -288,13 +314,62 @@ def test_mistakes(
         compare(**changes)
 
 
-def test_artifacts_that_are_gone(make_run: MakeRun, compare: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_the_folders_of_runs_are_enough(
+    make_run: MakeRun, compare: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     pair(make_run)
-    (tmp_path / "artifacts" / "candidates" / "teaca1" / "manifest.json").unlink()
-    systems = {(v["system"], v["protocol"]) for v in compare()["values"]}
-    assert ("popularity", "full") in systems
-    assert ("popularity", "sampled100") not in systems  # its floor cannot be known
-    assert ("sage", "sampled100") in systems
-    (tmp_path / "artifacts" / "sequences" / "tea5e9" / "manifest.json").unlink()
-    with pytest.raises(RunError, match=r"the artifact sequences is in none of .*scripts/prepare.py"):
-        compare()
+    before = compare()
+    shutil.rmtree(tmp_path / "artifacts")
+    assert compare()["values"] == before["values"]
+    assert {("popularity", p) for p in ("full", "sampled100")} < {
+        (v["system"], v["protocol"]) for v in before["values"]
+    }
+
+
+def test_recommended_lists_are_averaged_over_seeds(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run)
+    (plain, sage) = compare()["lists"]
+    assert (plain["system"], plain["metric"], plain["seeds"]) == ("plain", "coverage@10", 2)
+    assert sage["mean"] == pytest.approx(0.7 + 0.015)
+    assert sage["sd"] == pytest.approx(0.01 / np.sqrt(2))
+
+
+def test_head_and_tail_only(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
+    pair(make_run)
+    record = compare(all_groups=False)
+    assert {v["family"] for v in record["values"]} == {"head and tail"}
+    assert value(record, "sage", "overall") == value(compare(), "sage", "overall")
+
+
+@pytest.mark.parametrize(("head", "count"), [("ts_item", "train_count"), ("reference", "user_count")])
+def test_head_by_another_rule_than_the_runs(
+    make_run: MakeRun, compare: Callable[..., dict[str, Any]], head: str, count: str
+) -> None:
+    (first, _) = pair(make_run)
+    make_run("plain", 3, 0.2, item_rule="ts_item")
+    record = compare(head=head)
+    frame = pl.read_parquet(first / "ranks.parquet")
+    assert value(record, "plain")["seeds"] == 3  # that the runs' own rules differ does not matter
+    assert value(record, "sage", "item_head")["cases"] == (frame[count] >= 60).sum() != frame["item_head"].sum()
+    assert remarks(compare(), "tea-plain-sasrec-3 (evaluation.groups.item_rule is ts_item instead of top20)")
+
+
+@pytest.mark.parametrize("table", ["llmemb", "llm_esr"])
+def test_a_papers_table(make_run: MakeRun, compare: Callable[..., dict[str, Any]], table: str) -> None:
+    pair(make_run, sizes=(15720, 11383))
+    pair(make_run, name="coffee")
+    record = compare(table)
+    (found,) = record["tables"]
+    rows = {(*row["labels"], row["origin"]): row for row in found["rows"]}
+    names = ("SASRec", "None") if table == "llmemb" else ("Yelp", "SASRec", "None")
+    ours, printed = rows[*names, "ours"]["values"], rows[*names, "printed"]["values"]
+    own = [
+        value(record, "plain/sasrec", group, protocol="sampled100", metric=metric)["mean"]
+        for group, metric in (("overall", "hr@10"), ("overall", "ndcg@10"), ("item_tail", "hr@10"))
+    ]
+    start = 4 if table == "llmemb" else 0  # beside coffee, which comes first
+    assert ours[start : start + 3] == own
+    assert printed[start : start + 3] == [0.594, 0.3597, 0.1142]
+    assert all(v is None for v in printed[:start])
+    with pytest.raises(RunError, match="names its rows by method and backbone, got by=method"):
+        compare(table, by=["method"])

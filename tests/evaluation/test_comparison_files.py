@@ -4,8 +4,18 @@ import csv
 import json
 from pathlib import Path
 
-from sage_pl.evaluation.comparison import Against, Cell
-from sage_pl.evaluation.comparison_files import COLUMNS, Section, Table, latex, markdown, write
+from sage_pl.evaluation.comparison import Against, Agreement, Cell
+from sage_pl.evaluation.comparison_files import (
+    COLUMNS,
+    Comparison,
+    ListValue,
+    Section,
+    Table,
+    latex,
+    markdown,
+    write,
+)
+from sage_pl.evaluation.published import PaperTable, Row
 
 AGAINST = Against("plain", 0.02, 0.01, None, 0.004, 0.008, 0.3, 0.001, "*")
 CELLS = [
@@ -17,37 +27,75 @@ CELLS = [
     Cell("full", "hr@10", "a_b", "overall", 1200, 3, 0.1, 0.0),
 ]
 CELLS.insert(2, Cell("full", "ndcg@10", "popularity", "item_unseen", 0, 0))
-SECTIONS = [Section("tea & co", [Table("full", "head and tail", CELLS)], ["A line."])]
+AGREED = Agreement("ndcg@10", ("full", "sampled100"), ("a_b", "a_b"), 1.0, 2)
+LISTS = [ListValue("a_b", "coverage@10", 3, 0.25, 0.01), ListValue("c", "coverage@10", 1, 0.5, None)]
+LISTS.append(ListValue("a_b", "gini@10", 3, 0.9, 0.0))
+SECTION = Section("tea & co", [Table("full", "head and tail", CELLS)], [AGREED], LISTS, {"a_b": ["runs/1", "runs/2"]})
+PAPER = PaperTable(
+    "Table 1",
+    "A & B, 2025",
+    ("Backbone", "Model"),
+    ("Tea H@10",),
+    (Row(("SASRec", "None"), "ours", (0.12345,), ("~",)), Row(("SASRec", "None"), "printed", (None,), ("",))),
+)
+COMPARISON = Comparison({"by": "method"}, [SECTION], PAPER, [("runs/3", "is not finished")], ["a run was left out"])
 
 
 def test_markdown() -> None:
-    lines = markdown(SECTIONS, {"by": "method"}, ["a run was left out"]).splitlines()
+    lines = markdown(COMPARISON).splitlines()
     assert "| metric | system | seeds | overall (1,200) | item_tail (30†) | item_unseen (0†) |" in lines
     assert "| ndcg@10 | popularity | – | 0.53 | 0.00 | – |" in lines
     assert "| ndcg@10 | a_b | 3 | 5.34 ± 0.12 * | 1.00 ± 0.10 ~ | – |" in lines
     assert "by method" in lines
     assert "- a run was left out" in lines
-    assert "A line." in lines
+    assert "- runs/3: is not finished" in lines
+    assert str(AGREED) in lines
+
+
+def test_recommended_lists_are_a_line_per_system() -> None:
+    lines = markdown(COMPARISON).splitlines()
+    assert "| system | seeds | coverage@10 | gini@10 |" in lines
+    assert "| a_b | 3 | 0.250 ± 0.010 | 0.900 ± 0.000 |" in lines
+    assert "| c | 1 | 0.500 | – |" in lines
+
+
+def test_a_paper_comes_first_with_its_source() -> None:
+    lines = markdown(COMPARISON).splitlines()
+    assert lines.index("Printed: A & B, 2025") < lines.index("## tea & co")
+    assert "| Backbone | Model |  | Tea H@10 |" in lines
+    assert "| SASRec | None | ours | 0.1235 ~ |" in lines
+    assert "| SASRec | None | printed | – |" in lines
 
 
 def test_latex_is_escaped() -> None:
-    text = latex(SECTIONS)
+    text = latex(COMPARISON)
     assert r"ndcg@10 & a\_b & 3 & 5.34 $\pm$ 0.12 $^*$ & 1.00 $\pm$ 0.10 $\sim$ & -- \\" in text
     assert r"\shortstack{item\_tail\\(30\dag)}" in text
-    assert text.count(r"\midrule") == 2  # below the header, between the metrics
     assert r"\begin{tabular}{llrrrr}" in text
+    grid = text[text.index("% tea & co, full, head and tail") : text.index("% tea & co, recommended lists")]
+    assert grid.count(r"\midrule") == 2  # below the header, between the metrics
+    assert "SASRec & None & ours & 0.1235 $\\sim$ \\\\" in text
 
 
 def test_files_hold_everything(tmp_path: Path) -> None:
-    write(tmp_path / "new", SECTIONS, {"by": "method"}, ["remark"])
+    write(tmp_path / "new", COMPARISON)
     folder = tmp_path / "new"
     assert sorted(path.suffix for path in folder.iterdir()) == [".csv", ".json", ".md", ".tex"]
     record = json.loads((folder / "comparison.json").read_text())
-    assert record["remarks"] == ["remark"]
-    assert record["lines"] == {"tea & co": ["A line."]}
+    assert record["remarks"] == ["a run was left out"]
+    assert record["unfinished"] == [{"folder": "runs/3", "reason": "is not finished"}]
+    assert record["runs"] == {"tea & co": {"a_b": ["runs/1", "runs/2"]}}
+    assert record["lines"] == {"tea & co": [str(AGREED)]}
+    assert record["agreement"][0]["winners"] == ["a_b", "a_b"]
+    lists = {"dataset": "tea & co", "system": "c", "metric": "coverage@10", "seeds": 1, "mean": 0.5, "sd": None}
+    assert record["lists"][1] == lists
+    (table,) = record["tables"]
+    assert table["columns"] == ["Tea H@10"]
+    assert table["rows"][1] == {"labels": ["SASRec", "None"], "origin": "printed", "values": [None], "marks": [""]}
     assert len(record["values"]) == len(CELLS)
     assert record["values"][3] == {
-        **{"dataset": "tea & co", "protocol": "full", "metric": "ndcg@10", "system": "a_b", "group": "overall"},
+        **{"dataset": "tea & co", "protocol": "full", "family": "head and tail", "metric": "ndcg@10"},
+        **{"system": "a_b", "group": "overall"},
         **{"cases": 1200, "seeds": 3, "mean": 0.05342, "sd": 0.0012, "low": 0.05, "high": 0.06, "baseline": "plain"},
         **{"difference": 0.02, "difference_low": 0.01, "difference_high": None, "p": 0.004, "p_holm": 0.008},
         **{"effect": 0.3, "noise": 0.001, "mark": "*"},

@@ -155,10 +155,20 @@ def test_cohens_d() -> None:
 
 
 def test_seed_noise_by_hand() -> None:
-    a, b = np.array([[1.0], [3.0]]), np.array([[5.0], [5.0], [8.0]])  # variances 2 and 3
-    assert seed_noise(a, b).tolist() == [pytest.approx(2 * math.sqrt(2 / 2 + 3 / 3))]
+    a, b = np.array([[1.0], [3.0]]), np.array([[5.0], [5.0], [8.0]])  # variances 2 and 3, of the means 1 and 1
+    freedom = (1 + 1) ** 2 / (1 / 1 + 1 / 2)
+    assert seed_noise(a, b).tolist() == [pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(2))]
+    assert seed_noise(a, np.array([[4.0], [4.0]]))[0] == pytest.approx(12.706 * 1, abs=1e-3)  # one degree of freedom
+    assert seed_noise(a * 0, b * 0).tolist() == [0]
     assert np.isnan(seed_noise(a, b[:1])).all()
     assert np.isnan(standard_deviation(b[:1])).all()
+
+
+def test_seed_noise_is_the_interval_of_welchs_test(generator: np.random.Generator) -> None:
+    a, b = generator.normal(0, 1, (3, 6)), generator.normal(0, 3, (5, 6))
+    for level in (0.9, 0.95):
+        low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(level)
+        assert seed_noise(a, b, level) == pytest.approx((high - low) / 2)
 
 
 @pytest.mark.parametrize(

@@ -96,4 +96,7 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def _loader(self, data: TrainingUsers | HeldOutCases, sampler: LengthGroupedSampler) -> DataLoader:
         own = torch.Generator()  # so that starting to iterate leaves the global random state alone
-        return DataLoader(data, sampler=sampler, batch_size=None, num_workers=self.num_workers, generator=own)
+        pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"  # copies without waiting
+        return DataLoader(
+            data, sampler=sampler, batch_size=None, num_workers=self.num_workers, generator=own, pin_memory=pin
+        )

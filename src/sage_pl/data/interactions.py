@@ -14,7 +14,7 @@ import polars as pl
 
 from sage_pl.artifacts import Artifact
 from sage_pl.data.filters import Filter
-from sage_pl.data.sources.raw import DataError, RawData, Source, check_items, require_columns
+from sage_pl.data.sources.raw import CLOCK, DataError, RawData, Source, check_items, require_columns
 from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ class Interactions:
         expect: counts (``users``, ``items``, ``interactions``) that must result, for a known data set; None checks nothing.
 
     Files written:
-        ``values.npy`` int32 item ids of all users in turn; ``offsets.npy`` int64 [U + 2]; ``times.npy`` int64;
+        ``values.npy`` int32 item ids of all users in turn; ``offsets.npy`` int64 [U + 2]; ``times.npy`` int64; where the
+        source has ``unix_time``, ``clock.npy`` int64, -1 where it is unknown;
         ``train_end.npy`` int64 [U + 1]; ``valid_user``, ``valid_at``, ``test_user``, ``test_at`` ``.npy`` int64;
         ``users.parquet`` (user, user_id); ``items.parquet`` (item, item_id, texts); ``report.json``.
 
@@ -82,6 +83,8 @@ class Interactions:
 
         item_table = _item_table(raw.items, item_ids[items])
         arrays = {"values": values, "offsets": offsets, "times": times}
+        if CLOCK in frame.columns:
+            arrays["clock"] = frame[CLOCK].fill_null(-1).to_numpy()
         for name, array in (arrays | split._asdict()).items():
             np.save(out / f"{name}.npy", array.astype(np.int32 if name == "values" else np.int64, copy=False))
         _numbered("user", user_ids[users]).write_parquet(out / "users.parquet")
@@ -107,7 +110,8 @@ def _encode(raw: RawData) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
     require_columns(
         raw.interactions.collect_schema(), COLUMNS, "the source's interactions", f"Wanted: {', '.join(COLUMNS)}."
     )
-    frame = raw.interactions.select(COLUMNS).collect(engine="streaming")
+    columns = [*COLUMNS, CLOCK] if CLOCK in raw.interactions.collect_schema() else COLUMNS
+    frame = raw.interactions.select(columns).collect(engine="streaming")
     if frame.is_empty():
         raise DataError("the source has no interactions; wanted at least one")
     for column in COLUMNS:
@@ -122,7 +126,7 @@ def _encode(raw: RawData) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
         ids[column] = frame[column].unique(maintain_order=True)
         codes = pl.DataFrame({column: ids[column]}).with_row_index("code")
         frame = frame.join(codes, on=column, how="left", maintain_order="left").drop(column).rename({"code": column})
-    return frame.select(COLUMNS), ids["user_id"], ids["item_id"]
+    return frame.select(columns), ids["user_id"], ids["item_id"]
 
 
 def _check_texts(items: pl.DataFrame, id_type: pl.DataType) -> None:

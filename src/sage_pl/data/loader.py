@@ -47,19 +47,24 @@ class NeighbourUsers:
 class Neighbours:
     """Training inputs of each user's most similar users, every one of them once and grouped by length.
 
-    A group holds lengths within a factor of 1.25, so that at most a fifth of what is encoded is padding.
+    A group holds lengths within a factor of ``ratio``: with 1.25 at most a fifth of what is encoded is padding, which suits a
+    processor; an accelerator prefers few large groups.
 
     A neighbour's input is its training sequence without the last item, as its own training step would read it;
     neighbours whose input is empty are left out (the reference encodes padding for them, docs/deviations.md).
 
     Args:
         neighbours, k: see :class:`NeighbourUsers`.
+        ratio: longest by shortest length of a group, above 1; decides time, not results.
     """
 
-    provides = frozenset({"neighbours", "neighbour_items"})
+    provides = frozenset({"neighbours", "taught", "neighbour_items"})
 
-    def __init__(self, neighbours: str, k: int = 10) -> None:
+    def __init__(self, neighbours: str, k: int = 10, ratio: float = 1.25) -> None:
+        if ratio <= 1:
+            raise ValueError(f"data.extras.neighbours.ratio is {ratio}, wanted a factor above 1, such as 1.25")
         self.ids = NeighbourUsers(neighbours, k)
+        self.ratio = ratio
 
     def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]:
         wanted = self.ids(users, sequences, max_len)["neighbour_users"].numpy()
@@ -68,10 +73,11 @@ class Neighbours:
         distinct = distinct[np.argsort(ends[distinct], kind="stable")]
         row = np.full(sequences.n_users + 1, -1, dtype=np.int64)
         row[distinct] = np.arange(len(distinct))
-        group = np.searchsorted(group_ends(max_len), np.minimum(ends[distinct], max_len))
+        group = np.searchsorted(group_ends(max_len, self.ratio), np.minimum(ends[distinct], max_len))
         parts = np.split(distinct, np.flatnonzero(np.diff(group)) + 1) if len(distinct) else []
         windows = [torch.from_numpy(sequences.window(part, ends[part], max_len)) for part in parts]
-        return {"neighbours": torch.from_numpy(row[wanted]), "neighbour_items": windows}
+        taught = torch.from_numpy(np.flatnonzero(wanted.any(1)))
+        return {"neighbours": torch.from_numpy(row[wanted]), "taught": taught, "neighbour_items": windows}
 
 
 def group_ends(max_len: int, ratio: float = 1.25) -> IntArray:

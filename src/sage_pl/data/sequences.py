@@ -45,7 +45,7 @@ class Sequences:
     def load(cls, artifact: Artifact) -> Sequences:
         """Open the ``sequences`` artifact written by :class:`sage_pl.data.interactions.Interactions`."""
         values, offsets = artifact.array("values"), artifact.array("offsets")
-        n_items = artifact.frame("items").height
+        n_items = artifact.height("items")
         splits = {}
         for name in ("valid", "test"):
             user, at = artifact.array(f"{name}_user"), artifact.array(f"{name}_at")

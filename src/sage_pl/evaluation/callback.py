@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from sage_pl.evaluation.groups import Groups
+from sage_pl.evaluation.groups import BASIC, Groups
 from sage_pl.evaluation.metrics import KS, summarise
 from sage_pl.types import SeqBatch
 
@@ -25,7 +25,7 @@ class RankingEvaluation(Callback):
     sampler repeats to even out its shares counts once. Lightning's sanity check is left out.
 
     Args:
-        groups: ``valid`` and ``test`` -> groups of that split's cases.
+        groups: ``valid`` and ``test`` -> groups of that split's cases. Validation logs only ``BASIC`` of them, the test all.
         ks: cut-offs.
 
     Attributes:
@@ -77,11 +77,12 @@ class RankingEvaluation(Callback):
             filed[cases] = ranks.cpu().numpy()
 
     def _log(self, split: str, trainer: Trainer, pl_module: LightningModule) -> None:
+        groups = {name: self.groups[split][name] for name in (BASIC if split == "valid" else self.groups[split])}
         for protocol, ranks in self._ranks.items():
             here = torch.from_numpy(ranks).to(pl_module.device)
             merged = trainer.strategy.reduce(here, reduce_op="max").cpu().numpy()
             self._ranks[protocol] = merged
-            for name, value in summarise(merged, self.groups[split], self.ks).items():
+            for name, value in summarise(merged, groups, self.ks).items():
                 full_name = f"{PREFIX[split]}/{protocol}/{name}"
                 # all processes have the same value; without sync_dist Lightning warns about each name
                 pl_module.log(full_name, value, prog_bar=full_name == "val/full/ndcg@10", sync_dist=True)

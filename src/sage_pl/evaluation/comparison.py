@@ -101,7 +101,7 @@ def compare(
     A user's gain is averaged over a system's seeds; then users are resampled (intervals) or their differences' signs
     flipped (p-values), the same way for all. A difference is marked
 
-    - ``~`` if it is not above the noise of seeds, 2 sqrt(s_a^2 / n_a + s_b^2 / n_b), or that is unknown (one seed);
+    - ``~`` if it is not above the noise of seeds (:func:`statistics.seed_noise`), or that is unknown (one seed);
     - ``*`` if it is above, and significant over users: corrected p < 0.05.
 
     Args:
@@ -116,59 +116,80 @@ def compare(
         seed: of both.
     """
     members = np.stack(list(groups.values()), 1)
-    rows = [(metric, system) for metric in metrics for system in systems]
-    gains = [statistics.gains(system.ranks[protocol], metric) for metric, system in rows]
-    by_user = np.stack([gain.mean(0) for gain in gains])
-    by_seed = [statistics.group_means(gain, members) for gain in gains]
-    samples = statistics.bootstrap_means(by_user, members, resamples, seed)
-    low, high = statistics.interval(samples)
-    pairs = _pairs(rows, baselines or {})
-    differences = _differences(pairs, by_user, samples, members, resamples, seed)
-    names, cells = list(groups), []
+    rows = [_Row.of(system, protocol, metric, members) for metric in metrics for system in systems]
+    samples = statistics.bootstrap_means(np.stack([row.by_user for row in rows]), members, resamples, seed)
+    names = list(groups)
     columns = [[names.index(name) for name in family] for family in (families or [names])]
-    against = {}
-    for k, (a, b) in enumerate(pairs):
-        noise = statistics.seed_noise(_repeated(rows[a][1], by_seed[a]), _repeated(rows[b][1], by_seed[b]))
-        for j, one in _marked(rows[b][1].label, {key: v[k] for key, v in differences.items()}, noise, columns).items():
-            against[a, j] = one
-    for i, (metric, system) in enumerate(rows):
-        seeds = 0 if system.fixed else len(gains[i])
-        values = (by_seed[i].mean(0), statistics.standard_deviation(by_seed[i]), low[i], high[i])
+    pairs = _pairs(rows, baselines or {})
+    against = _against(rows, pairs, samples, members, columns, (resamples, seed))
+    low, high = statistics.interval(samples)
+    cells = []
+    for i, row in enumerate(rows):
+        values = (row.by_seed.mean(0), statistics.standard_deviation(row.by_seed), low[i], high[i])
         for j, group in enumerate(names):
-            n, (mean, sd, *ends) = int(members[:, j].sum()), (_known(v[j]) for v in values)
-            place = (protocol, metric, system.label, group)
-            cells.append(Cell(*place, n, seeds, mean, sd, ends[0], ends[1], against.get((i, j))))
+            mean, sd, *ends = (_known(value[j]) for value in values)
+            place = (protocol, row.metric, row.system.label, group, int(members[:, j].sum()), row.seeds)
+            cells.append(Cell(*place, mean, sd, ends[0], ends[1], against.get((i, j))))
     return cells
 
 
-def _pairs(rows: Sequence[tuple[str, System]], baselines: Mapping[Name, Name]) -> list[tuple[int, int]]:
+class _Row(NamedTuple):
+    """A system under one metric."""
+
+    system: System
+    metric: str
+    by_user: statistics.FloatArray  # [K] mean over seeds
+    by_seed: statistics.FloatArray  # [n_seeds, G] group means
+
+    @classmethod
+    def of(cls, system: System, protocol: str, metric: str, members: npt.NDArray[np.bool_]) -> _Row:
+        gains = statistics.gains(system.ranks[protocol], metric)
+        return cls(system, metric, gains.mean(0), statistics.group_means(gains, members))
+
+    @property
+    def seeds(self) -> int:
+        return 0 if self.system.fixed else len(self.by_seed)
+
+    @property
+    def by_any_seed(self) -> statistics.FloatArray:
+        """Group means by seed; a system without randomness would give the same again."""
+        return np.repeat(self.by_seed, 2, axis=0) if self.system.fixed else self.by_seed
+
+
+def _pairs(rows: Sequence[_Row], baselines: Mapping[Name, Name]) -> list[tuple[int, int]]:
     """Rows of a system and of its baseline under the same metric."""
-    place = {(metric, system.name): i for i, (metric, system) in enumerate(rows)}
+    place = {(row.metric, row.system.name): i for i, row in enumerate(rows)}
     wanted = {(metric, name): (metric, baselines.get(name, name)) for metric, name in place}
     return [(place[own], place[base]) for own, base in wanted.items() if own != base and base in place]
 
 
-def _differences(
+def _against(
+    rows: Sequence[_Row],
     pairs: Sequence[tuple[int, int]],
-    by_user: statistics.FloatArray,
     samples: statistics.FloatArray,
     members: npt.NDArray[np.bool_],
-    resamples: int,
-    seed: int,
-) -> dict[str, statistics.FloatArray]:
-    """What users say about each pair of rows, [pairs, G] each."""
+    families: Sequence[Sequence[int]],
+    draw: tuple[int, int],
+) -> dict[tuple[int, int], Against]:
+    """(row, group) -> its comparison with the baseline's row; ``draw``: number and seed of the random signs."""
     if not pairs:
         return {}
     own, base = (list(side) for side in zip(*pairs, strict=True))
-    differences = by_user[own] - by_user[base]
+    differences = np.stack([rows[i].by_user - rows[j].by_user for i, j in pairs])
     low, high = statistics.interval(samples[:, own] - samples[:, base])
-    return {
+    values = {
         "difference": statistics.group_means(differences, members),
         "low": low,
         "high": high,
-        "p": statistics.sign_flip_p(differences, members, resamples, seed),
+        "p": statistics.sign_flip_p(differences, members, *draw),
         "effect": statistics.cohens_d(differences, members),
     }
+    found: dict[tuple[int, int], Against] = {}
+    for k, (i, j) in enumerate(pairs):
+        noise = statistics.seed_noise(rows[i].by_any_seed, rows[j].by_any_seed)
+        one = _marked(rows[j].system.label, {key: value[k] for key, value in values.items()}, noise, families)
+        found |= {(i, group): against for group, against in one.items()}
+    return found
 
 
 def _marked(
@@ -226,11 +247,6 @@ def agreement(cells: Sequence[Cell], metric: str, protocols: tuple[str, str]) ->
     tau = float(kendalltau(first, other).statistic)
     winners = (names[int(np.argmax(first))], names[int(np.argmax(other))])
     return Agreement(metric, protocols, winners, _known(tau), len(names))
-
-
-def _repeated(system: System, by_seed: statistics.FloatArray) -> statistics.FloatArray:
-    """Means by seed; a system without randomness would give the same again."""
-    return np.repeat(by_seed, 2, axis=0) if system.fixed else by_seed
 
 
 def _known(value: float | np.floating) -> float | None:

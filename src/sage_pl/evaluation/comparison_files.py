@@ -5,21 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sage_pl.evaluation.comparison import FEW, Cell
+from sage_pl.evaluation.comparison import FEW, Agreement, Cell
+from sage_pl.evaluation.published import PaperTable
 
 FEW_MARK = "†"
 LEGEND = (
     "Values in percent: mean over seeds ± standard deviation over seeds. "
     "`*`: differs from the baseline, p < 0.05 (paired permutation test over users, Holm-corrected over the groups of the "
-    "table). `~`: the difference is within the noise of seeds, or that is unknown (one seed). "
+    "table), and by more than the noise of seeds. `~`: the difference is within that noise, or it is unknown (one seed). "
     f"{FEW_MARK}: fewer than {FEW} cases. –: no cases."
 )
 COLUMNS = (
-    *("dataset", "protocol", "metric", "system", "group", "cases", "seeds", "mean", "sd", "low", "high"),
+    *("dataset", "protocol", "family", "metric", "system", "group", "cases", "seeds", "mean", "sd", "low", "high"),
     *("baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "effect", "noise", "mark"),
 )
 
@@ -32,85 +33,107 @@ class Table(NamedTuple):
     cells: Sequence[Cell]
 
 
+class ListValue(NamedTuple):
+    """A metric of a system's recommended lists."""
+
+    system: str
+    metric: str
+    seeds: int
+    mean: float
+    sd: float | None  # over seeds; None with one
+
+
 class Section(NamedTuple):
     """A data set's tables and what there is to say about them."""
 
     dataset: str
     tables: Sequence[Table]
-    lines: Sequence[str] = ()
+    agreements: Sequence[Agreement] = ()
+    lists: Sequence[ListValue] = ()
+    runs: Mapping[str, Sequence[str]] = {}  # system -> folders, in order of seeds
 
 
-def write(
-    folder: str | Path, sections: Sequence[Section], about: Mapping[str, Any], remarks: Sequence[str] = ()
-) -> None:
-    """Write ``comparison.md``, ``.tex``, ``.csv`` and ``.json``.
+class Comparison(NamedTuple):
+    """All that is written."""
 
-    Args:
-        folder: made if it is missing.
-        sections: one per data set.
-        about: settings of the comparison, for the record.
-        remarks: runs that were left out, and why.
-    """
+    about: Mapping[str, Any]  # settings, for the record
+    sections: Sequence[Section]
+    paper: PaperTable | None = None
+    unfinished: Sequence[tuple[str, str]] = ()  # folder, and why it cannot be used
+    remarks: Sequence[str] = ()
+
+
+def write(folder: str | Path, comparison: Comparison) -> None:
+    """Write ``comparison.md``, ``.tex``, ``.csv`` and ``.json``; the folder is made if it is missing."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "about": dict(about),
-        "remarks": list(remarks),
-        "lines": {section.dataset: list(section.lines) for section in sections},
-        "values": list(_records(sections)),
-    }
-    (folder / "comparison.md").write_text(markdown(sections, about, remarks))
-    (folder / "comparison.tex").write_text(latex(sections))
-    (folder / "comparison.csv").write_text(_csv(sections), newline="")
-    (folder / "comparison.json").write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    (folder / "comparison.md").write_text(markdown(comparison))
+    (folder / "comparison.tex").write_text(latex(comparison))
+    (folder / "comparison.csv").write_text(_csv(comparison.sections), newline="")
+    (folder / "comparison.json").write_text(json.dumps(_record(comparison), indent=1, allow_nan=False) + "\n")
 
 
-def markdown(sections: Sequence[Section], about: Mapping[str, Any], remarks: Sequence[str] = ()) -> str:
+def markdown(comparison: Comparison) -> str:
     """The report to read."""
-    parts = ["# Comparison", ", ".join(f"{key} {value}" for key, value in about.items()), LEGEND]
-    for section in sections:
+    about = ", ".join(f"{key} {value}" for key, value in comparison.about.items())
+    parts = ["# Comparison", about, LEGEND]
+    if paper := comparison.paper:
+        parts += [
+            f"## {paper.title}",
+            f"Printed: {paper.source}",
+            _grid(paper.header, paper.lines(), len(paper.labels)),
+        ]
+    for section in comparison.sections:
         parts.append(f"## {section.dataset}")
         for table in section.tables:
             header, lines = _layout(table)
-            rule = ["---", "---"] + ["---:"] * (len(header) - 2)
-            rows = [[f"{name} ({size})" if size else name for name, size in header], rule, *lines]
-            text = "\n".join(f"| {' | '.join(_cell.replace('|', '/') for _cell in row)} |" for row in rows)
-            parts += [f"### {section.dataset}, {table.protocol}, {table.title}", text]
-        parts += section.lines
-    if remarks:
-        parts += ["## Left out, and other remarks", "\n".join(f"- {remark}" for remark in remarks)]
+            names = [f"{name} ({size})" if size else name for name, size in header]
+            parts += [f"### {section.dataset}, {table.protocol}, {table.title}", _grid(names, lines)]
+        if section.lists:
+            parts += [f"### {section.dataset}, recommended lists", _grid(*_lists_layout(section.lists))]
+        parts += [str(agreement) for agreement in section.agreements]
+    if comparison.unfinished:
+        reasons = "\n".join(f"- {folder}: {reason}" for folder, reason in comparison.unfinished)
+        parts += ["## Failed and unfinished runs", reasons]
+    if comparison.remarks:
+        parts += ["## Left out, and other remarks", "\n".join(f"- {remark}" for remark in comparison.remarks)]
     return "\n\n".join(parts) + "\n"
 
 
-def latex(sections: Sequence[Section]) -> str:
+def latex(comparison: Comparison) -> str:
     """One ``tabular`` (booktabs) per table."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for section in sections:
+    if paper := comparison.paper:
+        header = [(name, "") for name in paper.header]
+        parts.append(
+            _tabular(f"{paper.title}; printed: {paper.source}", header, list(paper.lines()), len(paper.labels))
+        )
+    for section in comparison.sections:
         for table in section.tables:
-            header, lines = _layout(table)
-            titles = [
-                f"\\shortstack{{{_tex(name)}\\\\({_tex(size)})}}" if size else _tex(name) for name, size in header
-            ]
-            body, metric = [], lines[0][0] if lines else ""
-            for line in lines:
-                body += ["\\midrule"] if line[0] != metric else []
-                metric = line[0]
-                body.append(" & ".join(map(_tex, line)) + r" \\")
-            parts.append(
-                "\n".join(
-                    (
-                        f"% {section.dataset}, {table.protocol}, {table.title}",
-                        f"\\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}",
-                        "\\toprule",
-                        " & ".join(titles) + r" \\",
-                        "\\midrule",
-                        *body,
-                        "\\bottomrule",
-                        "\\end{tabular}",
-                    )
-                )
-            )
+            parts.append(_tabular(f"{section.dataset}, {table.protocol}, {table.title}", *_layout(table)))
+        if section.lists:
+            names, lines = _lists_layout(section.lists)
+            parts.append(_tabular(f"{section.dataset}, recommended lists", [(name, "") for name in names], lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _grid(header: Sequence[str], lines: Iterable[Sequence[str]], texts: int = 2) -> str:
+    """A Markdown table; the columns after the first ``texts`` are numbers."""
+    rule = ["---"] * texts + ["---:"] * (len(header) - texts)
+    rows = [header, rule, *lines]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
+
+
+def _tabular(title: str, header: Sequence[tuple[str, str]], lines: Sequence[Sequence[str]], texts: int = 2) -> str:
+    """A LaTeX table; a rule goes between lines whose first cell differs."""
+    titles = [f"\\shortstack{{{_tex(name)}\\\\({_tex(size)})}}" if size else _tex(name) for name, size in header]
+    body: list[str] = []
+    for before, line in zip([lines[0] if lines else [], *lines], lines, strict=False):
+        body += ["\\midrule"] if before[0] != line[0] else []
+        body.append(" & ".join(map(_tex, line)) + r" \\")
+    start = [f"% {title}", f"\\begin{{tabular}}{{{'l' * texts}{'r' * (len(header) - texts)}}}", "\\toprule"]
+    head = [" & ".join(titles) + r" \\", "\\midrule"]
+    return "\n".join([*start, *head, *body, "\\bottomrule", "\\end{tabular}"])
 
 
 def _layout(table: Table) -> tuple[list[tuple[str, str]], list[list[str]]]:
@@ -132,6 +155,42 @@ def _value(cell: Cell) -> str:
     return f"{100 * cell.mean:.2f}{spread}{mark}"
 
 
+def _lists_layout(values: Sequence[ListValue]) -> tuple[list[str], list[list[str]]]:
+    """Header and one line per system, all metrics beside each other."""
+    found = {(value.system, value.metric): value for value in values}
+    metrics = list(dict.fromkeys(value.metric for value in values))
+    lines = []
+    for system in dict.fromkeys(value.system for value in values):
+        own = [found.get((system, metric)) for metric in metrics]
+        seeds = next(value.seeds for value in own if value)
+        lines.append([system, str(seeds), *(_list_value(value) for value in own)])
+    return ["system", "seeds", *metrics], lines
+
+
+def _list_value(value: ListValue | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value.mean:.3f}" + (f" ± {value.sd:.3f}" if value.sd is not None else "")
+
+
+def _record(comparison: Comparison) -> dict[str, Any]:
+    """``comparison.json``."""
+    sections, paper = comparison.sections, comparison.paper
+    record: dict[str, Any] = {
+        "about": dict(comparison.about),
+        "remarks": list(comparison.remarks),
+        "unfinished": [{"folder": folder, "reason": reason} for folder, reason in comparison.unfinished],
+        "runs": {section.dataset: dict(section.runs) for section in sections},
+        "lines": {section.dataset: [str(agreement) for agreement in section.agreements] for section in sections},
+        "agreement": [{"dataset": section.dataset, **a._asdict()} for section in sections for a in section.agreements],
+        "lists": [{"dataset": section.dataset, **value._asdict()} for section in sections for value in section.lists],
+        "values": list(_records(sections)),
+    }
+    if paper:
+        record["tables"] = [{**paper._asdict(), "rows": [row._asdict() for row in paper.rows]}]
+    return record
+
+
 def _records(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
     for section in sections:
         for table in section.tables:
@@ -139,7 +198,8 @@ def _records(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
                 own = {k: v for k, v in cell._asdict().items() if k != "against"}
                 versus = cell.against._asdict() if cell.against else {}
                 renamed = {f"difference_{k}" if k in ("low", "high") else k: v for k, v in versus.items()}
-                yield {name: {"dataset": section.dataset, **own, **renamed}.get(name) for name in COLUMNS}
+                place = {"dataset": section.dataset, "family": table.title}
+                yield {name: {**place, **own, **renamed}.get(name) for name in COLUMNS}
 
 
 def _csv(sections: Sequence[Section]) -> str:

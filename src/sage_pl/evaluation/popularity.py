@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.data.sequences import Cases, IntArray, Sequences
+from sage_pl.evaluation.groups import histories
 
+FLOOR = "popularity"
 Ranks = dict[str, npt.NDArray[np.int64]]
 
 
@@ -51,9 +53,7 @@ def _rank(higher: IntArray, ties: IntArray) -> npt.NDArray[np.int64]:
 
 def _histories(sequences: Sequences, cases: Cases) -> tuple[IntArray, IntArray]:
     """Distinct (case, item) pairs of all histories: row of the case, and the item."""
-    case = np.repeat(np.arange(len(cases)), cases.at)
-    position = np.arange(len(case)) - np.repeat(np.cumsum(cases.at) - cases.at, cases.at)
-    item = sequences.values[sequences.offsets[cases.user[case]] + position]
+    case, item = histories(sequences, cases)
     size = sequences.n_items + 1
     pairs = np.unique(case * size + item)
     return pairs // size, pairs % size

@@ -7,7 +7,7 @@ Scores are dot products computed in float64 and rounded to float32. Single preci
 depends on the batch size and on the item's place in the table, so equal items would score unequally in the last digit.
 
 Scores are made, used and dropped in blocks of users by items, so memory beyond the inputs is bounded, whatever the
-number of either.
+number of either. Of the items' table nothing is read but such runs and the answers' rows, so it need not be a tensor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sage_pl.types import PADDING, TopK
+from sage_pl.types import PADDING, TopK, VectorTable
 
 _BLOCK = 2_000_000  # scores held at a time; about 60 MB with the copies
 _USERS = 128  # users of a block at least, so that an item's vector is widened once for as many
@@ -45,8 +45,8 @@ def rank(answer_scores: Float[Tensor, "B"], scores: Float[Tensor, "B K"]) -> Int
 
 @torch.no_grad()
 def full_ranks(
-    states: Float[Tensor, "B E"],
-    table: Float[Tensor, "R E"],
+    states: Float[Tensor, "B *I E"],
+    table: VectorTable,
     answers: Int[Tensor, "B"],
     seen: Int[Tensor, "B M"] | None = None,
     block: int = _BLOCK,
@@ -54,8 +54,8 @@ def full_ranks(
     """Rank of each answer among all real items 1..N.
 
     Args:
-        states: one vector per user.
-        table: one vector per item; rows 0 and N + 1 are never candidates.
+        states: one vector per user, or I of them, of which the one that scores an item highest counts.
+        table: one vector per item [R, E]; rows 0 and N + 1 are never candidates.
         answers: held-out item ids, 1..N.
         seen: if given, every id of it is masked, the answer included: an answer that repeats the history ranks N,
             the worst rank. Sparing it would tell the model that the answer is in the history. 0 is padding.
@@ -82,8 +82,8 @@ def full_ranks(
 
 @torch.no_grad()
 def sampled_ranks(
-    states: Float[Tensor, "B E"],
-    table: Float[Tensor, "R E"],
+    states: Float[Tensor, "B *I E"],
+    table: VectorTable,
     answers: Int[Tensor, "B"],
     candidates: Int[Tensor, "B K"],
     block: int = _BLOCK,
@@ -99,8 +99,8 @@ def sampled_ranks(
 
 @torch.no_grad()
 def top_k(
-    states: Float[Tensor, "B E"],
-    table: Float[Tensor, "R E"],
+    states: Float[Tensor, "B *I E"],
+    table: VectorTable,
     k: int,
     seen: Int[Tensor, "B M"] | None = None,
     block: int = _BLOCK,
@@ -108,8 +108,8 @@ def top_k(
     """The k best real items of each user, best first; equal scores in no particular order.
 
     Args:
-        states: one vector per user.
-        table: one vector per item; rows 0 and N + 1 are never recommended.
+        states: one vector per user, or I of them, of which the one that scores an item highest counts.
+        table: one vector per item [R, E]; rows 0 and N + 1 are never recommended.
         k: how many, at least 1. Where fewer items are left, the rest is id 0 with score ``-inf``.
         seen: if given, ids that are not recommended, 0-padded.
         block: scores held at a time.
@@ -146,35 +146,41 @@ def _rank(higher: Int[Tensor, "B"], ties: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
 
 
 def _own_scores(
-    states: Float[Tensor, "B E"], table: Float[Tensor, "R E"], ids: Int[Tensor, "B K"], block: int
+    states: Float[Tensor, "B *I E"], table: VectorTable, ids: Int[Tensor, "B K"], block: int
 ) -> Float[Tensor, "B K"]:
     """Score of every user's own items."""
-    size = max(1, block // (ids.shape[1] * table.shape[1]))
+    size = max(1, block // (ids.shape[1] * table.shape[1] * (states.shape[1] if states.ndim == 3 else 1)))
     scores = torch.empty(ids.shape, dtype=torch.float32, device=states.device)
     for start in range(0, len(ids), size):
         rows = slice(start, start + size)
-        scores[rows] = torch.einsum("bke,be->bk", _wide(table[ids[rows]]), _wide(states[rows])).float()
+        products = torch.einsum("bke,b...e->b...k", _wide(table[ids[rows]]), _wide(states[rows]))
+        scores[rows] = _best(products).float()
     return scores
 
 
 def _score_blocks(
-    states: Float[Tensor, "B E"], table: Float[Tensor, "R E"], masked: Int[Tensor, "B M"] | None, block: int
+    states: Float[Tensor, "B *I E"], table: VectorTable, masked: Int[Tensor, "B M"] | None, block: int
 ) -> Iterator[tuple[slice, int, Float[Tensor, "b r"]]]:
     """Scores of a few users against a run of real items, with the id of its first; ``-inf`` for masked items."""
     end = len(table) - 1
     width = max(1, min(end - 1, block // _USERS))
-    size = max(1, block // width)
+    size = max(1, block // (width * (states.shape[1] if states.ndim == 3 else 1)))
     for start in range(1, end, width):
         stop = min(start + width, end)
         columns = _wide(table[start:stop]).T
         for first in range(0, len(states), size):
             rows = slice(first, first + size)
-            scores = (_wide(states[rows]) @ columns).float()
+            scores = _best(_wide(states[rows]) @ columns).float()
             if masked is not None:
                 here = masked[rows].long() - start
                 user, place = ((here >= 0) & (here < stop - start)).nonzero(as_tuple=True)
                 scores[user, here[user, place]] = -torch.inf
             yield rows, start, scores
+
+
+def _best(scores: Float[Tensor, "B *I K"]) -> Float[Tensor, "B K"]:
+    """Each item's score by the state that suits it best."""
+    return scores.amax(1) if scores.ndim == 3 else scores
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -1,89 +1,61 @@
-"""What an evaluation leaves behind: ``metrics.json`` and one row per test case in ``ranks.parquet``."""
+"""What an evaluation leaves behind: ``metrics.json``, one row per test case in ``ranks.parquet``, ``recommended.npy``."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.data.sequences import Cases, IntArray, Sequences
-from sage_pl.evaluation.groups import Groups
+from sage_pl.data.sequences import Cases, IntArray
 from sage_pl.evaluation.metrics import KS, summarise
-from sage_pl.evaluation.popularity import popularity_ranks
+from sage_pl.evaluation.popularity import FLOOR
+
+Ranks = Mapping[str, npt.NDArray[np.integer]]
 
 
 def floor_metrics(
-    sequences: Sequences,
-    cases: Cases,
-    groups: Groups,
-    candidates: IntArray | None = None,
-    ks: Sequence[int] = KS,
-    mask_seen: bool = False,
+    ranks: Ranks, groups: Mapping[str, npt.NDArray[np.bool_]], ks: Sequence[int] = KS
 ) -> dict[str, float]:
     """The popularity floor under the same metric names: ``floor/popularity/full/ndcg@10/item_tail`` and so on."""
-    ranks = popularity_ranks(sequences, cases, candidates, mask_seen)
     return {
-        f"floor/popularity/{protocol}/{name}": value
+        f"floor/{FLOOR}/{protocol}/{name}": value
         for protocol, values in ranks.items()
         for name, value in summarise(values, groups, ks).items()
     }
 
 
-def write_results(
-    folder: str | Path,
-    metrics: Mapping[str, float],
+def cases_frame(
     cases: Cases,
-    ranks: Mapping[str, npt.NDArray[np.integer]],
+    ranks: Ranks,
+    floor: Ranks | None = None,
+    facts: pl.DataFrame | None = None,
     users: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
-) -> None:
-    """Write both files, each whole or not at all.
+) -> pl.DataFrame:
+    """The table of ``ranks.parquet``: all that is needed to compare runs again, without their data.
 
-    ``metrics.json`` is flat, with sorted keys and values rounded to 6 decimals. ``ranks.parquet`` has the columns
-    ``user``, ``answer``, where known ``user_id`` and ``item_id``, and one rank per protocol, null where not evaluated.
+    Columns: ``user``, ``answer``, where known ``user_id`` and ``item_id``; one rank per protocol, null where not evaluated;
+    ``popularity/<protocol>``, the rank under the popularity floor; ``sage_pl.evaluation.groups.FACTS``.
 
     Args:
-        folder: made if it is missing.
-        metrics: name -> value.
-        cases: the evaluated split's cases.
+        cases: the evaluated split's cases, one row each.
         ranks: protocol -> [K], 0 where a case was not evaluated.
+        floor: protocol -> [K], ranks under the popularity floor.
+        facts: what the groups follow from, one row per case.
         users: columns ``user`` and ``user_id``, as in the ``sequences`` artifact.
         items: columns ``item`` and ``item_id``, as in the ``sequences`` artifact.
 
     Raises:
-        ValueError: a metric is not a finite number, or a protocol has not one rank per case; nothing is written.
+        ValueError: a protocol has not one rank per case.
     """
-    if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-        raise ValueError(
-            f"metrics are not finite: {', '.join(sorted(bad))}; the model has diverged, nothing was written"
-        )
-    frame = _ranks_frame(cases, ranks, users, items)
-    text = json.dumps({name: round(float(value), 6) for name, value in metrics.items()}, indent=2, sort_keys=True)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".results.{os.getpid()}.tmp"
-    try:
-        frame.write_parquet(part)
-        os.replace(part, folder / "ranks.parquet")
-        part.write_text(text + "\n")
-        os.replace(part, folder / "metrics.json")
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _ranks_frame(
-    cases: Cases,
-    ranks: Mapping[str, npt.NDArray[np.integer]],
-    users: pl.DataFrame | None,
-    items: pl.DataFrame | None,
-) -> pl.DataFrame:
-    for protocol, values in ranks.items():
+    floor = {f"{FLOOR}/{protocol}": values for protocol, values in (floor or {}).items()}
+    for protocol, values in {**ranks, **floor}.items():
         if len(values) != len(cases):
             raise ValueError(f"{len(values)} ranks of protocol {protocol} for {len(cases)} cases; give one per case")
     frame = pl.DataFrame({"user": np.asarray(cases.user, np.int64), "answer": np.asarray(cases.answer, np.int64)})
@@ -93,4 +65,47 @@ def _ranks_frame(
         ids = items.select(pl.col("item").alias("answer"), "item_id")
         frame = frame.join(ids, on="answer", how="left", maintain_order="left")
     columns = [pl.Series(protocol, values, dtype=pl.Int64) for protocol, values in ranks.items()]
-    return frame.with_columns(pl.when(column > 0).then(column).alias(column.name) for column in columns)
+    frame = frame.with_columns(pl.when(column > 0).then(column).alias(column.name) for column in columns)
+    frame = frame.with_columns(pl.Series(name, values, dtype=pl.Int64) for name, values in floor.items())
+    return frame if facts is None else frame.hstack(facts)
+
+
+def write_results(
+    folder: str | Path, metrics: Mapping[str, float], frame: pl.DataFrame, lists: IntArray | None = None
+) -> None:
+    """Write the files, each whole or not at all; ``metrics.json`` comes last, so that it marks a finished run.
+
+    Args:
+        folder: made if it is missing.
+        metrics: name -> value; written flat, with sorted keys and values rounded to 6 decimals.
+        frame: see :func:`cases_frame`.
+        lists: [K, k] recommended items of every case, best first, 0 where there are fewer; written as ``recommended.npy``.
+
+    Raises:
+        ValueError: a metric is not a finite number; nothing is written.
+    """
+    if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
+        raise ValueError(
+            f"metrics are not finite: {', '.join(sorted(bad))}; the model has diverged, nothing was written"
+        )
+    text = json.dumps({name: round(float(value), 6) for name, value in metrics.items()}, indent=2, sort_keys=True)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if lists is not None:
+        _write(folder / "recommended.npy", lambda part: _save(part, lists))
+    _write(folder / "ranks.parquet", frame.write_parquet)
+    _write(folder / "metrics.json", lambda part: part.write_text(text + "\n"))
+
+
+def _write(file: Path, write: Callable[[Path], object]) -> None:
+    part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        write(part)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _save(part: Path, lists: IntArray) -> None:
+    with part.open("wb") as stream:
+        np.save(stream, lists.astype(np.int32), allow_pickle=False)

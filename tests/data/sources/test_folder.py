@@ -24,7 +24,7 @@ def write(folder: Path, interactions: pl.DataFrame | None = INTERACTIONS, items:
 
 def test_reads_both_tables(tmp_path: Path) -> None:
     raw = write(tmp_path).load()
-    assert raw.interactions.collect().equals(INTERACTIONS.drop("unix_time"))
+    assert raw.interactions.collect().equals(INTERACTIONS)
     assert raw.items is not None
     assert raw.items.equals(ITEMS)
 
@@ -44,6 +44,13 @@ def test_fingerprint_is_of_content_not_place(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(first)
 
 
+def test_real_times_are_optional_and_part_of_the_fingerprint(tmp_path: Path) -> None:
+    without = INTERACTIONS.drop("unix_time").with_columns(price=1.5)
+    assert write(tmp_path, without).load().interactions.collect().columns == ["user_id", "item_id", "timestamp"]
+    assert "clock" not in Folder(tmp_path).fingerprint()
+    assert "clock" in write(tmp_path).fingerprint()
+
+
 @pytest.mark.parametrize(
     ("interactions", "items", "message"),
     [
@@ -51,12 +58,23 @@ def test_fingerprint_is_of_content_not_place(tmp_path: Path) -> None:
         (INTERACTIONS.clear(), ITEMS, r"interactions\.parquet is empty"),
         (INTERACTIONS.with_columns(user_id=pl.lit(None, pl.Int64)), ITEMS, "user_id .* null in 3 of 3 rows"),
         (INTERACTIONS.with_columns(timestamp=pl.lit(0.5)), ITEMS, "timestamp .* Float64, wanted integers"),
+        (INTERACTIONS.with_columns(unix_time=pl.lit("now")), ITEMS, "unix_time .* String, wanted integers"),
         (INTERACTIONS, ITEMS.drop("title"), r"items\.parquet has no column title"),
         (INTERACTIONS, ITEMS.with_columns(title=1), "wanted text"),
         (INTERACTIONS, ITEMS.with_columns(title=pl.Series(["Tea", None])), "title .* null in 1 of 2 rows"),
         (INTERACTIONS, ITEMS.vstack(ITEMS.head(1)), "2 rows for 1 repeated item_ids, for example 7"),
     ],
-    ids=["column", "empty", "null id", "time type", "no title", "title type", "item without text", "duplicate item"],
+    ids=[
+        "column",
+        "empty",
+        "null id",
+        "time type",
+        "clock type",
+        "no title",
+        "title type",
+        "item without text",
+        "duplicate item",
+    ],
 )
 def test_bad_tables_are_refused(tmp_path: Path, interactions: pl.DataFrame, items: pl.DataFrame, message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from sage_pl.artifacts import file_digest
-from sage_pl.data.sources.raw import DataError, RawData, check_items, require_columns, require_file
+from sage_pl.data.sources.raw import CLOCK, DataError, RawData, check_items, require_columns, require_file
 
 COLUMNS = ("user_id", "item_id", "timestamp")
 
@@ -19,8 +19,9 @@ class Folder:
     """Reads the in-house format.
 
     ``interactions.parquet`` has ``user_id``, ``item_id`` (integers or strings) and ``timestamp`` (integers: Unix seconds or
-    positions in the user's sequence); further columns are not read. ``items.parquet`` may be absent; it has ``item_id``,
-    ``title`` ('' where there is none) and any other text columns.
+    positions in the user's sequence). Where times are positions, ``unix_time`` (integers, null where unknown) may say when
+    an event was; it never decides the order. Further columns are not read. ``items.parquet`` may be absent; it has
+    ``item_id``, ``title`` ('' where there is none) and any other text columns.
 
     Args:
         path: the folder.
@@ -39,12 +40,14 @@ class Folder:
         frame = _scan(file)
         schema = frame.collect_schema()
         require_columns(schema, COLUMNS, str(file), f"Wanted: {', '.join(COLUMNS)}.")
-        if not schema["timestamp"].is_integer():
-            raise DataError(
-                f"column timestamp of {file} is {schema['timestamp']}, wanted integers: Unix seconds or positions; "
-                "dataset=csv dataset.path=FILE reads dates"
-            )
-        frame = frame.select("user_id", "item_id", pl.col("timestamp").cast(pl.Int64))
+        times = [name for name in ("timestamp", CLOCK) if name in schema]
+        for name in times:
+            if not schema[name].is_integer():
+                raise DataError(
+                    f"column {name} of {file} is {schema[name]}, wanted integers: Unix seconds or positions; "
+                    "dataset=csv dataset.path=FILE reads dates"
+                )
+        frame = frame.select("user_id", "item_id", pl.col(times).cast(pl.Int64))
         counts = (
             frame.select(pl.len().alias("rows"), pl.all().null_count()).collect(engine="streaming").row(0, named=True)
         )
@@ -60,7 +63,8 @@ class Folder:
 
     def fingerprint(self) -> dict[str, Any]:
         files = {"interactions": self._interactions(), "items": self._items()}
-        return {name: file_digest(file) for name, file in files.items() if file is not None}
+        clock = {"clock": CLOCK} if CLOCK in _scan(self._interactions()).collect_schema() else {}
+        return {name: file_digest(file) for name, file in files.items() if file is not None} | clock
 
     def _interactions(self) -> Path:
         help = (

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
+CLOCK = "unix_time"  # real times beside timestamps that are positions
+
 
 class DataError(ValueError):
     """Data that cannot be used as they are; the message says what was got, what was wanted and what to do."""
@@ -17,8 +19,9 @@ class RawData(NamedTuple):
     """Interactions and item texts under the source's own ids.
 
     ``interactions`` has ``user_id`` and ``item_id`` (integers or strings) and ``timestamp`` (Int64: Unix seconds, or the
-    0-based position in the user's sequence). Its row order decides ids and equal times. ``items`` has one row per
-    ``item_id`` and at least the text column ``title``; None where the source knows no text.
+    0-based position in the user's sequence). Its row order decides ids and equal times. It may have ``unix_time`` (Int64,
+    null where unknown), the real time of an event whose timestamp is a position. ``items`` has one row per ``item_id`` and
+    at least the text column ``title``; None where the source knows no text.
     """
 
     interactions: pl.LazyFrame

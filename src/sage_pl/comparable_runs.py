@@ -1,0 +1,100 @@
+"""Which finished runs can be compared, and which of them are one system under several seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from sage_pl.finished_runs import FinishedRun
+
+_MISSING = "nothing"
+
+
+def comparable(
+    runs: Iterable[FinishedRun], ignored: Collection[str] = ()
+) -> tuple[dict[str, list[FinishedRun]], list[str]]:
+    """Runs by data set, without those that differ from the others in data, candidates or evaluation.
+
+    The setting most runs of a data set share is kept. Without a majority nothing says which runs are meant, and the
+    whole data set is refused.
+
+    Args:
+        runs: of any data sets.
+        ignored: keys of a setting in which runs may differ.
+
+    Returns:
+        Data set -> its runs, and a message for each run or data set that is left out.
+    """
+    by_dataset: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        by_dataset.setdefault(run.dataset, []).append(run)
+    kept, problems = {}, []
+    for name, members in by_dataset.items():
+        settings = [tuple(sorted((k, v) for k, v in run.setting().items() if k not in ignored)) for run in members]
+        (common, votes), *others = Counter(settings).most_common()
+        odd = [run for run, setting in zip(members, settings, strict=True) if setting != common]
+        texts = [
+            f"{run.folder} ({_differences(dict(setting), dict(common))})"
+            for run, setting in zip(members, settings, strict=True)
+            if setting != common
+        ]
+        if others and others[0][1] == votes:
+            base = members[settings.index(common)].folder
+            problems.append(
+                f"{name} is left out: its runs are not comparable, and no setting has the majority. Against {base}: "
+                f"{'; '.join(texts)}. Choose by runs=[...]"
+            )
+            continue
+        if odd:
+            problems.append(f"{name}: left out as not comparable with the other {votes} runs: {'; '.join(texts)}")
+        kept[name] = [run for run in members if run not in odd]
+    return kept, problems
+
+
+def systems(
+    runs: Sequence[FinishedRun], by: Sequence[str]
+) -> tuple[dict[tuple[str, ...], list[FinishedRun]], list[str]]:
+    """Runs of one data set by their names in ``by``: one per seed, the newest where a seed occurs twice.
+
+    Args:
+        runs: oldest first.
+        by: what names a system, such as ``["method", "backbone"]``.
+
+    Returns:
+        Name -> runs in order of seeds, and remarks: runs set aside, and systems whose runs differ in more than the seed.
+    """
+    newest: dict[tuple[str, ...], dict[int, FinishedRun]] = {}
+    remarks = []
+    for run in runs:
+        name = tuple(run.named(key) for key in by)
+        older = newest.setdefault(name, {}).get(run.seed)
+        if older is not None:
+            remarks.append(
+                f"{'/'.join(name)} has seed {run.seed} twice: {run.folder} is used, the older {older.folder} is not"
+                f"{_recipe_hint(older, run, by)}"
+            )
+        newest[name][run.seed] = run
+    grouped = {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in newest.items()}
+    for name, (first, *others) in grouped.items():
+        for other in others:
+            if hint := _recipe_hint(first, other, by):
+                remarks.append(f"{'/'.join(name)}: {first.folder} and {other.folder} are averaged{hint}")
+                break
+    return grouped, remarks
+
+
+def _recipe_hint(a: FinishedRun, b: FinishedRun, by: Sequence[str]) -> str:
+    one, other = a.recipe(), b.recipe()
+    keys = [key for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
+    if not keys:
+        return ""
+    keys.sort(key=lambda key: (key not in one or key not in other, key.startswith("model."), key))  # clearest first
+    shown = [f"{key}: {one.get(key, _MISSING)} / {other.get(key, _MISSING)}" for key in keys[:3]]
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    apart = f" (to tell them apart: by=[{','.join([*by, keys[0]])}])" if keys[0] in one and keys[0] in other else ""
+    return f"; they differ in {', '.join(shown)}{more}{apart}"
+
+
+def _differences(own: Mapping[str, str], common: Mapping[str, str]) -> str:
+    keys = sorted(key for key in own.keys() | common.keys() if own.get(key) != common.get(key))
+    return ", ".join(f"{key} is {own.get(key, _MISSING)} instead of {common.get(key, _MISSING)}" for key in keys)

@@ -1,0 +1,114 @@
+"""Ranks of finished runs: read from ``ranks.parquet``, checked, and brought together for the runs of one data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sage_pl.evaluation import statistics
+from sage_pl.evaluation.groups import FACTS
+from sage_pl.evaluation.popularity import FLOOR
+from sage_pl.finished_runs import FinishedRun, RunError, how_to_test_again
+
+Head = Literal["own", "ts_item", "reference"]
+_COUNTS = {"ts_item": "train_count", "reference": "user_count"}
+_TOLERANCE = 2e-6  # metrics.json is rounded to 6 decimals
+_LISTS = "lists"  # test/lists/... is of recommended lists, all other test/.../ are protocols
+
+
+class RunRanks(NamedTuple):
+    """The test of one run, one row per case."""
+
+    frame: pl.DataFrame
+    protocols: tuple[str, ...]  # ``full`` first
+
+    def ranks(self, protocol: str) -> npt.NDArray[np.int64]:
+        """1-based, [K]."""
+        return self.frame[protocol].to_numpy()
+
+    def floor(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Protocol -> [K] ranks under the popularity floor."""
+        return {p: self.frame[f"{FLOOR}/{p}"].to_numpy() for p in self.protocols if f"{FLOOR}/{p}" in self.frame}
+
+    def facts(self, head: Head, thresholds: Mapping[str, int | None]) -> pl.DataFrame:
+        """What groups follow from (:func:`sage_pl.evaluation.groups.members`).
+
+        Args:
+            head: which answers are head: ``own``, as the run has it; ``ts_item``, training events from ``ts_item`` on;
+                ``reference``, users from ``ts_item`` on, held-out events included, as published tables have it.
+            thresholds: ``ts_item``.
+
+        Raises:
+            RunError: another ``head``, or there is no ``ts_item``.
+        """
+        if head not in get_args(Head):
+            raise RunError(f"head is {head!r}; choose from {', '.join(get_args(Head))}")
+        facts = self.frame.select(FACTS)
+        if head == "own":
+            return facts
+        if not thresholds.get("ts_item"):
+            raise RunError(f"head={head} needs the runs' evaluation.groups.ts_item, which is not set; take head=own")
+        return facts.with_columns(item_head=pl.col(_COUNTS[head]) >= thresholds["ts_item"])
+
+
+def read_ranks(run: FinishedRun) -> RunRanks:
+    """The checked test of a run.
+
+    Raises:
+        RunError: the table cannot be read or lacks columns, a case has no rank, or metrics.json says something else.
+    """
+    file = run.folder / "ranks.parquet"
+    try:
+        frame = pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RunError(f"{file} cannot be read ({error}); {how_to_test_again(run.folder)}") from error
+    protocols = sorted({name.split("/")[1] for name in run.metrics if name.startswith("test/")} - {_LISTS})
+    if not protocols:
+        raise RunError(f"{run.folder}/metrics.json has no test/...; {how_to_test_again(run.folder)}")
+    if missing := [name for name in ("user", "answer", *FACTS, *protocols) if name not in frame.columns]:
+        raise RunError(f"{file} is left out: it has no column {', '.join(missing)}; {how_to_test_again(run.folder)}")
+    for protocol in protocols:
+        if absent := len(frame) - int((frame[protocol] >= 1).sum()):
+            raise RunError(
+                f"{file} is left out: {absent} of {len(frame)} cases have no rank under {protocol}; "
+                f"{how_to_test_again(run.folder)}"
+            )
+        _check_metrics(run, protocol, frame[protocol].to_numpy())
+    return RunRanks(frame, tuple(sorted(protocols, key=lambda name: name != "full")))
+
+
+def same_cases(tests: Mapping[Path, RunRanks]) -> tuple[dict[Path, RunRanks], list[str]]:
+    """The runs whose rows are the same cases as most runs', and a message for each other one."""
+    rows = {folder: _digest(test.frame.select("user", "answer")) for folder, test in tests.items()}
+    common = Counter(rows.values()).most_common(1)[0][0] if rows else b""
+    odd = [folder for folder, digest in rows.items() if digest != common]
+    messages = [
+        f"{folder}/ranks.parquet is left out: its {len(tests[folder].frame)} rows are not the cases of the other runs"
+        for folder in odd
+    ]
+    return {folder: test for folder, test in tests.items() if folder not in odd}, messages
+
+
+def stacked(tests: Sequence[RunRanks], protocols: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
+    """Protocol -> [n_seeds, K] ranks of a system's runs."""
+    return {protocol: np.stack([test.ranks(protocol) for test in tests]) for protocol in protocols}
+
+
+def _digest(frame: pl.DataFrame) -> bytes:
+    return frame.hash_rows(seed=0).to_numpy().tobytes()
+
+
+def _check_metrics(run: FinishedRun, protocol: str, ranks: npt.NDArray[np.int64]) -> None:
+    name = f"test/{protocol}/ndcg@10"
+    counted = float(statistics.gains(ranks, "ndcg@10").mean())
+    if abs(run.metrics.get(name, counted) - counted) > _TOLERANCE:
+        raise RunError(
+            f"{run.folder} is left out: metrics.json has {name} = {run.metrics[name]:.6f}, but ranks.parquet gives "
+            f"{counted:.6f}; the files are of different tests: {how_to_test_again(run.folder)}"
+        )

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sage_pl.evaluation.statistics import gains
+from sage_pl.finished_ranks import RunRanks, read_ranks, same_cases, stacked
+from sage_pl.finished_runs import FinishedRun, RunError
+
+FRAME = pl.DataFrame(
+    {
+        "user": [1, 2, 3],
+        "answer": [7, 8, 9],
+        "user_id": ["a", "b", "c"],
+        "sampled5": [1, 2, 6],
+        "full": [3, 20, 90],
+        "popularity/full": [9, 8, 7],
+        "train_count": [0, 4, 50],
+        "user_count": [1, 5, 40],
+        "history": [2, 3, 4],
+        "repeat": [False, True, False],
+        "own_day": [None, None, None],
+        "item_head": [False, False, True],
+        "user_short": [True, True, False],
+    },
+    schema_overrides={"own_day": pl.Boolean},
+)
+
+
+def write(folder: Path, frame: pl.DataFrame = FRAME, **metrics: float) -> FinishedRun:
+    folder.mkdir()
+    frame.write_parquet(folder / "ranks.parquet")
+    own = {f"test/{p}/ndcg@10": float(gains(FRAME[p].to_numpy(), "ndcg@10").mean()) for p in ("full", "sampled5")}
+    return FinishedRun(folder, {}, {}, {"test/lists/gini@10": 0.5, **own, **metrics})
+
+
+def test_protocols_are_those_of_the_metrics_full_first(tmp_path: Path) -> None:
+    test = read_ranks(write(tmp_path / "run", FRAME.with_columns(note=pl.lit(1))))
+    assert test.protocols == ("full", "sampled5")
+    assert test.ranks("full").tolist() == [3, 20, 90]
+    assert {name: ranks.tolist() for name, ranks in test.floor().items()} == {"full": [9, 8, 7]}
+
+
+def test_a_run_that_was_never_tested(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    with pytest.raises(
+        RunError, match=r"metrics.json has no test/...; test it again by its command with resume=.*run/ch"
+    ):
+        read_ranks(FinishedRun(run.folder, {}, {}, {"test/lists/gini@10": 0.5}))
+
+
+def test_metrics_of_another_test(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", **{"test/sampled5/ndcg@10": 0.9})
+    with pytest.raises(
+        RunError, match=r"metrics\.json has test/sampled5/ndcg@10 = 0\.900000, but ranks\.parquet gives 0\.662379"
+    ):
+        read_ranks(run)
+
+
+@pytest.mark.parametrize(
+    ("head", "wanted"),
+    [("own", [False, False, True]), ("ts_item", [False, False, True]), ("reference", [False, True, True])],
+)
+def test_head_by_three_rules(head: str, wanted: list[bool]) -> None:
+    facts = RunRanks(FRAME, ("full",)).facts(head, {"ts_item": 5})  # type: ignore[arg-type]
+    assert facts["item_head"].to_list() == wanted
+    assert facts.drop("item_head").equals(FRAME.select(facts.columns).drop("item_head"))
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [("top20", "head is 'top20'; choose from own"), ("ts_item", "needs the runs' .*ts_item, which")],
+)
+def test_a_rule_that_cannot_be_had(head: str, message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        RunRanks(FRAME, ("full",)).facts(head, {"ts_item": None})  # type: ignore[arg-type]
+
+
+def test_runs_of_other_cases_are_left_out() -> None:
+    usual, odd = RunRanks(FRAME, ("full",)), RunRanks(FRAME.reverse(), ("full",))
+    kept, messages = same_cases({Path("odd"): odd, Path("a"): usual, Path("b"): usual})
+    assert list(kept) == [Path("a"), Path("b")]
+    assert messages == ["odd/ranks.parquet is left out: its 3 rows are not the cases of the other runs"]
+    assert same_cases({}) == ({}, [])
+
+
+def test_stacked() -> None:
+    ranks = stacked([RunRanks(FRAME, ("full",)), RunRanks(FRAME.with_columns(full=pl.lit(1)), ("full",))], ["full"])
+    assert np.array_equal(ranks["full"], [[3, 20, 90], [1, 1, 1]])

@@ -1,0 +1,67 @@
+"""What a run took: memory at its peak, parameters, the device, and the versions it ran with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+_LIBRARIES = ("torch", "pytorch-lightning", "hydra-core", "numpy", "polars", "sage-pl")
+
+
+class Footprint(pl.Callback):
+    """Writes ``footprint.json`` into ``folder`` when training ends, however it ends.
+
+    ``memory`` in bytes: ``process`` is the most the process ever held (resident set, all it did before included; null where the
+    system does not tell), ``accelerator`` the most its allocator ever held there (null on a CPU). ``parameters`` are trained,
+    ``constants`` are buffers, such as text vectors, by part of the model.
+
+    Args:
+        folder: made if it is missing.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        device = trainer.strategy.root_device
+        on_cuda = device.type == "cuda"
+        record = {
+            "device": torch.cuda.get_device_name(device) if on_cuda else f"{device}, {torch.get_num_threads()} threads",
+            "memory": {
+                "process": _peak_resident(),
+                "accelerator": torch.cuda.max_memory_allocated(device) if on_cuda else None,
+            },
+            "parameters": _sizes(pl_module, lambda m: (p for p in m.parameters() if p.requires_grad)),
+            "constants": _sizes(pl_module, lambda m: m.buffers()),
+            "versions": {"python": platform.python_version()}
+            | {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "footprint.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _sizes(module: pl.LightningModule, tensors: Callable[[torch.nn.Module], Iterable[torch.Tensor]]) -> dict[str, int]:
+    sizes = {name: sum(t.numel() for t in tensors(part)) for name, part in module.named_children()}
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _peak_resident() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

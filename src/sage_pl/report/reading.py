@@ -1,0 +1,259 @@
+"""Run folders and comparisons as a report reads them: every file opened when it is first asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sage_pl.artifacts import Artifact, ArtifactError
+from sage_pl.evaluation import comparison
+from sage_pl.evaluation.groups import FACTS, FAMILIES, members
+from sage_pl.finished_runs import FinishedRun
+from sage_pl.report.blocks import MissingError
+
+FLOOR = "popularity"
+_IDS = {"user", "answer", "user_id", "item_id"}
+
+
+class ReportError(ValueError):
+    """No report can be made; the message says why."""
+
+
+class Record(NamedTuple):
+    """One value of a comparison: a system's metric in a group, as in ``comparison.json``."""
+
+    protocol: str
+    metric: str
+    system: str
+    group: str
+    family: str
+    cases: int
+    seeds: int
+    mean: float | None = None
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline: str | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p_holm: float | None = None
+    mark: str | None = None
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What one run left behind."""
+
+    run: FinishedRun
+
+    @cached_property
+    def history(self) -> pl.DataFrame:
+        """Logged values, one row per epoch, columns that have a value somewhere."""
+        file = self.run.folder / "metrics.csv"
+        if not file.is_file():
+            raise MissingError("the run kept no values by epoch (logger=csv writes them)")
+        rows = pl.read_csv(file, infer_schema_length=None)
+        values = [name for name in rows.columns if name not in ("epoch", "step") and rows[name].dtype.is_numeric()]
+        return rows.group_by("epoch").agg(pl.col(values).drop_nulls().last()).sort("epoch")
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """``ranks.parquet``."""
+        frame = pl.read_parquet(self.run.folder / "ranks.parquet")
+        if lacking := [name for name in FACTS if name not in frame.columns]:
+            raise MissingError(
+                f"{self.run.folder}/ranks.parquet lacks {', '.join(lacking)}, which older versions did not write; "
+                "scripts/evaluate.py checkpoint=... tests the run again"
+            )
+        return frame
+
+    @cached_property
+    def protocols(self) -> list[str]:
+        """Names of the rankings, ``full`` first."""
+        names = [n for n in self.frame.columns if n not in _IDS and n not in FACTS and "/" not in n]
+        return sorted((n for n in names if self.frame[n].null_count() == 0), key=lambda name: name != "full")
+
+    def ranks(self, protocol: str) -> npt.NDArray[np.int64]:
+        """[K]; of the popularity floor for ``popularity/<protocol>``."""
+        return self.frame[protocol].to_numpy()
+
+    @cached_property
+    def recommended(self) -> npt.NDArray[np.int32]:
+        """[K, 10] items of every case, best first."""
+        file = self.run.folder / "recommended.npy"
+        if not file.is_file():
+            raise MissingError(
+                f"{self.run.folder} holds no recommended.npy; scripts/evaluate.py checkpoint=... writes it for older runs"
+            )
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+
+    def artifact(self, name: str) -> Artifact:
+        """An artifact that this run was made of.
+
+        Raises:
+            MissingError: it uses none of that name, or it is gone.
+        """
+        if self.run.artifact(name).name in ("???", "None"):
+            raise MissingError(f"nothing in this run uses the artifact {name}")
+        try:
+            return Artifact.at(self.run.artifact(name))
+        except ArtifactError as error:
+            raise MissingError(str(error)) from error
+
+    @cached_property
+    def artifacts(self) -> dict[str, Artifact]:
+        """Those that are still there, by name."""
+        names: Any = self.run.config.get("artifacts", {})
+        found = {}
+        for name in names:
+            try:
+                found[name] = self.artifact(name)
+            except MissingError:
+                continue
+        return found
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """By item id; ``item <id>`` where there is no title."""
+        items = self.artifact("sequences").frame("items").sort("item")
+        own = items["item_id"] if "item_id" in items.columns else items["item"]
+        titled = "title" in items.columns
+        named: Sequence[str | None] = items["title"].cast(pl.String).to_list() if titled else [None] * len(own)
+        texts = [(title or "").strip() or f"item {i}" for title, i in zip(named, own, strict=True)]
+        return ["", *texts, ""]
+
+    @cached_property
+    def footprint(self) -> Mapping[str, Any]:
+        """``footprint.json``."""
+        file = self.run.folder / "footprint.json"
+        if not file.is_file():
+            raise MissingError(f"{self.run.folder} holds no footprint.json (callbacks.footprint writes it)")
+        return json.loads(file.read_text())
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a chapter is about: systems on one data set, each with its runs in order of seeds.
+
+    Args:
+        dataset: its name.
+        systems: label -> runs.
+        records: all values, the popularity floor's among them.
+        bases: system -> the one it is held against; the floor for a single run.
+        focus: label of the system shown beside its baseline.
+        lines: statements of the comparison.
+    """
+
+    dataset: str
+    systems: Mapping[str, Sequence[RunFiles]]
+    records: Sequence[Record]
+    bases: Mapping[str, str]
+    focus: str | None = None
+    lines: Sequence[str] = ()
+
+    @property
+    def baseline(self) -> str | None:
+        """What the system in focus is held against, if that was run too."""
+        base = self.bases.get(self.focus or "")
+        return base if base in self.systems else None
+
+    def first(self, system: str | None = None) -> RunFiles:
+        """The run with the lowest seed, of one system or of the one in focus."""
+        return self.systems[system or self.focus or next(iter(self.systems))][0]
+
+    @cached_property
+    def styles(self) -> dict[str, str]:
+        """System -> style class: the floor grey, the baseline quiet, the focus blue."""
+        order = [name for name in (self.baseline, self.focus) if name and name in self.systems]
+        order += [name for name in self.systems if name not in order]
+        start = 0 if self.baseline in self.systems else 1
+        return {FLOOR: "floor"} | {name: f"s{(start + i) % 8}" for i, name in enumerate(order)}
+
+    @property
+    def protocols(self) -> list[str]:
+        return list(dict.fromkeys(record.protocol for record in self.records))
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(dict.fromkeys(record.metric for record in self.records))
+
+    def find(self, system: str, group: str = "overall", protocol: str = "", metric: str = "") -> Record | None:
+        """One value; of the first protocol and metric if they are left out."""
+        wanted = (protocol or self.protocols[0], metric or self.metrics[0], system, group)
+        return self._places.get(wanted)
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str, str, str], Record]:
+        return {(r.protocol, r.metric, r.system, r.group): r for r in self.records}
+
+
+def one_run(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int) -> Subject:
+    """A run against the popularity floor.
+
+    Raises:
+        ReportError: its ranks cannot be used.
+    """
+    files = RunFiles(run)
+    label = "/".join(run.choices.get(key, "") for key in ("method", "backbone"))
+    try:
+        groups = {"overall": np.ones(len(files.frame), bool)} | members(files.frame)
+    except MissingError as reason:
+        raise ReportError(str(reason)) from reason
+    families = {title: [n for n in names if n in groups] for title, names in FAMILIES.items()}
+    families = {"all": ["overall"]} | {title: names for title, names in families.items() if names}
+    title_of = {name: title for title, names in families.items() for name in names}
+    records = []
+    for protocol in files.protocols:
+        floor = f"{FLOOR}/{protocol}"
+        pair = [comparison.System((label,), {protocol: files.ranks(protocol)[None]})]
+        if floor in files.frame.columns:
+            pair.insert(0, comparison.System((FLOOR,), {protocol: files.ranks(floor)[None]}, fixed=True))
+        cells = comparison.compare(
+            pair, groups, protocol, metrics, {(label,): (FLOOR,)}, list(families.values()), resamples, seed
+        )
+        records += [_record(cell, title_of[cell.group]) for cell in cells]
+    return Subject(run.dataset, {label: [files]}, records, {label: FLOOR}, label)
+
+
+def compared(
+    content: Mapping[str, Any], runs: Mapping[str, Sequence[FinishedRun]], dataset: str, focus: str | None = None
+) -> Subject:
+    """A data set of a comparison, as ``comparison.json`` has it.
+
+    Args:
+        content: of ``comparison.json``.
+        runs: system -> its runs that can be read.
+        dataset: which.
+        focus: the system beside the baseline; None for the best by the first metric.
+
+    Raises:
+        ReportError: there is no system of that name.
+    """
+    own = [value for value in content["values"] if value["dataset"] == dataset]
+    records = [Record(**{name: value.get(name) for name in Record._fields}) for value in own]
+    systems = {name: [RunFiles(run) for run in members] for name, members in runs.items()}
+    bases = {record.system: record.baseline for record in records if record.baseline}
+    scores = {r.system: r.mean or 0 for r in reversed(records) if r.group == "overall" and r.system in systems}
+    others = {name: score for name, score in scores.items() if name in bases} or scores
+    if focus is None and others:
+        focus = max(others, key=lambda name: others[name])
+    elif focus is not None and focus not in others:
+        raise ReportError(f"focus is {focus!r}, wanted one of {', '.join(others)}")
+    return Subject(dataset, systems, records, bases, focus, content["lines"].get(dataset, []))
+
+
+def _record(cell: comparison.Cell, family: str) -> Record:
+    own = {key: value for key, value in cell._asdict().items() if key != "against"}
+    if cell.against:
+        a = cell.against
+        own |= {"baseline": a.baseline, "difference": a.difference, "p_holm": a.p_holm, "mark": a.mark}
+        own |= {"difference_low": a.low, "difference_high": a.high}
+    return Record(family=family, **own)

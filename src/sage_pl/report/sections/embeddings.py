@@ -1,0 +1,186 @@
+"""Item vectors as the text gives them and as training leaves them: maps, uniformity and alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.sequences import Sequences
+from sage_pl.evaluation.groups import POPULARITY
+from sage_pl.report import drawing, wording
+from sage_pl.report.blocks import Block, Column, Figure, MissingError, Prose, Section, Table, Value
+from sage_pl.report.maps import project
+from sage_pl.report.reading import RunFiles, Subject
+from sage_pl.report.sections.clusters import typical, with_clusters
+from sage_pl.report.sections.groups import chosen
+from sage_pl.report.vectors import FloatArray, IntArray, RunVectors, Spread, sample, spread, text_of
+
+NAME, TITLE = "embeddings", "Item vectors before and after"
+TEXT, TRAINED = "text vectors", ", trained"
+_LARGEST = 7  # clusters that get a colour of their own
+_BANDS = ("0", *(band.replace("-", "–") for band in POPULARITY))
+
+
+def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items: int, seed: int) -> Section:
+    """Maps of a sample of items, three colourings each, and where each table lies between uniform and aligned.
+
+    Args:
+        vectors: system -> vectors of its first run.
+        maps: draw the maps; they take most of a report's time.
+        items: at most so many on a map.
+        seed: of the sample and of UMAP.
+    """
+    files = subject.first()
+    tables, remarks = _tables(subject, vectors)
+    if not tables:
+        raise MissingError(" ".join(remarks))
+    data = Sequences.load(files.artifact("sequences"))
+    blocks: list[Block] = [Prose(remark) for remark in remarks]
+    if maps:
+        blocks += _maps(tables, data, files, _found(subject), items, seed)
+    else:
+        blocks.append(Prose("Maps are left out, as they take most of a report's time; scripts/report.py draws them."))
+    blocks.append(_spreads(subject, tables, data, files, seed))
+    return Section(NAME, TITLE, blocks)
+
+
+def _tables(subject: Subject, vectors: Mapping[str, RunVectors]) -> tuple[dict[str, FloatArray], list[str]]:
+    """Text vectors, then each system's scored vectors; and a sentence for what is not there."""
+    tables: dict[str, FloatArray] = {}
+    remarks = []
+    names = [name for name in chosen(subject) if name in vectors]
+    try:
+        tables[TEXT] = text_of(vectors)
+    except MissingError as reason:
+        remarks.append(f"There is nothing to show from before: {reason}.")
+    for name in names:
+        try:
+            tables[name + TRAINED] = vectors[name].scored
+        except MissingError as reason:
+            remarks.append(f"{name}: {reason}.")
+    return tables, remarks
+
+
+def _found(subject: Subject) -> Artifact | None:
+    try:
+        return with_clusters(subject)[1]
+    except MissingError:
+        return None
+
+
+def _maps(
+    tables: Mapping[str, FloatArray], data: Sequences, files: RunFiles, clusters: Artifact | None, items: int, seed: int
+) -> list[Block]:
+    """One figure per colouring, one map per table."""
+    ids = sample(np.arange(1, data.n_items + 1), items, seed)
+    places: dict[str, FloatArray] = {}
+    try:
+        for name, table in tables.items():
+            start = next(iter(places.values()), None)
+            places[name] = project(np.asarray(table[ids]), start, seed)
+    except MissingError as reason:
+        return [Prose(f"{reason}.")]
+    counts = data.train_counts[ids]
+    shown = f"{len(ids):,} of {data.n_items:,} items, drawn at random" if len(ids) < data.n_items else "All items"
+    caption = (
+        f"{shown}; UMAP of cosine distances, each later map begun from the first. Directions and scales mean nothing."
+    )
+    band = np.searchsorted(list(POPULARITY.values()), counts, side="right")
+    colourings = [
+        (
+            "Coloured by popularity",
+            [f"b{b}" for b in band],
+            {f"b{i}": f"{n} training events" for i, n in enumerate(_BANDS)},
+        ),
+        ("Coloured by head and tail", *_head_tail(files, data, ids)),
+    ]
+    if clusters is not None:
+        colourings.append(("Coloured by cluster", *_clusters(clusters, ids, files)))
+    blocks: list[Block] = []
+    for title, styles, legend in colourings:
+        order = np.argsort([_DEPTH.get(style, 2) for style in styles], kind="stable")
+        drawn = [styles[i] for i in order]
+        charts = [
+            drawing.scatter(name, place[order], drawn, f"Map of {len(ids):,} items by their {name}, {title.lower()}.")
+            for name, place in places.items()
+        ]
+        present = {style: name for style, name in legend.items() if style in set(styles)}
+        blocks.append(Figure(title, caption, charts, present))
+    return blocks
+
+
+_DEPTH = {"noise": 0, "other": 1, "b0": 6, "b1": 5, "b2": 4, "b3": 3}  # drawn later, so on top
+
+
+def _head_tail(files: RunFiles, data: Sequences, ids: IntArray) -> tuple[list[str], dict[str, str]]:
+    heads = _heads(files, data)
+    return ["s1" if heads[i] else "s2" for i in ids], {"s1": "head", "s2": "tail"}
+
+
+def _heads(files: RunFiles, data: Sequences) -> np.ndarray:
+    """[R], True for head items: the least training count of an answer called head decides."""
+    frame = files.frame
+    head = frame.filter("item_head")["answer"].to_numpy()
+    counts = data.train_counts
+    least = counts[head].min() if len(head) else counts.max() + 1
+    return counts >= least
+
+
+def _clusters(clusters: Artifact, ids: IntArray, files: RunFiles) -> tuple[list[str], dict[str, str]]:
+    labels = np.asarray(clusters.array("labels"))
+    sizes = np.bincount(labels[labels >= 0])
+    largest = {int(c): f"s{i + 1}" for i, c in enumerate(np.argsort(-sizes, kind="stable")[:_LARGEST])}
+    styles = [largest.get(int(labels[i]), "other" if labels[i] >= 0 else "noise") for i in ids]
+    titles, strength = files.titles, np.asarray(clusters.array("strength"))
+    counts = Sequences.load(files.artifact("sequences")).train_counts
+    legend = {}
+    for c, style in largest.items():
+        (most,) = typical(np.flatnonzero(labels == c), strength, counts, 1)
+        legend[style] = f"{c}: {wording.shortened(titles[most], 32)}"
+    return styles, legend | {"other": "other clusters", "noise": "in no cluster"}
+
+
+def _spreads(
+    subject: Subject, tables: Mapping[str, FloatArray], data: Sequences, files: RunFiles, seed: int
+) -> Figure | Prose:
+    everyone, heads = np.arange(1, data.n_items + 1), _heads(files, data)
+    groups = {"all": everyone, "head": everyone[heads[1:-1]], "tail": everyone[~heads[1:-1]]}
+    found: dict[tuple[str, str], Spread] = {}
+    for group, ids in groups.items():
+        try:
+            found |= {(name, group): spread(table, ids, data, seed) for name, table in tables.items()}
+        except MissingError:
+            continue
+    if not found:
+        return Prose("Too few items follow each other in training for figures of uniformity and alignment.")
+    charts = []
+    styles = {name: _style(subject, name) for name in tables}
+    readers = [name for name, runs in subject.systems.items() if "embed" in runs[0].artifacts]
+    for group in groups:
+        own = {name: one for (name, g), one in found.items() if g == group}
+        if not own:
+            continue
+        start = own.get(TEXT)
+        moves = []
+        for name, one in own.items():
+            system = name.removesuffix(TRAINED)
+            came = [start] if start and system in readers else []
+            moves.append((styles[name], system, [(s.uniformity, s.alignment) for s in (*came, one)]))
+        charts.append(
+            drawing.arrows(f"{group.capitalize()} items", moves, "uniformity, lower is more even", "alignment")
+        )
+    rows = [[Value(name), Value(g), *(Value(f"{v:.3f}", v) for v in s)] for (name, g), s in found.items()]
+    columns = [Column("vectors"), Column("items"), *(Column(name, True) for name in Spread._fields)]
+    text = (
+        "Uniformity: log of the mean of exp(−2 d²) over random pairs of items, d their distance on the unit sphere. "
+        "Alignment: mean d² of items that follow each other in training histories, so lower is closer. Good vectors lie to the "
+        "lower left: spread out, with what is bought together close together. A line leads from the text vectors to systems "
+        "that read text. Cosine: mean over random pairs."
+    )
+    return Figure("Uniformity and alignment", text, charts, {}, Table("Of each table of vectors.", columns, rows))
+
+
+def _style(subject: Subject, name: str) -> str:
+    return "floor" if name == TEXT else subject.styles[name.removesuffix(TRAINED)]

@@ -1,0 +1,145 @@
+"""Accuracy by popularity of the answer and length of the history: bars, all other groups, and users by items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.evaluation import statistics
+from sage_pl.evaluation.groups import LENGTH, POPULARITY, members
+from sage_pl.report import drawing, wording
+from sage_pl.report.blocks import Block, Column, Figure, MissingError, Section, Table, Value
+from sage_pl.report.drawing import Height
+from sage_pl.report.reading import FLOOR, Subject
+from sage_pl.report.sections import headline
+
+NAME, TITLE = "groups", "Accuracy by popularity and history"
+_BANDS = {
+    "By popularity of the answer": (
+        "training events of the answer",
+        ("item_unseen", *(f"item_{b}" for b in POPULARITY)),
+    ),
+    "By length of the history": ("events before the answer", tuple(f"user_{b}" for b in LENGTH)),
+}
+MOST = 5  # systems in one chart
+
+
+def make(subject: Subject) -> Section:
+    """Bars of each family of bands, the map of users by items, and tables of the other groups."""
+    blocks: list[Block] = []
+    for title, (what, bands) in _BANDS.items():
+        if any(r.group in bands and r.cases for r in subject.records):
+            blocks.append(_bars(subject, title, what, bands))
+    blocks.append(_map(subject))
+    shown = {"overall", *headline._MAIN, *(band for _, bands in _BANDS.values() for band in bands)}
+    others = list(dict.fromkeys(r.group for r in subject.records if r.group not in shown))
+    if others:
+        title = f"Other groups, {wording.protocol(subject.protocols[0])}."
+        blocks.append(headline.table(subject, subject.protocols[0], others, title))
+    return Section(NAME, TITLE, blocks)
+
+
+def chosen(subject: Subject, most: int = MOST) -> list[str]:
+    """The systems that charts show: the floor, the baseline, the one in focus, and the best others."""
+    scores = {name: (r.mean or 0) if (r := subject.find(name)) else 0 for name in subject.systems}
+    first = [name for name in (subject.baseline, subject.focus) if name]
+    others = sorted((n for n in scores if n not in first), key=lambda n: -scores[n])
+    floor = [FLOOR] if subject.find(FLOOR) else []
+    return [*floor, *dict.fromkeys([*first, *others])][:most]
+
+
+def legend(subject: Subject, names: Sequence[str]) -> dict[str, str]:
+    """Style class -> name."""
+    return {subject.styles[name]: name for name in names}
+
+
+def _bars(subject: Subject, title: str, what: str, bands: Sequence[str]) -> Figure:
+    names, metric = chosen(subject), subject.metrics[0]
+    known = [b for b in bands if any(r.group == b for r in subject.records)]
+    charts = []
+    for protocol in subject.protocols:
+        groups = []
+        for band in known:
+            cells = {name: subject.find(name, band, protocol, metric) for name in names}
+            n = next((c.cases for c in cells.values() if c), 0)
+            heights = [
+                Height(subject.styles[name], name, *_percents(c.mean, c.low, c.high))
+                if c
+                else Height("none", name, None)
+                for name, c in cells.items()
+            ]
+            few = wording.FEW_MARK if n < wording.FEW else ""
+            groups.append((wording.group(band).removesuffix(" items"), f"{n:,}{few}", heights))
+        charts.append(drawing.bars(wording.protocol(protocol).capitalize(), groups, wording.metric(metric), what))
+    left_out = len(subject.systems.keys() - set(names))
+    more = f" {left_out} more {'is' if left_out == 1 else 'are'} in the tables only." if left_out else ""
+    text = (
+        f"{wording.metric(metric)} in percent, bars with 95 % intervals over users; below each group its number of users."
+        f"{more}"
+    )
+    table = headline.table(subject, subject.protocols[0], known, f"{title}, {wording.protocol(subject.protocols[0])}.")
+    return Figure(title, text, charts, legend(subject, names), table)
+
+
+def _percents(*values: float | None) -> list[float | None]:
+    return [None if v is None else 100 * v for v in values]
+
+
+def _map(subject: Subject) -> Figure:
+    """Users by items: each system's accuracy in the cells, or with a baseline the difference to it."""
+    protocol, metric = subject.protocols[0], subject.metrics[0]
+    rows, columns = _BANDS["By length of the history"][1], _BANDS["By popularity of the answer"][1]
+    facts = members(subject.first().frame)
+    matrix = np.array([[facts[u] & facts[i] for i in columns] for u in rows])
+    cases = matrix.sum(-1)
+    gains = {name: _gains(subject, name, protocol, metric) for name in chosen(subject) if name in subject.systems}
+    means = {
+        name: statistics.group_means(g[None], matrix.reshape(-1, matrix.shape[-1]).T)[0] for name, g in gains.items()
+    }
+    places = [wording.group(u) for u in rows], [wording.group(i).removesuffix(" items") for i in columns]
+    names = ("events before the answer", "training events of the answer")
+    charts = []
+    for name, mean in means.items():
+        base = subject.bases.get(name, "")
+        shown, title = (mean - means[base], f"{name} minus {base}") if base in means else (mean, name)
+        charts.append(drawing.heat(title, 100 * shown.reshape(cases.shape), cases, *places, names, base in means))
+    unit = (
+        "in percent; differences in points, blue above and orange below the baseline"
+        if subject.baseline
+        else "in percent"
+    )
+    text = (
+        f"{wording.metric(metric)}, {wording.protocol(protocol)}, {unit}. "
+        f"Cells with fewer than {wording.FEW} users are drawn faintly and do not set the colours; "
+        "a cell's number of users appears under the pointer and in the table."
+    )
+    return Figure("Users by items", text, charts, {}, _map_table(means, cases, *places))
+
+
+def _gains(subject: Subject, system: str, protocol: str, metric: str) -> npt.NDArray[np.float64]:
+    """[K] averaged over seeds."""
+    runs = [files for files in subject.systems[system] if protocol in files.protocols]
+    if not runs:
+        raise MissingError(f"no run of {system} holds ranks of {protocol}")
+    return np.mean([statistics.gains(files.ranks(protocol), metric) for files in runs], axis=0)
+
+
+def _map_table(
+    means: dict[str, npt.NDArray[np.float64]], cases: npt.NDArray[np.int64], rows: Sequence[str], columns: Sequence[str]
+) -> Table:
+    heads = [Column("events before"), Column("events of the answer"), Column("users", True)]
+    lines = []
+    for k, (i, j) in enumerate(np.ndindex(cases.shape)):
+        n = int(cases[i, j])
+        shares = [None if np.isnan(mean[k]) else float(mean[k]) for mean in means.values()]
+        lines.append(
+            [
+                Value(rows[i], i),
+                Value(columns[j], j),
+                Value(f"{n:,}", n),
+                *(Value(wording.percent(s), s) for s in shares),
+            ]
+        )
+    return Table("Every cell, in percent.", heads + [Column(name, True) for name in means], lines)

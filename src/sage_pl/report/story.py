@@ -1,0 +1,184 @@
+"""The stories of the command report: a run's folder, or a comparison's, as one page."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+
+from sage_pl.finished_runs import FinishedRun, RunError, read
+from sage_pl.report import reading, wording
+from sage_pl.report.blocks import Block, Column, Facts, Prose, Section, Table, Value
+from sage_pl.report.page import Options, Page, chapter, write
+from sage_pl.report.reading import ReportError, Subject
+from sage_pl.report.sections import headline
+
+log = logging.getLogger(__name__)
+FILE = "report.html"
+_METRICS = ("ndcg@10", "hr@10")
+_RESAMPLES = 1000
+
+
+def report(config: DictConfig) -> Path:
+    """The page of ``config.run`` or of ``config.comparison``.
+
+    Raises:
+        ReportError: not exactly one of the two is given, or the page cannot be made.
+    """
+    if (config.run is None) == (config.comparison is None):
+        raise ReportError("say what the report is about: run=FOLDER or comparison=FOLDER, one of the two")
+    options = Options(config.maps, config.map_items, config.examples, config.focus, config.seed)
+    make, folder = (of_run, config.run) if config.run is not None else (of_comparison, config.comparison)
+    file = make(folder, options, config.folder)
+    log.info("report      %s", file)
+    return file
+
+
+def at_the_end(what: Literal["run", "comparison"], how: str) -> Callable[[Path], None]:
+    """What training and comparing call with their folder when they are done; a page that cannot be made is a warning.
+
+    Args:
+        what: the folder is about.
+        how: ``full``, or ``quick`` for a page without maps of item vectors.
+
+    Raises:
+        ReportError: ``how`` is neither; raised before hours of training.
+    """
+    if how not in ("full", "quick"):
+        raise ReportError(f"report is {how!r}; wanted full, quick or null")
+    make = of_run if what == "run" else of_comparison
+
+    def write_page(folder: Path) -> None:
+        try:
+            log.info("report      %s", make(folder, Options(maps=how == "full")))
+        except (ReportError, RunError) as error:
+            log.warning("no report: %s", error)
+
+    return write_page
+
+
+def of_run(folder: str | Path, options: Options, out: str | Path | None = None) -> Path:
+    """Write a finished run's page.
+
+    Args:
+        folder: the run's.
+        out: where the page goes; None for the run's folder.
+
+    Raises:
+        RunError: the folder is no finished run.
+        ReportError: its ranks cannot be used, or the page is too large.
+    """
+    run = read(Path(folder))
+    subject = reading.one_run(run, _METRICS, _RESAMPLES, options.seed)
+    title = f"{subject.focus} on {run.dataset}"
+    footer = f"Made from the run folder {run.folder}. One seed: differences of a few percent may be noise of the seed."
+    page = Page("Run", title, headline.findings(subject), _run_facts(subject), [chapter(subject, options)], footer)
+    return write(page, Path(out or folder) / FILE)
+
+
+def of_comparison(folder: str | Path, options: Options, out: str | Path | None = None) -> Path:
+    """Write a comparison's page, from ``comparison.json`` and the run folders that it names.
+
+    Raises:
+        ReportError: the folder is no comparison, or none of its runs is left.
+    """
+    content = _content(Path(folder))
+    datasets = list(dict.fromkeys(value["dataset"] for value in content["values"]))
+    subjects, gone = [], []
+    for dataset in datasets:
+        runs, lost = _runs(content, dataset)
+        gone += lost
+        if runs:
+            subjects.append(reading.compared(content, runs, dataset, options.focus))
+    if not subjects:
+        raise ReportError(f"none of the runs of {folder} can be read: {'; '.join(gone)}")
+    first, *others = subjects
+    chapters = [chapter(first, options, _published(content)), *(chapter(other, options) for other in others)]
+    chapters[-1] = replace(chapters[-1], sections=[*chapters[-1].sections, *_remarks(content, gone)])
+    findings = [
+        f"{s.dataset}: {line}" if len(subjects) > 1 else line for s in subjects for line in headline.findings(s)
+    ]
+    title = f"{_systems(subjects)} on {', '.join(s.dataset for s in subjects)}"
+    about = ", ".join(f"{key} {value}" for key, value in content.get("about", {}).items())
+    footer = f"Made from {Path(folder) / 'comparison.json'}: {about}."
+    page = Page("Comparison", title, findings, None, chapters, footer)
+    return write(page, Path(out or folder) / FILE)
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    file = folder / "comparison.json"
+    if not file.is_file():
+        raise ReportError(
+            f"{folder} is no comparison (no comparison.json); scripts/compare.py runs=... folder=... makes one"
+        )
+    content = json.loads(file.read_text())
+    if missing := [key for key in ("values", "lines", "runs") if key not in content]:
+        raise ReportError(f"{file} has no {', '.join(missing)}, as older versions wrote it; compare the runs again")
+    return content
+
+
+def _runs(content: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[FinishedRun]], list[str]]:
+    """System -> its runs in order of seeds, and a sentence for each that is gone."""
+    found: dict[str, list[FinishedRun]] = {}
+    lost = []
+    for system, folders in content["runs"].get(dataset, {}).items():
+        for folder in folders:
+            try:
+                run = read(Path(folder))
+            except RunError as error:
+                lost.append(f"{system}: {error}")
+            else:
+                found.setdefault(system, []).append(run)
+    return found, lost
+
+
+def _remarks(content: Mapping[str, Any], gone: Sequence[str]) -> list[Section]:
+    """Runs that did not finish, what the comparison left out, and runs that are gone since."""
+    unfinished = [f"{one['folder']}: {one['reason']}" for one in content.get("unfinished", [])]
+    lines = dict.fromkeys([*unfinished, *content.get("remarks", []), *gone])
+    return [Section("remarks", "Left out, and other remarks", [Prose(line) for line in lines])] if lines else []
+
+
+def _published(content: Mapping[str, Any]) -> list[Section]:
+    """A paper's tables, where the comparison made one: ours beside the printed rows."""
+    blocks: list[Block] = []
+    for one in content.get("tables", []):
+        columns = [*map(Column, one["labels"]), Column("origin"), *(Column(name, True) for name in one["columns"])]
+        rows = [[*map(Value, row["labels"]), Value(row["origin"]), *_cells(row)] for row in one["rows"]]
+        blocks.append(Table(f"{one['title']}. {one['source']}", columns, rows))
+    return [Section("published", "Beside published figures", blocks)] if blocks else []
+
+
+def _cells(row: Mapping[str, Any]) -> list[Value]:
+    tone = "muted" if row["origin"] == "printed" else ""
+    pairs = zip(row["values"], row["marks"], strict=True)
+    return [Value("–" if value is None else f"{value:.4f}", value, mark=mark, tone=tone) for value, mark in pairs]
+
+
+def _run_facts(subject: Subject) -> Facts:
+    """The figures one looks for first."""
+    values: dict[str, tuple[str, str]] = {}
+    for group in ("overall", "item_head", "item_tail"):
+        record = subject.find(subject.focus or "", group)
+        if record is None or record.mean is None:
+            continue
+        floor = subject.find(reading.FLOOR, group)
+        beside = f"popularity {wording.percent(floor.mean)} %" if floor and floor.mean is not None else ""
+        label = f"{wording.metric(record.metric)}, {wording.group(group)}"
+        values[label] = (f"{wording.percent(record.mean)} %", beside)
+    run = subject.first().run
+    values["Seed"] = (str(run.seed), "")
+    return Facts(values, large=True)
+
+
+def _systems(subjects: Sequence[Subject]) -> str:
+    names = list(dict.fromkeys(name for subject in subjects for name in subject.systems))
+    baselines = {subject.baseline for subject in subjects}
+    if len(names) == 2 and len(baselines) == 1 and (base := baselines.pop()) in names:
+        return f"{next(name for name in names if name != base)} against {base}"
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} systems"

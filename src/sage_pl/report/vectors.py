@@ -1,0 +1,199 @@
+"""Item vectors of a run: as its text says, as it began, as it learned them; and figures that describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.data.sequences import Sequences
+from sage_pl.report.blocks import MissingError
+from sage_pl.report.reading import RunFiles
+from sage_pl.semantic.tables import normalised
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.integer]
+_PAIRS = 20_000
+
+
+@dataclass(frozen=True)
+class RunVectors:
+    """Tables [R, D] of one run, row = item id."""
+
+    files: RunFiles
+
+    @cached_property
+    def text(self) -> FloatArray:
+        """The frozen text vectors."""
+        return self.files.artifact("embed").array("table")
+
+    @cached_property
+    def scored(self) -> FloatArray:
+        """The vectors that scores are made of, after training."""
+        return self._trained.output_table()[:].cpu().numpy()
+
+    @cached_property
+    def start_id(self) -> FloatArray:
+        """The view ``id`` before training."""
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(self.files.run.seed)
+            return _id_view(_built(self.files, None))
+
+    @cached_property
+    def trained_id(self) -> FloatArray:
+        """The view ``id`` after training."""
+        return _id_view(self._trained)
+
+    @cached_property
+    def prototypes(self) -> FloatArray:
+        """What the prototype term draws the view ``id`` to."""
+        from sage_pl.semantic.memberships import prototypes
+
+        model: Any = self.files.run.config.get("model", {})
+        term = next((t for t in (model.get("terms") or {}).values() if str(t["_target_"]).endswith(".Prototype")), None)
+        if term is None:
+            raise MissingError("no loss term of this run draws items to prototypes")
+        clusters = self.files.artifact("cluster")
+        options = {key: term[key] for key in ("fuzzy_m", "normalise", "index_offset") if key in term}
+        return prototypes(clusters.array("memberships"), clusters.array("centres"), **options)
+
+    @cached_property
+    def _trained(self) -> Any:
+        file = self.files.run.folder / "checkpoints" / "best.ckpt"
+        if not file.is_file():
+            raise MissingError(f"the checkpoint {file} is gone, and with it the item vectors")
+        import torch
+
+        return _built(self.files, torch.load(file, map_location="cpu", weights_only=True))
+
+
+def text_of(vectors: Mapping[str, RunVectors]) -> FloatArray:
+    """The text vectors of the first run that reads any.
+
+    Raises:
+        MissingError: none does.
+    """
+    for own in vectors.values():
+        try:
+            return own.text
+        except MissingError:
+            continue
+    raise MissingError("no run here reads text, and vectors of items begin at random")
+
+
+def _built(files: RunFiles, checkpoint: Mapping[str, Any] | None) -> Any:
+    """The model of a run without what only training needs, with a checkpoint's weights or as training begins."""
+    from hydra.utils import instantiate
+
+    from sage_pl import config, runs
+
+    files.artifact("sequences")
+    node: Any = files.run.config.get("model")
+    if node is None:
+        raise MissingError("the run's config.yaml holds no model")
+    plain = {**node, "objective": None, "terms": {}, "start": {}}
+    config.check_targets({"model": plain})
+    model = instantiate(plain, _convert_="all")
+    if checkpoint is not None:
+        weights = checkpoint["state_dict"]
+        model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(runs.TERMS)})
+    return model.eval()
+
+
+def _id_view(model: Any) -> FloatArray:
+    import torch
+
+    encoder = model.item_encoder
+    if "id" not in encoder.input_dims:
+        raise MissingError("the items of this run have no view of their own beside their text")
+    with torch.no_grad():
+        return encoder.views(torch.arange(encoder.n_items + 2), {"id"})["id"].numpy()
+
+
+class Spread(NamedTuple):
+    """How vectors lie on the unit sphere.
+
+    Args:
+        uniformity: ``log mean exp(-2 |x - y|^2)`` over random pairs, from -4 (even in many dimensions) to 0 (all alike).
+        alignment: ``mean |x - y|^2`` over pairs of items that follow each other in training histories, 0 (alike) to 4.
+        cosine: mean cosine of random pairs.
+
+    Reference: Wang and Isola 2020, "Understanding contrastive representation learning through alignment and
+    uniformity on the hypersphere"; users' histories stand for their positive pairs.
+    """
+
+    uniformity: float
+    alignment: float
+    cosine: float
+
+
+def spread(table: FloatArray, ids: IntArray, data: Sequences, seed: int = 0) -> Spread:
+    """Figures of the items ``ids``; pairs that follow each other have both items among them.
+
+    Args:
+        table: [R, D].
+        ids: at least two items.
+        data: whose training histories give the positive pairs.
+        seed: of the pairs drawn, at most 20,000 of each kind.
+
+    Raises:
+        MissingError: fewer than two items, or no two of them follow each other.
+    """
+    generator = np.random.default_rng(seed)
+    values, offsets = data.train_csr()
+    left = np.ones(len(values), bool)
+    left[offsets[1:] - 1] = False  # a history's last event has none after it
+    at = np.flatnonzero(left[:-1]) if len(values) else np.zeros(0, np.int64)
+    a, b = values[at], values[at + 1]
+    both = np.isin(a, ids) & np.isin(b, ids) & (a != b)
+    pairs = np.flatnonzero(both)
+    if len(ids) < 2 or not len(pairs):
+        raise MissingError("too few of these items follow each other in histories")
+    pairs = generator.permutation(pairs)[:_PAIRS]
+    x, y = generator.choice(ids, (2, _PAIRS))
+    cosine = _cosines(table, x[x != y], y[x != y])
+    near = _cosines(table, a[pairs], b[pairs])
+    return Spread(
+        float(np.log(np.exp(-2 * (2 - 2 * cosine)).mean())), float((2 - 2 * near).mean()), float(cosine.mean())
+    )
+
+
+def purity(table: FloatArray, labels: IntArray, ids: IntArray, neighbours: int = 10) -> FloatArray:
+    """Share of each item's nearest items, by cosine, that are of its cluster, [len(ids)].
+
+    Args:
+        table: [R, D].
+        labels: [R] cluster of each item, negative for none; items without a cluster are nobody's neighbours here.
+        ids: items with a cluster.
+        neighbours: how many.
+    """
+    clustered = np.flatnonzero(labels >= 0)
+    others = normalised(np.asarray(table[clustered], np.float32))
+    own = normalised(np.asarray(table[ids], np.float32))
+    found = np.empty(len(ids))
+    k = min(neighbours, len(clustered) - 1)
+    for start in range(0, len(ids), 512):
+        block = ids[start : start + 512]
+        scores = own[start : start + 512] @ others.T
+        scores[clustered[None, :] == block[:, None]] = -np.inf
+        nearest = clustered[np.argpartition(-scores, k - 1, axis=1)[:, :k]]
+        found[start : start + 512] = (labels[nearest] == labels[block][:, None]).mean(1)
+    return found
+
+
+def sample(ids: IntArray, n: int, seed: int) -> IntArray:
+    """At most ``n`` of the ids, in order."""
+    return ids if len(ids) <= n else np.sort(np.random.default_rng(seed).choice(ids, n, replace=False))
+
+
+def _cosines(table: FloatArray, a: IntArray, b: IntArray) -> FloatArray:
+    both = np.unique(np.concatenate([a, b]))
+    unit = np.zeros((len(table), table.shape[1]), np.float32)
+    unit[both] = normalised(np.asarray(table[both], np.float32))
+    return np.einsum("md,md->m", unit[a], unit[b]).astype(np.float64)

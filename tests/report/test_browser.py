@@ -1,0 +1,128 @@
+"""A page in a real browser: nothing in the console, everything drawn, sorting, both themes, a phone, paper."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sage_pl.report import story
+from sage_pl.report.page import Options
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+_BRIGHTNESS = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the path (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as engine:
+        started = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=120_000)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(comparison: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return story.of_comparison(comparison, Options(map_items=30), tmp_path_factory.mktemp("page"))
+
+
+def open_page(browser: Any, file: Path, viewport: dict[str, int], **more: Any) -> tuple[Any, list[str]]:
+    """The page, and what it said or asked the network for."""
+    page = browser.new_context(viewport=viewport, **more).new_page()
+    page.set_default_timeout(120_000)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if request.url != file.as_uri() else None)
+    page.goto(file.as_uri())
+    return page, said
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desktop"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_opens_without_complaint_and_fits(browser: Any, page_file: Path, viewport: dict[str, int], scheme: str) -> None:
+    page, said = open_page(browser, page_file, viewport, color_scheme=scheme)
+    assert said == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert (page.evaluate(_BRIGHTNESS) > 380) == (scheme == "light")
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('.panel svg')].map(s => [s.getBoundingClientRect().width, "
+        "s.querySelectorAll('path, rect, circle').length])"
+    )
+    assert len(drawn) > 15
+    assert all(width > 200 and shapes for width, shapes in drawn)
+    smallest = page.evaluate(
+        "Math.min(...[...document.querySelectorAll('.panel svg text')].map(t => "
+        "parseFloat(getComputedStyle(t).fontSize) * t.ownerSVGElement.getBoundingClientRect().width / "
+        "t.ownerSVGElement.viewBox.baseVal.width))"
+    )
+    assert smallest >= 8  # px on the screen
+
+
+def test_tables_sort_by_pointer_and_keyboard(browser: Any, page_file: Path) -> None:
+    page, said = open_page(browser, page_file, DESK)
+    table = page.locator("table.sortable").first
+    column = table.locator("thead th").nth(2)
+
+    def shown() -> list[float]:
+        cells = table.locator("tbody tr td:nth-of-type(2)")
+        return [float(value) for value in cells.evaluate_all("all => all.map(c => c.dataset.sort)")]
+
+    before = shown()
+    column.locator("button").click()
+    assert shown() == sorted(before, reverse=True)
+    assert column.get_attribute("aria-sort") == "descending"
+    column.locator("button").press("Enter")
+    assert shown() == sorted(before)
+    assert column.get_attribute("aria-sort") == "ascending"
+    table.locator("thead th button").first.press("Enter")
+    names = table.locator("tbody th").all_inner_texts()
+    assert names == sorted(names)
+    assert column.get_attribute("aria-sort") is None
+    assert said == []
+
+
+def test_the_theme_can_be_chosen(browser: Any, page_file: Path) -> None:
+    page, _ = open_page(browser, page_file, DESK, color_scheme="light")
+    page.get_by_role("button", name="Dark", exact=True).click()
+    assert page.evaluate(_BRIGHTNESS) < 380
+    page.get_by_role("button", name="Light", exact=True).click()
+    assert page.evaluate(_BRIGHTNESS) > 380
+
+
+def test_the_keyboard_reaches_the_content(browser: Any, page_file: Path) -> None:
+    page, _ = open_page(browser, page_file, DESK)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#content"
+
+
+def test_prints_on_white_paper(browser: Any, page_file: Path, tmp_path: Path) -> None:
+    page, _ = open_page(browser, page_file, DESK, color_scheme="dark")
+    paper = page.pdf(path=tmp_path / "page.pdf")
+    assert paper.startswith(b"%PDF")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(_BRIGHTNESS) > 380
+    assert (
+        page.evaluate("document.querySelectorAll('details:not([open])').length") <= 1
+    )  # the configuration stays folded
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(_BRIGHTNESS) < 380
+
+
+def test_no_barriers_are_found(browser: Any, page_file: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    rules = {"light": ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"], "dark": ["wcag2aa"]}  # contrast
+    for scheme, tags in rules.items():
+        page, _ = open_page(browser, page_file, DESK, color_scheme=scheme)
+        found = axe.Axe().run(page, options={"runOnly": tags, "resultTypes": ["violations"]})
+        assert found.response["passes"], "axe looked at nothing"
+        assert found.violations_count == 0, f"{scheme}: {found.generate_report()}"

@@ -1,0 +1,204 @@
+"""Pages of a run and of a comparison, made by the commands' own stories."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sage_pl.report import story
+from sage_pl.report.page import LARGEST, Options
+from sage_pl.report.reading import ReportError
+
+ROOT = Path(__file__).parent.parent.parent
+ReadPage = Callable[[str], Any]
+
+
+def opened(file: Path, read_page: ReadPage) -> Any:
+    """The page, after the checks that hold for every page."""
+    assert file.stat().st_size <= LARGEST
+    text = file.read_text()
+    page = read_page(text)
+    assert page.problems == []
+    assert len(page.ids) == len(set(page.ids))
+    assert page.loads == []
+    assert "url(" not in text.split("</style>")[0]
+    assert "@import" not in text
+    assert all(own.get("aria-label") or own.get("aria-hidden") for own in page.of("svg"))
+    assert all("scope" in own for own in page.of("th"))
+    assert all(own["href"][1:] in page.ids for own in page.of("a"))
+    labels = [own["aria-labelledby"] for own in page.of("section")]
+    assert labels
+    assert set(labels) <= set(page.ids)
+    assert page.of("html")[0]["lang"] == "en"
+    assert len(page.of("h1")) == 1
+    return page
+
+
+def test_training_writes_a_page_by_its_switch(runs: dict[str, Path], read_page: ReadPage) -> None:
+    page = opened(runs["plain"] / "report.html", read_page)
+    assert not (runs["sage"] / "report.html").exists()
+    assert "plain/sasrec on folder" in page.text
+    assert "plain/sasrec against popularity: NDCG@10 over all users" in page.text
+
+
+def test_what_a_run_does_not_have_is_a_sentence(runs: dict[str, Path], read_page: ReadPage) -> None:
+    page = opened(runs["plain"] / "report.html", read_page)
+    assert "Clusters of items. Nothing in this run uses the artifact cluster." in page.text
+    assert "Prototypes and tail items. No loss term of this run draws items to prototypes." in page.text
+    assert "There is nothing to show from before: no run here reads text" in page.text
+    assert not any("clusters" in name for name in page.ids)
+
+
+def test_a_run_shows_everything_it_has(runs: dict[str, Path], read_page: ReadPage, tmp_path: Path) -> None:
+    page = opened(story.of_run(runs["sage"], Options(map_items=30, examples=2), tmp_path), read_page)
+    names = (
+        "results",
+        "groups",
+        "lists",
+        "examples",
+        "training",
+        "embeddings",
+        "clusters",
+        "prototypes",
+        "costs",
+        "provenance",
+    )
+    assert [f"c-folder-{name}" for name in names] == [own["id"] for own in page.of("section")]
+    metrics = json.loads((runs["sage"] / "metrics.json").read_text())
+    for name in ("full/ndcg@10", "sampled10/hr@10", "full/ndcg@10/item_tail"):
+        assert f"{100 * metrics[f'test/{name}']:.2f}" in page.text, name
+    for term in ("Recommendation", "Distillation, weight 0.1", "Alignment, weight 0.1", "Prototype, weight 0.05"):
+        assert term in page.text
+    assert "Coloured by cluster" in page.text
+    assert "python train.py dataset=folder" in page.text
+    assert json.loads((runs["sage"] / "footprint.json").read_text())["versions"]["torch"] in page.text
+
+
+def test_a_comparison_shows_both_sides(comparison: Path, read_page: ReadPage) -> None:
+    page = opened(story.of_comparison(comparison, Options(maps=False)), read_page)
+    assert "sage against plain on folder" in page.text
+    record = json.loads((comparison / "comparison.json").read_text())
+    for value in record["values"]:
+        if value["group"] == "overall":
+            assert f"{100 * value['mean']:.2f}" in page.text
+    assert "picks" in page.text
+    assert "sage minus plain" in page.text
+    assert "Neither finds it" in page.text
+    assert page.text.count("answer at rank") % 2 == 0
+    with pytest.raises(ReportError, match="focus is 'pad', wanted one of sage"):
+        story.of_comparison(comparison, Options(maps=False, focus="pad"))
+
+
+def test_published_figures_and_failed_runs_are_shown(comparison: Path, read_page: ReadPage, tmp_path: Path) -> None:
+    record = json.loads((comparison / "comparison.json").read_text())
+    row = {"labels": ["SASRec", "SAGE"], "origin": "printed", "values": [0.1234, None], "marks": ["", ""]}
+    own = {**row, "origin": "ours", "values": [0.2, 0.25], "marks": ["*", ""]}
+    paper = {"title": "Table 1", "source": "A paper", "labels": ["Backbone", "Model"], "columns": ["H@10", "N@10"]}
+    record |= {"tables": [{**paper, "rows": [row, own]}], "unfinished": [{"folder": "runs/pad", "reason": "diverged"}]}
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    page = opened(story.of_comparison(tmp_path, Options(maps=False)), read_page)
+    assert "Beside published figures Table 1. A paper Backbone Model origin H@10 N@10" in page.text
+    assert "SASRec SAGE printed 0.1234 – SASRec SAGE ours 0.2000 * 0.2500" in page.text
+    assert "runs/pad: diverged" in page.text
+
+
+def test_every_system_has_its_own_baseline(comparison: Path, read_page: ReadPage, tmp_path: Path) -> None:
+    record = json.loads((comparison / "comparison.json").read_text())
+    text = json.dumps(record)
+    other = json.loads(text.replace('"plain"', '"plain/gru4rec"').replace('"sage"', '"sage/gru4rec"'))
+    record["values"] += [value for value in other["values"] if value["system"] != "popularity"]
+    record["runs"]["folder"] |= other["runs"]["folder"]
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    page = opened(story.of_comparison(tmp_path, Options(maps=False, focus="sage/gru4rec")), read_page)
+    assert "sage minus plain" in page.text
+    assert "sage/gru4rec minus plain/gru4rec" in page.text
+    assert "sage/gru4rec finds the answer, plain/gru4rec does not" in page.text
+    assert "of the difference to plain or plain/gru4rec" in page.text
+
+
+def test_the_command(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = str(ROOT / "scripts" / "report.py")
+    arguments = [f"run={runs['sage']}", "maps=false", f"folder={tmp_path / 'out'}", f"hydra.run.dir='{tmp_path}'"]
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    runpy.run_path(script, run_name="__main__")
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "run=FOLDER or comparison=FOLDER"),
+        (["run=nowhere"], "nowhere is not a finished run (no config.yaml"),
+        (["comparison=nowhere"], "nowhere is no comparison (no comparison.json)"),
+    ],
+)
+def test_mistakes_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    script = str(ROOT / "scripts" / "report.py")
+    monkeypatch.setattr(sys, "argv", [script, *arguments, f"hydra.run.dir='{tmp_path}'"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(script, run_name="__main__")
+    assert stop.value.code == 1
+    assert message in (tmp_path / "report.log").read_text()
+
+
+def test_a_page_that_cannot_be_made_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    story.at_the_end("run", "quick")(tmp_path)
+    assert "no report" in caplog.text
+    assert "is not a finished run" in caplog.text
+    with pytest.raises(ReportError, match="report is 'fast'; wanted full, quick or null"):
+        story.at_the_end("run", "fast")
+
+
+def test_runs_that_are_gone_are_named(
+    comparison: Path, runs: dict[str, Path], read_page: ReadPage, tmp_path: Path
+) -> None:
+    record = json.loads((comparison / "comparison.json").read_text())
+    record["runs"] = {"folder": {"plain": [str(runs["plain"])], "sage": [str(tmp_path / "gone")]}}
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    page = opened(story.of_comparison(tmp_path, Options(maps=False)), read_page)
+    assert "gone is not a finished run" in page.text
+    record["runs"]["folder"].pop("plain")
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    with pytest.raises(ReportError, match="none of the runs of"):
+        story.of_comparison(tmp_path, Options(maps=False))
+    (tmp_path / "comparison.json").write_text(json.dumps({"values": [], "lines": {}}))
+    with pytest.raises(ReportError, match="has no runs, as older versions wrote it"):
+        story.of_comparison(tmp_path, Options())
+
+
+def test_without_checkpoint_artifacts_and_lists_the_rest_is_shown(
+    runs: dict[str, Path], read_page: ReadPage, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs["sage"], folder)
+    for path in ("recommended.npy", "checkpoints/best.ckpt", "metrics.csv", "footprint.json", ".hydra/overrides.yaml"):
+        (folder / path).unlink()
+    page = opened(story.of_run(folder, Options()), read_page)
+    assert "holds no recommended.npy; scripts/evaluate.py" in page.text
+    assert "best.ckpt is gone" in page.text
+    assert "Training. The run kept no values by epoch" in page.text
+    assert "The command is not on record" in page.text
+    assert "most typical titles" in page.text
+
+
+def test_ranks_of_an_older_version_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    import polars as pl
+
+    folder = tmp_path / "run"
+    shutil.copytree(runs["plain"], folder)
+    pl.read_parquet(folder / "ranks.parquet").drop("history").write_parquet(folder / "ranks.parquet")
+    with pytest.raises(ReportError, match=r"ranks.parquet lacks history, .* scripts/evaluate.py"):
+        story.of_run(folder, Options())

@@ -12,24 +12,33 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sage_pl.callbacks.spectrum import Spectrum, spectrum
+from sage_pl.callbacks import spectrum as callback
+from sage_pl.callbacks.spectrum import Spectrum, gram_of_items, spectrum
 from tests.golden.prepared import normal
 
 HAND = torch.tensor([[0.0, 3.0], [0.0, 0.0], [1.0, 0.0]])  # singular values 3 and 1
 HAND_RANK = math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
 
 
-class Table(pl.LightningModule):
-    """Knows three items between rows that must not count."""
+def table_of(vectors: Tensor) -> Tensor:
+    """Items between rows that must not count."""
+    width = vectors.shape[1]
+    return torch.cat([torch.full((1, width), 50.0), vectors, torch.full((1, width), -70.0)])
 
+
+def spectrum_of(vectors: Tensor) -> dict[str, Tensor]:
+    return spectrum(gram_of_items(table_of(vectors)))
+
+
+class Table(pl.LightningModule):
     def output_table(self) -> Tensor:
-        return torch.cat([torch.full((1, 2), 50.0), HAND, torch.full((1, 2), -70.0)])
+        return table_of(HAND)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None: ...
 
 
 def test_by_hand() -> None:
-    values = spectrum(HAND)
+    values = spectrum_of(HAND)
     assert values["effective_rank"].item() == pytest.approx(HAND_RANK)
     assert values["largest_share"].item() == pytest.approx(0.75)
 
@@ -38,9 +47,16 @@ def test_equals_the_singular_value_decomposition() -> None:
     vectors = normal(30, 6) * torch.tensor([1e3, 10, 1, 0.1, 1e-3, 1e-4])
     share = torch.linalg.svdvals(vectors)
     share = share / share.sum()
-    values = spectrum(vectors)
+    values = spectrum_of(vectors)
     torch.testing.assert_close(values["effective_rank"], (-(share * share.log()).sum()).exp(), atol=0, rtol=1e-6)
     torch.testing.assert_close(values["largest_share"], share.max(), atol=0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 4, 30])
+def test_blocks_of_items_add_up(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callback, "_BLOCK", block)
+    vectors = normal(30, 6)
+    torch.testing.assert_close(gram_of_items(table_of(vectors)), vectors.T @ vectors)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +69,7 @@ def test_equals_the_singular_value_decomposition() -> None:
     ids=["all directions", "one line", "nothing"],
 )
 def test_the_extremes(vectors: Tensor, rank: float, largest: float) -> None:
-    values = spectrum(vectors)
+    values = spectrum_of(vectors)
     assert values["effective_rank"].item() == pytest.approx(rank, abs=1e-4)
     assert values["largest_share"].item() == pytest.approx(largest, abs=1e-4)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 
 import pytorch_lightning as pl
 
@@ -11,23 +10,20 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(pl.Callback):
-    """Logs each epoch's losses, validation figure and speed."""
+    """Logs each epoch's losses and validation figure, and its times where :class:`Speed` comes before it."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()
-        self._trained: float | None = None
+        self._validated = False
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._trained = time.perf_counter()
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        now = time.perf_counter()
-        validated = self._trained is not None
-        trained = now if self._trained is None else self._trained
         metrics = trainer.callback_metrics
         losses = " ".join(f"{k.rsplit('/', 1)[-1]} {v:.4f}" for k, v in metrics.items() if k.startswith("train/loss/"))
-        line = f"epoch {trainer.current_epoch:3d}  {losses}  train {trained - self._start:.1f} s"
-        if validated:
-            score = metrics.get("val/full/ndcg@10", float("nan"))
-            line += f"  val/full/ndcg@10 {score:.4f}  validate {now - trained:.1f} s"
+        nan = float("nan")
+        line = f"epoch {trainer.current_epoch:3d}  {losses}  train {metrics.get('train/seconds', nan):.1f} s"
+        if self._validated:
+            line += f"  val/full/ndcg@10 {metrics.get('val/full/ndcg@10', nan):.4f}"
+            line += f"  validate {metrics.get('val/seconds', nan):.1f} s"
         log.info("%s", line)

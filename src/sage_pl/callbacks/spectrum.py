@@ -7,31 +7,46 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.types import VectorTable
 
-def spectrum(vectors: Float[Tensor, "M E"]) -> dict[str, Float[Tensor, ""]]:
-    """Summary of the singular values s of a matrix, with ``p = s / sum s``.
+_BLOCK = 65_536  # items taken at a time
+
+
+def spectrum(gram: Float[Tensor, "E E"]) -> dict[str, Float[Tensor, ""]]:
+    """Summary of a matrix V by its singular values s, the roots of the eigenvalues of ``V^T V``, with ``p = s / sum s``.
+
+    Args:
+        gram: ``V^T V``, see :func:`gram_of_items`.
 
     Returns:
         ``effective_rank``: ``exp(-sum p log p)``, from 1 (all rows on one line) to E (all directions alike);
         ``largest_share``: the largest p. Both 0 for a matrix of zeros.
 
-    The singular values are roots of the eigenvalues of the [E, E] Gram matrix, in double precision where the device has
-    it.
-
     Reference: Roy and Vetterli 2007, "The effective rank".
     """
-    exact = vectors if vectors.device.type == "mps" else vectors.double()
-    values = torch.linalg.eigvalsh(exact.T @ exact).clamp(min=0).sqrt()
+    values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     entropy = torch.special.entr(share).sum()
     return {"effective_rank": entropy.exp() * (values.sum() > 0), "largest_share": share.max()}
 
 
+def gram_of_items(table: VectorTable) -> Float[Tensor, "E E"]:
+    """``V^T V`` of the real items' rows V of a table [R, E], block by block, in double precision where the device has it."""
+    none = table[:0]
+    exact = none.dtype if none.device.type == "mps" else torch.float64
+    total = none.new_zeros(table.shape[1], table.shape[1], dtype=exact)
+    last = len(table) - 1
+    for start in range(1, last, _BLOCK):
+        rows = table[start : min(start + _BLOCK, last)].to(exact)
+        total.addmm_(rows.T, rows)
+    return total
+
+
 class Spectrum(pl.Callback):
     """Logs ``val/spectrum/effective_rank`` and ``val/spectrum/largest_share`` of the real items' scored vectors.
 
-    Watches any module with ``output_table()``, every item's vector [R, E]. Costs one encoding of the catalogue and an
-    E x E eigenvalue problem per validation. Lightning's sanity check is left out.
+    Watches any module with ``output_table()``, every item's vector [R, E]. Costs an E x E eigenvalue problem per
+    validation. Lightning's sanity check is left out.
     """
 
     @torch.no_grad()
@@ -39,5 +54,5 @@ class Spectrum(pl.Callback):
         if trainer.sanity_checking:
             return
         table = pl_module.output_table()  # type: ignore[operator]
-        for name, value in spectrum(table[1:-1]).items():
+        for name, value in spectrum(gram_of_items(table)).items():
             pl_module.log(f"val/spectrum/{name}", value.float(), sync_dist=True)

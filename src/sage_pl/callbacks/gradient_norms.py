@@ -1,0 +1,51 @@
+"""How large the gradients are, as a whole and for each part of the model."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+
+class GradientNorms(pl.Callback):
+    """Logs ``train/grad_norm`` and, for each part of the module, ``train/grad_norm/<part>``.
+
+    ``||g|| = sqrt(sum of the squared entries)`` of the gradient before clipping; a part is a direct child of the module
+    (``item_encoder``, ``sequence_encoder``, ...). What is logged is the mean over the measured steps of an epoch.
+
+    Args:
+        every_n_steps: how often to measure; the first step of every epoch is measured.
+
+    Raises:
+        ValueError: ``every_n_steps`` is below 1.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise ValueError(
+                f"every_n_steps is {every_n_steps}; wanted 1 or more (callbacks.gradient_norms.every_n_steps)"
+            )
+        self.every_n_steps = every_n_steps
+        self._step = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = 0
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if self._step % self.every_n_steps == 0:
+            pl_module.log_dict(norms(pl_module), on_step=False, on_epoch=True, batch_size=1)
+        self._step += 1
+
+
+def norms(module: torch.nn.Module) -> dict[str, Tensor]:
+    """The norms of a module's present gradients, under the names they are logged by; nothing if there are none."""
+    parts: dict[str, list[Tensor]] = {}
+    for name, parameter in module.named_parameters():
+        if (gradient := parameter.grad) is not None:
+            values = gradient.coalesce().values() if gradient.is_sparse else gradient
+            parts.setdefault(name.split(".")[0], []).append(values)
+    found = {f"train/grad_norm/{part}": get_total_norm(gradients) for part, gradients in parts.items()}
+    return {**found, "train/grad_norm": get_total_norm(list(found.values()))} if found else {}

@@ -1,0 +1,227 @@
+"""A run's record in Weights & Biases: checked at the start, continued when the run is resumed, completed at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+ID_FILE = "wandb_id"  # in the run's folder
+_FIGURES = ("ndcg@10", "hr@10")
+_RUN = "this run"
+
+
+class LoggerError(RuntimeError):
+    """The record cannot be kept; the message says what to do."""
+
+
+class WandbRun(WandbLogger):
+    """Lightning's W&B logger with the project's conventions.
+
+    The record's id is kept in ``<run_dir>/wandb_id``; a resumed run continues the record of the run that wrote its
+    checkpoint, if there is one. Offline records of one id are put together by ``wandb sync``.
+
+    Args:
+        run_dir: the run's folder; the record is kept in ``wandb/`` in it.
+        project, name, tags: see ``wandb.init``.
+        group: the sweep the run belongs to, if any.
+        job_type: what the run is, such as ``run`` or the name of a stage.
+        resume: the checkpoint the run continues from, ``<its run_dir>/checkpoints/last.ckpt``.
+        mode: ``online``, ``offline`` or ``disabled``; None: the environment's WANDB_MODE, else online.
+
+    Raises:
+        LoggerError: the package is missing, or W&B is online and does not accept the login.
+    """
+
+    def __init__(
+        self,
+        run_dir: str,
+        project: str,
+        name: str | None = None,
+        tags: Sequence[str] = (),
+        group: str | None = None,
+        job_type: str | None = None,
+        resume: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        check(mode)
+        self.id_file = Path(run_dir) / ID_FILE
+        earlier = None if resume is None else Path(resume).parent.parent / ID_FILE
+        super().__init__(
+            name=name,
+            save_dir=run_dir,
+            project=project,
+            id=earlier.read_text() if earlier is not None and earlier.is_file() else None,
+            tags=list(tags),
+            group=group,
+            job_type=job_type,
+            mode=mode,
+            settings={"quiet": True},
+        )
+        del self._wandb_init["anonymous"]  # Lightning's, which W&B warns about
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        with _one_line():
+            super().log_hyperparams(params)  # starts the record
+        self.id_file.parent.mkdir(parents=True, exist_ok=True)
+        self.id_file.write_text(self.experiment.id)
+
+    @rank_zero_only
+    def finish_run(self, folder: Path, metrics: Mapping[str, float], artifacts: Mapping[str, Path]) -> None:
+        """Add what a finished run left behind, and end the record, so that the next run of this process has its own.
+
+        - ``groups/<protocol>``: every metric of every group, beside the popularity floor, as a table and as bars.
+        - ``report``: ``report.html``, where the run has one.
+        - artifacts and the best checkpoint by reference: nothing is uploaded but where they are, and the artifact's key.
+
+        The results are in the folder already: whatever goes wrong here is a warning.
+
+        Args:
+            folder: the run's folder.
+            metrics: as in ``metrics.json``.
+            artifacts: name -> folder, whose name is the key.
+        """
+        steps = (
+            lambda: self._add_results(folder, metrics),
+            lambda: self._add_artifacts(folder, artifacts),
+            self._end,
+        )
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - hours of training must not end in an error of their record
+                log.warning("the Weights & Biases record is incomplete: %s; all results are in %s", error, folder)
+
+    def _end(self) -> None:
+        run = self.experiment
+        run.finish()
+        if run.offline:
+            log.info("wandb       offline; to upload it: wandb sync %s", Path(run.dir).parent)
+        elif run.url:
+            log.info("wandb       %s", run.url)
+
+    def _add_results(self, folder: Path, metrics: Mapping[str, float]) -> None:
+        import wandb
+
+        run = self.experiment
+        run.summary.update({name: value for name, value in metrics.items() if name.startswith("floor/")})
+        for protocol, (columns, rows) in tables(metrics).items():
+            run.log({f"groups/{protocol}": wandb.Table(columns=columns, data=rows)})
+            for metric in (metric for metric in _FIGURES if metric in columns):
+                at = columns.index(metric)
+                bars = wandb.Table(
+                    columns=["group", metric], data=[[row[1], row[at]] for row in rows if row[0] == _RUN]
+                )
+                chart = wandb.plot.bar(bars, "group", metric, title=f"{metric}, {protocol}")
+                run.log({f"figures/{protocol}/{metric}": chart})
+        if (report := folder / "report.html").is_file():
+            run.log({"report": wandb.Html(report, inject=False)})
+
+    def _add_artifacts(self, folder: Path, artifacts: Mapping[str, Path]) -> None:
+        for name, path in artifacts.items():
+            self.experiment.log_artifact(reference(f"{name}-{path.name}", name, path, path.name))
+        best = folder / "checkpoints" / "best.ckpt"
+        if best.is_file():
+            self.experiment.log_artifact(reference(f"model-{self.experiment.id}", "model", best, self.experiment.id))
+
+
+def check(mode: str | None = None) -> None:
+    """See that a record can be kept: the package is there, and the login is accepted unless W&B is offline.
+
+    Raises:
+        LoggerError: it cannot, with what to do.
+    """
+    if importlib.util.find_spec("wandb") is None:
+        raise LoggerError("logger=wandb needs the package wandb: pip install 'sage-pl[wandb]', or choose logger=csv")
+    import wandb
+
+    if (mode or wandb.setup().settings.mode) in ("offline", "disabled"):
+        return
+    with _one_line():
+        if not wandb.login(prompt=False):
+            raise LoggerError(
+                "logger=wandb found no login: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline, which "
+                "needs neither account nor network"
+            )
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    import wandb
+
+    try:
+        yield
+    except wandb.errors.Error as error:
+        reason = str(error).splitlines()[0]
+        raise LoggerError(
+            f"logger=wandb cannot start ({reason}); WANDB_MODE=offline needs neither account nor network"
+        ) from error
+
+
+def reference(name: str, kind: str, path: Path, key: str) -> wandb.Artifact:
+    """An artifact that says where something is, with its key, and copies or reads nothing."""
+    import wandb
+
+    artifact = wandb.Artifact(name, type=kind, metadata={"key": key})
+    artifact.add_reference(path.resolve().as_uri(), checksum=False)
+    return artifact
+
+
+def tables(metrics: Mapping[str, float]) -> dict[str, tuple[list[Any], list[list[Any]]]]:
+    """Protocol -> columns and rows: one row per system (``this run``, ``popularity``) and group, one column per metric.
+
+    Args:
+        metrics: ``test/full/ndcg@10/item_tail``, ``floor/popularity/full/ndcg@10`` and so on; those without a count, which
+            are not of groups, are left out.
+    """
+    found: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
+    for name, value in metrics.items():
+        for system, prefix in ((_RUN, "test/"), ("popularity", "floor/popularity/")):
+            if name.startswith(prefix):
+                protocol, metric, group = (*name.removeprefix(prefix).split("/"), "overall")[:3]
+                found.setdefault(protocol, {}).setdefault((system, group), {})[metric] = value
+    made: dict[str, tuple[list[Any], list[list[Any]]]] = {}
+    for protocol, cells in found.items():
+        if all("count" in values for values in cells.values()):
+            names = list(dict.fromkeys(name for values in cells.values() for name in values))
+            rows = [[*who, *(values.get(name) for name in names)] for who, values in cells.items()]
+            made[protocol] = (["system", "group", *names], rows)
+    return made
+
+
+def log_comparison(folder: Path, project: str, group: str | None = None) -> None:
+    """A record of its own for a comparison: every value of ``comparison.json`` as the table ``comparison``, and its report.
+
+    Args:
+        folder: with the files that :mod:`sage_pl.evaluation.comparison_files` writes.
+        project: where the runs are.
+        group: the sweep that was compared, if any.
+
+    Raises:
+        LoggerError: see :func:`check`.
+    """
+    check()
+    import wandb
+
+    values = json.loads((folder / "comparison.json").read_text())["values"]
+    with (
+        _one_line(),
+        wandb.init(
+            project=project, group=group, job_type="comparison", name=f"comparison {group or ''}".strip(), dir=folder
+        ) as run,
+    ):
+        run.log({"comparison": wandb.Table(columns=list(values[0]), data=[list(value.values()) for value in values])})
+        if (report := folder / "report.html").is_file():
+            run.log({"report": wandb.Html(report, inject=False)})

@@ -1,0 +1,70 @@
+"""The end of a sweep: its jobs are compared by what differs between them, and those that failed are named."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.types import Override, ParsedElementType, QuotedString
+
+log = logging.getLogger(__name__)
+_APART = {"seed", "dataset"}  # averaged, and one section each
+
+
+def swept(overrides: Iterable[Override]) -> dict[str, list[str]]:
+    """What a sweep varies, without seeds and data sets: key -> its values, in order.
+
+    >>> parser = OverridesParser.create()
+    >>> swept(parser.parse_overrides(["method=sage,plain", "seed=1,2", "dim=8"]))
+    {'method': ['sage', 'plain']}
+    """
+    varied = {}
+    for override in overrides:
+        key = override.key_or_group + (f"@{override.package}" if override.package else "")
+        if override.is_discrete_sweep() and key not in _APART:
+            varied[key] = list(map(_text, override.sweep_iterator()))
+    return varied
+
+
+def _text(value: ParsedElementType) -> str:
+    return value.text if isinstance(value, QuotedString) else str(value)
+
+
+def compare(folder: Path, varied: Mapping[str, Sequence[str]], options: Mapping[str, str | None]) -> None:
+    """Compare all jobs of a grid with those that have the first value of the first key that varies.
+
+    Without such a key, methods are listed and nothing is tested.
+
+    Args:
+        folder: of the sweep.
+        varied: see :func:`swept`.
+        options: see :func:`run_comparison`.
+    """
+    if any(folder.glob("*/.hydra")):  # else no job was started
+        first = next(iter(varied.values()), ["null"])[0]
+        run_comparison(folder, [f"{folder}/*"], list(varied) or ["method"], first, options)
+
+
+def run_comparison(
+    folder: Path, runs: Sequence[str], by: Sequence[str], baseline: str, options: Mapping[str, str | None]
+) -> None:
+    """``scripts/compare.py``, with its results in ``<folder>/comparison``; a problem of it is a warning.
+
+    Args:
+        folder: of the sweep.
+        runs, by, baseline: see ``conf/compare.yaml``.
+        options: more keys of it, with their values.
+    """
+    script = Path(sys.argv[0]).resolve().parent / "scripts" / "compare.py"
+    settings = {"baseline": baseline, "hydra.run.dir": str(folder / "comparison"), "group": folder.name, **options}
+    arguments = [f"runs=[{_quoted(runs)}]", f"by=[{_quoted(by)}]"]
+    arguments += [f"{key}={'null' if value in (None, 'null') else _quoted([value])}" for key, value in settings.items()]
+    if subprocess.run([sys.executable, str(script), *arguments], check=False).returncode:
+        log.warning("the jobs of %s could not be compared; the reason is above", folder)
+
+
+def _quoted(texts: Sequence[str]) -> str:
+    return ",".join("'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'" for text in texts)

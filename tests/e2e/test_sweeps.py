@@ -1,0 +1,58 @@
+"""Sweeps as commands: a grid that ends in a comparison although a job failed, and a search."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_a_sweep_goes_on_after_a_failed_job_and_compares_the_others(small_settings: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    sweep = [f"hydra.sweep.dir='{folder}'", "method=plain,sage", "objective.candidates=nonsense,trained", "seed=1"]
+    done = train("-m", *small_settings, *sweep)
+    jobs = sorted(folder.glob("[0-9]_*"))
+    assert [(job / "metrics.json").exists() for job in jobs] == [False, True, False, True]
+    assert done.returncode != 0
+    assert "objective.candidates=nonsense" in done.stdout + done.stderr
+    assert yaml.safe_load((jobs[1] / "config.yaml").read_text())["sweep"] == "sweep"
+
+    record = json.loads((folder / "comparison" / "comparison.json").read_text())
+    assert {value["system"] for value in record["values"]} >= {"plain/trained", "sage/trained", "popularity"}
+    assert {value["baseline"] for value in record["values"]} - {None} == {"plain/trained"}
+    unfinished = {entry["folder"]: entry["reason"] for entry in record["unfinished"]}
+    assert list(unfinished) == [str(jobs[0]), str(jobs[2])]
+    assert all("objective.candidates is 'nonsense'" in reason for reason in unfinished.values())
+
+
+def test_a_search_ends_with_the_best_beside_the_defaults(small_settings: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    folder = tmp_path / "search"
+    small = [*small_settings, "method=plain", "trainer.max_epochs=1", "search.trials=2", f"hydra.sweep.dir='{folder}'"]
+    done = train("experiment=search", *small)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = list(csv.DictReader((folder / "search.csv").open()))
+    assert sorted(row["trial"] for row in rows) == ["0", "1"]
+    assert {row["state"] for row in rows} == {"complete"}
+    defaults = next(row for row in rows if row["trial"] == "0")
+    assert (float(defaults["optimizer.lr"]), float(defaults["dropout"])) == (0.001, 0.5)
+    assert (Path(rows[0]["folder"]) / "metrics.json").is_file()
+    record = json.loads((folder / "comparison" / "comparison.json").read_text())
+    assert {value["system"] for value in record["values"]} == {"popularity", "0", rows[0]["trial"]}
+
+    changed = train("experiment=search", *small, "objective.candidates=all")
+    assert changed.returncode == 1
+    assert "holds a search of other settings" in changed.stderr
+    assert "Traceback" not in changed.stderr

@@ -1,0 +1,142 @@
+"""The loop of a search, with functions in place of runs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from sage_pl.search import NAME, Search, SearchError, distribution, failed, finished, storage
+
+optuna = pytest.importorskip("optuna")
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
+
+SPACE = ("x=interval(0,10)", "kind=a,b")
+Objective = Callable[[Any], float]
+
+
+def overrides(*texts: str) -> dict[str, Any]:
+    return {o.key_or_group: o for o in OverridesParser.create().parse_overrides(list(texts))}
+
+
+def search(folder: Path, seed: int = 0, settings: tuple[str, ...] = ("dataset=tea",), default: Any = 2.0) -> Search:
+    return Search(folder, overrides(*SPACE), settings, {"x": default, "kind": "a"}, startup=3, seed=seed)
+
+
+def runs(objective: Objective, ends: Callable[[int], bool] = lambda number: True) -> Any:
+    """Reports ``objective / 2`` and ``objective``, and ends as told."""
+
+    def run(trial: Any) -> tuple[bool, Path]:
+        for epoch, share in enumerate((0.5, 1, 0.75)):
+            trial.report(objective(trial.params) * share, epoch)
+        return ends(trial.number), Path(f"/runs/{trial.number}")
+
+    return run
+
+
+def near_seven(params: dict[str, Any]) -> float:
+    return 10 - abs(params["x"] - 7) - (params["kind"] == "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x=a,b", CategoricalDistribution(["a", "b"])),
+        ("x=choice(1,2.5,true)", CategoricalDistribution([1, 2.5, True])),
+        ("x=range(16,65,16)", CategoricalDistribution([16, 32, 48, 64])),
+        ("x=interval(0.1,0.7)", FloatDistribution(0.1, 0.7)),
+        ("x=tag(log,interval(1e-4,1e-2))", FloatDistribution(1e-4, 1e-2, log=True)),
+        ("x=int(interval(1,5))", IntDistribution(1, 5)),
+    ],
+)
+def test_places_to_draw_from(text: str, expected: Any) -> None:
+    assert distribution(overrides(text)["x"]) == expected
+
+
+def test_the_first_trial_has_the_defaults_and_the_best_validation_counts(tmp_path: Path) -> None:
+    study = search(tmp_path).run(12, runs(near_seven))
+    assert study.trials[0].params == {"x": 2.0, "kind": "a"}
+    assert study.trials[0].value == 5  # the best of 2.5, 5, 3.75
+    best = finished(study)[0]
+    assert best.value == max(trial.value for trial in study.trials) > 8
+    rows = list(csv.DictReader((tmp_path / "search.csv").open()))
+    assert len(rows) == 12
+    assert (int(rows[0]["trial"]), float(rows[0]["x"]), rows[0]["kind"]) == (best.number, *best.params.values())
+    assert rows[0]["folder"] == f"/runs/{best.number}"
+
+
+def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = search(tmp_path / "whole").run(6, runs(near_seven))
+    search(tmp_path / "halves").run(4, runs(near_seven))
+    halves = search(tmp_path / "halves").run(6, runs(near_seven))
+    assert [trial.params for trial in halves.trials] == [trial.params for trial in whole.trials]
+    other = search(tmp_path / "other", seed=1).run(2, runs(near_seven))
+    assert other.trials[1].params != whole.trials[1].params
+
+
+def test_a_trial_that_was_cut_off_is_repeated(tmp_path: Path) -> None:
+    def cut_off(number: int) -> bool:
+        if number == 1:
+            raise KeyboardInterrupt
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path).run(3, runs(near_seven, cut_off))
+    study = search(tmp_path).run(4, runs(near_seven))
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert study.trials[2].params == study.trials[1].params
+    assert not failed(study)
+
+
+def test_trials_that_fail_or_are_given_up_are_told_apart(tmp_path: Path) -> None:
+    def run(trial: Any) -> tuple[bool, Path]:
+        if trial.number == 1:
+            trial.set_user_attr("pruned", 3)
+        trial.report(1.0, 0)
+        return trial.number in (0, 3), Path("/somewhere")
+
+    study = search(tmp_path).run(4, run)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "COMPLETE"]
+    assert [trial.number for trial in failed(study)] == [2]
+    assert [trial.number for trial in finished(study)] == [0, 3]
+
+
+def test_a_search_whose_first_trial_fails_ends_and_begins_with_the_defaults_again(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"no trial has finished yet.*/runs/0/train\.log"):
+        search(tmp_path).run(5, runs(near_seven, lambda number: False))
+    first, second = search(tmp_path).run(2, runs(near_seven)).trials
+    assert first.params == second.params == {"x": 2.0, "kind": "a"}
+
+
+@pytest.mark.parametrize("default", [99.0, None], ids=["elsewhere", "none"])
+def test_a_default_outside_the_space_is_drawn_instead(tmp_path: Path, default: float | None) -> None:
+    study = search(tmp_path, default=default).run(1, runs(near_seven))
+    assert 0 <= study.trials[0].params["x"] <= 10
+    assert study.trials[0].params["kind"] == "a"
+
+
+def test_a_folder_keeps_to_one_search(tmp_path: Path) -> None:
+    search(tmp_path).run(1, runs(near_seven))
+    with pytest.raises(SearchError, match=r"other settings \(all trials: dataset=tea -> dataset=coffee\)"):
+        search(tmp_path, settings=("dataset=coffee",)).run(2, runs(near_seven))
+
+
+def test_a_folder_keeps_to_one_process(tmp_path: Path) -> None:
+    with FileLock(tmp_path / f"{NAME}.lock"), pytest.raises(SearchError, match="another process"):
+        search(tmp_path).run(1, runs(near_seven))
+
+
+def test_the_study_is_a_file_others_can_open(tmp_path: Path) -> None:
+    search(tmp_path).run(1, runs(near_seven))
+    assert len(optuna.load_study(study_name=NAME, storage=storage(tmp_path)).trials) == 1
+
+
+def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(SearchError, match=r"pip install 'sage-pl\[search\]'"):
+        search(tmp_path)

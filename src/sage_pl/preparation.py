@@ -28,8 +28,7 @@ def prepare(config: DictConfig, wanted: Iterable[str], stages: Mapping[str, Step
     plain: Any = OmegaConf.to_container(config.steps, resolve=True)
     check_targets({"steps": plain})
     stages = stages or {}
-    classes: dict[str, Any] = {name: get_class(node["_target_"]) for name, node in plain.items()}
-    inputs = {name: step.inputs for name, step in (classes | dict(stages)).items()}
+    inputs = {name: _inputs(node) for name, node in plain.items()} | {name: s.inputs for name, s in stages.items()}
     needed = closure(inputs, ["sequences", *wanted])
     check_missing(config, needed)
     steps = {name: stages.get(name) or instantiate(plain[name], _convert_="all") for name in needed}
@@ -39,3 +38,9 @@ def prepare(config: DictConfig, wanted: Iterable[str], stages: Mapping[str, Step
     enter_artifacts(config, made)
     log.info("%s: %d users, %d items", config.dataset.name, config.catalog.n_users, config.catalog.n_items)
     return made
+
+
+def _inputs(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """The steps that a step reads; one that leaves them to its settings has to be built to be asked."""
+    step: Any = get_class(node["_target_"])
+    return step.inputs if isinstance(step.inputs, tuple) else instantiate(node, _convert_="all").inputs

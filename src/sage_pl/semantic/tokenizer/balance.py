@@ -1,0 +1,57 @@
+"""Codes of which each is used about equally often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sage_pl.semantic.memberships import IntArray
+from sage_pl.semantic.tables import FloatArray
+
+ROWS = 4096  # worked on at once
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Sinkhorn's assignment: every code gets a price, such that at these prices all codes are about equally wanted.
+
+    With d the squared distances, centred and scaled to [-1, 1] by their extremes, ``Q = exp(-d / epsilon)`` is scaled in
+    turn to rows that sum to 1 / N and columns that sum to 1 / V, and a row takes the code of its largest entry. Scaling
+    columns multiplies each by a factor exp(g_v), so this is ``argmax_v g_v - d_iv / epsilon``. All is done on logarithms:
+    exp(1 / 0.003) is beyond float32. Balance holds over the rows given, so all items are assigned at once.
+
+    Args:
+        epsilon: softness of the assignment on the scale of d; small values move only what is nearly indifferent.
+        rounds: scalings of rows and columns.
+
+    Raises:
+        ValueError: ``epsilon`` or ``rounds`` is not positive.
+
+    Reference: LC-Rec, uniform semantic mapping, whose values these are; its code computes in float64 and batch by batch.
+    """
+
+    epsilon: float = 0.003
+    rounds: int = 50
+
+    def __post_init__(self) -> None:
+        if self.epsilon <= 0 or self.rounds < 1:
+            raise ValueError(f"epsilon is {self.epsilon} and rounds is {self.rounds}, wanted both positive")
+
+    def __call__(self, distances: FloatArray) -> IntArray:
+        """The code of every row of ``distances`` [N, V]."""
+        import torch
+
+        low, high = distances.min(), distances.max()
+        if low == high:
+            return np.zeros(len(distances), dtype=np.int64)
+        logits = torch.from_numpy((2 * distances - low - high) / (low - high) / self.epsilon)
+        price = torch.zeros(logits.shape[1], dtype=logits.dtype)
+        for _ in range(self.rounds):
+            columns = []
+            for part in logits.split(ROWS):
+                rows = -torch.logsumexp(part + price, dim=1, keepdim=True)
+                columns.append(torch.logsumexp(part + rows, dim=0))
+            price = -torch.logsumexp(torch.stack(columns), dim=0)
+            price -= price.mean()  # a constant for all changes nothing but the size of the numbers
+        return (logits + price).argmax(dim=1).numpy()

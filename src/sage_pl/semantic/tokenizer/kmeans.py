@@ -1,0 +1,72 @@
+"""Residual k-means: codebooks without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from sage_pl.semantic.tables import FloatArray
+from sage_pl.semantic.tokenizer.residual import Quantised, nearest
+from sage_pl.semantic.tokenizer.views import Views
+
+
+@dataclass(frozen=True)
+class ResidualKMeans:
+    """k-means of the vectors, then of what it left over, and so on.
+
+    The vectors are ``z_i = [s_i ; sqrt(pull) t_i]``, s the source and t the target, so that a codebook row is near an item if
+    ``|s_i - C^s|^2 + pull |t_i - C^t|^2`` is small: the codes of the source are drawn to those that suit the target too.
+
+    Args:
+        levels: T.
+        codes: V, codes per level.
+        pull: weight of the target, 0 for none; 1 counts both views alike.
+        iterations: at most so many rounds of Lloyd's algorithm per level.
+
+    Raises:
+        ValueError: a setting is out of range, or there are fewer items than codes.
+    """
+
+    levels: int = 3
+    codes: int = 256
+    pull: float = 0.5
+    iterations: int = 30
+
+    libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pull", float(self.pull))
+        if min(self.levels, self.codes, self.iterations) < 1 or self.pull < 0:
+            raise ValueError(f"{self} wants at least one level, code and iteration, and a pull of at least 0")
+
+    def fit(self, views: Views, seed: int) -> Quantised:
+        """Codebooks [T, V, e] for the items' vectors [N, e]."""
+        parts = [views.source]
+        if views.target is not None and self.pull:
+            parts.append(np.sqrt(self.pull) * views.target)
+        latent = np.hstack(parts).astype(np.float32)
+        return Quantised(latent, codebooks(latent, self.levels, self.codes, self.iterations, seed))
+
+
+def codebooks(latent: FloatArray, levels: int, codes: int, iterations: int, seed: int) -> FloatArray:
+    """Centres of the rows [N, e], of their residuals, and so on: [levels, codes, e].
+
+    One thread, since several would add up centres in an order of their own in every run.
+
+    Raises:
+        ValueError: there are fewer rows than codes.
+    """
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    if len(latent) < codes:
+        raise ValueError(f"{len(latent)} items are too few for {codes} codes; set steps.tokens.quantiser.codes lower")
+    found, residual = [], latent
+    with threadpool_limits(1):
+        for level in range(levels):
+            means = KMeans(codes, n_init=1, max_iter=iterations, random_state=seed + level).fit(residual)
+            found.append(means.cluster_centers_)
+            residual = residual - found[-1][nearest(residual, found[-1])]
+    return np.stack(found)

@@ -1,0 +1,144 @@
+"""Figures to judge codes by: how they are used, how many items share them, and whether like items have like codes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_pl.semantic.memberships import IntArray
+from sage_pl.semantic.tables import FloatArray
+from sage_pl.semantic.tokenizer.collisions import group_sizes
+from sage_pl.semantic.tokenizer.residual import Quantised, decoded
+
+log = logging.getLogger(__name__)
+
+NEIGHBOURS = 10
+SAMPLE = 4000  # items whose neighbours are looked at
+
+Groups = Mapping[str, npt.NDArray[np.bool_]]
+
+
+def describe(
+    quantised: Quantised,
+    nearest: IntArray,
+    codes: IntArray,
+    sizes: list[int],
+    counts: IntArray,
+    known: Mapping[str, FloatArray],
+) -> dict[str, Any]:
+    """All of the report; ``nearest`` [N, T] are the nearest codes, before the last level is balanced and matched."""
+    groups = item_groups(counts)
+    own = codes[:, : nearest.shape[1]]
+    return {
+        "items": {name: int(group.sum()) for name, group in groups.items()},
+        "levels": usage(codes, sizes),
+        "collisions": {
+            "nearest": collisions(nearest),
+            "final": collisions(codes),
+            "moved": int((own != nearest).any(axis=1).sum()),
+            "largest_prefix_group": int(group_sizes(nearest[:, :-1]).max()),
+        },
+        "error": {
+            "nearest": relative_error(quantised.latent, decoded(nearest, quantised.codebooks), groups),
+            "final": relative_error(quantised.latent, decoded(own, quantised.codebooks), groups),
+        },
+        "neighbours": {name: preservation(rows, codes, groups) for name, rows in known.items()},
+    }
+
+
+def log_lines(found: Mapping[str, Any]) -> None:
+    """The report in a few lines."""
+    levels, shared = found["levels"], found["collisions"]
+    log.info(
+        "codes in use: %s; perplexity %s",
+        ", ".join(f"{level['used']} of {level['codes']}" for level in levels),
+        ", ".join(f"{level['perplexity']:.1f}" for level in levels),
+    )
+    log.info(
+        "items on a shared string: %d by nearest codes, %d in the end; %d have another than the nearest code",
+        *(shared["nearest"]["items"], shared["final"]["items"], shared["moved"]),
+    )
+    for view, shares in found["neighbours"].items():
+        told = ", ".join(f"{name} {share[0]:.3f}" for name, share in shares.items() if share[0] is not None)
+        log.info("10 nearest by %s that share the first code: %s", view, told)
+
+
+def item_groups(counts: IntArray) -> Groups:
+    """All items, head (the most popular 20 % of those trained on, and their ties), tail (the others), unseen. Each [N]."""
+    trained = np.sort(counts[counts > 0])[::-1]
+    head = counts >= trained[-(-len(trained) // 5) - 1] if len(trained) else np.zeros(len(counts), dtype=bool)
+    return {"all": np.ones(len(counts), dtype=bool), "head": head, "tail": ~head, "unseen": counts == 0}
+
+
+def usage(codes: IntArray, sizes: list[int]) -> list[dict[str, float]]:
+    """Per level: codes there are, codes in use, and the perplexity ``exp(entropy)``: as many codes used evenly would do."""
+    found = []
+    for column, size in zip(codes.T, sizes, strict=True):
+        shares = np.bincount(column) / len(column)
+        entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
+        found.append({"codes": size, "used": int((shares > 0).sum()), "perplexity": float(np.exp(entropy))})
+    return found
+
+
+def collisions(codes: IntArray) -> dict[str, float]:
+    """Items on a shared string, share of items whose string is another's duplicate, and the most items on one string."""
+    sizes = group_sizes(codes)
+    return {
+        "items": int((sizes > 1).sum()),
+        "duplicates": float(1 - (1 / sizes).sum() / len(codes)),
+        "largest": int(sizes.max()),
+    }
+
+
+def relative_error(latent: FloatArray, quantised: FloatArray, groups: Groups) -> dict[str, float | None]:
+    """``mean |z - z_q|^2`` of each group over the variance of all, ``mean |z - mean z|^2``; None for an empty group."""
+    errors = ((latent - quantised) ** 2).sum(axis=1)
+    variance = max(float(((latent - latent.mean(axis=0)) ** 2).sum(axis=1).mean()), 1e-12)
+    return {name: _mean(errors[group] / variance) for name, group in groups.items()}
+
+
+def preservation(rows: FloatArray, codes: IntArray, groups: Groups, seed: int = 0) -> dict[str, list[float | None]]:
+    """Share of an item's 10 nearest neighbours that have its first code, its first two codes, and so on.
+
+    Args:
+        rows: [N, D] of length 1, or 0 for items without a vector, which are nobody's neighbours.
+        codes: [N, H].
+        groups: which items' neighbours are averaged.
+        seed: of the sample of at most 4,000 items.
+
+    Returns:
+        For each group one share per prefix of 1 to max(1, H - 1) codes, None for an empty group; ``chance`` is what two
+        random items would have.
+    """
+    real = np.flatnonzero(rows.any(axis=1))
+    asked = real
+    if len(real) > SAMPLE:
+        asked = np.sort(np.random.default_rng(seed).choice(real, SAMPLE, replace=False))
+    near = neighbours(rows, asked, real)
+    found: dict[str, list[float | None]] = {name: [] for name in (*groups, "chance")}
+    for depth in range(1, max(2, codes.shape[1])):
+        sizes = group_sizes(codes[real, :depth])
+        found["chance"].append(float((sizes - 1).mean() / max(len(real) - 1, 1)))
+        same = (codes[near, :depth] == codes[asked, None, :depth]).all(axis=2).mean(axis=1)
+        for name, group in groups.items():
+            found[name].append(_mean(same[group[asked]]))
+    return found
+
+
+def neighbours(rows: FloatArray, asked: IntArray, among: IntArray) -> IntArray:
+    """The 10 (or all there are) other items of largest inner product with each asked one; [len(asked), 10]."""
+    k = min(NEIGHBOURS, len(among) - 1)
+    found = []
+    for part in np.array_split(asked, max(1, len(asked) // 256)):
+        scores = rows[part] @ rows[among].T
+        scores[among == part[:, None]] = -np.inf
+        found.append(among[np.argpartition(-scores, k - 1, axis=1)[:, :k]])
+    return np.concatenate(found)
+
+
+def _mean(values: FloatArray) -> float | None:
+    return float(values.mean()) if len(values) else None

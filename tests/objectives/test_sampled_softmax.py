@@ -5,6 +5,7 @@ import torch
 
 from sage_pl.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.objectives.softmax import Softmax
+from tests.golden.prepared import HandStep
 from tests.objectives.conftest import MakeStep
 
 
@@ -45,7 +46,7 @@ def test_two_negatives_by_hand(sequences: str, make_step: MakeStep) -> None:
 
 def test_negatives_that_all_equal_the_target_cost_nothing(sequences: str, make_step: MakeStep) -> None:
     step, sampled = make_step(), SampledSoftmax(sequences, negatives=4)
-    step.batch["targets"] = torch.tensor([[0, 2], [0, 2]])
+    step = HandStep({**step.batch, "targets": torch.tensor([[0, 2], [0, 2]])}, step.hidden, step.id_table)
     sampled._drawn = torch.full((4,), 2)
     loss = sampled(step)
     loss.backward()

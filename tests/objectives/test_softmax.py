@@ -28,8 +28,15 @@ def test_equals_cross_entropy_with_all_items_as_candidates(
     scores = step.hidden[[0, 0, 1], [0, 1, 1]] @ step.id_table[1:-1].T
     expected = F.cross_entropy(scores, torch.tensor([2, 3, 1]) - 1)
     softmax = Softmax(sequences, candidates="all", memory_mb=memory_mb)
-    assert softmax.block == block
+    assert softmax.block(7, torch.device("cpu")) == block
     torch.testing.assert_close(softmax(step), expected, atol=1e-12, rtol=0)
+
+
+def test_an_accelerator_holds_more_logits_unless_told_otherwise(sequences: str) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert Softmax(sequences).block(2**20, cpu) == 4
+    assert Softmax(sequences).block(2**20, cuda) == 256
+    assert Softmax(sequences, memory_mb=8.0).block(2**20, cuda) == 2
 
 
 def test_an_unknown_type_of_products_is_refused(sequences: str) -> None:

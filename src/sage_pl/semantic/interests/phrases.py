@@ -1,0 +1,104 @@
+"""Every user's groups of items in words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.sequences import Sequences
+from sage_pl.semantic.interests.answers import Answers
+from sage_pl.semantic.interests.grouping import grouped_users, refuse_leaks
+from sage_pl.semantic.interests.protocol import Describer, Groups
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """One phrase per group of every user.
+
+    Nothing but training items is described: a group that holds another is refused, and no text of an item without training
+    events reaches the describer. Users with equal groups are asked about once. Answers of describers that are slow or paid
+    for are kept in ``answers.sqlite`` beside the artifacts, user by user, by the hash of all that was asked: an interrupted
+    run goes on where it stopped, and a user whose groups stay the same is never asked about again.
+
+    Args:
+        describer: who describes.
+        fallback: who describes users for whom the answers were of no use; how many is logged, and who did it is written
+            beside each phrase. None makes that an error.
+
+    Writes:
+        ``phrases.parquet``: user, group (0..K_u - 1), phrase, by (the describer's class), ordered by user and group.
+
+    Raises:
+        LeakError: a group holds an item of no training event of its user.
+        ValueError: answers were of no use and there is no fallback.
+    """
+
+    describer: Describer
+    fallback: Describer | None = None
+
+    name: ClassVar[str] = "phrases"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("sequences", "texts", "groups")
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return self.describer.libraries + (() if self.fallback is None else self.fallback.libraries)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        sequences = Sequences.load(inputs["sequences"])
+        groups = grouped_users(inputs["groups"])
+        refuse_leaks(groups, sequences)
+        visible = ["", *inputs["texts"].frame("texts").sort("item")["text"].to_list(), ""]
+        texts = [text if n else "" for text, n in zip(visible, sequences.train_counts, strict=True)]
+        users = [user for user, own in enumerate(groups) if own]
+        found = self._describe(texts, [groups[user] for user in users], out.parent / "answers.sqlite")
+        rows = [
+            (user, place, phrase, by)
+            for user, (phrases, by) in zip(users, found, strict=True)
+            for place, phrase in enumerate(phrases)
+        ]
+        schema = {"user": pl.Int64, "group": pl.Int64, "phrase": pl.String, "by": pl.String}
+        pl.DataFrame(rows, schema=schema, orient="row").write_parquet(out / "phrases.parquet")
+
+    def _describe(self, texts: Sequence[str], users: Sequence[Groups], file: Path) -> list[tuple[list[str], str]]:
+        """Phrases of each user and who made them."""
+        first = type(self.describer).__name__
+        answers = _answers(self.describer, texts, users, file)
+        useless = [row for row, answer in enumerate(answers) if answer is None]
+        found = {row: (answer, first) for row, answer in enumerate(answers) if answer is not None}
+        if useless and self.fallback is not None:
+            other = type(self.fallback).__name__
+            log.warning("no usable answer for %d of %d users; %s describes them", len(useless), len(users), other)
+            second = _answers(self.fallback, texts, [users[row] for row in useless], file)
+            found |= {row: (answer, other) for row, answer in zip(useless, second, strict=True) if answer is not None}
+        if len(found) < len(users):
+            raise ValueError(
+                f"{first} gave no usable answer for {len(users) - len(found)} of {len(users)} users, and "
+                f"steps.phrases.fallback is {self.fallback}; take describer=keywords, another model, or "
+                "a fallback that always answers"
+            )
+        return [found[row] for row in range(len(users))]
+
+
+def _answers(describer: Describer, texts: Sequence[str], users: Sequence[Groups], file: Path) -> list[list[str] | None]:
+    """The describer's answer for every user, from ``file`` where it is remembered; None where it was of no use."""
+    if not describer.remembered:
+        return [phrases for _, phrases in sorted(describer.describe(texts, users), key=lambda answer: answer[0])]
+    store = Answers(file)
+    keys = [store.key(describer, [[texts[i] for i in group] for group in groups]) for groups in users]
+    known = store.read(keys)
+    missing = {key: groups for key, groups in zip(keys, users, strict=True) if key not in known}
+    log.info("%d of %d distinct histories are known already", len({*keys}) - len(missing), len({*keys}))
+    asked = list(missing)
+    for row, phrases in describer.describe(texts, list(missing.values())):
+        store.write(asked[row], phrases)
+        known[asked[row]] = phrases
+    return [known[key] for key in keys]

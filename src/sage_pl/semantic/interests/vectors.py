@@ -1,0 +1,72 @@
+"""Every user's interests as vectors: what a model reads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from sage_pl.artifacts import Artifact
+from sage_pl.semantic.embedders.protocol import TextEncoder
+from sage_pl.semantic.tables import FloatArray
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class InterestVectors:
+    """The encoded phrases of every user; each distinct phrase is encoded once.
+
+    Args:
+        encoder: what turns a phrase into a vector: an embedder of texts, ``encoder: ${steps.embed}``. One that is fitted to
+            the texts it is given (tfidf) is fitted to the phrases.
+        shuffle: give every user's interests to another who has some, in an order drawn with this seed: the control that
+            tells whether their content matters. None leaves them where they belong.
+
+    Writes:
+        ``values.npy`` float16 [M, D], and ``offsets.npy`` int64 [U + 2]: user u's are rows ``offsets[u]:offsets[u + 1]``.
+
+    Raises:
+        ValueError: the encoder encodes no texts.
+    """
+
+    encoder: TextEncoder
+    shuffle: int | None = None
+
+    name: ClassVar[str] = "interests"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("groups", "phrases")
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return self.encoder.libraries
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        if not hasattr(self.encoder, "encode"):
+            raise ValueError(
+                f"steps.interests.encoder is a {type(self.encoder).__name__}, which encodes no texts, so that interests cannot "
+                "be put into vectors; set embedder=minilm, or 'steps.interests.encoder=...' to an embedder of texts"
+            )
+        phrases = inputs["phrases"].frame("phrases").sort("user", "group")
+        n_rows = len(inputs["groups"].array("offsets")) - 1
+        values = self.encoder.encode(phrases["phrase"].to_list()).astype(np.float16)
+        counts = np.bincount(phrases["user"].to_numpy(), minlength=n_rows)
+        if self.shuffle is not None:
+            values, counts = shuffled(values, counts, self.shuffle)
+        np.save(out / "values.npy", values)
+        np.save(out / "offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
+        log.info("%d interests of %d users, %d wide", len(values), np.count_nonzero(counts), values.shape[1])
+
+
+def shuffled(values: FloatArray, counts: np.ndarray, seed: int) -> tuple[FloatArray, np.ndarray]:
+    """The interests of users 0, 1, ..., each set given to another user who has some."""
+    circle = np.random.default_rng(seed).permutation(np.flatnonzero(counts))
+    donor = np.arange(len(counts))
+    donor[circle] = np.roll(circle, 1)
+    starts = np.cumsum(counts) - counts
+    rows = [np.arange(starts[user], starts[user] + counts[user]) for user in donor]
+    return values[np.concatenate(rows)], counts[donor]

@@ -1,0 +1,75 @@
+"""With a randomly initialised decoder of two layers; no weights and no network are needed."""
+
+import pytest
+
+from sage_pl.semantic.embedders.sentence import ModelError
+from sage_pl.semantic.interests import prompt
+from sage_pl.semantic.interests.local import LocalDescriber
+from tests.semantic.scft.tiny import write_llama
+
+TEXTS = ["", "name1 brand2", "name3", "name1 brand2 size4", "sort4 size5 shade6 name7", "shade8", ""]
+USERS = [[[1, 2], [3]], [[4]], [[5, 1, 2], [2], [3]]]
+TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }} {% endfor %}{% if add_generation_prompt %}shade1{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> str:
+    """A tiny decoder with a chat template and room for a question."""
+    from transformers import AutoTokenizer
+
+    folder = write_llama(tmp_path_factory.mktemp("local") / "tiny-llama")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def describe(model: str, users=USERS, **settings) -> dict[int, list[str] | None]:
+    return dict(LocalDescriber(model, max_tokens=4, device="cpu", offline=True, **settings).describe(TEXTS, users))
+
+
+def test_every_user_gets_a_phrase_per_group(llama) -> None:
+    found = describe(llama)
+    assert found.keys() == {0, 1, 2}
+    for row, groups in enumerate(USERS):
+        phrases = found[row]
+        assert phrases is None or (len(phrases) == len(groups) and all(phrases))
+    assert any(found.values())
+    assert describe(llama) == found
+
+
+def test_neither_batches_nor_other_users_change_an_answer(llama) -> None:
+    found = describe(llama, batch_tokens=100_000)
+    assert describe(llama, batch_tokens=1) == found
+    assert [describe(llama, [groups])[0] for groups in USERS] == [found[row] for row in range(3)]
+
+
+def test_it_is_asked_about_each_group_on_its_own(llama, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        prompt, "short_question", lambda group: asked.append(group) or [{"role": "user", "content": "x"}]
+    )
+    describe(llama)
+    assert asked == [[TEXTS[i] for i in group] for groups in USERS for group in groups]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [(["teas\nand more", "bikes", "lamps"], ["teas", "bikes", "lamps"]), (["teas", "  ", "lamps"], None)],
+    ids=["first lines", "one is empty"],
+)
+def test_answers_are_read_line_by_line(llama, monkeypatch, answers, expected) -> None:
+    given = iter(answers)
+    monkeypatch.setattr(LocalDescriber, "_answer", lambda self, model, tokenizer, rows: [next(given) for _ in rows])
+    monkeypatch.setattr(LocalDescriber, "_batches", lambda self, ids: iter([range(len(ids))]))
+    assert describe(llama, [USERS[2]]) == {0: expected}
+
+
+def test_models_that_cannot_be_asked_are_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"cannot load the language model 'nobody/nothing'.*describer=keywords"):
+        describe("nobody/nothing")
+    with pytest.raises(ModelError, match=r"has no chat template.*describer\.model=smollm2"):
+        describe(write_llama(tmp_path / "plain"))

@@ -126,14 +126,14 @@ def test_a_training_step_moves_every_expert_and_the_gate_but_no_text(backbone: s
     model = recommender(artifacts, backbone)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     encoder: Any = model.item_encoder
-    text = [encoder.experts[name].text.clone() for name in ("aligned", "text")]
+    text = [encoder.experts[name].text.table.clone() for name in ("aligned", "text")]
     assert step(model).isfinite()
     assert all(p.isfinite().all() for p in model.parameters())
     still = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     unused = set() if backbone == "bert4rec" else {"item_encoder.experts.text.mask_view"}
     assert still == unused
     for name, was in zip(("aligned", "text"), text, strict=True):
-        assert torch.equal(encoder.experts[name].text, was)
+        assert torch.equal(encoder.experts[name].text.table, was)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sage_pl.item_encoders import table
 from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.item_encoders.table import EncodedItems
+from sage_pl.item_encoders.table import EncodedItems, ItemVectors
 
 N, DIM = 9, 4
 IDS = [torch.tensor([[0, 3, 3], [7, 3, 10]]), torch.tensor([7, 1])]
@@ -89,3 +90,41 @@ def every_warning() -> Iterator[None]:
 def test_slices_are_looked_up_without_complaint() -> None:
     items = EncodedItems.of(Counting(), IDS, torch.device("cpu"))
     assert items.inputs(IDS[0][:, 1:])["id"].shape == (2, 2, DIM)
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 100])
+@pytest.mark.parametrize(
+    "rows",
+    [slice(None), slice(1, -1), slice(2, 7), slice(3, 3), torch.tensor([7, 0, 7]), torch.tensor([[1, 10], [4, 4]])],
+    ids=["all", "items", "run", "none", "ids", "pairs"],
+)
+def test_vectors_made_in_blocks_equal_the_whole_table(rows: Any, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_BLOCK", block)
+    encoder = Counting()
+    whole = EncodedItems(encoder, None, torch.device("cpu")).all_outputs().detach()
+    encoder.asked.clear()
+    vectors = ItemVectors(lambda ids: encoder.views(ids)["id"], N + 2, torch.device("cpu"))
+    assert (len(vectors), vectors.shape, vectors.nbytes) == (N + 2, (N + 2, DIM), whole.nbytes)
+    assert torch.equal(vectors[rows], whole[rows])
+    assert not vectors[rows].requires_grad
+    assert len({len(ids) for ids in encoder.asked}) == 1, "blocks of one size, so that a row is always the same"
+    assert len(encoder.asked[0]) <= block
+
+
+def test_equal_items_have_equal_vectors_whatever_they_are_asked_for_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_BLOCK", 100)
+    torch.manual_seed(0)
+    weight, rows = torch.randn(64, 384), torch.randn(301, 384)
+    rows[[17, 299]] = rows[3].clone()
+    vectors = ItemVectors(lambda ids: rows[ids] @ weight.T, len(rows), torch.device("cpu"))
+    for ids in ([3], [17], [299], [5, 17, 9], list(range(290, 301))):
+        for row, vector in zip(ids, vectors[torch.tensor(ids)], strict=True):
+            assert torch.equal(vector, vectors[:][row])
+    assert torch.equal(vectors[:][[3, 17, 299]], vectors[torch.tensor([17])].expand(3, -1))
+
+
+def test_vectors_are_not_rounded_by_autocast() -> None:
+    weight, rows = torch.randn(8, 16), torch.randn(20, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        vectors = ItemVectors(lambda ids: rows[ids] @ weight.T, 20, torch.device("cpu"))[:]
+    torch.testing.assert_close(vectors, rows @ weight.T)

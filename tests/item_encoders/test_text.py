@@ -62,16 +62,16 @@ def test_items_do_not_train_the_mask_token(text: str) -> None:
 def test_frozen_text_is_constant_and_no_part_of_the_checkpoint(text: str) -> None:
     encoder, before = TextEncoder(N, text, DIM), np.load(f"{text}/table.npy")
     step_on(encoder, EVERY)
-    assert "text" not in encoder.state_dict()
+    assert "text.table" not in encoder.state_dict()
     assert "text" not in dict(encoder.named_parameters())
-    assert encoder.text.numpy().tobytes() == np.load(f"{text}/table.npy").tobytes() == before.tobytes()
+    assert encoder.text.table.numpy().tobytes() == np.load(f"{text}/table.npy").tobytes() == before.tobytes()
 
 
 def test_unfrozen_text_is_trained_and_stored(text: str) -> None:
     encoder, before = TextEncoder(N, text, DIM, freeze=False), np.load(f"{text}/table.npy")
     step_on(encoder, EVERY)
-    assert "text" in encoder.state_dict()
-    assert (encoder.text.detach().numpy()[1:-1] != before[1:-1]).all()
+    assert "text.table" in encoder.state_dict()
+    assert (encoder.text.table.detach().numpy()[1:-1] != before[1:-1]).all()
     assert np.array_equal(np.load(f"{text}/table.npy"), before), "the artifact itself must not change"
 
 
@@ -84,7 +84,7 @@ def test_any_module_of_two_widths_is_an_adapter(adapter: Any, text: str) -> None
     encoder = TextEncoder(N, text, DIM, adapter)
     assert encoder.adapter.training
     encoder.eval()
-    expected = encoder.adapter(encoder.text)[[4, 2]]
+    expected = encoder.adapter(encoder.text.table)[[4, 2]]
     torch.testing.assert_close(encoder.output(encoder.views(torch.tensor([4, 2]))), expected)
 
 
@@ -92,7 +92,7 @@ def test_an_adapter_of_another_width_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=rf"Identity maps text of width {TEXT} to {TEXT}, item_encoder.dim is {DIM}"):
         TextEncoder(N, text, DIM, adapter=nn.Identity)
     encoder = TextEncoder(N, text, TEXT, adapter=nn.Identity)
-    assert torch.equal(encoder.views(torch.tensor([3]))["text"], encoder.text[[3]])
+    assert torch.equal(encoder.views(torch.tensor([3]))["text"], encoder.text.table[[3]])
 
 
 def test_a_table_of_another_data_set_is_refused(text: str) -> None:
@@ -102,5 +102,5 @@ def test_a_table_of_another_data_set_is_refused(text: str) -> None:
 
 def test_standardising_is_a_switch(text: str) -> None:
     rows = torch.from_numpy(np.load(f"{text}/table.npy"))
-    assert torch.equal(TextEncoder(N, text, DIM).text, rows)
-    assert torch.equal(TextEncoder(N, text, DIM, standardise=True).text, standardised(rows))
+    assert torch.equal(TextEncoder(N, text, DIM).text.table, rows)
+    assert torch.equal(TextEncoder(N, text, DIM, standardise=True).text.table, standardised(rows))

@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from sage_pl.item_encoders.vectors import load_table, standardised
+from sage_pl.item_encoders import vectors
+from sage_pl.item_encoders.vectors import ItemText, load_table, standardised
 from tests.golden.prepared import write_rows
 
 
@@ -22,3 +24,56 @@ def test_writing_to_a_table_does_not_reach_its_file(tmp_path: Path) -> None:
     assert table.shape == (5, 4)
     table[1] = 7
     assert np.load(f"{path}/table.npy").max() == 1
+
+
+IDS = torch.tensor([[0, 3], [5, 3]])
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> str:
+    """Five items' vectors in float16."""
+    path = write_rows(tmp_path / "embed", np.random.default_rng(0).normal(size=(5, 4)))
+    np.save(f"{path}/table.npy", np.load(f"{path}/table.npy").astype(np.float16))
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_half_precision_text_is_read_in_the_models_type(dtype: torch.dtype, half: str) -> None:
+    text, rows = ItemText(half, 5), torch.from_numpy(np.load(f"{half}/table.npy"))
+    assert text.table.dtype == torch.float16
+    assert text.width == 4
+    found = text.to(dtype)(IDS)
+    assert found.dtype == dtype
+    assert torch.equal(found, rows[IDS].to(dtype))
+
+
+def test_half_precision_text_is_trained_and_standardised_in_single_precision(half: str) -> None:
+    rows = torch.from_numpy(np.load(f"{half}/table.npy")).float()
+    trained = ItemText(half, 5, freeze=False).table
+    assert isinstance(trained, torch.nn.Parameter)
+    assert torch.equal(trained, rows)
+    assert trained.dtype == torch.float32
+    torch.testing.assert_close(ItemText(half, 5, standardise=True).table, standardised(rows))
+
+
+def test_pages_that_were_read_are_given_back(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "_RESIDENT", 5 * 2**10)
+    monkeypatch.setattr(vectors, "_AROUND", 2**10)
+    small = ItemText(half, 5)
+    monkeypatch.setattr(vectors, "_RESIDENT", 0)
+    text, first = ItemText(half, 5), small.table
+    monkeypatch.setattr(vectors, "_RESIDENT", 5 * 2**10)
+    before, rows = text.table, text(IDS)
+    assert text.table is before
+    assert torch.equal(text(IDS), rows)
+    assert text.table is not before
+    assert torch.equal(text(IDS[0]), rows[0])
+    assert [small(IDS).sum() for _ in range(3)]
+    assert small.table is first, "a table that fits stays open"
+
+
+def test_text_that_has_moved_is_never_read_from_its_file_again(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "_RESIDENT", 0)
+    text = ItemText(half, 5).double()
+    text.table[3] = 7
+    assert (text(IDS)[0, 1] == 7).all()

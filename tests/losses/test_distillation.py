@@ -18,6 +18,7 @@ def step_of(neighbours: Tensor = NEIGHBOURS, order: list[int] | None = None, wid
         "items": torch.ones(len(order), 2, dtype=torch.long),
         "state_rows": torch.tensor(order),
         "neighbours": neighbours[order],
+        "taught": (neighbours[order] >= 0).any(1).nonzero().flatten(),
         "neighbour_items": [left_pad(rows, width) for rows in CHUNKS],
     }
     return HandStep(batch, leaf(normal(len(order), 2, 4, seed=3)), leaf(normal(N_ITEMS + 2, 4, seed=1)))

@@ -50,6 +50,7 @@ def test_equals_the_exact_form_when_states_stand_still() -> None:
     term(everybody)
     again = step_of([1, 2, 3, 4])
     again.batch["neighbours"] = again.batch["neighbour_users"] - 1  # rows of the teachers' states below
+    again.batch["taught"] = (again.batch["neighbours"] >= 0).any(1).nonzero().flatten()
     again.batch["neighbour_items"] = [torch.tensor([[1], [2], [3], [4]])]
     again.encode = lambda items: states(everybody)  # type: ignore[method-assign]
     torch.testing.assert_close(term(step_of([1, 2, 3, 4])), exact(again), atol=1e-12, rtol=0)

@@ -1,6 +1,5 @@
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
@@ -9,8 +8,11 @@ from torch import Tensor
 
 from sage_pl.callbacks.epoch_seed import EpochSeed
 from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.item_encoders import table as table_module
 from sage_pl.item_encoders.id import IdEncoder
+from sage_pl.item_encoders.table import ItemVectors
 from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.scorers.semantic import SemanticSimilarity
 from sage_pl.sequence_encoders.dual import DualView
 from sage_pl.sequence_encoders.single import SingleView
 from sage_pl.types import SeqBatch
@@ -66,7 +68,7 @@ def test_a_fit_logs_every_term_and_moves_every_trained_part(
 
 def test_what_the_losses_read_is_known(make_model: MakeModel, datamodule: SequenceDataModule) -> None:
     assert make_model(sage=False).needs == frozenset()
-    assert make_model().needs == {"neighbours", "neighbour_items"} <= datamodule.provides
+    assert make_model().needs == {"neighbours", "taught", "neighbour_items"} <= datamodule.provides
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -105,15 +107,49 @@ def test_a_served_state_ignores_padding_and_other_users(backbone: str, make_mode
         torch.testing.assert_close(model.states(row[row > 0][None])[0], state, atol=1e-12, rtol=0)
 
 
-def test_validation_encodes_the_catalogue_once(
-    make_model: MakeModel, datamodule: SequenceDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("table_mb", [1, 0], ids=["kept", "made anew"])
+def test_validation_keeps_a_table_that_fits_its_memory(
+    table_mb: float, make_model: MakeModel, datamodule: SequenceDataModule, tmp_path: Path
 ) -> None:
-    model = make_model()
-    output_table = Mock(side_effect=model.output_table)
-    monkeypatch.setattr(model, "output_table", output_table)
-    trainer(tmp_path).validate(model, datamodule, verbose=False)
-    assert output_table.call_count == 1
+    model, tables = make_model(), []
+    model.table_mb = table_mb
+
+    class Watch(pl.Callback):
+        def on_validation_batch_end(self, *_: Any) -> None:
+            tables.append(model.ranking_table())
+
+        def on_validation_epoch_end(self, *_: Any) -> None:
+            outputs = model.output_table()[:]
+            assert torch.equal(outputs, tables[0][:])
+            assert (outputs.data_ptr() == tables[0].data_ptr()) if table_mb else isinstance(tables[0], ItemVectors)
+
+    trainer(tmp_path, callbacks=[Watch()]).validate(model, datamodule, verbose=False)
+    assert len(tables) > 1
+    assert all(table is tables[0] for table in tables)
     assert model._table is None
+
+
+@pytest.mark.parametrize("scorer", [False, True], ids=["alone", "scorer"])
+def test_ranking_block_by_block_equals_ranking_a_table(
+    scorer: bool, artifacts: Artifacts, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "_BLOCK", 5)
+    model = make_model().eval()
+    model.item_encoder.text.table[7] = model.item_encoder.text.table[3]  # type: ignore[union-attr, index, operator]
+    model.item_encoder.table.weight.data[7] = model.item_encoder.table.weight[3]  # type: ignore[union-attr, operator, index]
+    if scorer:
+        model.scorer = SemanticSimilarity(N_ITEMS, artifacts.text, 2.0)
+    candidates = torch.tensor([[1, 7], [5, 6], [9, 10]])
+    batch: SeqBatch = {"items": HISTORIES, "answer": torch.tensor([3, 9, 7]), "candidates": candidates}
+    found = []
+    for table_mb in (1, 0):
+        model.table_mb = table_mb
+        found.append((model.answer_ranks(batch), model.recommend(HISTORIES, 10, False)))
+    assert isinstance(model.ranking_table(), ItemVectors)
+    (ranks, best), (block_ranks, block_best) = found
+    assert ranks.keys() == block_ranks.keys()
+    assert all(torch.equal(ranks[name], block_ranks[name]) for name in ranks)
+    assert torch.equal(best.scores, block_best.scores)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -150,7 +186,7 @@ def test_the_checkpoint_carries_what_it_can_be_rebuilt_from(
     run.save_checkpoint(tmp_path / "last.ckpt")
     content = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert content["sage_pl"] == {"config": {"seed": 1}}
-    assert not [name for name in content["state_dict"] if name.endswith((".text", ".excluded"))]
+    assert not [name for name in content["state_dict"] if name.endswith((".text.table", ".candidate_ids"))]
 
 
 def test_a_single_view_must_be_one_the_items_have(artifacts: Artifacts, make_model: MakeModel) -> None:

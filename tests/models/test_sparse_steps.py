@@ -93,5 +93,9 @@ def test_adam_and_clipping_say_that_they_cannot(
 ) -> None:
     with pytest.raises(RuntimeError, match="does not support sparse gradients"):
         fitted(model_of(artifacts, True, adam), datamodule, tmp_path, max_steps=1)
-    with pytest.raises(NotImplementedError):
+    settings = (
+        r"gradient_clip_val=0.1 .* of item_encoder.table; set trainer.gradient_clip_val=null, or item_encoder.sparse"
+    )
+    with pytest.raises(ValueError, match=settings):
         fitted(model_of(artifacts, True), datamodule, tmp_path, max_steps=1, gradient_clip_val=0.1)
+    assert fitted(model_of(artifacts, False), datamodule, tmp_path, max_steps=1, gradient_clip_val=0.1)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.item_encoders.adapter import Adapter
-from sage_pl.item_encoders.vectors import hold_text, load_start, load_table
+from sage_pl.item_encoders.vectors import ItemText, load_start
 from sage_pl.types import Views
 
 
@@ -55,15 +54,13 @@ class DualEncoder(nn.Module):
             nn.init.zeros_(self.table.weight[0])
         else:
             self.table.weight.data.copy_(load_start(init, n_items, dim))
-        text_table = load_table(text, n_items)
-        self.adapter = Adapter(text_table.shape[1], dim, adapter_dim)
-        self.text: Tensor
-        hold_text(self, text_table, freeze)
+        self.text = ItemText(text, n_items, freeze)
+        self.adapter = Adapter(self.text.width, dim, adapter_dim)
 
     def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
         views = {"id": self.table(ids)} if names is None or "id" in names else {}
         if names is None or "text" in names:
-            views["text"] = self.adapter(F.embedding(ids, self.text))
+            views["text"] = self.adapter(self.text(ids))
         return views
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.item_encoders.projection import TextProjection
-from sage_pl.item_encoders.vectors import hold_text, load_table
+from sage_pl.item_encoders.vectors import ItemText
 from sage_pl.types import Views
 
 
@@ -59,10 +58,8 @@ class FusedEncoder(nn.Module):
         self.table = nn.Embedding(n_items + 2, dim, padding_idx=0, sparse=sparse)
         nn.init.normal_(self.table.weight, std=0.02)
         nn.init.zeros_(self.table.weight[0])
-        vectors = load_table(text, n_items)
-        self.adapter = (adapter or TextProjection)(vectors.shape[1], dim)
-        self.text: Tensor
-        hold_text(self, vectors, freeze)
+        self.text = ItemText(text, n_items, freeze)
+        self.adapter = (adapter or TextProjection)(self.text.width, dim)
         fusion = nn.Linear(2 * dim, dim)
         nn.init.xavier_normal_(fusion.weight)
         nn.init.zeros_(fusion.bias)
@@ -72,7 +69,7 @@ class FusedEncoder(nn.Module):
         own = self.table(ids)
         if names is not None and not {"text", "fused"} & set(names):
             return {"id": own}
-        text = self.adapter(F.embedding(ids, self.text))
+        text = self.adapter(self.text(ids))
         return {"id": own, "text": text, "fused": self.fuse(torch.cat([own, text], dim=-1))}
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:

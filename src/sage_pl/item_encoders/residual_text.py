@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.item_encoders.vectors import hold_text, load_table, standardised
+from sage_pl.item_encoders.vectors import ItemText
 from sage_pl.types import Views
 
 
@@ -46,10 +46,8 @@ class ResidualText(IdEncoder):
         sparse: bool = False,
     ) -> None:
         super().__init__(n_items, dim, sparse=sparse)
-        table = load_table(text, n_items)
-        self.text: Tensor
-        hold_text(self, standardised(table) if standardise else table, freeze)
-        self.weight = nn.Parameter(torch.zeros(dim, table.shape[1]))
+        self.text = ItemText(text, n_items, freeze, standardise)
+        self.weight = nn.Parameter(torch.zeros(dim, self.text.width))
 
     def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
-        return {"id": self.table(ids) + F.linear(F.embedding(ids, self.text), self.weight)}
+        return {"id": self.table(ids) + F.linear(self.text(ids), self.weight)}

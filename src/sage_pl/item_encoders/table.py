@@ -1,8 +1,8 @@
-"""The items of one step, each encoded once, whatever the number of sequences they occur in."""
+"""Items encoded: those of one step, each once, and those of the whole catalogue, block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.types import ItemEncoder, Views
+
+_BLOCK = 8192  # items encoded at a time
 
 
 class EncodedItems:
@@ -54,3 +56,41 @@ class EncodedItems:
             return self._views[view]
         rows = torch.arange(self._encoder.n_items + 2, device=self._device)
         return self._encoder.views(rows, {view})[view]
+
+
+class ItemVectors:
+    """Vectors of every item [R, E], made when rows of them are asked for, and never more than a block at a time.
+
+    Reads like a tensor: ``vectors[:]`` is all of it, ``vectors[1:9]`` a run, ``vectors[ids]`` some items, in any shape. Blocks
+    are filled up to one size, so a row is the same to the last bit whatever it is asked for with, and equal items tie.
+
+    Args:
+        make: vectors of items [M] -> [M, E]; never tracked by autograd nor rounded by autocast.
+        n_rows: R.
+        device: where ids are made.
+    """
+
+    def __init__(
+        self, make: Callable[[Int[Tensor, "M"]], Float[Tensor, "M E"]], n_rows: int, device: torch.device
+    ) -> None:
+        self._make = make
+        self._device = device
+        self._block = -(-n_rows // -(-n_rows // _BLOCK))
+        self._row = self._encode(torch.zeros(1, dtype=torch.long, device=device))
+        self.shape = (n_rows, self._row.shape[1])
+        self.nbytes = n_rows * self._row.nbytes
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Int[Tensor, "*P"]) -> Float[Tensor, "*P E"]:
+        ids = torch.arange(*rows.indices(len(self)), device=self._device) if isinstance(rows, slice) else rows
+        vectors = self._row.new_empty(ids.numel(), self.shape[1])
+        for block, part in zip(vectors.split(self._block), ids.reshape(-1).split(self._block), strict=True):
+            block.copy_(self._encode(part))
+        return vectors.view(*ids.shape, self.shape[1])
+
+    @torch.no_grad()
+    def _encode(self, ids: Int[Tensor, "M"]) -> Float[Tensor, "M E"]:
+        with torch.autocast(self._device.type, enabled=False):
+            return self._make(F.pad(ids, (0, self._block - len(ids))))[: len(ids)]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.item_encoders.adapter import Adapter
-from sage_pl.item_encoders.vectors import hold_text, load_table, standardised
+from sage_pl.item_encoders.vectors import ItemText
 from sage_pl.types import Views
 
 
@@ -50,22 +49,18 @@ class TextEncoder(nn.Module):
         self.n_items = n_items
         self.input_dims: Mapping[str, int] = {"text": dim}
         self.output_dim = dim
-        table = load_table(text, n_items)
-        if standardise:
-            table = standardised(table)
-        self.adapter = (adapter or Adapter)(table.shape[1], dim)
-        self.text: Tensor
-        hold_text(self, table, freeze)
+        self.text = ItemText(text, n_items, freeze, standardise)
+        self.adapter = (adapter or Adapter)(self.text.width, dim)
         self.mask_view = nn.Parameter(torch.empty(dim).normal_(std=0.01))  # LLMEmb's reference code
-        width = _output_width(self.adapter, table)
+        width = _output_width(self.adapter, self.text(torch.zeros(1, dtype=torch.long)))
         if width != dim:
             raise ValueError(
-                f"{type(self.adapter).__name__} maps text of width {table.shape[1]} to {width}, item_encoder.dim is {dim}; "
+                f"{type(self.adapter).__name__} maps text of width {self.text.width} to {width}, item_encoder.dim is {dim}; "
                 "set dim to that width or take an adapter that changes it (item_encoder.adapter)"
             )
 
     def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
-        text = self.adapter(F.embedding(ids, self.text))
+        text = self.adapter(self.text(ids))
         return {"text": torch.where((ids == self.n_items + 1)[:, None], self.mask_view, text)}
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:
@@ -73,8 +68,8 @@ class TextEncoder(nn.Module):
 
 
 @torch.no_grad()
-def _output_width(adapter: nn.Module, table: Float[Tensor, "R D"]) -> int:
+def _output_width(adapter: nn.Module, text: Float[Tensor, "1 D"]) -> int:
     """Width of what an adapter makes, without a trace in its running statistics."""
-    width = adapter.eval()(table[:1]).shape[-1]
+    width = adapter.eval()(text).shape[-1]
     adapter.train()
     return width

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+_RESIDENT = 2**30  # bytes of a mapped file that reading may bring into memory before they are given back
+_AROUND = 2**16  # bytes the system maps around a row that is read
 
 
 def load_table(path: str, n_items: int) -> Float[Tensor, "R D"]:
@@ -42,14 +45,55 @@ def load_start(path: str, n_items: int, dim: int) -> Float[Tensor, "R D"]:
 
 def standardised(table: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
     """The items' vectors around their mean, with mean squared length 1; rows 0 and N + 1 stay zero. A copy in memory."""
+    table = table.float() if table.dtype == torch.float16 else table
     items = table[1:-1] - table[1:-1].mean(0)
     length = items.square().sum(1).mean().sqrt()
     return F.pad(items / length.clamp(min=torch.finfo(items.dtype).tiny), (0, 0, 1, 1))
 
 
-def hold_text(module: nn.Module, table: Float[Tensor, "R D"], freeze: bool) -> None:
-    """Give ``module`` the text vectors as ``module.text``: a constant that no checkpoint holds, or a trained copy."""
-    if freeze:
-        module.register_buffer("text", table, persistent=False)
-    else:
-        module.register_parameter("text", nn.Parameter(table.clone()))
+class ItemText(nn.Module):
+    """``x_i = E_text[i]``: text vectors, read row by row from a table that stays in its file and in its own type.
+
+    A file of float16 is half as large; its rows are widened to the model's type as they are read. Of a table larger than
+    1 GiB about so much is held in memory at most: the pages that reading has brought there are given back by opening the
+    file anew.
+
+    Args:
+        folder: of an artifact with one vector per item, ``table.npy`` [R, D].
+        n_items: N.
+        freeze: the table is a constant that no checkpoint holds; False trains a copy of it, in float32.
+        standardise: see :func:`standardised`; makes a copy in memory.
+
+    Shape: ``[*P] -> [*P, D]``.
+
+    Raises:
+        ValueError: the table does not have N + 2 rows.
+    """
+
+    def __init__(self, folder: str, n_items: int, freeze: bool = True, standardise: bool = False) -> None:
+        super().__init__()
+        self._source = folder, n_items
+        self._mapped: Tensor | None = load_table(folder, n_items)
+        table = standardised(self._mapped) if standardise else self._mapped
+        self.width = table.shape[1]
+        self.table: Tensor
+        if freeze:
+            self.register_buffer("table", table, persistent=False)
+        else:
+            self.register_parameter("table", nn.Parameter(table.to(torch.get_default_dtype(), copy=True)))
+        self._like: Tensor
+        self.register_buffer("_like", torch.empty(0), persistent=False)  # has the model's type, wherever that goes
+        if self.table is not self._mapped or self.table.nbytes <= _RESIDENT:
+            self._mapped = None
+        self._rows_read = 0
+
+    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P D"]:
+        if self.table is self._mapped:  # neither moved to a device nor to another type
+            self._give_back(ids.numel())
+        return F.embedding(ids, self.table).to(self._like.dtype)
+
+    def _give_back(self, n_rows: int) -> None:
+        self._rows_read += n_rows
+        if self._rows_read * max(self.table[0].nbytes, _AROUND) > _RESIDENT:
+            self.table = self._mapped = load_table(*self._source)
+            self._rows_read = n_rows

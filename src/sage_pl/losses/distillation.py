@@ -24,13 +24,13 @@ class UserDistillation(nn.Module):
         user_sim_func: ``kd`` or ``cl``.
         temperature: of ``cl``.
 
-    Needs: ``state_rows``, ``neighbours``, ``neighbour_items``.
+    Needs: ``state_rows``, ``neighbours``, ``taught``, ``neighbour_items``.
     Reference: LLM-ESR, section 3.4; docs/deviations.md. Differs: the student's state is that of the main pass, where the
     reference encodes the user a second time; teachers are encoded without dropout, since they are a target; teachers with
     an empty input do not take part; BERT4Rec compares states at the appended mask token.
     """
 
-    needs = frozenset({"neighbours", "neighbour_items"})
+    needs = frozenset({"neighbours", "taught", "neighbour_items"})
     reads = frozenset[str]()
     catalogue = False
 
@@ -46,11 +46,10 @@ class UserDistillation(nn.Module):
         return list(batch["neighbour_items"])
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        students, neighbours = step.user_states(), step.batch["neighbours"]
-        has_teacher = (neighbours >= 0).any(1)
-        if not has_teacher.any():
+        students, taught = step.user_states(), step.batch["taught"]
+        if not len(taught):
             return students.new_zeros(())
-        return self.distance(students[has_teacher], self.teacher_means(step, neighbours[has_teacher]))
+        return self.distance(students[taught], self.teacher_means(step, step.batch["neighbours"][taught]))
 
     def distance(self, students: Float[Tensor, "B E"], teachers: Float[Tensor, "B E"]) -> Float[Tensor, ""]:
         """Of states from their teachers' means."""

@@ -48,9 +48,10 @@ class BankDistillation(UserDistillation):
         students = step.user_states()
         means, has_teacher = self.remembered(step.batch["neighbour_users"], students)
         self.remember(step.batch["user"], students)
-        if not has_teacher.any():
+        taught = has_teacher.nonzero().squeeze(1)
+        if not len(taught):
             return students.new_zeros(())
-        return self.distance(students[has_teacher], means[has_teacher])
+        return self.distance(students[taught], means[taught])
 
     @torch.no_grad()
     def remembered(

@@ -36,9 +36,7 @@ class Objective(nn.Module):
         if candidates == "trained":
             allowed = torch.from_numpy(data.train_counts > 0)
         allowed[[0, -1]] = False
-        self.register_buffer("excluded", ~allowed, persistent=False)
         self.register_buffer("candidate_ids", allowed.nonzero().squeeze(1), persistent=False)
-        self.excluded: Tensor
         self.candidate_ids: Tensor
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
@@ -46,6 +44,13 @@ class Objective(nn.Module):
 
 
 def labelled(step: LossContext) -> tuple[Float[Tensor, "M E"], Int[Tensor, "M"]]:
-    """States that have something to predict, and what: padding is dropped before anything is scored."""
-    rows = step.batch["targets"].flatten().nonzero().squeeze(1)
-    return step.hidden.flatten(0, 1)[rows], step.batch["targets"].flatten()[rows]
+    """States that have something to predict, and what: padding is dropped before anything is scored.
+
+    Of several states of a position, [B, L, I, E], it is the one that scores the target highest.
+    """
+    rows = step.batch["labels"]
+    hidden, targets = step.hidden.flatten(0, 1)[rows], step.batch["targets"].flatten()[rows]
+    if hidden.ndim == 3:
+        nearest = torch.einsum("mie,me->mi", hidden, step.items.outputs(targets)).argmax(1)
+        hidden = hidden.take_along_dim(nearest[:, None, None], 1).squeeze(1)
+    return hidden, targets

@@ -41,7 +41,7 @@ class BCE(Objective):
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         hidden, targets = labelled(step)
-        negatives = self._drawn[step.batch["targets"] > 0]
+        negatives = self._drawn.flatten()[step.batch["labels"]]
         positive = (hidden * step.items.outputs(targets)).sum(1)
         negative = (hidden * step.items.outputs(negatives)).sum(1)
         return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).sum() / max(len(targets), 1)

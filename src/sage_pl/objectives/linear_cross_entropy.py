@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -14,24 +14,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, excluded: Tensor, block: int, products: torch.dtype
+        ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, candidates: Tensor, block: int, products: torch.dtype
     ) -> Tensor:
-        grad_hidden, grad_table = torch.empty_like(hidden), torch.zeros_like(table)
+        taken = table.index_select(0, candidates)
+        place = candidates.new_full((len(table),), -1)
+        place[candidates] = torch.arange(len(candidates), device=candidates.device)
+        grad_hidden, grad_taken = torch.empty_like(hidden), torch.zeros_like(taken)
         total = hidden.new_zeros(())
-        columns = table.to(products)
+        columns = taken.to(products)
         for start in range(0, len(hidden), block):
             rows = slice(start, start + block)
-            part, target = hidden[rows], targets[rows, None]
+            part, target = hidden[rows], place[targets[rows, None]]
             logits = (part.to(products) @ columns.T).to(part.dtype)
-            logits[:, excluded] = float("-inf")
             answer, top = logits.gather(1, target), logits.amax(1, keepdim=True)
             weights = logits.sub_(top).exp_()  # softmax = weights / norm
             norm = weights.sum(1, keepdim=True)
             total += (norm.log() + top - answer).sum()
             residual = weights.scatter_add_(1, target, -norm).to(products)  # norm times the gradient by the logits
             grad_hidden[rows] = (residual @ columns) / norm
-            grad_table += residual.T @ (part / norm).to(products)
-        ctx.save_for_backward(grad_hidden, grad_table)
+            grad_taken += residual.T @ (part / norm).to(products)
+        ctx.save_for_backward(grad_hidden, torch.zeros_like(table).index_copy_(0, candidates, grad_taken))
         ctx.count = max(len(hidden), 1)
         return total / ctx.count
 
@@ -46,29 +48,31 @@ def linear_cross_entropy(
     hidden: Float[Tensor, "M E"],
     table: Float[Tensor, "R E"],
     targets: Int[Tensor, "M"],
-    excluded: Bool[Tensor, "R"],
+    candidates: Int[Tensor, "K"],
     block: int = 256,
     products: torch.dtype | None = None,
 ) -> Float[Tensor, ""]:
-    """``mean_m -log softmax(hidden table^T)[m, targets_m]`` with ``excluded`` rows left out of the candidates.
+    """``mean_m -log softmax(hidden table^T)[m, targets_m]`` over ``candidates`` alone.
 
-    Equal to ``F.cross_entropy`` on the full logits, in value and gradient; holds ``block`` x R logits at a time. 0 for
+    Equal to ``F.cross_entropy`` on the full logits, in value and gradient; holds ``block`` x K logits at a time. 0 for
     M = 0.
 
     Args:
         hidden: states that predict.
         table: vectors of all items.
-        targets: row of ``table`` each state should score highest; never an excluded row.
-        excluded: rows that are no candidates.
+        targets: row of ``table`` each state should score highest; one of ``candidates``.
+        candidates: ids of the rows in the denominator.
         block: states whose logits are held at once.
         products: type of the three matrix products' operands; None for that of ``hidden`` and ``table``. In bfloat16 they
             are 2 to 3 times faster where the device has it, logits and gradients carry 8 bits, sums stay wide.
+
+    Raises:
+        RuntimeError: a target is no candidate.
 
     Under autocast it computes in the wider type of its two operands, since it sums over the whole catalogue.
     """
     wider = torch.promote_types(hidden.dtype, table.dtype)
     with torch.autocast(hidden.device.type, enabled=False):
-        rows = excluded.nonzero().squeeze(1)
         return _LinearCrossEntropy.apply(
-            hidden.to(wider), table.to(wider), targets, rows, max(block, 1), products or wider
+            hidden.to(wider), table.to(wider), targets, candidates, max(block, 1), products or wider
         )

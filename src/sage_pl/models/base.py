@@ -1,0 +1,135 @@
+"""What every trained recommender is: parts, named losses, a checkpoint that can be rebuilt, ranks as its evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sage_pl.item_encoders.table import EncodedItems
+from sage_pl.models.step import presented
+from sage_pl.types import ItemEncoder, LossContext, LossTerm, SeqBatch, SequenceEncoder, Targets, VectorTable, real
+
+
+class RecommenderModule(pl.LightningModule):
+    """Trains ``sum_k weight_k loss_k`` over the objective and the named terms; each is logged unweighted as
+    ``train/loss/<name>``, the objective as ``recommendation``.
+
+    A subclass says what one step is (:meth:`step`) and how items are ranked (:class:`sage_pl.types.Recommender`).
+
+    Args:
+        item_encoder: what an item is (``sage_pl.item_encoders``).
+        sequence_encoder: what a sequence of items is (``sage_pl.sequence_encoders``).
+        targets: what is predicted (``sage_pl.data.targets``).
+        objective: the recommendation loss; None for a model that is not trained.
+        terms: further losses by name (``sage_pl.losses``).
+        optimizer: called with the trainable parameters.
+        max_len: longest history that is read when predicting; older items are cut off.
+
+    Raises:
+        ValueError: a part reads a view the items do not have.
+    """
+
+    served: ClassVar[tuple[str, ...]] = (
+        "sequence_encoder",
+        "targets",
+    )  # parts that a served model has, beside item tables
+
+    def __init__(
+        self,
+        item_encoder: ItemEncoder,
+        sequence_encoder: SequenceEncoder,
+        targets: Targets,
+        objective: LossTerm | None,
+        terms: Mapping[str, LossTerm] | None,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None,
+        max_len: int | None,
+    ) -> None:
+        super().__init__()
+        self.terms: dict[str, LossTerm] = {} if objective is None else {"recommendation": objective}
+        self.terms |= terms or {}
+        readers = {"sequence encoder": sequence_encoder.reads}
+        readers |= {name: term.reads for name, term in self.terms.items()}
+        for name, views in readers.items():
+            if missing := views - item_encoder.input_dims.keys():
+                raise ValueError(
+                    f"{name} reads the view {', '.join(sorted(missing))} of the items, which have "
+                    f"{', '.join(item_encoder.input_dims)}; use item_encoder=dual, or leave that part out"
+                )
+        self.stored: dict[str, Any] = {}  # plain values a checkpoint carries: what it can be rebuilt from
+        self.item_encoder = item_encoder
+        self.sequence_encoder = sequence_encoder
+        self.targets = targets
+        self.term_modules = nn.ModuleList(self.terms.values())  # type: ignore[arg-type]  # registers their buffers
+        self.optimizer = optimizer
+        self.max_len = max_len
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Keys the losses read from a training batch."""
+        return frozenset[str]().union(*(term.needs for term in self.terms.values()))
+
+    def step(self, batch: SeqBatch) -> LossContext:
+        """What the losses see of a training batch."""
+        raise NotImplementedError
+
+    def output_table(self) -> VectorTable:
+        """Every item's vector [R, E]."""
+        raise NotImplementedError
+
+    def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
+        """1-based rank of each answer, per protocol."""
+        raise NotImplementedError
+
+    def encode(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None, last_only: bool = True
+    ) -> tuple[Float[Tensor, "B K *I E"], Bool[Tensor, "B M"]]:
+        """States of histories as they are read when predicting, and where these have items."""
+        ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
+        views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
+        batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
+        return self.sequence_encoder(views, real(ids), batch, last_only=last_only), real(ids)
+
+    def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
+        return presented(batch, self.targets) if self.training else batch
+
+    def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:
+        step = self.step(batch)
+        losses = {name: term(step) for name, term in self.terms.items()}
+        total = torch.stack([self.terms[name].weight * loss for name, loss in losses.items()]).sum()
+        named = {f"train/loss/{name}": loss.detach() for name, loss in losses.items()}
+        self.log_dict(
+            {**named, "train/loss": total.detach()}, on_step=False, on_epoch=True, batch_size=len(batch["items"])
+        )
+        return total
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["sage_pl"] = self.stored
+
+    def on_fit_start(self) -> None:
+        """Before any work is done.
+
+        Raises:
+            ValueError: gradients are to be clipped, and some are sparse.
+        """
+        sparse = [name for name, part in self.named_modules() if getattr(part, "sparse", False)]
+        if sparse and self.trainer.gradient_clip_val:
+            raise ValueError(
+                f"trainer.gradient_clip_val={self.trainer.gradient_clip_val} cannot clip the sparse gradients of "
+                f"{', '.join(sparse)}; set trainer.gradient_clip_val=null, or item_encoder.sparse=false"
+            )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            raise ValueError("this model was built without an optimizer, to be served and not trained")
+        return self.optimizer(p for p in self.parameters() if p.requires_grad)
+
+    def validation_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
+        return self.answer_ranks(batch)
+
+    def test_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
+        return self.answer_ranks(batch)

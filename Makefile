@@ -2,10 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint shapes format bench clean
+.PHONY: help install demo test lint shapes format bench bench-peers clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/installed: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -42,8 +42,14 @@ format: .venv/installed-dev  ## rewrite the code in house style
 bench: .venv/installed-dev  ## measure what the docs claim about speed
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/curves.py
 	$(BIN)/python benchmarks/steps.py $(BENCH)
+	$(BIN)/python benchmarks/roofline.py $(BENCH)
+
+bench-peers: .venv/installed-dev  ## measure beside RecTools, RePlay and RecBole; BENCH="dataset=beauty paths.data=DIR"
+	$(BIN)/python benchmarks/peers/run.py $(BENCH)
 
 clean:  ## remove the environment and caches; outputs/ stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

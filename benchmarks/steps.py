@@ -6,6 +6,7 @@ wide: their values do not change the work. One *G* is the time of a 2048 x 2048 
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from torch.profiler import record_function
 
 from sage_pl import config as checks
 from sage_pl import runs
@@ -60,29 +62,36 @@ def random_text(overrides: list[str], width: int = 1536) -> str:
     return str(file)
 
 
-def step_seconds(overrides: list[str], repeats: int = 30) -> float:
-    """Median of whole steps: batch, forward, backward, update."""
+def stepper(overrides: list[str], batches: int = 30) -> tuple[Callable[[int], None], Any]:
+    """A function that takes the training step of one of so many batches: batch, forward, backward, update; and the model."""
     config = configuration(overrides)
     checks.prune(config)
     prepare(config, checks.wanted_artifacts(config, runs.PARTS))
     torch.manual_seed(0)
     datamodule, model, _ = runs.build(config, {})
-    model.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    model.log_dict = lambda *_, **__: None
     optimizer = model.configure_optimizers()
+    loader = datamodule.train_dataloader()
+    users = list(itertools.islice(loader.sampler, batches))
 
-    def forever() -> Any:
-        while True:
-            yield from datamodule.train_dataloader()
+    def step(number: int) -> None:
+        with record_function("batch"):
+            batch = loader.dataset[users[number % len(users)]]
+        with record_function("forward"):
+            loss = model.training_step(batch, 0)
+        with record_function("backward"):
+            optimizer.zero_grad()
+            loss.backward()
+        with record_function("update"):
+            optimizer.step()
 
-    batches = forever()
+    return step, model
 
-    def step() -> None:
-        loss = model.training_step(next(batches), 0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
 
-    return median_seconds(step, repeats)
+def step_seconds(overrides: list[str], repeats: int = 30) -> float:
+    """Median of whole steps."""
+    step, numbers = stepper(overrides)[0], itertools.count()
+    return median_seconds(lambda: step(next(numbers)), repeats)
 
 
 def show(name: str, figures: dict[str, float], one: float) -> None:

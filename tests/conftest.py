@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # UMAP would set the threads of OpenMP back to all cores
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_DATA_DIR", str(Path(tempfile.gettempdir()) / "sage-pl-wandb"))  # not the home folder
 
 import numpy as np
 import polars as pl
@@ -73,6 +75,7 @@ def small_settings(small_world: Path, tmp_path_factory: pytest.TempPathFactory) 
         "data.batch_size=16",
         "data.max_len=8",
         "trainer.max_epochs=2",
+        "report=null",
     ]
 
 

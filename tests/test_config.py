@@ -210,6 +210,15 @@ def test_terms_of_weight_0_and_what_only_they_need_are_pruned(config: DictConfig
     assert not config.data.extras
 
 
+def test_named_parts_set_to_null_are_pruned(config: DictConfig) -> None:
+    config.loss.terms.prototype = None
+    config.start = {"items": None, "states": {"_target_": "sage_pl.models.warm_start.WarmStart"}}
+    config.item_encoder = {"experts": {"id": None, "text": {}}}
+    assert checks.prune(config) == ["loss.terms.prototype", "start.items", "item_encoder.experts.id"]
+    assert list(config.start) == ["states"]
+    assert list(config.item_encoder.experts) == ["text"]
+
+
 def test_an_extra_that_another_term_needs_stays(config: DictConfig) -> None:
     config.loss.gamma = 0.0
     assert checks.prune(config) == ["loss.terms.prototype"]

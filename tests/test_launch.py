@@ -49,6 +49,7 @@ def ours() -> None:
         (["dataset=csv", "dataset.separator=;", "loss.gamma=1", "backbone=gru4rec"], []),
         (["-m", "--cfg=job", "backbone=gru4rec,sasrec"], []),
         (["zzzzzz=1"], []),
+        (["hydra.mode=RUN", "hydra.run.dir=x"], []),
         (["dataset=beuty", "loss.gama=1"], []),  # Hydra's message lists the data sets
     ],
     ids=" ".join,
@@ -82,6 +83,16 @@ def test_a_command_that_ran_gets_no_hints(monkeypatch: pytest.MonkeyPatch, capsy
     with pytest.raises(SystemExit):
         launch.run(lambda: sys.exit(1), CONF, "train")
     assert not capsys.readouterr().err
+
+
+def test_a_job_that_ran_and_told_its_error_gets_no_hints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "loss.gama=1"])
+    monkeypatch.setattr(launch.HydraConfig, "initialized", lambda: False)
+    with pytest.raises(SystemExit):
+        launch.run(lambda: failing(ConfigError("wrong"))(OmegaConf.create()), CONF, "train")
+    assert "did you mean" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -151,6 +162,7 @@ def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     known = SimpleNamespace(
         mode=RunMode.MULTIRUN,
         overrides=SimpleNamespace(hydra=["hydra.mode=MULTIRUN", "hydra.sweep.dir=x", "hydra.verbose=true"], task=task),
+        sweep=SimpleNamespace(dir="outputs/sweeps/today"),
         runtime=SimpleNamespace(config_sources=sources, output_dir=str(tmp_path)),
         job=SimpleNamespace(num=1),
     )
@@ -191,19 +203,28 @@ def test_a_job_gets_its_own_overrides_and_folder(
             "method=plain",
             "loss.gamma=0.1",
             "hydra.verbose=true",
+            "hydra.mode=RUN",
+            "sweep='today'",
             f"hydra.run.dir='{tmp_path}'",
         ]
     ]
 
 
-def test_a_failed_job_is_named_with_its_log(
-    hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [("12:00:01 epoch 3\n12:00:02 no space left\n\n", "12:00:02 no space left"), (None, "it logged nothing")],
+    ids=["log", "no log"],
+)
+def test_a_failed_job_is_named_with_its_log_and_last_words(
+    hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str | None, words: str
 ) -> None:
     called(monkeypatch, 3)
+    if written is not None:
+        (tmp_path / "train.log").write_text(written)
     with pytest.raises(JobError) as error:
         in_own_process(OmegaConf.create())
     assert str(error.value) == (
-        f"job 1 (method=plain loss.gamma=0.1) failed with exit code 3; its log is {tmp_path / 'train.log'}"
+        f"job 1 (method=plain loss.gamma=0.1) ended with exit code 3: {words}; its log is {tmp_path / 'train.log'}"
     )
 
 

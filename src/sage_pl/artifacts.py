@@ -61,6 +61,10 @@ class Artifact:
         """The table ``<name>.parquet``."""
         return pl.read_parquet(self._file(f"{name}.parquet"))
 
+    def height(self, name: str) -> int:
+        """Rows of the table ``<name>.parquet``, without reading it."""
+        return pl.scan_parquet(self._file(f"{name}.parquet")).select(pl.len()).collect().item()
+
     def _file(self, name: str) -> Path:
         file = self.path / name
         if not file.is_file():

@@ -19,6 +19,7 @@ from sage_pl import config as checks
 from sage_pl import runs, serving
 from sage_pl.data import handled
 from sage_pl.preparation import prepare
+from sage_pl.report import story
 from sage_pl.stages import stages
 
 log = logging.getLogger(__name__)
@@ -39,10 +40,13 @@ def train(config: DictConfig) -> dict[str, float]:
     checks.make_paths_absolute(config)
     recipe: Any = OmegaConf.to_container(config, resolve=False)
     stored = None if config.resume is None else _checkpoint(config.resume)["sage_pl"]
-    before = stages(config if stored is None else _recipe(stored, {"paths": recipe["paths"]}))
+    first = recipe if stored is None else stored.get("begun_with", stored["config"])  # whose runs this one builds upon
+    before = stages(config if stored is None else _recipe(first, {"paths": recipe["paths"]}))
     _leave_out_idle_parts(config)
     for one in (config, *(stage.config for stage in before.values())):
         checks.check_targets(checks.rehearsal(one, (*runs.PARTS, "steps", "callbacks", "trainer", "logger")))
+    page = None if config.report is None else story.at_the_end("run", config.report)
+    runs.make_loggers(config)  # a missing login ends a run here, and not after hours of preparation
     with _ctrl_c_ends_cleanly(Path(config.run_dir) / "checkpoints" / "last.ckpt"):
         artifacts = prepare(config, checks.wanted_artifacts(config, runs.PARTS), before)
         keys = {name: artifact.key for name, artifact in artifacts.items()}
@@ -52,7 +56,7 @@ def train(config: DictConfig) -> dict[str, float]:
             log.info("no part of this run reads artifacts.%s, so stages.%s is left out", name, name)
         if stored is not None:
             _check_resume(stored, recipe, keys)
-        done = runs.fit(config, {"config": recipe, "artifact_keys": keys}, config.resume)
+        done = runs.fit(config, {"config": recipe, "begun_with": first, "artifact_keys": keys}, config.resume, page)
     log.info("run folder  %s", config.run_dir)
     log.info("metrics     %s", Path(config.run_dir) / "metrics.json")
     log.info("checkpoint  %s", done.checkpoint)
@@ -109,9 +113,8 @@ def _trained(config: DictConfig) -> tuple[DictConfig, runs.Parts]:
     """The configuration and the model of ``config.checkpoint``, with its ``overrides``."""
     checkpoint = _checkpoint(config.checkpoint)
     stored = checkpoint["sage_pl"]
-    recipe = _recipe(stored, config.overrides)
-    before = stages(recipe)
-    recipe = runs.without_training(recipe)
+    before = stages(_recipe(stored.get("begun_with", stored["config"]), config.overrides))
+    recipe = runs.without_training(_recipe(stored["config"], config.overrides))
     artifacts = prepare(recipe, checks.wanted_artifacts(recipe, runs.PARTS), before)
     for name, key in stored["artifact_keys"].items():
         if name in artifacts and artifacts[name].key != key:
@@ -122,8 +125,8 @@ def _trained(config: DictConfig) -> tuple[DictConfig, runs.Parts]:
 
 
 def _recipe(stored: dict[str, Any], changes: Any) -> DictConfig:
-    """The configuration a checkpoint was trained with, and changes to it."""
-    recipe = OmegaConf.create(stored["config"])
+    """A configuration that a checkpoint holds, and changes to it."""
+    recipe = OmegaConf.create(stored)
     OmegaConf.set_struct(recipe, True)
     try:
         recipe.merge_with(changes)
@@ -179,5 +182,6 @@ def _quiet_libraries() -> None:
         ".*callbacks used to create the checkpoint.*",
         ".*dirpath has changed.*",
         ".*smaller than the logging interval.*",
+        ".*You have overridden `on_before_batch_transfer`.*",  # the model's own; the data module has none
     ):
         warnings.filterwarnings("ignore", text)

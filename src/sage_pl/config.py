@@ -99,10 +99,18 @@ def check_needs(needs: frozenset[str], provides: frozenset[str]) -> None:
         )
 
 
+_NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder.experts")
+
+
 def prune(config: DictConfig) -> list[str]:
-    """Remove terms of weight 0 and batch extras that no remaining term needs; returns their names."""
+    """Remove named parts set to null, terms of weight 0, and batch extras that no remaining term needs; returns their names."""
     removed = []
     with open_dict(config):
+        for path in _NAMED_PARTS:
+            parts: Any = OmegaConf.select(config, path)
+            for name in [name for name, part in (parts or {}).items() if part is None]:
+                del parts[name]
+                removed.append(f"{path}.{name}")
         for name in [name for name, term in config.loss.terms.items() if term.weight == 0]:
             del config.loss.terms[name]
             removed.append(f"loss.terms.{name}")
@@ -150,7 +158,7 @@ def enter_artifacts(config: DictConfig, made: Mapping[str, Artifact]) -> None:
         for name, artifact in made.items():
             config.artifacts[name] = str(Path(artifact.path).resolve())
         sequences = made["sequences"]
-        config.catalog.n_items = sequences.frame("items").height
+        config.catalog.n_items = sequences.height("items")
         config.catalog.n_users = len(sequences.array("train_end")) - 1
 
 
@@ -176,7 +184,7 @@ def flat(config: Any, path: str = "") -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Keys whose values differ, apart from where things live and how long a run goes on."""
     before, after = flat(old), flat(new)
-    aside = ("resume", "paths.", "logger.", "trainer.", "callbacks.", "hydra.", "artifacts.", "catalog.")
+    aside = ("resume", "sweep", "paths.", "logger.", "trainer.", "callbacks.", "hydra.", "artifacts.", "catalog.")
     keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(aside))
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
 

@@ -29,6 +29,10 @@ class JobError(RuntimeError):
     """One job of a sweep ended with an error."""
 
 
+class Stopped(SystemExit):
+    """A job that ran and ended with an error, which was told."""
+
+
 def run(job: Callable[[], None], config_dir: Path, config_name: str) -> None:
     """Run a Hydra job; where composing its configuration failed, add what the mistyped key probably was.
 
@@ -39,7 +43,7 @@ def run(job: Callable[[], None], config_dir: Path, config_name: str) -> None:
     try:
         job()
     except SystemExit as stop:
-        if stop.code not in (0, None) and not HydraConfig.initialized():
+        if stop.code not in (0, None) and not isinstance(stop, Stopped) and not HydraConfig.initialized():
             for line in _hints(sys.argv[1:], config_dir, config_name):
                 print(line, file=sys.stderr)
         raise
@@ -65,7 +69,7 @@ def one_line_errors(job: Callable[[DictConfig], None]) -> Callable[[DictConfig],
                 log.exception("failed")
                 raise
             log.error("%s", cause)
-            sys.exit(1)
+            raise Stopped(1) from error
 
     return reported
 
@@ -90,7 +94,8 @@ def _hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str
     except HydraException:
         return []  # a choice that does not exist: Hydra's own message lists those that do
     known += groups
-    return [f"{key}: no such key; {hint}" for key in keys if key not in known and (hint := suggest(key, known))]
+    unknown = [key for key in keys if key not in known and not key.startswith("hydra.")]
+    return [f"{key}: no such key; {hint}" for key in unknown if (hint := suggest(key, known))]
 
 
 def in_own_process(config: DictConfig) -> bool:
@@ -107,12 +112,19 @@ def in_own_process(config: DictConfig) -> bool:
     own = [o for o in hydra.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep", "hydra.run"))]
     more = [s.path.removeprefix("file://") for s in hydra.runtime.config_sources if s.provider == "command-line"]
     places = [f"--config-dir={place}" for place in more]
-    place = f"hydra.run.dir='{hydra.runtime.output_dir}'"
-    command = [sys.executable, sys.argv[0], *places, *hydra.overrides.task, *own, place]
+    folder = Path(hydra.runtime.output_dir)
+    alone = ["hydra.mode=RUN", f"sweep='{Path(hydra.sweep.dir).name}'", f"hydra.run.dir='{folder}'"]
+    command = [sys.executable, sys.argv[0], *places, *hydra.overrides.task, *own, *alone]
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise JobError(
-            f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) failed with exit code {done.returncode}; "
-            f"its log is {Path(hydra.runtime.output_dir) / 'train.log'}"
+            f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {done.returncode}: "
+            f"{last_line(folder / 'train.log')}; its log is {folder / 'train.log'}"
         )
     return True
+
+
+def last_line(file: Path) -> str:
+    """The last words of a log."""
+    lines = file.read_text().split("\n") if file.is_file() else []
+    return next((line for line in reversed(lines) if line.strip()), "it logged nothing").strip()

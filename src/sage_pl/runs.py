@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from sage_pl import config as checks
@@ -19,21 +21,24 @@ from sage_pl.artifacts import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
 from sage_pl.evaluation.callback import RankingEvaluation
-from sage_pl.evaluation.groups import Groups
-from sage_pl.evaluation.results import floor_metrics, write_results
+from sage_pl.evaluation.groups import Groups, days
+from sage_pl.evaluation.lists import word_vectors
+from sage_pl.evaluation.popularity import popularity_ranks
+from sage_pl.evaluation.recommended import RecommendedLists
+from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
 from sage_pl.evaluation.table import results_table, select
-from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.models.base import RecommenderModule
 
 log = logging.getLogger(__name__)
 PARTS = ("model", "data")  # what artifacts are prepared for
-_TERMS = "term_modules."  # losses' own parameters, which only training needs
+TERMS = "term_modules."  # losses' own parameters, which only training needs
 
 
 class Parts(NamedTuple):
     """What a run is made of."""
 
     datamodule: SequenceDataModule
-    model: SequentialRecommender
+    model: RecommenderModule
     evaluation: RankingEvaluation
 
 
@@ -41,7 +46,7 @@ class Finished(NamedTuple):
     """A run that was trained and tested; the model has the weights of its best epoch."""
 
     metrics: dict[str, float]
-    model: SequentialRecommender
+    model: RecommenderModule
     checkpoint: Path
 
 
@@ -55,18 +60,22 @@ def build(config: DictConfig, stored: dict[str, Any]) -> Parts:
     model.stored = stored
     checks.check_needs(model.needs, datamodule.provides)
     rules: Any = OmegaConf.to_container(config.evaluation.groups, resolve=True)
+    rules["days"] = days(Artifact.at(config.artifacts.sequences))
     splits = {name: getattr(datamodule.sequences, name) for name in ("valid", "test")}
     groups = {name: Groups(datamodule.sequences, cases, **rules) for name, cases in splits.items()}
     return Parts(datamodule, model, RankingEvaluation(groups, list(config.evaluation.ks)))
 
 
-def fit(config: DictConfig, stored: dict[str, Any], resume: str | None = None) -> Finished:
+def fit(
+    config: DictConfig, stored: dict[str, Any], resume: str | None = None, page: Callable[[Path], object] | None = None
+) -> Finished:
     """Train, test the best checkpoint and write ``config.run_dir``: config, checkpoints, metrics, ranks.
 
     Args:
         config: composed, its artifacts prepared.
         stored: what checkpoints carry: ``config``, the unresolved recipe, and ``artifact_keys``.
         resume: a checkpoint to continue from.
+        page: called with the folder when its results are written, before loggers end their records.
 
     Raises:
         ConfigError: no validation ran, or the parts do not fit each other.
@@ -76,12 +85,13 @@ def fit(config: DictConfig, stored: dict[str, Any], resume: str | None = None) -
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
     pl.seed_everything(config.seed, verbose=False)
     datamodule, model, evaluation = parts = build(config, stored)
-    callbacks = [*(_instance(node) for node in config.callbacks.values()), evaluation]
-    logger = _instance(config.logger)
-    logger.log_hyperparams(
-        {"config": OmegaConf.to_container(config, resolve=True), **{k: stored[k] for k in stored if k != "config"}}
-    )
-    trainer = _instance(config.trainer, callbacks=callbacks, logger=logger, enable_progress_bar=sys.stderr.isatty())
+    lists = _lists(config, parts)
+    callbacks = [*(_instance(node) for node in config.callbacks.values()), evaluation, lists]
+    loggers = make_loggers(config)
+    about: Any = OmegaConf.to_container(config, resolve=True)
+    for logger in loggers:
+        logger.log_hyperparams({**about, "artifact_keys": stored["artifact_keys"]})
+    trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
     _describe(model, trainer)
     trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
     best = trainer.checkpoint_callback
@@ -92,15 +102,29 @@ def fit(config: DictConfig, stored: dict[str, Any], resume: str | None = None) -
         )
     log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
     trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
-    if finish := getattr(logger.experiment, "finish", None):
-        finish()  # or the next run of this process would go on in this one's Weights & Biases record
-    return Finished(_report(folder, config, parts, trainer), model.eval(), Path(best.best_model_path))
+    metrics = _report(folder, config, parts, lists, trainer)
+    if page is not None:
+        page(folder)
+    artifacts = {name: Path(config.artifacts[name]) for name in stored["artifact_keys"]}
+    for logger in loggers:
+        if finish := getattr(logger, "finish_run", None):
+            finish(folder, metrics, artifacts)
+    return Finished(metrics, model.eval(), Path(best.best_model_path))
+
+
+def make_loggers(config: DictConfig) -> list[Logger]:
+    """All of ``config.logger``; nothing is written yet, but a missing package or login is an error already.
+
+    Raises:
+        ConfigError, LoggerError: with what is missing.
+    """
+    return [_instance(node) for node in config.logger.values()]
 
 
 def trained(config: DictConfig, stored: dict[str, Any], weights: Mapping[str, Any]) -> Parts:
     """Data, model and evaluation of a prepared configuration, the model with the weights of a checkpoint, to be served."""
     parts = build(config, stored)
-    parts.model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(_TERMS)})
+    parts.model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(TERMS)})
     parts.model.eval()
     return parts
 
@@ -108,18 +132,19 @@ def trained(config: DictConfig, stored: dict[str, Any], weights: Mapping[str, An
 def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
     """Test a trained model, and write metrics and ranks into ``folder``."""
     datamodule, model, evaluation = parts
+    lists = _lists(config, parts)
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         precision=config.trainer.precision,
         devices=1,
         logger=False,
-        callbacks=[evaluation],
+        callbacks=[evaluation, lists],
         enable_model_summary=False,
         default_root_dir=folder,
         enable_progress_bar=sys.stderr.isatty(),
     )
     trainer.test(model, datamodule, verbose=False)
-    return _report(folder, config, parts, trainer)
+    return _report(folder, config, parts, lists, trainer)
 
 
 def without_training(config: DictConfig) -> DictConfig:
@@ -136,30 +161,40 @@ def _instance(node: DictConfig, **more: Any) -> Any:
     checks.check_targets({str(node._key()): plain})
     try:
         return instantiate(plain, _convert_="all", **more)
-    except ModuleNotFoundError as error:
-        raise checks.ConfigError(
-            f"{plain['_target_']} needs the package {error.name}: pip install {error.name}, or choose another option"
-        ) from error
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        raise checks.ConfigError(f"{plain['_target_']} lacks a package: {error.__cause__}") from error
 
 
-def _report(folder: Path, config: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, float]:
-    """Write metrics and ranks, print them beside the popularity floor."""
+def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:
+    data, groups = parts.datamodule, parts.evaluation.groups["test"]
+    items = Artifact.at(config.artifacts.sequences).frame("items")
+    words = word_vectors(items, [name for name in config.dataset.prompt if name in items.columns])
+    return RecommendedLists(data.sequences, groups.tail_items, words, data.mask_seen)
+
+
+def _report(
+    folder: Path, config: DictConfig, parts: Parts, lists: RecommendedLists, trainer: pl.Trainer
+) -> dict[str, float]:
+    """Write metrics, ranks and recommended lists, print them beside the popularity floor."""
     datamodule, _, evaluation = parts
-    data, cases = datamodule.sequences, datamodule.sequences.test
-    floor = floor_metrics(
-        data, cases, evaluation.groups["test"], datamodule.candidates["test"], evaluation.ks, datamodule.mask_seen
-    )
+    data, cases, groups = datamodule.sequences, datamodule.sequences.test, evaluation.groups["test"]
+    floor = popularity_ranks(data, cases, datamodule.candidates["test"], datamodule.mask_seen)
     tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    metrics = tested | floor
+    metrics = tested | floor_metrics(floor, groups, evaluation.ks)
     artifact = Artifact.at(config.artifacts.sequences)
-    write_results(folder, metrics, cases, evaluation.test_ranks, artifact.frame("users"), artifact.frame("items"))
+    ids = artifact.frame("users"), artifact.frame("items")
+    write_results(folder, metrics, cases_frame(cases, evaluation.test_ranks, floor, groups.facts, *ids), lists.lists)
     rows = {"popularity": select(metrics, "floor/popularity"), "this run": select(metrics, "test")}
     for protocol in evaluation.test_ranks:
         Console().print(results_table(rows, protocol))
+    of_lists = select(metrics, "test/lists")
+    log.info("recommended: %s", ", ".join(f"{name} {value:.3f}" for name, value in of_lists.items()))
     return metrics
 
 
-def _describe(model: SequentialRecommender, trainer: pl.Trainer) -> None:
+def _describe(model: RecommenderModule, trainer: pl.Trainer) -> None:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(b.numel() for b in model.buffers())
     weights = ", ".join(f"{name} {term.weight:g}" for name, term in model.terms.items())

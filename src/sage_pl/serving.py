@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.config import ConfigError, check_targets
 from sage_pl.item_encoders.cached import CachedItems, write_tables
-from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.models.base import RecommenderModule
 
-_BUILT = ("sequence_encoder", "targets")
+_HERE = "<here>/"  # stands for the folder in what model.json says of files
 
 
-def save(model: SequentialRecommender, config: DictConfig, folder: str | Path) -> None:
-    """Write ``items/<view>.npy``, ``weights.pt`` and ``model.json``; the folder is complete or absent.
+def save(model: RecommenderModule, config: DictConfig, folder: str | Path) -> None:
+    """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts that these parts read.
+
+    The folder is complete or absent.
 
     Args:
         model: trained, in the state to serve.
@@ -33,23 +36,27 @@ def save(model: SequentialRecommender, config: DictConfig, folder: str | Path) -
     final = Path(folder)
     if final.exists():
         raise ConfigError(f"{final} exists already; choose another folder=DIR or remove it")
-    if model.scorer is not None:
+    if config.scorer is not None:
         raise ConfigError("a scorer needs the text vectors when serving; export without it: +overrides.scorer=null")
     work = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     (work / "items").mkdir(parents=True)
     try:
         write_tables(model.item_encoder, sorted(model.sequence_encoder.reads), work / "items", model.device)
-        own = ("sequence_encoder.",)
+        own = tuple(f"{name}." for name in model.served)
         torch.save({k: v.cpu() for k, v in model.state_dict().items() if k.startswith(own)}, work / "weights.pt")
-        nodes = {name: OmegaConf.to_container(config[name], resolve=True) for name in _BUILT}
-        (work / "model.json").write_text(json.dumps({**nodes, "max_len": model.max_len}, indent=2))
+        known: Any = OmegaConf.to_container(config.artifacts)
+        artifacts = {path: f"artifacts/{name}" for name, path in known.items() if path != "???"}
+        nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.served}
+        nodes = _replaced(nodes, lambda text: _brought(text, artifacts.get(text), work))
+        node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}
+        (work / "model.json").write_text(json.dumps(node, indent=2))
         os.replace(work, final)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
 
 
-def load(folder: str | Path) -> SequentialRecommender:
+def load(folder: str | Path) -> RecommenderModule:
     """The model of a folder that :func:`save` wrote, ready for ``recommend(items, k)``.
 
     Raises:
@@ -61,9 +68,26 @@ def load(folder: str | Path) -> SequentialRecommender:
         raise FileNotFoundError(
             f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR"
         )
-    nodes: dict[str, Any] = json.loads((place / "model.json").read_text())
-    check_targets({name: nodes[name] for name in _BUILT})
-    parts = {name: instantiate(nodes[name], _convert_="all") for name in _BUILT}
-    model = SequentialRecommender(CachedItems(place / "items"), **parts, max_len=nodes["max_len"])
+    node: dict[str, Any] = json.loads((place / "model.json").read_text())
+    node = _replaced(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
+    check_targets({"model": node})
+    model = instantiate(node, _convert_="all")(CachedItems(place / "items"))
     model.load_state_dict(torch.load(place / "weights.pt", map_location="cpu", weights_only=True))
     return model.eval()
+
+
+def _brought(text: str, artifact: str | None, folder: Path) -> str:
+    """A value of the configuration; where it is the path of an artifact, that of a copy in ``folder``."""
+    if artifact is None:
+        return text
+    shutil.copytree(text, folder / artifact, dirs_exist_ok=True)
+    return _HERE + artifact
+
+
+def _replaced(node: Any, change: Callable[[str], str]) -> Any:
+    """The same plain values with every text changed."""
+    if isinstance(node, dict):
+        return {key: _replaced(value, change) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replaced(value, change) for value in node]
+    return change(node) if isinstance(node, str) else node

@@ -84,7 +84,7 @@ class Stage:
         log.info("stage %s: %s", self.name, f"goes on from {last}" if config.resume else "a run of its own")
         keys = {name: artifact.key for name, artifact in inputs.items()}
         done = runs.fit(config, {"config": recipe, "artifact_keys": keys}, config.resume)
-        np.save(out / "item_table.npy", done.model.output_table().cpu().numpy())
+        np.save(out / "item_table.npy", done.model.output_table()[:].cpu().numpy())
         shutil.move(done.checkpoint, out / "best.ckpt")
         for name in ("metrics.json", "ranks.parquet", "config.yaml"):
             shutil.move(folder / name, out / name)
@@ -106,7 +106,8 @@ def _stage_config(config: DictConfig, name: str) -> DictConfig:
     with open_dict(stage):
         stage.loss.terms, stage.start = {}, {}
         _overlay(stage, config.stages[name])
-        stage.stages = {}
+        stage.stages, stage.role = {}, name
+        stage.callbacks.pop("pruning", None)  # a search judges the run itself
     checks.prune(stage)
     return stage
 

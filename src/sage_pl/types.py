@@ -2,7 +2,8 @@
 
 Shape letters
     B users in a batch, L sequence length, N real items, R = N + 2 table rows, D width of one view,
-    E width of the scored vector, K candidates, S neighbours, C clusters, M any ragged count, P any leading axes.
+    E width of the scored vector, K candidates, S neighbours, C clusters, M any ragged count, P any leading axes, I states of
+    one position: several interests of a user, of which the best one scores an item.
 Ids
     0 is padding, 1..N are items, N + 1 is the mask token, for every backbone, so tables never change shape.
     Users are 1..U; row 0 of a user array is empty. Sequences are left-padded, oldest to newest: ``[0, 0, 5, 9]``.
@@ -12,8 +13,8 @@ This module imports nothing of the project; every other module may import it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,8 +29,10 @@ class SeqBatch(TypedDict):
     items: Int[Tensor, "B L"]
     user: NotRequired[Int[Tensor, "B"]]
     targets: NotRequired[Int[Tensor, "B L"]]  # 0 where nothing is predicted
+    labels: NotRequired[Int[Tensor, "M"]]  # where the flattened targets are not 0
     state_rows: NotRequired[Int[Tensor, "B"]]  # rows whose last position holds the state a user is served with
     neighbours: NotRequired[Int[Tensor, "B S"]]  # rows of the concatenated neighbour chunks, -1 where none
+    taught: NotRequired[Int[Tensor, "M"]]  # rows of the users that have neighbours
     neighbour_items: NotRequired[list[Int[Tensor, "M L"]]]  # neighbours' training inputs, grouped by length
     neighbour_users: NotRequired[Int[Tensor, "B S"]]  # their ids, 0 where none
     answer: NotRequired[Int[Tensor, "B"]]  # held-out item
@@ -95,7 +98,11 @@ class SequenceEncoder(Protocol):
 
     def __call__(
         self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
-    ) -> Float[Tensor, "B K E"]: ...
+    ) -> Float[Tensor, "B T *I E"]:
+        """States of all positions (T = L), or with ``last_only`` of the last one (T = 1); [B, T, I, E] where a position has
+        several, of which the best one scores an item. When predicting, ``batch`` holds ``items``, and ``user`` where known.
+        """
+        ...
 
 
 @runtime_checkable
@@ -123,11 +130,26 @@ class ItemTable(Protocol):
 
 
 @runtime_checkable
+class VectorTable(Protocol):
+    """Every item's vector [R, E] as a ranking reads it, row by row: a tensor, or rows made when they are asked for
+    (:class:`sage_pl.item_encoders.table.ItemVectors`)."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        """The rows of a slice [M, E] or of a tensor of ids [*P, E]."""
+        ...
+
+
+@runtime_checkable
 class LossContext(Protocol):
     """All that a loss may touch in a step; not the module itself."""
 
     batch: SeqBatch
-    hidden: Float[Tensor, "B L E"]
+    hidden: Float[Tensor, "B L *I E"]  # I: a position has several states, of which the best one scores an item
     items: ItemTable
     mask_token: int
 
@@ -137,6 +159,57 @@ class LossContext(Protocol):
 
     def encode(self, items: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
         """Last states of other sequences in inference form, without gradient and without dropout."""
+        ...
+
+
+class Memory(NamedTuple):
+    """What the decoding of one item's codes may look at: one state, or all of a sequence's."""
+
+    vectors: Float[Tensor, "B S D"]
+    mask: Bool[Tensor, "B S"]
+
+
+@runtime_checkable
+class DecoderNetwork(Protocol):
+    """Reads codes one by one, for P prefixes of each of B users at once; what it has read of a prefix is its *state*."""
+
+    dim: int
+    whole: bool  # looks at all states of a sequence, not only at the one that predicts
+    per_prefix: int  # floats held per user and prefix when all items are scored, about
+
+    def begin(self, memory: Memory) -> Any:
+        """The state before the first code; P = 1."""
+        ...
+
+    def outputs(self, state: Any) -> Float[Tensor, "B P D"]:
+        """The vectors whose products with the next level's codes are the logits."""
+        ...
+
+    def products(self, state: Any, rows: Int[Tensor, "C"], tokens: Float[Tensor, "C D"]) -> Float[Tensor, "B C"]:
+        """``<outputs[:, rows_c], tokens_c>``: the logit of code c after the prefix ``rows_c``, where all users have the same
+        prefixes."""
+        ...
+
+    def advance(self, state: Any, tokens: Float[Tensor, "A C D"], parents: Int[Tensor, "A C"]) -> Any:
+        """The state of C prefixes, each one of ``state`` (``parents``) and one more code (``tokens``); A is B or 1."""
+        ...
+
+
+class CodeContext(LossContext, Protocol):
+    """What a loss may touch where items are decoded: more than :class:`LossContext`."""
+
+    epoch: int
+
+    def predictions(self) -> tuple[Memory, Int[Tensor, "M"]]:
+        """What each labelled position decodes its item from, and that item."""
+        ...
+
+    def predictions_from(self, view: str) -> Memory:
+        """As :meth:`predictions`, where the sequences are read through another view of the items."""
+        ...
+
+    def log_probs(self, memory: Memory, ids: Int[Tensor, "M K"]) -> Float[Tensor, "M K"]:
+        """Logarithm of the probability that K items each are decoded."""
         ...
 
 
@@ -160,7 +233,7 @@ class LossTerm(Protocol):
 class Scorer(Protocol):
     """Adds to every score when items are ranked: F - E more columns of states and table, still one inner product."""
 
-    def table(self, outputs: Float[Tensor, "R E"]) -> Float[Tensor, "R F"]: ...
+    def table(self, outputs: Float[Tensor, "M E"], ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]: ...
 
     def states(self, hidden: Float[Tensor, "B E"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B F"]: ...
 
@@ -173,7 +246,11 @@ class Recommender(Protocol):
         """1-based rank of each answer, per protocol (``full``, and ``sampled100`` where candidates are given)."""
         ...
 
-    def recommend(self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool) -> TopK: ...
+    def recommend(
+        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool, users: Int[Tensor, "B"] | None = None
+    ) -> TopK:
+        """The k best items after each history; ``users``: whose they are, for models that know more of a user than that."""
+        ...
 
 
 def real(items: Int[Tensor, "*P"]) -> Bool[Tensor, "*P"]:

@@ -16,6 +16,25 @@ CONF = Path(__file__).parent.parent.parent / "conf"
 SOMEWHERE = "somewhere"  # stands for a path or a mandatory value that nobody gave
 PARTS = ("model", "data", "steps", "callbacks", "trainer", "logger")
 
+ABLATIONS = {  # what can be left out of one method only
+    "pad": ["mmd", "anchor", "pretraining", "id_expert", "aligned_expert", "text_expert", "frequency", "gate"],
+    "llmemb": ["adapter", "teacher"],
+    "sam": ["interest_text", "cross_interest_attention", "adaptive_interests"],
+    "semantic_convergence": [
+        "text_to_code",
+        "code_to_text",
+        "texts_to_code",
+        "state_to_text",
+        "code_negatives",
+        "tasks",
+    ],
+}
+ALSO = {  # a choice that means nothing without another
+    "semantic=handled": ["dataset=handled"],
+    "model=generative": ["method=semantic_convergence"],
+}
+ALSO |= {f"without={part}": [f"method={method}"] for method, parts in ABLATIONS.items() for part in parts}
+
 
 def groups_of_a_run() -> set[str]:
     """Groups that conf/train.yaml chooses from; the others are put into a place of their own."""

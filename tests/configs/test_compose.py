@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sage_pl.config import check_targets, known_keys, prune, suggest, unused_weights, wanted_artifacts
-from tests.configs.composing import CONF, PARTS, choices, composed, resolved
+from tests.configs.composing import ALSO, CONF, PARTS, choices, composed, resolved
 
 TERMS = [path.stem for path in sorted((CONF / "loss" / "term").glob("*.yaml"))]
 WEIGHTS = {"distillation": "alpha", "alignment": "beta", "prototype": "gamma"}
@@ -14,7 +14,7 @@ WEIGHTS = {"distillation": "alpha", "alignment": "beta", "prototype": "gamma"}
 
 @pytest.mark.parametrize("choice", choices())
 def test_every_choice_composes_and_binds(choice: str) -> None:
-    check_targets(resolved(composed(choice), *PARTS, "alone"))
+    check_targets(resolved(composed(*ALSO.get(choice, []), choice), *PARTS, "alone"))
 
 
 @pytest.mark.parametrize("name", ["train", "prepare", "evaluate", "export_handled", "export", "compare"])

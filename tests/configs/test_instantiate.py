@@ -14,15 +14,14 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from sage_pl.artifacts import Step
-from sage_pl.config import check_needs, nodes
+from sage_pl.config import check_needs, nodes, prune
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.models.sequential import SequentialRecommender
 from sage_pl.preparation import prepare
-from tests.configs.composing import CONF, PARTS, SOMEWHERE, choices, composed, resolved
+from tests.configs.composing import ALSO, CONF, PARTS, SOMEWHERE, choices, composed, resolved
 
 STEPS = ["candidates", "embed", "reduce", "cluster", "retrieve"]
 PACKAGES = {"logger=wandb": "wandb", "logger=tensorboard": "tensorboard"}  # built only where they are installed
-ALSO = {"semantic=handled": ["dataset=handled"]}  # a choice that means nothing without another
 FITTING = ("item_encoder", "sequence_encoder")  # groups whose choices go with some of each other only
 
 Build = Callable[..., dict[str, Any]]
@@ -42,6 +41,7 @@ def build(world: DictConfig, tmp_path: Path) -> Build:
 
     def make(*overrides: str, whole: bool = True) -> dict[str, Any]:
         config = composed(*overrides)
+        prune(config)
         config.dim, config.data.max_len, config.data.batch_size = 8, 8, 16
         known = {name: world.artifacts[name] for name in ("sequences", *STEPS)}
         output = str(tmp_path / "run")
@@ -60,8 +60,8 @@ def built(node: Any, apart: bool = False) -> Any:
 
 
 def waits(node: Any) -> bool:
-    """Whether a part would open an artifact that this test has not made; steps and sources open nothing yet."""
-    lazy = ("sage_pl.semantic.", "sage_pl.data.sources.")
+    """Whether a part would open an artifact that this test has not made; steps, sources and callbacks open nothing yet."""
+    lazy = ("sage_pl.semantic.", "sage_pl.data.sources.", "sage_pl.callbacks.")
     return any(SOMEWHERE in child.values() for _, child in nodes(node) if not child["_target_"].startswith(lazy))
 
 
@@ -83,7 +83,7 @@ def test_every_choice_is_built(choice: str, build: Build) -> None:
         parts = build(*ALSO.get(choice, []), choice)
     assert all(isinstance(step, Step) for step in parts["steps"].values())
     assert parts["steps"].keys() >= {"sequences", *STEPS}
-    assert isinstance(parts["logger"], Logger)
+    assert all(isinstance(logger, Logger) for logger in parts["logger"].values())
     assert isinstance(parts["trainer"], pl.Trainer)
     assert all(isinstance(callback, pl.Callback) for callback in parts["callbacks"].values())
     model, data = parts["model"], parts["data"]

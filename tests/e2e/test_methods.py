@@ -19,7 +19,11 @@ from sage_pl import serving
 SAVE = serving.save
 ROOT = Path(__file__).parent.parent.parent
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
-SMALL = {"whitened_text": ["steps.whiten.dim=6"]}  # what a method needs on 40 items
+SMALL = {
+    "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
+    "tiger": ["steps.tokens.quantiser.codes=6"],
+    "whitened_text": ["steps.whiten.dim=6"],
+}  # what a method needs on 40 items
 Run = Callable[..., Path]
 
 
@@ -56,7 +60,8 @@ def served_as_trained(best: Path, folder: Path, monkeypatch: pytest.MonkeyPatch)
     runpy.run_path(str(ROOT / "scripts" / "export.py"), run_name="__main__")
     assert not models[0].training
     served, items = serving.load(folder), torch.tensor([[0, 0, 3, 9], [1, 2, 40, 7]])
-    torch.testing.assert_close(served.states(items), models[0].states(items), rtol=0, atol=1e-6)
+    for users in (None, torch.tensor([1, 2])):
+        torch.testing.assert_close(served.states(items, users), models[0].states(items, users), rtol=0, atol=1e-6)
     torch.testing.assert_close(served.output_table(), models[0].output_table(), rtol=0, atol=1e-6)
     assert served.recommend(items, 5).ids.tolist() == models[0].recommend(items, 5).ids.tolist()
     assert not any(name.startswith("item_encoder") for name in served.state_dict())

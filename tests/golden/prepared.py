@@ -126,6 +126,8 @@ class HandStep:
 
     def __post_init__(self) -> None:
         self.items: ItemTable = self
+        if "targets" in self.batch:
+            self.batch["labels"] = self.batch["targets"].flatten().nonzero().squeeze(1)
 
     def inputs(self, ids: Tensor) -> dict[str, Tensor]:
         views = {"id": self.id_table[ids]}

@@ -34,7 +34,7 @@ class Naive:
         self.sequences = sequences
 
     def item(self, i: int) -> tuple[Tensor, Tensor]:
-        return self.items.table.weight[i], naive.adapt(self.items.adapter, self.items.text[i])
+        return self.items.table.weight[i], naive.adapt(self.items.adapter, self.items.text.table[i])
 
     def vector(self, i: int) -> Tensor:
         return torch.cat(self.item(i))

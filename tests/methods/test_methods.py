@@ -20,7 +20,11 @@ from sage_pl.preparation import prepare
 CONF = Path(__file__).parent.parent.parent / "conf"
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 BACKBONES = ("sasrec", "bert4rec", "gru4rec")
-SMALL: dict[str, list[str]] = {"whitened_text": ["steps.whiten.dim=6"]}  # what a method needs on 40 items
+SMALL = {  # what a method needs on 40 items
+    "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
+    "tiger": ["steps.tokens.quantiser.codes=6"],
+    "whitened_text": ["steps.whiten.dim=6"],
+}
 
 Composed = Callable[..., DictConfig]
 
@@ -84,6 +88,17 @@ DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
         ["llm_esr", "loss.alpha=0"],
         ["llm_esr", "sequence_encoder.cross_attention=false"],
         ["llm_esr", "item_encoder.init=null"],
+        ["sam", "without=interest_text"],
+        ["sam", "without=cross_interest_attention"],
+        ["sam", "without=adaptive_interests"],
+        ["sam", "steps.interests.shuffle=0"],
+        ["sam", "sequence_encoder.readout=max"],
+        ["sam", "sequence_encoder.readout=attention", "backbone=bert4rec"],
+        ["sam", "backbone=none", "sequence_encoder.residual=false", "targets=last_item", "objective=bce"],
+        ["sam", DISTILLATION],
+        ["comirec", "backbone=none"],
+        ["sine", "backbone=bsarec"],
+        ["plain", "backbone=bsarec"],
     ],
     ids=lambda overrides: " ".join(overrides),
 )
@@ -118,6 +133,42 @@ def test_llm_esr_is_sage_without_alignment_and_prototypes(composed: Composed) ->
     _, logged = first_step(composed("llm_esr"))
     assert logged == expected
     assert logged.keys() == {"train/loss", "recommendation", "distillation"}
+
+
+def test_sam_starts_as_the_plain_model(composed: Composed) -> None:
+    """With the weights of a plain model, since its own parts draw random numbers too, its first loss is the plain one's."""
+    plain, expected = first_step(composed("plain", "dropout=0"))
+    config = composed("sam", "dropout=0")
+    model, _ = first_step(config)
+    own, given = model.state_dict(), plain.state_dict()
+    more = own.keys() - given.keys()
+    assert all(name.startswith(("sequence_encoder.extractor.", "sequence_encoder.gamma")) for name in more)
+    model.load_state_dict(own | given)
+    logged: dict[str, Any] = {}
+    model.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign, assignment]
+    model.training_step(next(iter(runs.build(config, {}).datamodule.train_dataloader())), 0)
+    assert float(logged["train/loss"]) == expected["train/loss"]
+
+
+def test_sam_prepares_interests_where_text_is_asked_for(composed: Composed) -> None:
+    assert "interests" in checks.wanted_artifacts(composed("sam"), runs.PARTS)
+    for overrides in (["sam", "without=interest_text"], ["comirec"], ["sine"]):
+        assert checks.wanted_artifacts(composed(*overrides), runs.PARTS) == ["candidates", "sequences"]
+
+
+def test_interests_come_from_the_cache_as_they_were_made(composed: Composed, tmp_path: Path) -> None:
+    """Made twice, in two places, they are the same to the bit; asked for again, nothing is made."""
+    made = []
+    for name in ("one", "other"):
+        config = composed("sam", f"paths.artifacts={tmp_path / name}")
+        made.append(prepare(config, ["interests"]))
+        again = prepare(composed("sam", f"paths.artifacts={tmp_path / name}"), ["interests"])
+        assert again["interests"].manifest == made[-1]["interests"].manifest  # with the time it was made
+    for step, files in (("groups", ("items", "labels", "offsets")), ("interests", ("values", "offsets"))):
+        one, other = (artifacts[step] for artifacts in made)
+        assert one.key == other.key
+        assert all((one.path / f"{f}.npy").read_bytes() == (other.path / f"{f}.npy").read_bytes() for f in files)
+    assert made[0]["phrases"].frame("phrases").equals(made[1]["phrases"].frame("phrases"))
 
 
 def test_llm_init_starts_from_the_reduced_text(composed: Composed) -> None:

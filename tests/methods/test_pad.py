@@ -12,18 +12,14 @@ import torch
 from omegaconf import OmegaConf
 
 Run = Callable[..., Path]
-NO_ID = ["~item_encoder.experts.id", "~sequence_encoder.experts.id", "~start.id_items", "~start.id_states"]
 NO_ALIGNED = [
-    "~item_encoder.experts.aligned",
-    "~sequence_encoder.experts.aligned",
-    "~start.aligned_items",
-    "~start.aligned_states",
+    "item_encoder.experts.aligned=null",
+    "sequence_encoder.experts.aligned=null",
+    "start.aligned_items=null",
+    "start.aligned_states=null",
 ]
-NO_TEXT = ["~item_encoder.experts.text", "~sequence_encoder.experts.text"]
-NO_PHASE_1 = ["~start.id_items", "~start.id_states", "~stages.align.start.items", "~stages.align.start.states"]
 MMD = "stages.align.loss.terms.mmd"
-ANOTHER = [f"~{MMD}", "+loss/term@stages.align.loss.terms.infonce=infonce"]
-NO_ANCHOR = ["+objective@stages.align.objective=softmax", "+stages.align.objective.weight=0"]
+ANOTHER = [f"{MMD}=null", "+loss/term@stages.align.loss.terms.infonce=infonce"]
 
 
 def artifacts(folder: Path) -> dict[str, str]:
@@ -34,18 +30,19 @@ def artifacts(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("overrides", "another_align", "experts"),
     [
-        (["loss.gamma=0"], True, "aligned id text"),
+        (["without=mmd"], True, "aligned id text"),
         (ANOTHER, True, "aligned id text"),
         ([f"{MMD}.kernel._target_=sage_pl.losses.mmd.Laplacian"], True, "aligned id text"),
         ([f"{MMD}.unbiased=false", f"{MMD}.offset=true", f"{MMD}.unique=false"], True, "aligned id text"),
-        (NO_ANCHOR, True, "aligned id text"),
-        (NO_ID, False, "aligned text"),
-        (NO_TEXT, False, "aligned id"),
-        ([*NO_TEXT, *NO_ALIGNED], False, "id"),
-        (["gate@item_encoder.gate=shared"], False, "aligned id text"),
-        (["gate@item_encoder.gate=uniform"], False, "aligned id text"),
+        (["without=anchor"], True, "aligned id text"),
+        (["without=id_expert"], False, "aligned text"),
+        (["without=aligned_expert"], False, "id text"),
+        (["without=text_expert"], False, "aligned id"),
+        (["without=text_expert", *NO_ALIGNED], False, "id"),
+        (["without=frequency"], False, "aligned id text"),
+        (["without=gate"], False, "aligned id text"),
         (["gate@item_encoder.gate=continuous"], False, "aligned id text"),
-        (NO_PHASE_1, True, "aligned id text"),
+        (["without=pretraining"], True, "aligned id text"),
     ],
     ids=[
         "no mmd",
@@ -54,6 +51,7 @@ def artifacts(folder: Path) -> dict[str, str]:
         "reference estimator",
         "no anchor",
         "no id",
+        "no aligned",
         "no text",
         "id alone",
         "shared",

@@ -13,6 +13,7 @@ from sage_pl.scorers.semantic import SemanticSimilarity
 from tests.golden.prepared import left_pad, normal, write_rows
 
 N, TEXT, E = 7, 5, 4
+EVERY = torch.arange(N + 2)
 HISTORIES = [[3, 1, 3], [2, 7, 6, 5, 4], [6]]
 
 
@@ -26,7 +27,7 @@ def make(text: str, weight: float) -> SemanticSimilarity:
 
 
 def scores(scorer: SemanticSimilarity, hidden: Tensor, outputs: Tensor, items: Tensor) -> Tensor:
-    return scorer.states(hidden, items) @ scorer.table(outputs).T
+    return scorer.states(hidden, items) @ scorer.table(outputs, EVERY).T
 
 
 def test_it_equals_the_formula_item_by_item(text: str) -> None:
@@ -44,7 +45,7 @@ def test_weight_zero_ranks_as_without(text: str) -> None:
     plain = full_ranks(hidden, outputs, answers)
     for weight, same in ((0.0, True), (100.0, False)):
         scorer = make(text, weight)
-        states, table = scorer.states(hidden, left_pad(HISTORIES)), scorer.table(outputs)
+        states, table = scorer.states(hidden, left_pad(HISTORIES)), scorer.table(outputs, EVERY)
         assert torch.equal(full_ranks(states, table, answers), plain) is same
 
 
@@ -68,13 +69,18 @@ def test_it_has_nothing_to_train_and_nothing_to_store(text: str) -> None:
     scorer = SemanticSimilarity(N, text, 1.0)
     assert not list(scorer.parameters())
     assert not scorer.state_dict()
-    assert dict(scorer.named_buffers()).keys() == {"text"}, "so that it moves with the model"
+    assert "text.table" in dict(scorer.named_buffers()), "so that it moves with the model"
 
 
 def test_half_precision_states_stay_half_precision(text: str) -> None:
     scorer = SemanticSimilarity(N, text, 1.0)
     assert scorer.states(normal(3, E).half(), left_pad(HISTORIES)).dtype == torch.float16
-    assert scorer.table(normal(N + 2, E).half()).dtype == torch.float16
+    assert scorer.table(normal(N + 2, E).half(), EVERY).dtype == torch.float16
+
+
+def test_some_items_are_as_among_all(text: str) -> None:
+    scorer, outputs, ids = SemanticSimilarity(N, text, 1.0), normal(N + 2, E), torch.tensor([5, 2])
+    assert torch.equal(scorer.table(outputs[ids], ids), scorer.table(outputs, EVERY)[ids])
 
 
 def test_a_table_of_another_data_set_is_refused(text: str) -> None:

@@ -19,8 +19,8 @@ class RowAdam(torch.optim.Optimizer):
     old m. The step count t is the parameter's, not the row's, so a row that first occurs late moves by up to
     ``(1 - b1) / sqrt(1 - b2)`` = 3.2 times lr once; with every row in every step it is Adam, apart from where eps stands.
 
-    Gradient clipping (``trainer.gradient_clip_val``) has no sparse form in torch and ends in a NotImplementedError;
-    clip only with ``item_encoder.sparse=false``.
+    Gradient clipping (``trainer.gradient_clip_val``) has no sparse form in torch; clip only with
+    ``item_encoder.sparse=false``.
 
     Args:
         params: parameters, or groups of them.

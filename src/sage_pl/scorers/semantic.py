@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sage_pl.item_encoders.vectors import load_table
+from sage_pl.item_encoders.vectors import ItemText
 
 
 class SemanticSimilarity(nn.Module):
@@ -22,7 +22,7 @@ class SemanticSimilarity(nn.Module):
             narrow, so its cosines spread more and cost less.
         weight: of the cosine beside the inner product; 0 ranks as without.
 
-    Shape: ``table``: ``[R, E] -> [R, E + T]``; ``states``: ``[B, E], [B, L] -> [B, E + T]``.
+    Shape: ``table``: ``[M, E], [M] -> [M, E + T]``; ``states``: ``[B, E], [B, L] -> [B, E + T]``.
 
     Raises:
         ValueError: the table does not belong to this data set.
@@ -34,14 +34,13 @@ class SemanticSimilarity(nn.Module):
     def __init__(self, n_items: int, text: str, weight: float) -> None:
         super().__init__()
         self.weight = weight
-        self.text: Tensor
-        self.register_buffer("text", load_table(text, n_items), persistent=False)
+        self.text = ItemText(text, n_items)
 
-    def table(self, outputs: Float[Tensor, "R E"]) -> Float[Tensor, "R F"]:
-        """The items' vectors with their text's direction beside them."""
-        return torch.cat([outputs, F.normalize(self.text, dim=-1).to(outputs.dtype)], dim=-1)
+    def table(self, outputs: Float[Tensor, "M E"], ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]:
+        """Vectors of items with their text's direction beside them."""
+        return torch.cat([outputs, F.normalize(self.text(ids), dim=-1).to(outputs.dtype)], dim=-1)
 
     def states(self, hidden: Float[Tensor, "B E"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B F"]:
         """The users' states with their history's direction beside them; padding and mask token have zero text."""
-        total = F.embedding_bag(items, self.text, mode="sum")
+        total = F.embedding_bag(items, self.text.table, mode="sum")
         return torch.cat([hidden, self.weight * F.normalize(total, dim=-1).to(hidden.dtype)], dim=-1)

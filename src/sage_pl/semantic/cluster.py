@@ -142,6 +142,7 @@ class Cluster:
             min_samples=self.min_samples,
             cluster_selection_epsilon=self.epsilon,
             cluster_selection_method="eom",
+            core_dist_n_jobs=1,  # to start worker processes takes longer than what they would do
         )
         with elapsing("HDBSCAN"):
             found = search.fit(projected.astype(np.float64))

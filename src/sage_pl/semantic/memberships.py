@@ -76,16 +76,21 @@ def memberships(
     if n_clusters < 2:
         raise ValueError(f"memberships need at least 2 clusters, got {n_clusters}")
     check_fuzzifier(fuzzy_m)
-    closeness = -exponent * np.log(np.maximum(cdist(points, centres), CLOSEST))  # in logarithms: no power overflows
-    noise = labels == NOISE
-    others = n_clusters - 1 if share_residual_mass else 1
-    p = np.clip(strength, 0.0, 1.0)[:, None].astype(np.float64)
-    own = np.arange(n_clusters) == labels[:, None]
+    logits = np.maximum(cdist(points, centres), CLOSEST)  # [N, C] numbers are held once, and changed in place
+    np.log(logits, out=logits)  # in logarithms: no power overflows
+    logits *= -exponent
+    members, noise = np.flatnonzero(labels != NOISE), labels == NOISE
+    own = members, labels[members]
+    p = np.clip(strength, 0.0, 1.0).astype(np.float64)
     with np.errstate(divide="ignore"):
-        logits = closeness + np.log(np.where(own, p, (1 - p) / others))
-    logits[noise] = closeness[noise] * (2 / (fuzzy_m - 1))
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+        of_own = logits[own] + np.log(p[members])
+        logits[members] += np.log((1 - p[members]) / (n_clusters - 1 if share_residual_mass else 1))[:, None]
+    logits[own] = of_own
+    logits[noise] *= 2 / (fuzzy_m - 1)
+    logits -= logits.max(axis=1, keepdims=True)
+    weights = np.exp(logits, out=logits)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
 
 
 def prototypes(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +12,30 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+_BLOCK = 65_536  # rows held at a time
+
 
 def padded(rows: FloatArray) -> npt.NDArray[np.float32]:
     """The rows of items 1..N as a float32 table [N + 2, D] whose row i belongs to item i."""
     table = np.zeros((len(rows) + 2, rows.shape[1]), dtype=np.float32)
     table[1:-1] = rows
     return table
+
+
+def write_padded(rows: FloatArray, file: Path) -> None:
+    """Write the same table block by block, for rows that may be larger than memory; float16 stays float16."""
+    kind = np.dtype(np.float16 if rows.dtype == np.float16 else np.float32)
+    shape, zeros = (len(rows) + 2, rows.shape[1]), np.zeros(rows.shape[1], kind)
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    with open(file, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in itertools.chain([zeros], (block for _, block in blocks(rows)), [zeros]):
+            stream.write(np.ascontiguousarray(part, kind).data)
+
+
+def blocks(rows: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+    """Runs of rows, with the number of the first."""
+    return ((start, rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK))
 
 
 def normalised(rows: FloatArray) -> FloatArray:

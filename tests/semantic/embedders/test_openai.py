@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from sage_pl.artifacts import identity
-from sage_pl.semantic.embedders.openai import EmbeddingServiceError, OpenAIEmbedder
+from sage_pl.semantic.embedders.openai import OpenAIEmbedder
+from sage_pl.semantic.service import ServiceError
 
 KEY = "sk-secret"
 
@@ -51,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def service(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr("sage_pl.semantic.embedders.openai.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("sage_pl.semantic.service.time.sleep", lambda seconds: None)
     server = Service(("127.0.0.1", 0), Handler)
     server.failures, server.requests = [], []
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -82,20 +83,20 @@ def test_passing_failures_are_repeated(service, failure) -> None:
 
 def test_a_lasting_failure_gives_up(service) -> None:
     service.failures = [(500, b"down")] * 9
-    with pytest.raises(EmbeddingServiceError, match=r"did not answer 3 requests; last problem: 500 .*down"):
+    with pytest.raises(ServiceError, match=r"did not answer 3 requests; last problem: 500 .*down"):
         OpenAIEmbedder("tiny", service.url, max_retries=2).encode(["ab"])
 
 
 def test_a_refusal_is_not_repeated_and_hides_the_key(service, caplog) -> None:
     service.failures = [(401, f"wrong key {KEY}".encode())]
-    with caplog.at_level(logging.DEBUG), pytest.raises(EmbeddingServiceError, match=r"refused 'tiny': 401") as caught:
+    with caplog.at_level(logging.DEBUG), pytest.raises(ServiceError, match=r"refused 'tiny': 401") as caught:
         OpenAIEmbedder("tiny", service.url).encode(["ab"])
     assert len(service.requests) == 1
     assert KEY not in str(caught.value) + caplog.text
 
 
 def test_no_service_is_an_error(service) -> None:
-    with pytest.raises(EmbeddingServiceError, match="did not answer 1 requests"):
+    with pytest.raises(ServiceError, match="did not answer 1 requests"):
         OpenAIEmbedder("tiny", "http://127.0.0.1:9", max_retries=0).encode(["ab"])
 
 
@@ -110,13 +111,13 @@ def test_no_service_is_an_error(service) -> None:
 )
 def test_unfit_answers_are_refused(service, answer, message) -> None:
     service.answer = lambda texts: answer
-    with pytest.raises(EmbeddingServiceError, match=message):
+    with pytest.raises(ServiceError, match=message):
         OpenAIEmbedder("tiny", service.url).encode(["ab"])
 
 
 def test_a_missing_key_is_named(monkeypatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
-    with pytest.raises(EmbeddingServiceError, match="environment variable MY_KEY holds no key"):
+    with pytest.raises(ServiceError, match="environment variable MY_KEY holds no key"):
         OpenAIEmbedder(api_key_env="MY_KEY").encode(["ab"])
 
 

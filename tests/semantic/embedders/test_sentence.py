@@ -23,7 +23,8 @@ def test_rows_are_in_id_order_and_equal_the_librarys(model, make_artifact, out) 
     from sentence_transformers import SentenceTransformer
 
     texts = pl.DataFrame({"item": range(6, 0, -1), "text": TEXTS[::-1]})
-    SentenceEmbedder(model, offline=True).run({"texts": make_artifact("texts", texts=texts)}, out)
+    embedder = SentenceEmbedder(model, products="float32", offline=True)
+    embedder.run({"texts": make_artifact("texts", texts=texts)}, out)
     table = np.load(out / "table.npy")
     wanted = [SentenceTransformer(model).encode(text, normalize_embeddings=True) for text in TEXTS]
     np.testing.assert_allclose(table[1:-1], wanted, atol=1e-5)
@@ -32,8 +33,28 @@ def test_rows_are_in_id_order_and_equal_the_librarys(model, make_artifact, out) 
 
 
 def test_batches_do_not_change_the_result(model) -> None:
-    together, apart = (SentenceEmbedder(model, batch_tokens=n).encode(TEXTS) for n in (1000, 1))
+    together, apart = (SentenceEmbedder(model, batch_tokens=n, products="float32").encode(TEXTS) for n in (1000, 1))
     np.testing.assert_allclose(together, apart, atol=1e-5)
+
+
+def test_bfloat16_moves_a_vector_by_next_to_nothing(model) -> None:
+    exact, narrow = (SentenceEmbedder(model, products=products).encode(TEXTS) for products in ("float32", "bfloat16"))
+    assert exact.dtype == narrow.dtype == np.float32
+    assert not np.array_equal(exact, narrow)
+    assert ((exact * narrow).sum(axis=1) > 1 - 1e-3).all()
+
+
+@pytest.mark.parametrize(("feature", "same_as"), [("avx512_bf16", "bfloat16"), ("avx2", "float32")])
+def test_bfloat16_is_taken_where_the_processor_has_it(model, monkeypatch, feature, same_as) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {feature: True})
+    chosen, wanted = (SentenceEmbedder(model, products=name, device="cpu").encode(TEXTS) for name in ("auto", same_as))
+    np.testing.assert_array_equal(chosen, wanted)
+
+
+def test_how_products_are_made_is_no_part_of_the_result() -> None:
+    with pytest.raises(ValueError, match=r"products is 'half', wanted one of auto, float32, bfloat16"):
+        SentenceEmbedder(products="half")
+    assert SentenceEmbedder(products="float32") == SentenceEmbedder(products="bfloat16")
 
 
 def test_equal_texts_are_encoded_once(model, monkeypatch) -> None:

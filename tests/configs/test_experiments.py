@@ -1,0 +1,73 @@
+"""Every ready sweep: its choices and keys compose, one by one, and bind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+from sage_pl.config import check_targets
+from tests.configs.composing import CONF, composed, groups_of_a_run, resolved
+
+EXPERIMENTS = [path for path in sorted((CONF / "experiment").glob("*.yaml")) if "params:" in path.read_text()]
+
+
+def parameters(experiment: str) -> list[Override]:
+    params = composed(f"experiment={experiment}").hydra.sweeper.params
+    return OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+
+
+def values(override: Override) -> list[str]:
+    if isinstance(place := override.value(), IntervalSweep):
+        return [str(place.start), str(place.end)]
+    return list(override.sweep_string_iterator())
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_what_is_varied_composes_and_binds(path: Path) -> None:
+    for override in parameters(path.stem):
+        choices = override.key_or_group in groups_of_a_run()
+        for value in values(override)[0 if choices else -1 :]:  # one number of a key stands for all
+            config = composed(f"experiment={path.stem}", f"{override.key_or_group}={value}")
+            assert config.hydra.mode.name == "MULTIRUN"
+            check_targets(resolved(config, "model", "data"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_command_it_is_started_with_is_in_its_first_lines(path: Path) -> None:
+    assert f"python train.py experiment={path.stem}" in path.read_text().split("hydra:")[0]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "jobs"),
+    [
+        ("ablation", 15),
+        ("weight_alpha", 18),
+        ("weight_beta", 18),
+        ("weight_gamma", 18),
+        ("fuzzy_m", 18),
+        ("backbones", 18),
+    ],
+)
+def test_how_many_jobs_a_sweep_has(experiment: str, jobs: int) -> None:
+    count = 1
+    for override in parameters(experiment):
+        count *= len(values(override))
+    assert count == jobs
+
+
+@pytest.mark.parametrize(
+    ("part", "terms"),
+    [
+        ("nothing", {"alpha": 0.1, "beta": 0.1, "gamma": 0.05}),
+        ("distillation", {"alpha": 0, "beta": 0.1, "gamma": 0.05}),
+        ("alignment", {"alpha": 0.1, "beta": 0, "gamma": 0.05}),
+        ("prototype", {"alpha": 0.1, "beta": 0.1, "gamma": 0}),
+        ("terms", {"alpha": 0, "beta": 0, "gamma": 0}),
+    ],
+)
+def test_what_is_left_out_of_sage(part: str, terms: dict[str, float]) -> None:
+    loss = composed("method=sage", f"without={part}").loss
+    assert {name: loss[name] for name in terms} == terms

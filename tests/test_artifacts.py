@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sage_pl.artifacts import Artifact, ArtifactError, Store, build, identity
@@ -148,6 +149,12 @@ def test_a_circle_is_shown(store) -> None:
     steps = {"a": Scale(of="b"), "b": Scale(of="a")}
     with pytest.raises(ArtifactError, match=r"in a circle: a -> b -> a"):
         build(steps, ["a"], store)
+
+
+def test_rows_of_a_table_are_counted_without_reading_it(tmp_path) -> None:
+    pl.DataFrame({"item": range(7), "title": ["t"] * 7}).write_parquet(tmp_path / "items.parquet")
+    artifact = Artifact("key", tmp_path, {})
+    assert artifact.height("items") == artifact.frame("items").height == 7
 
 
 def test_absent_files_and_unfinished_results_are_errors(store, tmp_path) -> None:

@@ -83,6 +83,14 @@ def test_some_items_are_as_among_all(text: str) -> None:
     assert torch.equal(scorer.table(outputs[ids], ids), scorer.table(outputs, EVERY)[ids])
 
 
+def test_half_precision_text_scores_alike(text: str) -> None:
+    hidden, outputs = normal(3, E).float(), normal(N + 2, E, seed=1).float()
+    exact = scores(SemanticSimilarity(N, text, 2.0), hidden, outputs, left_pad(HISTORIES))
+    np.save(f"{text}/table.npy", np.load(f"{text}/table.npy").astype(np.float16))
+    half = scores(SemanticSimilarity(N, text, 2.0), hidden, outputs, left_pad(HISTORIES))
+    torch.testing.assert_close(half, exact, atol=5e-3, rtol=0)
+
+
 def test_a_table_of_another_data_set_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"table.npy has {N + 2} rows, wanted {N + 3}"):
         SemanticSimilarity(N + 1, text, 1.0)

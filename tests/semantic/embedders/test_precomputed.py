@@ -27,6 +27,13 @@ def test_numpy_rows_are_in_id_order(tmp_path, sequences, out) -> None:
     np.testing.assert_array_equal(found, [[0, 0], [1, 2], [3, 4], [5, 6], [0, 0]])
 
 
+def test_half_precision_stays_half(tmp_path, sequences, out) -> None:
+    np.save(tmp_path / "rows.npy", ROWS.astype(np.float16))
+    found = table(tmp_path / "rows.npy", sequences, out)
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found[1:-1], ROWS)
+
+
 @pytest.mark.parametrize("fixed", [True, False], ids=["array", "list"])
 def test_parquet_rows_are_joined_by_id(tmp_path, sequences, out, fixed) -> None:
     frame = pl.DataFrame({"item_id": ["c", "other", "a", "b"], "embedding": [[5.0, 6], [9.0, 9], [1.0, 2], [3.0, 4]]})

@@ -190,7 +190,7 @@ class DecoderNetwork(Protocol):
         prefixes."""
         ...
 
-    def advance(self, state: Any, tokens: Float[Tensor, "A C D"], parents: Int[Tensor, "A C"]) -> Any:
+    def advance(self, state: Any, tokens: Float[Tensor, "#A C D"], parents: Int[Tensor, "#A C"]) -> Any:
         """The state of C prefixes, each one of ``state`` (``parents``) and one more code (``tokens``); A is B or 1."""
         ...
 

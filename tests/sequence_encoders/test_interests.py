@@ -11,7 +11,7 @@ from torch import Tensor
 from sage_pl.backbones.none import NoBackbone
 from sage_pl.sequence_encoders.interest_attention import InterestAttention
 from sage_pl.sequence_encoders.interest_queries import LearnedQueries, TextQueries
-from sage_pl.sequence_encoders.interests import InterestEncoder
+from sage_pl.sequence_encoders.interests import InterestEncoder, Interests
 from sage_pl.sequence_encoders.self_attentive import SelfAttentive
 from sage_pl.sequence_encoders.sparse_interests import SparseInterests
 from tests.golden import naive
@@ -175,7 +175,7 @@ def test_interest_attention_equals_plain_loops(interests: str) -> None:
 
 def test_readouts_by_hand(interests: str) -> None:
     last, vectors = normal(2, DIM, seed=1), normal(2, 3, DIM, seed=2)
-    found: Any = (vectors, torch.tensor([[0.25, 0.75, 0], [1, 0, 0]], dtype=torch.float64))
+    found = Interests(vectors, torch.tensor([[0.25, 0.75, 0], [1, 0, 0]], dtype=torch.float64))
     encoder = encoder_of("sam", interests, readout="mean", residual=False)
     torch.testing.assert_close(encoder._read(last, found)[0], 0.25 * vectors[0, 0] + 0.75 * vectors[0, 1])
     torch.testing.assert_close(encoder._read(last, found)[1], vectors[1, 0])
@@ -283,3 +283,12 @@ def test_mixed_precision(backbone: str, extractor: str, readout: Any, interests:
     exact = encoder({"id": views["id"].float()}, mask, batch)
     torch.testing.assert_close(states.float(), exact, atol=0.3, rtol=0.1)
     assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_a_model_can_be_read_either_way(interests: str) -> None:
+    """What was trained on the nearest interest can be scored by the mean, and the other way round."""
+    best, mean = (encoder_of("sam", interests, readout=readout).eval() for readout in ("max", "mean"))
+    mean.load_state_dict(best.state_dict())
+    several, one = best(*given(), last_only=True)[:, 0], mean(*given(), last_only=True)[:, 0]
+    for row, count in enumerate((2, 1, 3, 1)):
+        torch.testing.assert_close(several[row, :count].mean(0), one[row], atol=1e-6, rtol=0)  # shares are float32

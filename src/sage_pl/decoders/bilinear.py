@@ -61,7 +61,7 @@ class BilinearDecoder(nn.Module):
         gate, shift = (part(state.prefix)[0, rows] for part in (self.gate, self.shift))
         return self._turned(state)[:, 0] @ ((1 + gate) * tokens).T + (shift * tokens).sum(1)
 
-    def advance(self, state: Read, tokens: Float[Tensor, "A C D"], parents: Int[Tensor, "A C"]) -> Read:
+    def advance(self, state: Read, tokens: Float[Tensor, "#A C D"], parents: Int[Tensor, "#A C"]) -> Read:
         before = take(state.prefix, parents).expand(*tokens.shape[:2], -1)
         inputs = tokens * math.sqrt(self.dim)
         prefix = self.reader(inputs.flatten(0, 1), before.flatten(0, 1)).view_as(before)

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
-def take(x: Shaped[Tensor, "B P ..."], rows: Int[Tensor, "A C"]) -> Shaped[Tensor, "B C ..."]:
+def take(x: Shaped[Tensor, "#B P ..."], rows: Int[Tensor, "#B C"]) -> Shaped[Tensor, "_ C ..."]:
     """``x[b, rows[b, c]]``; one row of ``rows`` (A = 1), or one of ``x``, serves every user."""
     if len(rows) == 1:
         return x.index_select(1, rows[0])

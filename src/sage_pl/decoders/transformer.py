@@ -69,7 +69,7 @@ class TransformerDecoder(nn.Module):
     def products(self, state: Read, rows: Int[Tensor, "C"], tokens: Float[Tensor, "C D"]) -> Float[Tensor, "B C"]:
         return (state.output[:, rows] * tokens).sum(-1)
 
-    def advance(self, state: Read, tokens: Float[Tensor, "A C D"], parents: Int[Tensor, "A C"]) -> Read:
+    def advance(self, state: Read, tokens: Float[Tensor, "#A C D"], parents: Int[Tensor, "#A C"]) -> Read:
         past = tuple(take(layer, parents) for layer in state.past)
         tokens = tokens + self.position[past[0].shape[2] - 1]
         return self._read(tokens.expand(len(past[0]), -1, -1), past, state.memory)

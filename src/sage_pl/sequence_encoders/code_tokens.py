@@ -53,7 +53,7 @@ class CodeTokens(nn.Module):
 
     def forward(
         self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
-    ) -> Float[Tensor, "B K D"]:
+    ) -> Float[Tensor, "B K E"]:
         tokens = views[self.view].unflatten(2, (-1, self.output_dim))
         ago = mask.flip(1).cumsum(1).flip(1) * mask
         x = (tokens * math.sqrt(self.output_dim) + self.position(ago)[:, :, None]).flatten(1, 2)

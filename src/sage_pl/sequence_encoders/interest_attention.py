@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from sage_pl.sequence_encoders.interest_queries import Queries
 from sage_pl.sequence_encoders.interests import Interests
 
 
+@runtime_checkable
 class QuerySource(Protocol):
     """Gives every user's queries."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,6 +20,7 @@ class Interests(NamedTuple):
     shares: Float[Tensor, "B K"]
 
 
+@runtime_checkable
 class Extractor(Protocol):
     """Finds interests in a sequence."""
 

@@ -1,6 +1,6 @@
 """What a sequence is trained to predict, and how a history is shown to the model when it predicts.
 
-Each class turns a batch of whole training sequences into inputs and labels on the device (``training``), and a history
+Each class turns a batch of whole training sequences into inputs and labels (``training``), and a history
 into the form the model predicts from (``inference``). ``state_rows`` names the rows whose last position is the state a
 user would be served with; distillation compares those.
 """

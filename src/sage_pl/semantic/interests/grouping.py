@@ -114,13 +114,10 @@ class Grouping:
             return ranked(average_linkage(distances, min(self.fixed, n))[0][-1])
         limit = max(1, min(self.max_interests, math.ceil(math.log2(1 + n)))) if n >= 3 else 1
         cuts, gaps = average_linkage(distances, limit)
-        scores = np.stack([np.full(n_sets, self.min_silhouette), *(silhouettes(distances, cut) for cut in cuts[1:])])
-        scores[1:][(scores[1:] < self.min_silhouette) | (gaps[1:] < self.min_distance)] = -np.inf
-        several = np.isfinite(scores[1:]).any(0)
-        chosen = (
-            np.where(several, np.round(scores[1:], 9).argmax(0) + 1, 0) if limit > 1 else np.zeros(n_sets, np.int64)
-        )
-        return ranked(cuts[chosen, np.arange(n_sets)])
+        one = np.full(n_sets, self.min_silhouette - 1e-6)  # what is taken unless a grouping is good enough
+        scores = np.stack([one, *(silhouettes(distances, cut) for cut in cuts[1:])])
+        scores[gaps < self.min_distance] = -np.inf
+        return ranked(cuts[np.round(scores, 9).argmax(0), np.arange(n_sets)])
 
 
 def ranked(labels: IntArray) -> IntArray:

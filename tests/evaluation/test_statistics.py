@@ -122,6 +122,10 @@ def test_p_values_of_extremes() -> None:
     assert p[1, 0] == pytest.approx(2 / 16, abs=0.05)  # all of one sign: 2 of 2^4
 
 
+def test_systems_that_never_differ_are_no_finding() -> None:
+    assert sign_flip_p(np.zeros((2, 6)), np.ones((6, 3), bool), 99).tolist() == [[1.0] * 3] * 2
+
+
 def test_rounding_does_not_break_ties() -> None:
     thirds = np.array([1 / 3, 1 / 3, 1 / 3, -2 / 3, 1 / 3])  # many sums equal up to the last bit
     p = sign_flip_p(thirds[None], np.ones((5, 1), bool), 20_000)[0, 0]

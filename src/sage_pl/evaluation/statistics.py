@@ -195,7 +195,7 @@ def seed_noise(a: FloatArray, b: FloatArray, level: float = 0.95) -> FloatArray:
 
 def _columns(values: FloatArray, members: BoolArray) -> FloatArray:
     """Each system's values within each group, 0 outside, [U, S * G]."""
-    return (values.T[:, :, None] * members[:, None, :]).reshape(len(members), -1)
+    return (values.T[:, :, None] * members[:, None, :]).reshape(len(members), len(values) * members.shape[1])
 
 
 def _ratio(a: FloatArray, b: npt.NDArray) -> FloatArray:

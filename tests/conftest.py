@@ -16,6 +16,10 @@ os.environ.setdefault("WANDB_DATA_DIR", str(Path(tempfile.gettempdir()) / "sage-
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # a loaded machine is no failure
+settings.load_profile("unhurried")
 
 ROOT = Path(__file__).parent.parent
 KINDS = {

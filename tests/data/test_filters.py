@@ -68,7 +68,7 @@ def test_equals_naive_version_in_order(rule: Filter, naive, seed: int) -> None:
     assert rule(table(rows)).rows() == naive(rows)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=40))
 def test_k_core_is_stable_and_complete(rows: list[Row]) -> None:
     expected = naive_k_core(rows, 2, 2)

@@ -47,7 +47,7 @@ def without_cold(users: Users, found: dict[int, int], start: int, end: float) ->
     return {user: at for user, at in found.items() if not start <= users[user - 1][0] < end}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=8).map(sorted), min_size=2, max_size=12))
 def test_global_time_equals_naive(users: Users) -> None:
     ordered = sorted(time for user in users for time in user)

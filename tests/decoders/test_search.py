@@ -28,7 +28,7 @@ def test_beams_for_every_prefix_rank_as_scoring_every_item(
     assert found.scores[:, -2:].eq(-torch.inf).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4),

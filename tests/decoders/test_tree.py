@@ -41,7 +41,7 @@ def test_items_that_share_their_codes_hang_below_one_string() -> None:
     assert below[1][children.real[1]].tolist() == [2, 5, 6]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(*(st.integers(0, size - 1) for size in (4, 3, 5))), min_size=1, max_size=30))
 def test_every_item_is_found_by_its_codes_and_nothing_else_is_in_the_tree(codes: list[tuple[int, ...]]) -> None:
     tree = tree_of([list(own) for own in codes], (4, 3, 5))

@@ -17,7 +17,7 @@ def touched(data: Sequences, user: int) -> set[int]:
     return set(data.values[data.offsets[user] : data.offsets[user + 1]].tolist())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     users=st.lists(st.lists(st.integers(1, 12), min_size=3, max_size=8), min_size=1, max_size=6),
     n=st.integers(1, 4),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -86,10 +87,17 @@ def similar(rows: FloatArray, k: int, chunk: int = 4096) -> npt.NDArray[np.int64
     index.add(rows)
     wanted = min(k + 1, len(rows))
     found = np.empty((len(rows), wanted - 1), dtype=np.int64)
-    starts = range(0, len(rows), chunk)
-    for start in tqdm(starts, desc="retrieve", unit="chunk", disable=not sys.stderr.isatty()):
+
+    def search(start: int) -> None:
         scores, ids = index.search(rows[start : start + chunk], wanted)
         own = ids == np.arange(start, start + len(ids))[:, None]
         order = np.lexsort((ids, -scores.round(6), own), axis=1)  # itself last; then best first; then by index
         found[start : start + len(ids)] = np.take_along_axis(ids, order, axis=1)[:, :-1]
+
+    starts = range(0, len(rows), chunk)
+    # A thread per chunk and core: within a chunk, faiss multiplies on one core whatever it is told.
+    with ThreadPoolExecutor(faiss.omp_get_max_threads(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+        done = pool.map(search, starts)
+        for _ in tqdm(done, desc="retrieve", total=len(starts), unit="chunk", disable=not sys.stderr.isatty()):
+            pass
     return found

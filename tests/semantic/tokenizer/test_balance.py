@@ -23,7 +23,7 @@ def distances(n: int, size: int, seed: int = 0) -> np.ndarray:
     return squared_distances(*(generator.normal(size=(k, 8)).astype(np.float32) for k in (n, size)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.003, 0.01, 0.1, 1.0]), st.integers(1, 60))
 def test_logarithms_give_what_exponentials_in_double_precision_give(seed, epsilon, rounds) -> None:
     d = distances(200, 8, seed)

@@ -62,7 +62,7 @@ def brute_force(own: np.ndarray, distances: np.ndarray) -> tuple[int, float]:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=5), st.integers(0, 2**32 - 1))
 def test_no_assignment_moves_fewer_or_nearer(own, seed) -> None:
     generator = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ def test_no_assignment_moves_fewer_or_nearer(own, seed) -> None:
     assert distances[np.arange(len(own)), found].sum() == pytest.approx(cost)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 120), st.integers(1, 3), st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_any_codes_become_unique_and_keep_their_prefix(n, levels, size, seed) -> None:
     generator = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def test_any_codes_become_unique_and_keep_their_prefix(n, levels, size, seed) ->
         assert (found != codes).any(axis=1).sum() == n - len(np.unique(codes, axis=0))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_items_does_not_matter(seed) -> None:
     generator = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ def test_rows_are_worked_on_in_chunks(rng, monkeypatch) -> None:
     assert nearest(rows, centres).tolist() == naive
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 6))
 def test_the_vector_is_its_codebook_rows_and_the_last_residual(seed, levels, size) -> None:
     generator = np.random.default_rng(seed)

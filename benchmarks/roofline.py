@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from steps import ROOT, SETTINGS, median_seconds, random_text, stepper, unit
+from steps import ROOT, SETTINGS, median_seconds, random_text, stepper
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
@@ -55,10 +55,16 @@ KINDS = {
 }  # names of operations, or their beginnings
 
 
-def bandwidth() -> float:
-    """Bytes per second of adding two arrays of 256 MiB into a third."""
+def peaks() -> tuple[float, float]:
+    """FLOPs per second of a 2048 x 2048 product, bytes per second of adding two arrays of 256 MiB into a third; the best of 15."""
+    square = torch.randn(2048, 2048)
     first, second, total = (torch.ones(2**26) for _ in range(3))
-    return 3 * 2**28 / median_seconds(lambda: torch.add(first, second, out=total), 9)
+    product, addition = best_seconds(lambda: square @ square), best_seconds(lambda: torch.add(first, second, out=total))
+    return 2 * 2048**3 / product, 3 * 2**28 / addition
+
+
+def best_seconds(work: Callable[[], object], repeats: int = 15) -> float:
+    return min(median_seconds(work, 1) for _ in range(repeats))
 
 
 def flops(work: Callable[[], None]) -> int:
@@ -119,7 +125,8 @@ def kind_of(name: str) -> str:
     return "bookkeeping of torch" if "Backward" in name else "other operations"
 
 
-def roofline(overrides: list[str], peak: float, memory: float) -> dict[str, Any]:
+def measure(overrides: list[str]) -> dict[str, Any]:
+    """What one method needs and takes, whatever the machine's peaks."""
     step, model = stepper(overrides, BATCHES)
     for number in range(BATCHES):
         step(number)
@@ -133,19 +140,23 @@ def roofline(overrides: list[str], peak: float, memory: float) -> dict[str, Any]
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     kept = statistics.mean(kept_bytes(lambda number=number: step(number), model) for number in range(BATCHES))
     moved = 40 * parameters + 2 * kept
-    profiled = profile(step)
-    inside = profiled["kinds"]["matrix products"] + profiled["kinds"].get("attention", 0)
-    floor = max(counted / peak, moved / memory)
+    return {"seconds": seconds, "flops": counted, "bytes": moved, "parameters": 40 * parameters, **profile(step)}
+
+
+def roofline(measured: dict[str, Any], peak: float, memory: float) -> dict[str, Any]:
+    seconds, kinds = measured["seconds"], measured["kinds"]
+    products, traffic = measured["flops"] / peak, measured["bytes"] / memory
+    inside = kinds["matrix products"] + kinds.get("attention", 0)
     return {
-        "GFLOP": counted / 1e9,
-        "MB": moved / 1e6,
-        "of these parameters and optimiser": 40 * parameters / moved,
-        "at the measured peak of products, ms": 1e3 * counted / peak,
-        "at the measured peak of memory, ms": 1e3 * moved / memory,
+        "GFLOP": measured["flops"] / 1e9,
+        "MB": measured["bytes"] / 1e6,
+        "of these parameters and optimiser": measured["parameters"] / measured["bytes"],
+        "at the measured peak of products, ms": 1e3 * products,
+        "at the measured peak of memory, ms": 1e3 * traffic,
         "taken, ms": 1e3 * seconds,
-        "the larger floor by that": floor / seconds,
-        "speed of the products, of their peak": counted / peak / (inside * seconds),
-        **profiled,
+        "the larger floor by that": max(products, traffic) / seconds,
+        "speed of the products, of their peak": products / (inside * seconds),
+        **{table: measured[table] for table in TABLES},
     }
 
 
@@ -164,20 +175,19 @@ def markdown(results: dict[str, Any]) -> str:
 
 def main(overrides: list[str]) -> None:
     text = random_text([entry for entry in overrides if not entry.startswith("backbone=")])
-    one, memory = unit(), bandwidth()
-    peak = 2 * 2048**3 / one
+    before, measured = peaks(), {}
+    for method in ("sage", "plain"):
+        measured[method] = measure([*SETTINGS, f"steps.embed.path={text}", f"method={method}", *overrides])
+    peak, memory = map(max, before, peaks())
     results: dict[str, Any] = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "1 G, s": one,
         "GFLOP/s": peak / 1e9,
         "GB/s": memory / 1e9,
         "overrides": [entry for entry in overrides if not entry.startswith("paths.")],
+        **{method: roofline(figures, peak, memory) for method, figures in measured.items()},
     }
-    print(f"peaks: {peak / 1e9:.0f} GFLOP/s, {memory / 1e9:.1f} GB/s, {torch.get_num_threads()} threads", flush=True)
-    for method in ("sage", "plain"):
-        settings = [*SETTINGS, f"steps.embed.path={text}", f"method={method}", *overrides]
-        results[method] = roofline(settings, peak, memory)
+    print(f"peaks: {peak / 1e9:.0f} GFLOP/s, {memory / 1e9:.1f} GB/s, {torch.get_num_threads()} threads")
     print(markdown(results))
     out = ROOT / "benchmarks" / "results"
     out.mkdir(exist_ok=True)

@@ -8,8 +8,8 @@ full size. Writes benchmarks/results/preparation.json. Data are random. Each par
 - ``clusters`` and fuzzy memberships of 57,000 items, 64 wide. Target: 120 s.
 - ``similar_users``: the 100 nearest of each of 200,000, 64 wide; beside a product and a partial sort per chunk of users, on a
   twentieth of them. Target: 60 s and 3 GB.
-- ``embedding``: 1,500 texts by MiniLM, the faster of two runs, beside the library's ``encode`` of the whole list (which sorts by
-  length itself) and of batches of 32 in the order given. Target: 1.5 times as many per second, cosine distance below 0.01.
+- ``embedding``: 1,500 texts by MiniLM, the faster of two runs, beside the library's ``encode`` of the whole list (which sorts
+  by length itself) and of batches of 32 in the order given. Target: 1.5 times as many per second, cosine distance below 0.01.
 """
 
 from __future__ import annotations

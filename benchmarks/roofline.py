@@ -56,7 +56,7 @@ KINDS = {
 
 
 def peaks() -> tuple[float, float]:
-    """FLOPs per second of a 2048 x 2048 product, bytes per second of adding two arrays of 256 MiB into a third; the best of 15."""
+    """FLOPs per second of a 2048 x 2048 product, bytes per second of adding two arrays of 256 MiB into a third; best of 15."""
     square = torch.randn(2048, 2048)
     first, second, total = (torch.ones(2**26) for _ in range(3))
     product, addition = best_seconds(lambda: square @ square), best_seconds(lambda: torch.add(first, second, out=total))

@@ -1,4 +1,4 @@
-"""The stories of the commands, each readable from top to bottom: train, evaluate, prepare, export."""
+"""The stories of the commands, each readable from top to bottom: train, evaluate, recommend, prepare, export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl import config as checks
-from sage_pl import runs, serving
+from sage_pl import recommending, runs, serving
 from sage_pl.data import handled
 from sage_pl.preparation import prepare
 from sage_pl.report import story
@@ -79,6 +79,14 @@ def export(config: DictConfig) -> None:
     recipe, parts = _trained(config)
     serving.save(parts.model, recipe, config.folder)
     log.info("written to %s; in Python: sage_pl.serving.load(folder).recommend(items, k)", config.folder)
+
+
+def recommend(config: DictConfig) -> None:
+    """Recommend to all users, to some, or after one history, by a checkpoint."""
+    asked = recommending.question(config)
+    _quiet_libraries()
+    recipe, parts = _trained(config)
+    recommending.answer(config, asked, recipe, parts.model)
 
 
 def prepare_only(config: DictConfig) -> None:

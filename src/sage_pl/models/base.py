@@ -12,7 +12,17 @@ from torch import Tensor, nn
 
 from sage_pl.item_encoders.table import EncodedItems
 from sage_pl.models.step import presented
-from sage_pl.types import ItemEncoder, LossContext, LossTerm, SeqBatch, SequenceEncoder, Targets, VectorTable, real
+from sage_pl.types import (
+    ItemEncoder,
+    LossContext,
+    LossTerm,
+    SeqBatch,
+    SequenceEncoder,
+    Targets,
+    TopK,
+    VectorTable,
+    real,
+)
 
 
 class RecommenderModule(pl.LightningModule):
@@ -80,6 +90,15 @@ class RecommenderModule(pl.LightningModule):
     def output_table(self) -> VectorTable:
         """Every item's vector [R, E]."""
         raise NotImplementedError
+
+    def recommend(
+        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
+    ) -> TopK:
+        """The k best items after each history, with their scores."""
+        raise NotImplementedError
+
+    def hold_items(self) -> None:
+        """Before many calls of ``recommend`` with the same weights: make once what they share."""
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol."""

@@ -109,11 +109,11 @@ class SequentialRecommender(RecommenderModule):
         """The k best items after each history, with their scores."""
         return top_k(self.states(items, users), self.ranking_table(), k, items if exclude_seen else None)
 
-    def on_validation_epoch_start(self) -> None:
-        self._table = self.ranking_table()
+    def hold_items(self) -> None:
+        self._table = self._vectors(self.scorer)
 
     def on_validation_epoch_end(self) -> None:
         self._table = None
 
-    on_test_epoch_start = on_validation_epoch_start
+    on_validation_epoch_start = on_test_epoch_start = hold_items
     on_test_epoch_end = on_validation_epoch_end

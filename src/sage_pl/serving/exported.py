@@ -57,7 +57,7 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path) -> No
 
 
 def load(folder: str | Path) -> RecommenderModule:
-    """The model of a folder that :func:`save` wrote, ready for ``recommend(items, k)``.
+    """The model of a folder that :func:`save` wrote, ready for ``recommend(items, k)``; before many calls, ``hold_items()``.
 
     Raises:
         FileNotFoundError: the folder is not such a one.

@@ -1,0 +1,182 @@
+"""What a trained model recommends: lists of all users in a file, or a few lists on the terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from omegaconf import DictConfig
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sage_pl.artifacts import Artifact, file_digest
+from sage_pl.config import ConfigError, suggest
+from sage_pl.data.sequences import IntArray
+from sage_pl.models.base import RecommenderModule
+from sage_pl.serving.histories import Histories, read_events
+from sage_pl.serving.top_k_cache import CachedRecommender, Served, TopKCache, refresh, user_hash
+
+log = logging.getLogger(__name__)
+_SHOWN = 10  # last items of a history on the terminal
+
+
+class Question(NamedTuple):
+    """Lists of all users (both None), of some, or of one history."""
+
+    users: list[str] | None
+    history: list[str] | None
+
+
+def question(config: DictConfig) -> Question:
+    """What the command asks for.
+
+    Raises:
+        ConfigError: nothing, two things at once, or a setting that has no use or is out of range.
+    """
+    if (config.users is None) == (config.history is None):
+        raise ConfigError("say for whom: users=all, users=[ID,ID] or history=[ITEM,ITEM], one of them")
+    if config.k < 1 or config.batch_size < 1:
+        raise ConfigError(f"k and batch_size must be at least 1, got k={config.k}, batch_size={config.batch_size}")
+    if config.seen not in (None, "mask", "keep"):
+        raise ConfigError(f"seen is {config.seen!r}; wanted mask, keep or null")
+    if config.parquet is not None and config.users != "all":
+        raise ConfigError("parquet=FILE is for the lists of all users; ask with users=all")
+    if config.history is None:
+        return Question(None if config.users == "all" else _ids(config.users), None)
+    if config.events is not None:
+        raise ConfigError("history=[...] is the whole history, so events=FILE has no use; leave one of them out")
+    return Question(None, _ids(config.history))
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items by the model's id, [N + 1]; row 0 is empty."""
+
+    ids: pl.Series
+    titles: pl.Series | None
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Catalogue:
+        items = artifact.frame("items")
+        empty = pl.Series([""])
+        titles = pl.concat([empty, items["title"]]) if "title" in items.columns else None
+        return cls(pl.concat([empty, items["item_id"].cast(pl.String)]), titles)
+
+    def numbers(self) -> dict[str, int]:
+        """From an item's id in the data set to the model's."""
+        return {name: number for number, name in enumerate(self.ids.to_list()) if number}
+
+    def rows(self, items: IntArray) -> list[tuple[str, str]]:
+        """Id and title of each item."""
+        rows = np.asarray(items, np.int64)
+        titles = [""] * len(rows) if self.titles is None else self.titles[rows].to_list()
+        return list(zip(self.ids[rows].to_list(), titles, strict=True))
+
+
+def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: RecommenderModule) -> None:
+    """Write or show what was asked for.
+
+    Args:
+        config: the command's.
+        asked: :func:`question`.
+        recipe: the model's configuration, prepared.
+        model: trained.
+
+    Raises:
+        ConfigError: a user or an item is not in the data.
+    """
+    artifact = Artifact.at(recipe.artifacts.sequences)
+    catalogue = Catalogue.of(artifact)
+    model.to(config.device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().hold_items()
+    exclude_seen = (config.seen or recipe.evaluation.seen) == "mask"
+    name = f"{file_digest(Path(config.checkpoint))} {exclude_seen} {config.overrides} {artifact.key}"
+    file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k.npy"))
+    cache = TopKCache(file) if file.is_file() else None
+    recommender = CachedRecommender(cache, name, exclude_seen, model)
+    if asked.history is not None:
+        items = np.array(_found(catalogue.numbers(), asked.history, "item"))
+        _show(catalogue, "after this history", items, recommender.recommend("", items, config.k))
+        return
+    histories = Histories.of(artifact, None if config.events is None else read_events(config.events))
+    if asked.users is None:
+        k = config.k if cache is None else max(config.k, cache.k)  # longer lists answer for shorter ones
+        _refresh(file, histories, name, model, k, exclude_seen, config.batch_size)
+        if config.parquet is not None:
+            write_parquet(config.parquet, TopKCache(file), histories, catalogue, config.k)
+        return
+    rows = {user: row for row, user in enumerate(histories.names)}
+    for row in _found(rows, asked.users, "user"):
+        items, user = histories[row], histories.names[row]
+        served = recommender.recommend(user, items, config.k, int(histories.users[row]))
+        _show(catalogue, f"user {user}", items, served)
+
+
+def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, catalogue: Catalogue, k: int) -> None:
+    """The first k of every user's kept items as ``user_id``, ``rank`` (from 1), ``item_id``, ``score``."""
+    names = {user_hash(user): user for user in histories.names}
+    users = pl.Series("user_id", [names[int(user)] for user in cache.table["user"]])
+    ids, scores = cache.table["ids"][:, :k], cache.table["scores"][:, :k]
+    user, place = (ids > 0).nonzero()
+    frame = pl.DataFrame(
+        {
+            "user_id": users[user],
+            "rank": (place + 1).astype(np.int32),
+            "item_id": catalogue.ids[ids[user, place]],
+            "score": scores[user, place],
+        }
+    )
+    part = Path(file).with_name(f".{Path(file).name}.{os.getpid()}.tmp")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        frame.write_parquet(part)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+    log.info("%d rows written to %s", len(frame), file)
+
+
+def _refresh(file: Path, histories: Histories, name: str, model: RecommenderModule, k: int, *how: Any) -> None:
+    done = refresh(file, histories, name, model, k, *how)
+    each = f", {1000 * done.seconds / done.made:.2f} ms each" if done.made else ""
+    log.info("%d users: %d lists made%s, %d were up to date", len(histories), done.made, each, done.kept)
+    log.info("%d items each in %s, %.1f MB", k, file, file.stat().st_size / 1e6)
+
+
+def _ids(listed: Any) -> list[str]:
+    """Ids of the command line; one alone needs no brackets."""
+    ids = [listed] if isinstance(listed, str | int) else list(listed)
+    if not ids:
+        raise ConfigError("the list is empty; name at least one id")
+    return [str(one) for one in ids]
+
+
+def _found(known: Mapping[str, int], ids: list[str], kind: str) -> list[int]:
+    """Each id's number."""
+    for one in ids:
+        if one not in known:
+            hint = suggest(one, list(known)[:100_000]) or f"ids look like {next(iter(known))}"
+            raise ConfigError(f"the data the model was trained with have no {kind} {one!r}, of {len(known)}; {hint}")
+    return [known[one] for one in ids]
+
+
+def _show(catalogue: Catalogue, whose: str, history: IntArray, served: Served) -> None:
+    console = Console()
+    console.print(f"\n{whose}: {len(history)} items, the last {min(_SHOWN, len(history))}", highlight=False)
+    for item, title in catalogue.rows(history[-_SHOWN:]):
+        console.print(f"  {item}  {title}", highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
+    table = Table(title=f"recommended ({served.source})", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("rank", "item", "title", "score"):
+        justify: Literal["left", "right"] = "right" if column in ("rank", "score") else "left"
+        table.add_column(column, justify=justify, no_wrap=column != "title")  # the only one to give way
+    for rank, ((item, title), score) in enumerate(zip(catalogue.rows(served.ids), served.scores, strict=True), start=1):
+        table.add_row(str(rank), item, Text(title, no_wrap=True, overflow="ellipsis"), f"{score:.3f}")
+    console.print(table)

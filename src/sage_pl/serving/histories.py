@@ -1,0 +1,127 @@
+"""What users did until now: the events of the data set, and later ones from a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from sage_pl.artifacts import Artifact
+from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.data.sources.raw import DataError, require_columns
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("user_id", "item_id")
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The items of U users, oldest first: ``values[offsets[r]:offsets[r + 1]]`` are those of user ``names[r]``."""
+
+    names: Sequence[str]  # [U] as the data set calls them
+    users: IntArray  # [U] ids the model was trained with; 0 for somebody new
+    values: IntArray
+    offsets: IntArray  # [U + 1]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, row: int) -> IntArray:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> IntArray:
+        """Events per user, [U]."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of(cls, artifact: Artifact, later: pl.DataFrame | None = None) -> Histories:
+        """All events of a ``sequences`` artifact, held-out ones too, and then those of ``later``, in its order.
+
+        Args:
+            artifact: the ``sequences`` artifact.
+            later: ``user_id`` and ``item_id`` as text, see :func:`read_events`. A user that the data lack begins here; events
+                with an item they lack are left out, and counted in a warning.
+        """
+        data = Sequences.load(artifact)
+        names = artifact.frame("users")["user_id"].cast(pl.String)
+        rows = np.repeat(np.arange(data.n_users), data.lengths[1:])
+        values = np.asarray(data.values)
+        if later is not None:
+            later = _known_items(later, artifact.frame("items"))
+            names = pl.concat([names, later["user_id"]]).unique(maintain_order=True)
+            numbers = pl.DataFrame({"user_id": names}).with_row_index("row")
+            new = later.join(numbers, on="user_id", how="left", maintain_order="left")
+            rows = np.concatenate([rows, new["row"].to_numpy()])
+            order = np.argsort(rows, kind="stable")
+            rows, values = rows[order], np.concatenate([values, new["item"].to_numpy()])[order]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(names)))])
+        users = np.arange(1, len(names) + 1)
+        return cls(names.to_list(), np.where(users <= data.n_users, users, 0), values, offsets)
+
+    def padded(self, rows: IntArray) -> IntArray:
+        """The whole histories of some users, left-padded with 0: int64 [B, L], L at least 1."""
+        lengths = self.lengths[rows]
+        width = max(int(lengths.max(initial=1)), 1)
+        back = np.arange(width, 0, -1)  # how far before the end
+        here = back <= lengths[:, None]
+        index = np.where(here, self.offsets[rows + 1][:, None] - back, 0)
+        return np.where(here, self.values[index] if len(self.values) else 0, 0).astype(np.int64)
+
+
+def read_events(file: str | Path) -> pl.DataFrame:
+    """``user_id`` and ``item_id`` as text, in the order of ``timestamp`` where the file has one, else in its own.
+
+    Args:
+        file: ``.csv`` with a header, ``.jsonl`` or ``.parquet``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is none of the three, or lacks a column or a value.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}; events=FILE names a table of user_id, item_id (and timestamp)"
+        )
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".csv": lambda table: pl.read_csv(table, infer_schema=False),
+        ".jsonl": pl.read_ndjson,
+        ".parquet": pl.read_parquet,
+    }
+    if path.suffix not in readers:
+        raise DataError(f"{path} ends in {path.suffix!r}; wanted one of {', '.join(readers)}")
+    try:
+        frame = readers[path.suffix](path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} cannot be read as {path.suffix}: {error}") from error
+    require_columns(frame.schema, COLUMNS, str(path), f"Wanted: {', '.join(COLUMNS)}, and timestamp if there is one.")
+    wanted = [name for name in (*COLUMNS, "timestamp") if name in frame.columns]
+    if empty := {name: count for name in wanted if (count := frame[name].null_count())}:
+        raise DataError(f"{path} has events without {', '.join(empty)} ({max(empty.values())} of {frame.height})")
+    if "timestamp" in wanted:
+        times = frame["timestamp"].cast(pl.Float64, strict=False) if path.suffix == ".csv" else frame["timestamp"]
+        if times.null_count():
+            raise DataError(
+                f"{path} has times that are no numbers, such as {frame['timestamp'][int(times.is_null().arg_max() or 0)]!r}"
+            )
+        frame = frame.with_columns(times).sort("timestamp", maintain_order=True)
+    return frame.select(pl.col(name).cast(pl.String) for name in COLUMNS)
+
+
+def _known_items(events: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """The events with the items' ids in the model, without those it has not."""
+    ids = items.select("item", pl.col("item_id").cast(pl.String))
+    joined = events.join(ids, on="item_id", how="left", maintain_order="left")
+    unknown = joined.filter(pl.col("item").is_null())
+    if len(unknown):
+        log.warning(
+            "%d of %d events have an item the model does not know, such as %s; they are left out",
+            len(unknown), len(events), unknown["item_id"][0],
+        )  # fmt: skip
+    return joined.drop_nulls("item")

@@ -204,8 +204,10 @@ def refresh(
                 _write(Path(file), table)
                 written = time.perf_counter()
     finally:
-        if made or not Path(file).exists() or len(TopKCache(file)) != len(table):
+        if made:
             _write(Path(file), table)
+    if not made and len(TopKCache(file)) != len(table):  # users are gone
+        _write(Path(file), table)
     return Refreshed(made, len(table) - len(todo), time.perf_counter() - start)
 
 

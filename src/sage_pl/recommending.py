@@ -98,7 +98,7 @@ def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: Recom
     catalogue = Catalogue.of(artifact)
     model.to(config.device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().hold_items()
     exclude_seen = (config.seen or recipe.evaluation.seen) == "mask"
-    name = f"{file_digest(Path(config.checkpoint))} {exclude_seen} {config.overrides} {artifact.key}"
+    name = _model_name(config, recipe, exclude_seen)
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k.npy"))
     cache = TopKCache(file) if file.is_file() else None
     recommender = CachedRecommender(cache, name, exclude_seen, model)
@@ -142,6 +142,12 @@ def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, cata
     finally:
         part.unlink(missing_ok=True)
     log.info("%d rows written to %s", len(frame), file)
+
+
+def _model_name(config: DictConfig, recipe: DictConfig, exclude_seen: bool) -> str:
+    """All that a list follows from, beside the history: weights, changes to their configuration, the artifacts read."""
+    keys = {name: Artifact.at(path).key for name, path in recipe.artifacts.items() if path is not None and path != "???"}
+    return f"{file_digest(Path(config.checkpoint))} {exclude_seen} {config.overrides} {keys}"
 
 
 def _refresh(file: Path, histories: Histories, name: str, model: RecommenderModule, k: int, *how: Any) -> None:

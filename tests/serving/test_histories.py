@@ -56,6 +56,13 @@ def test_three_formats_in_order_of_time(tmp_path: Path, suffix: str) -> None:
     assert read_events(file).rows() == [("7", "a"), ("8", "c"), ("7", "b")]
 
 
+def test_times_written_as_text_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    rows = [f'{{"user_id": "u", "item_id": "{item}", "timestamp": "{time}"}}' for item, time in (("a", 10), ("b", 9))]
+    file.write_text("\n".join(rows))
+    assert [item for _, item in read_events(file).rows()] == ["b", "a"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

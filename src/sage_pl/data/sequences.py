@@ -88,10 +88,20 @@ class Sequences:
         Returns:
             int64 [B, L] with L = the longest window, at least 1.
         """
-        sizes = np.minimum(ends, length)
-        width = max(int(sizes.max(initial=1)), 1)
-        column = np.arange(width)
-        back = width - column  # how far before the end: width..1
-        index = (self.offsets[users] + ends)[:, None] - back[None, :]
-        real = back[None, :] <= sizes[:, None]
-        return np.where(real, self.values[np.where(real, index, 0)], 0).astype(np.int64)
+        return windows(self.values, self.offsets[users] + ends, np.minimum(ends, length))
+
+
+def windows(values: IntArray, ends: IntArray, sizes: IntArray) -> IntArray:
+    """Runs of a flat array, left-padded with 0 to the longest: int64 [B, L], L at least 1.
+
+    Args:
+        values: the array.
+        ends: [B] where each run ends (exclusive).
+        sizes: [B] how many values it has.
+    """
+    width = max(int(sizes.max(initial=1)), 1)
+    back = np.arange(width, 0, -1)  # how far before the end
+    real = back <= sizes[:, None]
+    if not real.any():
+        return np.zeros(real.shape, np.int64)
+    return np.where(real, values[np.where(real, ends[:, None] - back, 0)], 0).astype(np.int64)

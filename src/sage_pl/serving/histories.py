@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from sage_pl.artifacts import Artifact
-from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.data.sequences import IntArray, Sequences, windows
 from sage_pl.data.sources.raw import DataError, require_columns
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,7 @@ class Histories:
 
     def padded(self, rows: IntArray) -> IntArray:
         """The whole histories of some users, left-padded with 0: int64 [B, L], L at least 1."""
-        lengths = self.lengths[rows]
-        width = max(int(lengths.max(initial=1)), 1)
-        back = np.arange(width, 0, -1)  # how far before the end
-        here = back <= lengths[:, None]
-        index = np.where(here, self.offsets[rows + 1][:, None] - back, 0)
-        return np.where(here, self.values[index] if len(self.values) else 0, 0).astype(np.int64)
+        return windows(self.values, self.offsets[rows + 1], self.lengths[rows])
 
 
 def read_events(file: str | Path) -> pl.DataFrame:
@@ -105,12 +100,11 @@ def read_events(file: str | Path) -> pl.DataFrame:
     if empty := {name: count for name in wanted if (count := frame[name].null_count())}:
         raise DataError(f"{path} has events without {', '.join(empty)} ({max(empty.values())} of {frame.height})")
     if "timestamp" in wanted:
-        times = frame["timestamp"].cast(pl.Float64, strict=False) if path.suffix == ".csv" else frame["timestamp"]
-        if times.null_count():
-            raise DataError(
-                f"{path} has times that are no numbers, such as {frame['timestamp'][int(times.is_null().arg_max() or 0)]!r}"
-            )
-        frame = frame.with_columns(times).sort("timestamp", maintain_order=True)
+        times = frame["timestamp"]
+        numbers = times.cast(pl.Float64, strict=False) if times.dtype == pl.String else times
+        if numbers.null_count():
+            raise DataError(f"{path} has times that are no numbers, such as {times.filter(numbers.is_null())[0]!r}")
+        frame = frame.with_columns(numbers).sort("timestamp", maintain_order=True)
     return frame.select(pl.col(name).cast(pl.String) for name in COLUMNS)
 
 

@@ -4,7 +4,8 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact, ArtifactError, Store, build, identity
+from sage_pl.artifacts import Artifact, ArtifactError, Store, build, identity, whole_file, whole_folder
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,9 @@ def log(tmp_path: Path) -> Path:
 
 def test_a_result_is_made_once_and_found_again(store, log) -> None:
     step = Source(3, str(log))
-    assert store.find(step, {}) is None
     first, second = store.get(step, {}), store.get(step, {})
     assert first.array("number") == 3
-    assert first == second == store.find(step, {}) == Artifact.at(first.path)
+    assert first == second == Artifact.at(first.path)
     assert log.read_text() == "source\n"
 
 
@@ -119,8 +119,47 @@ def test_a_new_version_of_the_code_reruns_it(store, monkeypatch) -> None:
 def test_a_crash_leaves_nothing_behind(store) -> None:
     with pytest.raises(KeyboardInterrupt):
         store.get(Broken(), {})
-    assert store.find(Broken(), {}) is None
     assert [file.name for file in (store.root / "source").iterdir() if not file.name.endswith(".lock")] == []
+
+
+def interrupted(writing: AbstractContextManager[Path], write: Callable[[Path], None]) -> None:
+    with writing as part:
+        write(part)
+        assert part.exists()
+        raise KeyboardInterrupt
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path) -> None:
+    file = tmp_path / "made" / "x.txt"
+    with whole_file(file) as part:
+        part.write_text("first")
+        assert not file.exists()
+        assert part.parent == file.parent
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(whole_file(file), Path.touch)
+    assert file.read_text() == "first"
+    with whole_file(str(file)) as part:
+        part.write_text("third")
+    assert file.read_text() == "third"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path) -> None:
+    folder = tmp_path / "made" / "x"
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(whole_folder(folder), lambda part: (part / "half").touch())
+    assert list(folder.parent.iterdir()) == []
+    left = folder.with_name(f".x.{os.getpid()}.tmp")
+    left.mkdir()
+    (left / "old").touch()  # by a process that was killed
+    folder.mkdir()  # empty ones may be replaced
+    with whole_folder(folder) as part:
+        (part / "file").touch()
+        assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == ["file"]
+    with pytest.raises(OSError, match="not empty"), whole_folder(folder) as part:
+        (part / "other").touch()
+    assert [path.name for path in folder.parent.rglob("*")] == ["x", "file"]
 
 
 def make(root: Path, log: Path, barrier: multiprocessing.synchronize.Barrier) -> None:

@@ -34,7 +34,7 @@ def test_a_stage_is_the_run_with_its_own_parts_in_place() -> None:
     assert config.dropout == 0.1
     assert config.optimizer.lr == 0.5
     assert config.optimizer._target_ == "torch.optim.Adam"  # merged into, not replaced
-    assert list(config.loss.terms) == ["mmd"]
+    assert list(config.loss.terms) == ["alignment"]
     assert sorted(config.start) == ["items", "states"]
     assert list(config.data.extras) == []
 
@@ -78,3 +78,11 @@ def test_an_interrupted_stage_goes_on_from_its_last_epoch(
     made = Path(OmegaConf.load(folder / "config.yaml").artifacts.plain)
     assert {path.name for path in made.iterdir()} >= {"best.ckpt", "item_table.npy", "metrics.json", "config.yaml"}
     assert not list(made.parent.glob("*.unfinished"))
+
+
+def test_what_only_says_how_fast_does_not_name_it() -> None:
+    first = identity(stage("plain", "method=pad"))
+    for same in ("data.eval_batch_size=7", "data.num_workers=2", "evaluation.table_mb=1", "scorer=semantic"):
+        assert identity(stage("plain", "method=pad", same)) == first, same
+    for other in ("callbacks.best.monitor=val/full/mrr@10", "~callbacks.early_stopping"):
+        assert identity(stage("plain", "method=pad", other)) != first, other

@@ -4,8 +4,8 @@ A step is a frozen dataclass with ``name``, ``version``, ``inputs`` (names of th
 identity is its class, its fields and its parents' keys; a field declared ``field(compare=False)`` (batch sizes, paths,
 devices) is left out, and an object with a ``fingerprint()`` method answers for itself (a data source hashes its files).
 
-A result is written to a temporary folder and renamed, so a crash leaves nothing half-made; a lock lets one of several
-processes do the work while the others wait for it.
+A result is written to a temporary folder and renamed (:func:`whole_folder`), so a crash leaves nothing half-made; a lock
+lets one of several processes do the work while the others wait for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -115,6 +116,38 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A hidden path beside ``path``, to be written and moved there in one step; nothing of it is left where that fails.
+
+    The folder is made if it is missing.
+    """
+    part = _beside(Path(path))
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """An empty hidden folder beside ``path``, likewise; ``path`` must be absent or empty."""
+    part = _beside(Path(path))
+    shutil.rmtree(part, ignore_errors=True)  # of a killed process with the same number
+    part.mkdir()
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def _versions(step: Step) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in step.libraries}
 
@@ -124,12 +157,10 @@ class Store:
 
     Args:
         root: folder of the cache; ``<root>/<step>/<key>/`` holds one result.
-        wait: seconds to wait for another process that is making the same result; -1 waits for ever.
     """
 
-    def __init__(self, root: str | Path, wait: float = -1) -> None:
+    def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        self.wait = wait
 
     def key(self, step: Step, parents: Mapping[str, Artifact]) -> str:
         """Hash of the step's name, version, fields, libraries and its parents' keys."""
@@ -141,10 +172,6 @@ class Store:
             "libraries": _versions(step),
         }
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
-
-    def find(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact | None:
-        """The finished result, or None."""
-        return self._open(step.name, self.key(step, parents))
 
     def get(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact:
         """The finished result, made now if it is missing."""
@@ -159,7 +186,7 @@ class Store:
             held = lock.acquire(timeout=0)
         except Timeout:
             log.info("%-10s %s  another process is making it; waiting", step.name, key)
-            held = lock.acquire(timeout=self.wait)
+            held = lock.acquire()
         with held:
             return self._open(step.name, key) or self._make(step, parents, key)
 
@@ -169,21 +196,15 @@ class Store:
 
     def _make(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
         final = self.root / step.name / key
-        work = final.with_name(f".{key}.{os.getpid()}.tmp")
         for left in final.parent.glob(f".{key}.*.tmp"):  # of a process that was killed; the lock is ours
             shutil.rmtree(left, ignore_errors=True)
-        work.mkdir(parents=True)
         log.info("%-10s %s  running", step.name, key)
         start = time.perf_counter()
-        try:
+        with whole_folder(final) as work:
             step.run({name: parents[name] for name in step.inputs}, work)
             seconds = time.perf_counter() - start
             manifest = self._manifest(step, parents, key, work, seconds)
             (work / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True))
-            os.replace(work, final)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
         log.info("%-10s %s  done in %.1f s", step.name, key, seconds)
         return Artifact(key, final, manifest)
 

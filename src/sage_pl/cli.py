@@ -52,7 +52,7 @@ def train(config: DictConfig) -> dict[str, float]:
         keys = {name: artifact.key for name, artifact in artifacts.items()}
         for name in sorted(before.keys() - keys.keys()):
             with open_dict(config):
-                del config.stages[name]
+                config.stages.pop(name, None)
             log.info("no part of this run reads artifacts.%s, so stages.%s is left out", name, name)
         if stored is not None:
             _check_resume(stored, recipe, keys)
@@ -65,6 +65,7 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Test a checkpoint alone: it holds its configuration, and artifacts that are gone are made again."""
+    checks.check_given(config, "checkpoint")
     folder = Path(HydraConfig.get().runtime.output_dir)
     _quiet_libraries()
     recipe, parts = _trained(config)
@@ -75,6 +76,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
 
 def export(config: DictConfig) -> None:
     """Write a checkpoint as a folder that serves without text model, adapter or artifacts."""
+    checks.check_given(config, "checkpoint", "folder")
     _quiet_libraries()
     recipe, parts = _trained(config)
     serving.save(parts.model, recipe, config.folder)
@@ -83,6 +85,7 @@ def export(config: DictConfig) -> None:
 
 def recommend(config: DictConfig) -> None:
     """Recommend to all users, to some, or after one history, by a checkpoint."""
+    checks.check_given(config, "checkpoint")
     asked = recommending.question(config)
     _quiet_libraries()
     recipe, parts = _trained(config)
@@ -98,6 +101,7 @@ def prepare_only(config: DictConfig) -> None:
 
 def export_handled(config: DictConfig) -> None:
     """Write a data set and its artifacts as the reference's ``handled/`` folder."""
+    checks.check_given(config, "folder")
     _quiet_libraries()
     artifacts = prepare(config, ["embed", "reduce", "cluster", "profile", "retrieve"])
     handled.export_handled(config.folder, artifacts)

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from sage_pl.decisive import decides
+
 if TYPE_CHECKING:  # numpy and polars would slow --help down
     from sage_pl.artifacts import Artifact
 
+_HOW_LONG = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
 _LIGHTNING = ("callbacks.", "loggers.", "profilers.")
 _COMMON = (
     "sage_pl.",
@@ -182,11 +185,21 @@ def flat(config: Any, path: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys whose values differ, apart from where things live and how long a run goes on."""
+    """Keys whose values differ, apart from where things live, how they are shown and how long a run goes on."""
     before, after = flat(old), flat(new)
-    aside = ("resume", "sweep", "paths.", "logger.", "trainer.", "callbacks.", "hydra.", "artifacts.", "catalog.")
-    keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(aside))
+    aside = ("resume", "sweep", "report", "paths.", "logger.", "hydra.", "artifacts.", "catalog.", *_HOW_LONG)
+    keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(aside) and decides(key))
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
+
+
+def check_given(config: DictConfig, *keys: str) -> None:
+    """A command's own mandatory arguments must be given.
+
+    Raises:
+        ConfigError: naming those that are not.
+    """
+    if missing := [key for key in keys if OmegaConf.is_missing(config, key)]:
+        raise ConfigError(f"please set {', '.join(f'{key}=...' for key in missing)}")
 
 
 def check_missing(config: DictConfig, needed: Iterable[str] = ()) -> None:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sage_pl.decisive import decides
+
 FILES = ("config.yaml", "metrics.json", "ranks.parquet")
 _SIGNS = ("train.log", "metrics.json", "ranks.parquet")  # any of these makes a folder a run, finished or not
 _LAYOUT = (
@@ -30,7 +32,6 @@ _RECIPE = (
     "data",
     "matmul_precision",
 )  # what makes two runs one system, but for the seed
-_ELSEWHERE = re.compile(r"(^|\.)(seed|default_root_dir|accelerator|devices|num_workers|eval_batch_size|table_mb)$")
 
 
 class RunError(ValueError):
@@ -104,8 +105,11 @@ class FinishedRun:
     def recipe(self) -> dict[str, str]:
         """What decides the result beside the seed; artifacts by their keys, other folders left out."""
         flat = _flat({part: self.config.get(part) for part in _RECIPE})
-        decisive = {key: value for key, value in flat.items() if value != "None" and not _ELSEWHERE.search(key)}
-        return {key: Path(value).name for key, value in decisive.items()}
+        return {
+            key: Path(value).name
+            for key, value in flat.items()
+            if value != "None" and decides(key) and not key.endswith(".seed")
+        }
 
 
 def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinished]]:

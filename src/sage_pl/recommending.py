@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sage_pl.artifacts import Artifact, file_digest
+from sage_pl.artifacts import Artifact, file_digest, whole_file
 from sage_pl.config import ConfigError, suggest
 from sage_pl.data.sequences import IntArray
+from sage_pl.devices import chosen
 from sage_pl.models.base import RecommenderModule
 from sage_pl.serving.histories import Histories, read_events
 from sage_pl.serving.top_k_cache import CachedRecommender, Served, TopKCache, refresh, user_hash
@@ -96,7 +95,7 @@ def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: Recom
     """
     artifact = Artifact.at(recipe.artifacts.sequences)
     catalogue = Catalogue.of(artifact)
-    model.to(config.device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().hold_items()
+    model.to(chosen(config.device)).eval().hold_items()
     exclude_seen = (config.seen or recipe.evaluation.seen) == "mask"
     name = _model_name(config, recipe, exclude_seen)
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k.npy"))
@@ -134,19 +133,15 @@ def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, cata
             "score": scores[user, place],
         }
     )
-    part = Path(file).with_name(f".{Path(file).name}.{os.getpid()}.tmp")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(file) as part:
         frame.write_parquet(part)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
     log.info("%d rows written to %s", len(frame), file)
 
 
 def _model_name(config: DictConfig, recipe: DictConfig, exclude_seen: bool) -> str:
     """All that a list follows from, beside the history: weights, changes to their configuration, the artifacts read."""
-    keys = {name: Artifact.at(path).key for name, path in recipe.artifacts.items() if path is not None and path != "???"}
+    known: Any = OmegaConf.to_container(recipe.artifacts)
+    keys = {name: Artifact.at(path).key for name, path in known.items() if path not in (None, "???")}
     return f"{file_digest(Path(config.checkpoint))} {exclude_seen} {config.overrides} {keys}"
 
 

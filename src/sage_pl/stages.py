@@ -20,18 +20,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sage_pl import config as checks
 from sage_pl import runs
 from sage_pl.artifacts import Artifact, unfinished
+from sage_pl.decisive import decides
 
 log = logging.getLogger(__name__)
-_ELSEWHERE = {  # settings of the trainer that do not change what is learned
-    "accelerator",
-    "devices",
-    "default_root_dir",
-    "enable_model_summary",
-    "log_every_n_steps",
-    "num_sanity_val_steps",
-    "profiler",
-    "use_distributed_sampler",
-}
 
 
 @dataclass(frozen=True)
@@ -62,15 +53,19 @@ class Stage:
     @classmethod
     def of(cls, name: str, config: DictConfig) -> Stage:
         """The step that makes the run of ``config``, whose idle parts are left out."""
-        recipe = checks.rehearsal(config, runs.PARTS)
-        trainer: Any = OmegaConf.to_container(config.trainer, resolve=False)
-        recipe |= {
-            "seed": config.seed,
-            "matmul_precision": config.matmul_precision,
-            "trainer": {key: value for key, value in trainer.items() if key not in _ELSEWHERE},
-            "patience": OmegaConf.to_container(config.callbacks.early_stopping, resolve=True),
-        }
+        settings: Any = OmegaConf.to_container(config, resolve=False)
+        everything = checks.flat(
+            {
+                **checks.rehearsal(config, runs.PARTS),
+                **{key: settings[key] for key in ("seed", "matmul_precision", "trainer")},
+                "best": [config.callbacks.best.monitor, config.callbacks.best.mode],
+                "patience": OmegaConf.to_container(
+                    config.callbacks.get("early_stopping") or OmegaConf.create(), resolve=True
+                ),
+            }
+        )
         inputs = {"sequences", *checks.wanted_artifacts(config, runs.PARTS)}
+        recipe = {key: value for key, value in everything.items() if decides(key)}
         return cls(name, tuple(sorted(inputs)), recipe, config)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
@@ -99,12 +94,12 @@ def stages(config: DictConfig) -> dict[str, Stage]:
 def _stage_config(config: DictConfig, name: str) -> DictConfig:
     """The configuration with the stage's parts in place of the run's own.
 
-    A stage has the loss terms and warm starts that it names and no others. What names a ``_target_`` replaces the run's
+    A stage has the loss terms, warm starts and scorer that it names and no others. What names a ``_target_`` replaces the run's
     part as a whole; other values are merged into it.
     """
     stage = config.copy()
     with open_dict(stage):
-        stage.loss.terms, stage.start = {}, {}
+        stage.loss.terms, stage.start, stage.scorer = {}, {}, None
         _overlay(stage, config.stages[name])
         stage.stages, stage.role = {}, name
         stage.callbacks.pop("pruning", None)  # a search judges the run itself

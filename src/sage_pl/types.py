@@ -174,6 +174,7 @@ class DecoderNetwork(Protocol):
     """Reads codes one by one, for P prefixes of each of B users at once; what it has read of a prefix is its *state*."""
 
     dim: int
+    levels: int  # the most codes an item may have
     whole: bool  # looks at all states of a sequence, not only at the one that predicts
     per_prefix: int  # floats held per user and prefix when all items are scored, about
 
@@ -196,7 +197,8 @@ class DecoderNetwork(Protocol):
 
 
 class CodeContext(LossContext, Protocol):
-    """What a loss may touch where items are decoded: more than :class:`LossContext`."""
+    """What a loss may touch where items are decoded: more than :class:`LossContext`. A loss that does has
+    ``decodes = True``."""
 
     epoch: int
 
@@ -235,7 +237,7 @@ class Scorer(Protocol):
 
     def table(self, outputs: Float[Tensor, "M E"], ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]: ...
 
-    def states(self, hidden: Float[Tensor, "B E"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B F"]: ...
+    def states(self, hidden: Float[Tensor, "B E"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B *I F"]: ...
 
 
 @runtime_checkable

@@ -52,3 +52,12 @@ def test_the_best_file_is_found_beside_the_resumed_one(tmp_path: Path) -> None:
     resumed = BestCheckpoint(dirpath=tmp_path / "new", filename="best", monitor="x", mode="max", resume=resume)
     resumed.load_state_dict(state)
     assert Path(resumed.best_model_path).read_bytes() == b"weights"
+
+
+def test_a_run_without_a_validation_so_far_goes_on(tmp_path: Path) -> None:
+    state = BestCheckpoint(dirpath=tmp_path / "old", filename="best", monitor="x", mode="max").state_dict()
+    resumed = BestCheckpoint(dirpath=tmp_path / "new", filename="best", monitor="x", mode="max")
+    resumed.load_state_dict(state)
+    assert resumed.best_model_path == ""
+    trainer = Mock(strategy=Mock(reduce_boolean_decision=lambda decision: decision))
+    assert resumed.check_monitor_top_k(trainer, torch.tensor(0.1))

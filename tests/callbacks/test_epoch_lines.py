@@ -30,13 +30,13 @@ def line(callback: EpochLines, caplog: pytest.LogCaptureFixture, validated: bool
 
 
 def test_one_line_holds_every_loss_and_the_validation_figure(caplog: pytest.LogCaptureFixture) -> None:
-    assert line(EpochLines(), caplog, validated=True) == (
+    assert line(EpochLines("val/full/ndcg@10"), caplog, validated=True) == (
         "epoch   7  recommendation 2.5000 prototype 0.1250  train 12.3 s  val/full/ndcg@10 0.0625  validate 1.2 s"
     )
 
 
 def test_an_epoch_without_validation_has_its_line_too(caplog: pytest.LogCaptureFixture) -> None:
-    callback = EpochLines()
+    callback = EpochLines("val/full/ndcg@10")
     line(callback, caplog, validated=True)
     message = line(callback, caplog, validated=False)
     assert message.endswith("prototype 0.1250  train 12.3 s")

@@ -46,7 +46,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def fit(folder: Path) -> None:
-    data = DataLoader([{"items": torch.ones(4)}] * 3, batch_size=2)  # type: ignore[arg-type]
+    data = DataLoader([{"user": torch.tensor(1)}] * 3, batch_size=2)  # type: ignore[arg-type]
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary"), False)
     trainer: Any = pl.Trainer(
         max_epochs=2, accelerator="cpu", callbacks=[Progress(FIGURE)], default_root_dir=folder, **quiet

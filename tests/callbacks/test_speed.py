@@ -18,7 +18,7 @@ def epoch(monkeypatch: pytest.MonkeyPatch, times: list[float], validated: bool) 
     callback = Speed()
     callback.on_train_epoch_start(trainer, module)
     for index, users in enumerate((3, 5)):
-        callback.on_train_batch_end(trainer, module, None, {"items": torch.ones(users, 4)}, index)  # type: ignore[typeddict-item]
+        callback.on_train_batch_end(trainer, module, None, {"user": torch.ones(users)}, index)  # type: ignore[typeddict-item]
     if validated:
         callback.on_validation_start(trainer, module)
     callback.on_train_epoch_end(trainer, module)

@@ -17,8 +17,12 @@ SOMEWHERE = "somewhere"  # stands for a path or a mandatory value that nobody ga
 PARTS = ("model", "data", "steps", "callbacks", "trainer", "logger")
 
 ABLATIONS = {  # what can be left out of one method only
-    "pad": ["mmd", "anchor", "pretraining", "id_expert", "aligned_expert", "text_expert", "frequency", "gate"],
-    "llmemb": ["adapter", "teacher"],
+    "pad": [
+        *("mmd", "anchor", "pretraining", "id_expert", "aligned_expert", "text_expert", "frequency", "gate"),
+        *("aligned_and_text_experts", "id_and_text_experts", "id_and_aligned_experts"),
+    ],
+    "llm_esr": ["shared_backbone", "second_adapter_layer"],
+    "llmemb": ["adapter", "teacher", "scft"],
     "sam": ["interest_text", "cross_interest_attention", "adaptive_interests"],
     "semantic_convergence": [
         "text_to_code",
@@ -32,6 +36,7 @@ ABLATIONS = {  # what can be left out of one method only
 ALSO = {  # a choice that means nothing without another
     "semantic=handled": ["dataset=handled"],
     "model=generative": ["method=semantic_convergence"],
+    "objective=codes": ["method=semantic_convergence"],
 }
 ALSO |= {f"without={part}": [f"method={method}"] for method, parts in ABLATIONS.items() for part in parts}
 

@@ -28,9 +28,9 @@ def values(override: Override) -> list[str]:
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_what_is_varied_composes_and_binds(path: Path) -> None:
     for override in parameters(path.stem):
-        choices = override.key_or_group in groups_of_a_run()
+        choices = override.key_or_group in groups_of_a_run() or override.package is not None
         for value in values(override)[0 if choices else -1 :]:  # one number of a key stands for all
-            config = composed(f"experiment={path.stem}", f"{override.key_or_group}={value}")
+            config = composed(f"experiment={path.stem}", f"{override.get_key_element()}={value}")
             assert config.hydra.mode.name == "MULTIRUN"
             check_targets(resolved(config, "model", "data"))
 

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts import Artifact
-from sage_pl.data.frequency import equal_mass_buckets, equal_mass_edges
+from sage_pl.data.frequency import equal_mass_buckets, equal_mass_edges, least_of_head
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.split import LeaveOneOut
@@ -32,6 +32,13 @@ def greedy(descending: list[int], n_buckets: int) -> list[int]:
             edges.append(position)
             own = 0
     return edges + [len(descending)] * (n_buckets + 1 - len(edges))
+
+
+def test_the_head_by_hand() -> None:
+    assert least_of_head(np.array([9, 0, 8, 1, 2, 3, 0])) == 9  # one of the five that have a count
+    assert least_of_head(np.array([9, 8, 7, 1, 2, 3])) == 8  # two of six: a fifth, rounded up
+    with pytest.raises(ValueError, match="no item has a count"):
+        least_of_head(np.zeros(3, int))
 
 
 def test_by_hand() -> None:

@@ -17,7 +17,7 @@ def sequences(tmp_path: Path) -> Sequences:
 
 
 def test_an_artifact_is_opened(sequences: Sequences) -> None:
-    assert (sequences.n_users, sequences.n_items, sequences.key) == (4, 9, "k")
+    assert (sequences.n_users, sequences.n_items) == (4, 9)
     assert sequences.lengths.tolist() == [0, 5, 2, 3, 1]
     assert [list(case) for case in (sequences.valid.user, sequences.valid.at, sequences.valid.answer)] == [
         [1, 3],

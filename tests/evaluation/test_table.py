@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from sage_pl.evaluation import table
-from sage_pl.evaluation.table import markdown, results_table
+from sage_pl.evaluation.table import results_table
 
 ROWS = {
     "popularity": {"full/count": 1200.0, "full/count/item_tail": 30.0, "full/ndcg@10": 0.0053, "full/hr@10": 0.0114},
@@ -16,16 +16,6 @@ ROWS = {
 def test_docstring_example() -> None:
     assert doctest.testmod(table).attempted == 1
     assert doctest.testmod(table).failed == 0
-
-
-def test_markdown() -> None:
-    assert markdown(ROWS, "full", ["ndcg@10"]).splitlines() == [
-        "| metric | system | overall (1,200) | item_head (0) | item_tail (30) | item_unseen (0) | user_short (0) "
-        "| user_long (0) |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| ndcg@10 | popularity | 0.53 | – | – | – | – | – |",
-        "| ndcg@10 | sage | 5.34 | – | 1.01 | – | – | – |",
-    ]
 
 
 def test_terminal_table_fits_and_shows_all_metrics() -> None:

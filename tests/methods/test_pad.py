@@ -18,7 +18,7 @@ NO_ALIGNED = [
     "start.aligned_items=null",
     "start.aligned_states=null",
 ]
-MMD = "stages.align.loss.terms.mmd"
+MMD = "stages.align.loss.terms.alignment"
 ANOTHER = [f"{MMD}=null", "+loss/term@stages.align.loss.terms.infonce=infonce"]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -93,18 +93,20 @@ def test_the_state_that_is_trained_is_the_one_that_is_served(backbone: str, read
         assert torch.equal(step.user_states(), trained)
 
 
+@pytest.mark.parametrize("pool", ["max", "mean"])
 @pytest.mark.parametrize("readout", ["mean", "max"])
-def test_a_scorer_joins_every_state(readout: str, make: Make, artifacts: Artifacts) -> None:
-    scorer = SemanticSimilarity(N_ITEMS, artifacts.text, 0.5).double()
+def test_a_scorer_joins_every_state(
+    readout: str, pool: Literal["max", "mean"], make: Make, artifacts: Artifacts
+) -> None:
+    scorer = SemanticSimilarity(N_ITEMS, artifacts.text, 0.5, pool).double()
     plain, scored = make("sasrec", readout), make("sasrec", readout, scorer=scorer)
     scores = [
         (model.states(HISTORIES, IDS) @ model.ranking_table()[:].T).reshape(4, -1, N_ITEMS + 2).amax(1)
         for model in (plain, scored)
     ]
-    text = (
-        scorer.states(HISTORIES.new_zeros(4, 0).double(), HISTORIES)
-        @ scorer.table(torch.zeros(N_ITEMS + 2, 0).double(), torch.arange(N_ITEMS + 2)).T
-    )
+    alone = scorer.states(HISTORIES.new_zeros(4, 0).double(), HISTORIES)
+    every = scorer.table(torch.zeros(N_ITEMS + 2, 0).double(), torch.arange(N_ITEMS + 2))
+    text = (alone @ every.T).reshape(4, -1, N_ITEMS + 2).amax(1)
     torch.testing.assert_close(scores[1], scores[0] + text, atol=1e-12, rtol=0)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.finished_runs import FinishedRun, read
 from sage_pl.report.blocks import MissingError
-from sage_pl.report.reading import FLOOR, RunFiles, one_run
+from sage_pl.report.reading import RunFiles, one_run
 
 
 def run_files(folder: Path, **config: object) -> RunFiles:

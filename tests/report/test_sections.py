@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.finished_runs import FinishedRun
 from sage_pl.report import wording
 from sage_pl.report.blocks import Examples
-from sage_pl.report.reading import FLOOR, Record, RunFiles, Subject
+from sage_pl.report.reading import Record, RunFiles, Subject
 from sage_pl.report.sections import clusters, examples, groups, headline
 
 
@@ -107,11 +108,6 @@ def test_examples_are_what_the_runs_recommended(runs: dict[str, Path], compariso
                 shown += 1
     assert shown >= 8
     assert sum(int(kind.share.split(" of ")[0]) for kind in kinds) == len(frame["plain"])
-
-
-def test_entropy_of_memberships_by_hand() -> None:
-    shares = np.array([[1.0, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]])
-    assert clusters.entropies(shares) == pytest.approx([0, 1, 0.5])
 
 
 def test_typical_items_belong_most_firmly_then_are_popular() -> None:

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -22,42 +22,57 @@ def text(tmp_path: Path) -> str:
     return write_rows(tmp_path / "embed", np.random.default_rng(0).normal(size=(N, TEXT), loc=0.2))
 
 
-def make(text: str, weight: float) -> SemanticSimilarity:
-    return SemanticSimilarity(N, text, weight).double()
+POOLS = pytest.mark.parametrize("pool", ["max", "mean"])
+
+
+def make(text: str, weight: float, pool: Literal["max", "mean"]) -> SemanticSimilarity:
+    return SemanticSimilarity(N, text, weight, pool).double()
 
 
 def scores(scorer: SemanticSimilarity, hidden: Tensor, outputs: Tensor, items: Tensor) -> Tensor:
-    return scorer.states(hidden, items) @ scorer.table(outputs, EVERY).T
+    products = scorer.states(hidden, items) @ scorer.table(outputs, EVERY).T
+    return products if scorer.pool == "mean" else products.amax(1)
 
 
-def test_it_equals_the_formula_item_by_item(text: str) -> None:
+@POOLS
+def test_it_equals_the_formula_item_by_item(text: str, pool: Literal["max", "mean"]) -> None:
     hidden, outputs, rows = normal(3, E), normal(N + 2, E, seed=1), np.load(f"{text}/table.npy").astype(np.float64)
-    got = scores(make(text, 1.5), hidden, outputs, left_pad(HISTORIES))
+    got = scores(make(text, 1.5, pool), hidden, outputs, left_pad(HISTORIES))
     for user, history in enumerate(HISTORIES):
-        mean = rows[history].mean(0)
+        read = rows[history] if pool == "max" else rows[history].mean(0, keepdims=True)
         for item in range(1, N + 1):
-            cosine = mean @ rows[item] / np.linalg.norm(mean) / np.linalg.norm(rows[item])
+            cosine = max(x @ rows[item] / np.linalg.norm(x) / np.linalg.norm(rows[item]) for x in read)
             assert got[user, item].item() == pytest.approx((hidden[user] @ outputs[item]).item() + 1.5 * cosine)
 
 
-def test_weight_zero_ranks_as_without(text: str) -> None:
+def test_another_pool_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"scorer\.pool is 'sum'"):
+        SemanticSimilarity(N, text, 1.0, "sum")  # type: ignore[arg-type]
+
+
+@POOLS
+def test_weight_zero_ranks_as_without(text: str, pool: Literal["max", "mean"]) -> None:
     hidden, outputs, answers = normal(3, E), normal(N + 2, E, seed=1), torch.tensor([1, 7, 2])
     plain = full_ranks(hidden, outputs, answers)
     for weight, same in ((0.0, True), (100.0, False)):
-        scorer = make(text, weight)
+        scorer = make(text, weight, pool)
         states, table = scorer.states(hidden, left_pad(HISTORIES)), scorer.table(outputs, EVERY)
         assert torch.equal(full_ranks(states, table, answers), plain) is same
 
 
-def test_padding_and_the_mask_token_change_nothing(text: str) -> None:
-    scorer, hidden = make(text, 2.0), normal(3, E)
-    states = scorer.states(hidden, left_pad(HISTORIES))
-    assert torch.equal(states, scorer.states(hidden, left_pad(HISTORIES, width=9)))
-    assert torch.equal(states, scorer.states(hidden, left_pad([[*items, N + 1] for items in HISTORIES])))
+@POOLS
+def test_padding_and_the_mask_token_change_nothing(text: str, pool: Literal["max", "mean"]) -> None:
+    scorer, hidden = make(text, 2.0, pool), normal(3, E)
+    outputs = normal(N + 2, E, seed=1)
+    expected = scores(scorer, hidden, outputs, left_pad(HISTORIES))
+    assert torch.equal(expected, scores(scorer, hidden, outputs, left_pad(HISTORIES, width=9)))
+    masked = left_pad([[*items, N + 1] for items in HISTORIES])
+    torch.testing.assert_close(expected, scores(scorer, hidden, outputs, masked), atol=1e-12, rtol=0)
 
 
-def test_a_history_or_an_item_without_text_adds_nothing(text: str) -> None:
-    scorer, hidden, outputs = make(text, 2.0), normal(1, E), normal(N + 2, E, seed=1)
+@POOLS
+def test_a_history_or_an_item_without_text_adds_nothing(text: str, pool: Literal["max", "mean"]) -> None:
+    scorer, hidden, outputs = make(text, 2.0, pool), normal(1, E), normal(N + 2, E, seed=1)
     plain = hidden @ outputs.T
     empty = scores(scorer, hidden, outputs, torch.zeros(1, 3, dtype=torch.long))
     torch.testing.assert_close(empty, plain, atol=1e-12, rtol=0)

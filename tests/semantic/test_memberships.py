@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sage_pl.semantic.memberships import centres, memberships, prototypes
+from sage_pl.semantic.memberships import centres, entropies, memberships, prototypes
 
 # Two centres on a line, 0 and 4. Items at 1 and 3 (members), 1 (noise): distances (1, 3), (3, 1), (1, 3).
 POINTS = np.array([[1.0], [3.0], [1.0]])
@@ -106,3 +106,8 @@ def test_memberships_are_left_as_they_are() -> None:
 def test_an_unknown_offset_is_refused() -> None:
     with pytest.raises(ValueError, match="index_offset is 2, wanted 0"):
         prototypes(U, CENTRES, 2, index_offset=2)
+
+
+def test_entropies_by_hand() -> None:
+    shares = np.array([[1.0, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]])
+    np.testing.assert_allclose(entropies(shares), [0, np.log(4), np.log(2)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sage_pl.semantic import tables
-from sage_pl.semantic.tables import normalised, padded, write_padded
+from sage_pl.semantic.tables import neighbours, normalised, padded, write_padded
 
 
 def test_padded_puts_item_i_into_row_i() -> None:
@@ -24,3 +24,14 @@ def test_a_table_written_in_blocks_is_the_same(rng, given, written, block, tmp_p
     table = np.load(tmp_path / "table.npy", mmap_mode="r")
     assert table.dtype == written
     np.testing.assert_array_equal(table, padded(rows))
+
+
+@pytest.mark.parametrize("k", [1, 10, 99])
+def test_neighbours_equal_a_full_sort(rng, k) -> None:
+    rows = rng.normal(size=(60, 5))
+    among = np.sort(rng.permutation(60)[:40])
+    found = neighbours(rows, among, among, k)
+    assert found.shape == (40, min(k, 39))
+    for item, near in zip(among, found, strict=True):
+        scores = {other: rows[item] @ rows[other] for other in among if other != item}
+        assert set(near) == set(sorted(scores, key=scores.__getitem__)[-k:])

@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -99,3 +100,17 @@ def test_a_missing_view_is_named(missing: str) -> None:
     _, mask, batch = padded(views(), 0)
     with pytest.raises(KeyError, match=missing):
         encoder_of("sasrec")(given, mask, batch)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbones_of_their_own_start_as_one_and_part(name: str) -> None:
+    shared = encoder_of(name, cross_attention=False)
+    apart = DualView(copy.deepcopy(shared.backbone), 2, cross_attention=False, shared=False).double()
+    given = padded(views(), 2)
+    torch.testing.assert_close(apart(*given), shared(*given), atol=1e-12, rtol=0)
+    with torch.no_grad():
+        for parameter in apart.text_backbone.parameters():
+            parameter.mul_(1.5)
+    changed = (apart(*given) - shared(*given)).abs()[:, 2:]
+    assert changed[..., :DIM].max() < 1e-12
+    assert changed[..., DIM:].max() > 1e-6

@@ -29,6 +29,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         old, new = Path(state_dict["dirpath"]), Path(str(self.dirpath))
+        if not state_dict["best_model_path"]:  # interrupted before the first validation
+            super().load_state_dict({**state_dict, "dirpath": str(new)})
+            return
         best = Path(state_dict["best_model_path"])
         if not best.is_file() and self.resume is not None:
             best = Path(self.resume).parent / best.name

@@ -10,7 +10,14 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(pl.Callback):
-    """Logs each epoch's losses and validation figure, and its times where :class:`Speed` comes before it."""
+    """Logs each epoch's losses and validation figure, and its times where :class:`Speed` comes before it.
+
+    Args:
+        monitor: the figure.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = False
@@ -24,6 +31,6 @@ class EpochLines(pl.Callback):
         nan = float("nan")
         line = f"epoch {trainer.current_epoch:3d}  {losses}  train {metrics.get('train/seconds', nan):.1f} s"
         if self._validated:
-            line += f"  val/full/ndcg@10 {metrics.get('val/full/ndcg@10', nan):.4f}"
+            line += f"  {self.monitor} {metrics.get(self.monitor, nan):.4f}"
             line += f"  validate {metrics.get('val/seconds', nan):.1f} s"
         log.info("%s", line)

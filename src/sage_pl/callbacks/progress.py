@@ -53,7 +53,7 @@ class Progress(RichProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: SeqBatch, batch_idx: int
     ) -> None:
-        self._users += len(batch["items"])
+        self._users += len(batch["user"])
         now = time.perf_counter()
         if self.is_enabled and now - self._drawn >= 1 / _PER_SECOND:  # reading a loss waits for the device
             self._drawn = now

@@ -23,7 +23,7 @@ class Speed(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: SeqBatch, batch_idx: int
     ) -> None:
-        self._users += len(batch["items"]) * trainer.world_size
+        self._users += len(batch["user"]) * trainer.world_size
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._trained = time.perf_counter()

@@ -6,14 +6,13 @@ lazy table is collected, since every filter needs to know whether anything is le
 
 from __future__ import annotations
 
-import datetime as dt
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TypeVar
 
 import polars as pl
 
-from sage_pl.data.sources.raw import DataError
+from sage_pl.data.sources.raw import DataError, unix_seconds
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -146,13 +145,11 @@ class Period(Filter):
         time = pl.col("timestamp")
         inside = pl.lit(True)
         if self.start is not None:
-            inside &= time >= _seconds(self.start)
+            inside &= time >= _border(self.start)
         if self.end is not None:
-            inside &= time < _seconds(self.end)
+            inside &= time < _border(self.end)
         return frame.filter(inside)
 
 
-def _seconds(border: str | int) -> int:
-    if isinstance(border, int):
-        return border
-    return int(dt.datetime.fromisoformat(border).replace(tzinfo=dt.UTC).timestamp())
+def _border(time: str | int) -> int:
+    return time if isinstance(time, int) else unix_seconds(time)

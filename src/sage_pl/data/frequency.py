@@ -1,4 +1,4 @@
-"""Items in buckets by how often they occur in training, every bucket holding an equal share of the events."""
+"""Items by how often they occur in training: the head, and buckets that hold an equal share of the events each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.data.sequences import IntArray
+
+
+def least_of_head(counts: IntArray) -> int:
+    """Smallest count of a head item: head are the 20 % most popular of the items that have a count, and all that tie with the
+    last of them.
+
+    Raises:
+        ValueError: no item has a count.
+    """
+    counted = np.sort(counts[counts > 0])[::-1]
+    if not len(counted):
+        raise ValueError("no item has a count; the training part is empty")
+    return int(counted[-(-len(counted) // 5) - 1])
 
 
 def equal_mass_edges(descending: IntArray, n_buckets: int) -> npt.NDArray[np.int64]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts import Artifact, whole_folder
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.sources.raw import DataError
 
@@ -44,19 +42,11 @@ def export_handled(folder: str | Path, artifacts: Mapping[str, Artifact]) -> Non
         raise FileExistsError(f"{folder} is not empty; remove it or name another folder")
     sequences = Sequences.load(artifacts["sequences"])
     arrays = _arrays(sequences, artifacts)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
+    with whole_folder(folder) as work:
         _write_pairs(work / "inter.txt", sequences)
         for name, array in arrays.items():
             with (work / f"{name}.pkl").open("wb") as stream:
                 pickle.dump(np.ascontiguousarray(array), stream, protocol=4)
-        os.replace(work, folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def _write_pairs(file: Path, sequences: Sequences) -> None:

@@ -14,12 +14,10 @@ import polars as pl
 
 from sage_pl.artifacts import Artifact
 from sage_pl.data.filters import Filter
-from sage_pl.data.sources.raw import CLOCK, DataError, RawData, Source, check_items, require_columns
+from sage_pl.data.sources.raw import CLOCK, COLUMNS, DataError, RawData, Source, check_items, require_columns
 from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions
 
 log = logging.getLogger(__name__)
-
-COLUMNS = ("user_id", "item_id", "timestamp")
 
 
 @dataclass(frozen=True)

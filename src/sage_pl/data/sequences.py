@@ -39,7 +39,6 @@ class Sequences:
     valid: Cases
     test: Cases
     n_items: int
-    key: str = ""
 
     @classmethod
     def load(cls, artifact: Artifact) -> Sequences:
@@ -50,7 +49,7 @@ class Sequences:
         for name in ("valid", "test"):
             user, at = artifact.array(f"{name}_user"), artifact.array(f"{name}_at")
             splits[name] = Cases(user, at, values[offsets[user] + at])
-        return cls(values, offsets, artifact.array("train_end"), splits["valid"], splits["test"], n_items, artifact.key)
+        return cls(values, offsets, artifact.array("train_end"), splits["valid"], splits["test"], n_items)
 
     @property
     def n_users(self) -> int:

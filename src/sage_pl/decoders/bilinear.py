@@ -42,6 +42,7 @@ class BilinearDecoder(nn.Module):
     def __init__(self, dim: int = 64, levels: int = 6, hidden: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.dim = dim
+        self.levels = levels
         self.hidden = hidden
         self.turn = nn.Parameter(torch.zeros(levels, dim, dim))
         self.reader = nn.GRUCell(dim, hidden)

@@ -9,11 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.decoders.search import occurs
+from sage_pl.evaluation.metrics import KS
 from sage_pl.types import TopK
 
 
 def expected_hits(
-    found: TopK, answers: Int[Tensor, "B"], seen: Int[Tensor, "B M"] | None = None, ks: Sequence[int] = (5, 10, 20)
+    found: TopK, answers: Int[Tensor, "B"], seen: Int[Tensor, "B M"] | None = None, ks: Sequence[int] = KS
 ) -> dict[str, Float[Tensor, ""]]:
     """Mean HR and NDCG where items that cannot be told apart come in random order, by the names ``item_hr@k``, ``item_ndcg@k``.
 

@@ -26,6 +26,9 @@ class ItemDecoder(nn.Module):
             is lost. Training and ranking use the same.
         beams: beams of a search, or five times the number of items asked for, if that is more.
         exhaustive_up_to: catalogues of so many items are ranked by scoring all of them, larger ones by beams.
+
+    Raises:
+        ValueError: ``normalise`` is neither, or items have more codes than the network reads.
     """
 
     def __init__(
@@ -46,6 +49,11 @@ class ItemDecoder(nn.Module):
         self.beams = beams
         self.exhaustive = n_items <= exhaustive_up_to
         self.codes = CodeEmbedding(tokens, n_items, network.dim)
+        if self.codes.levels > network.levels:
+            raise ValueError(
+                f"items have {self.codes.levels} codes, the decoder's network reads at most {network.levels}; use "
+                f"+decoder.network.levels={self.codes.levels}, or fewer codes: steps.tokens.quantiser.levels"
+            )
         self.tree = CodeTree(self.codes.codes, self.codes.sizes)
 
     def width(self, k: int) -> int:

@@ -40,7 +40,7 @@ class TransformerDecoder(nn.Module):
     def __init__(
         self,
         dim: int = 64,
-        levels: int = 4,
+        levels: int = 6,
         layers: int = 1,
         heads: int = 2,
         hidden: int | None = None,
@@ -49,6 +49,7 @@ class TransformerDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.dim = dim
+        self.levels = levels
         self.whole = whole
         self.per_prefix = (levels * layers + 12) * dim
         self.start = nn.Parameter(torch.empty(dim).normal_(std=0.02))

@@ -83,6 +83,5 @@ class RankingEvaluation(Callback):
             merged = trainer.strategy.reduce(here, reduce_op="max").cpu().numpy()
             self._ranks[protocol] = merged
             for name, value in summarise(merged, groups, self.ks).items():
-                full_name = f"{PREFIX[split]}/{protocol}/{name}"
                 # all processes have the same value; without sync_dist Lightning warns about each name
-                pl_module.log(full_name, value, prog_bar=full_name == "val/full/ndcg@10", sync_dist=True)
+                pl_module.log(f"{PREFIX[split]}/{protocol}/{name}", value, sync_dist=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sage_pl.evaluation import statistics
 
 SIGNIFICANT, UNCERTAIN = "*", "~"
-FEW = 50  # cases; a group below it is marked in tables
+FEW, FEW_MARK = 50, "†"  # cases; a group below it is marked in tables
 Name = tuple[str, ...]
 Groups = Mapping[str, npt.NDArray[np.bool_]]
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sage_pl.evaluation.comparison import FEW, Agreement, Cell
+from sage_pl.evaluation.comparison import FEW, FEW_MARK, Agreement, Cell
 from sage_pl.evaluation.published import PaperTable
 
-FEW_MARK = "†"
 LEGEND = (
     "Values in percent: mean over seeds ± standard deviation over seeds. "
     "`*`: differs from the baseline, p < 0.05 (paired permutation test over users, Holm-corrected over the groups of the "

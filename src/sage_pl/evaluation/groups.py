@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sage_pl.artifacts import Artifact
+from sage_pl.data.frequency import least_of_head
 from sage_pl.data.sequences import Cases, IntArray, Sequences
 
 log = logging.getLogger(__name__)
@@ -182,7 +183,4 @@ def _head_threshold(counts: IntArray, item_rule: ItemRule, ts_item: int | None) 
         return ts_item
     if item_rule != "top20":
         raise ValueError(f"item_rule is {item_rule!r}; choose from {', '.join(get_args(ItemRule))}")
-    counted = np.sort(counts[counts > 0])[::-1]
-    if not len(counted):
-        raise ValueError("no item has a count; the training part is empty")
-    return int(counted[-(-len(counted) // 5) - 1])
+    return least_of_head(counts)

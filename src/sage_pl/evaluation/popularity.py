@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from sage_pl.data.sequences import Cases, IntArray, Sequences
 from sage_pl.evaluation.groups import histories
 
 FLOOR = "popularity"
-Ranks = dict[str, npt.NDArray[np.int64]]
+Ranks = dict[str, IntArray]
 
 
 def popularity_ranks(
@@ -26,6 +25,8 @@ def popularity_ranks(
     Returns:
         ``full`` and, where candidates are given, ``sampled<n>`` -> int64 [K].
     """
+    from sage_pl.evaluation.ranks import house_rule  # torch, which FLOOR does not need
+
     counts = sequences.train_counts
     answer = counts[cases.answer]
     ascending = np.sort(counts[1:-1])
@@ -35,20 +36,16 @@ def popularity_ranks(
         case, item = _histories(sequences, cases)
         higher -= np.bincount(case[counts[item] > answer[case]], minlength=len(cases))
         ties -= np.bincount(case[counts[item] == answer[case]], minlength=len(cases))
-    full = _rank(higher, ties)
+    full = house_rule(higher, ties)
     if mask_seen:
         full[case[item == cases.answer[case]]] = sequences.n_items
     ranks = {"full": full}
     if candidates is not None:
         others = counts[candidates]
-        ranks[f"sampled{candidates.shape[1]}"] = _rank(
+        ranks[f"sampled{candidates.shape[1]}"] = house_rule(
             (others > answer[:, None]).sum(1), (others == answer[:, None]).sum(1)
         )
     return ranks
-
-
-def _rank(higher: IntArray, ties: IntArray) -> npt.NDArray[np.int64]:
-    return (1 + higher + (ties + 1) // 2).astype(np.int64)
 
 
 def _histories(sequences: Sequences, cases: Cases) -> tuple[IntArray, IntArray]:

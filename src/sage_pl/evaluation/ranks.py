@@ -13,7 +13,10 @@ number of either. Of the items' table nothing is read but such runs and the answ
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,6 +25,8 @@ from sage_pl.types import PADDING, TopK, VectorTable
 
 _BLOCK = 2_000_000  # scores held at a time; about 60 MB with the copies
 _USERS = 128  # users of a block at least, so that an item's vector is widened once for as many
+
+Counts = TypeVar("Counts", Tensor, npt.NDArray[np.integer[Any]])
 
 
 @torch.no_grad()
@@ -40,7 +45,12 @@ def rank(answer_scores: Float[Tensor, "B"], scores: Float[Tensor, "B K"]) -> Int
     >>> rank(torch.tensor([2.0, 2.0]), torch.tensor([[3.0, 1.0, 0.0], [2.0, 2.0, 2.0]])).tolist()
     [2, 3]
     """
-    return _rank(*_counts(answer_scores, scores))
+    return house_rule(*_counts(answer_scores, scores)).long()
+
+
+def house_rule(higher: Counts, ties: Counts) -> Counts:
+    """``1 + higher + ceil(ties / 2)`` of how many other candidates score higher and how many the same."""
+    return 1 + higher + (ties + 1) // 2
 
 
 @torch.no_grad()
@@ -74,7 +84,7 @@ def full_ranks(
         above, equal = _counts(answer_scores[rows], scores)
         higher[rows] += above
         ties[rows] += equal
-    ranks = _rank(higher, ties)
+    ranks = house_rule(higher, ties).long()
     if seen is not None:
         ranks[(seen == answers[:, None]).any(1)] = n_items
     return ranks
@@ -139,10 +149,6 @@ def _counts(
     answer_scores = answer_scores[:, None]
     higher = (scores > answer_scores).sum(1, dtype=torch.int32)
     return higher, (scores == answer_scores).sum(1, dtype=torch.int32)
-
-
-def _rank(higher: Int[Tensor, "B"], ties: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
-    return (1 + higher + (ties + 1) // 2).long()
 
 
 def _own_scores(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sage_pl.artifacts import whole_file
 from sage_pl.data.sequences import Cases, IntArray
 from sage_pl.evaluation.metrics import KS, summarise
 from sage_pl.evaluation.popularity import FLOOR
@@ -90,22 +90,10 @@ def write_results(
         )
     text = json.dumps({name: round(float(value), 6) for name, value in metrics.items()}, indent=2, sort_keys=True)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     if lists is not None:
-        _write(folder / "recommended.npy", lambda part: _save(part, lists))
-    _write(folder / "ranks.parquet", frame.write_parquet)
-    _write(folder / "metrics.json", lambda part: part.write_text(text + "\n"))
-
-
-def _write(file: Path, write: Callable[[Path], object]) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        write(part)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _save(part: Path, lists: IntArray) -> None:
-    with part.open("wb") as stream:
-        np.save(stream, lists.astype(np.int32), allow_pickle=False)
+        with whole_file(folder / "recommended.npy") as part, part.open("wb") as stream:
+            np.save(stream, lists.astype(np.int32), allow_pickle=False)
+    with whole_file(folder / "ranks.parquet") as part:
+        frame.write_parquet(part)
+    with whole_file(folder / "metrics.json") as part:
+        part.write_text(text + "\n")

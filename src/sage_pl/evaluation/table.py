@@ -37,43 +37,27 @@ def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    header, blocks = _cells(rows, protocol, metrics)
     table = Table(title=f"{protocol}, in %", box=SIMPLE_HEAD)
-    for column, (name, size) in enumerate(header):
+    table.add_column("\nmetric\n", no_wrap=True)
+    table.add_column("\nsystem\n", no_wrap=True)
+    for name, size in zip(GROUPS, _sizes(rows, protocol), strict=True):
         words = name.replace("_", "\n") if "_" in name else f"\n{name}"
-        table.add_column(f"{words}\n{size}", justify="left" if column < 2 else "right", no_wrap=True)
-    for block in blocks:
-        for line in block:
-            table.add_row(*line)
+        table.add_column(f"{words}\n{size:,.0f}", justify="right", no_wrap=True)
+    for metric in metrics:
+        for system, values in rows.items():
+            cells = (_percent(values.get(f"{protocol}/{metric}{_suffix(group)}")) for group in GROUPS)
+            table.add_row(metric, system, *cells)
         table.add_section()
     return table
 
 
-def markdown(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -> str:
-    """The same table as Markdown text; see :func:`results_table`."""
-    header, blocks = _cells(rows, protocol, metrics)
-    titles = [f"{name} ({size})" if size else name for name, size in header]
-    rule = ["---", "---"] + ["---:"] * (len(header) - 2)
-    lines = [titles, rule, *(line for block in blocks for line in block)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cells(rows: Rows, protocol: str, metrics: Sequence[str]) -> tuple[list[tuple[str, str]], list[list[list[str]]]]:
-    """Header (name, size of the group) and, per metric, the lines of all systems."""
+def _sizes(rows: Rows, protocol: str) -> list[float]:
+    """Cases of each group."""
     with_results = [values for values in rows.values() if f"{protocol}/count" in values]
     if not with_results:
         known = sorted({name.split("/")[0] for values in rows.values() for name in values})
         raise ValueError(f"no system has results of protocol {protocol!r}; there are results of {', '.join(known)}")
-    sizes = [with_results[0].get(f"{protocol}/count{_suffix(group)}", 0) for group in GROUPS]
-    header = [("metric", ""), ("system", ""), *((g, f"{size:,.0f}") for g, size in zip(GROUPS, sizes, strict=True))]
-    blocks = [
-        [
-            [metric, system, *(_percent(values.get(f"{protocol}/{metric}{_suffix(group)}")) for group in GROUPS)]
-            for system, values in rows.items()
-        ]
-        for metric in metrics
-    ]
-    return header, blocks
+    return [with_results[0].get(f"{protocol}/count{_suffix(group)}", 0) for group in GROUPS]
 
 
 def _suffix(group: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -25,7 +25,8 @@ class DualEncoder(nn.Module):
         text: path of the ``embed`` artifact, the text vectors [R, D_text].
         init: path of the ``reduce`` artifact, the ID table's start [R, dim]; None starts it from N(0, 0.02²).
         dim: width D of each view.
-        adapter_dim: width inside the adapter; None for half the text width.
+        adapter: called with D_text and ``dim``, gives a module that maps the one to the other; None for two affine layers
+            (:class:`sage_pl.item_encoders.adapter.Adapter`), half the text width between them.
         freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
             instead.
         sparse: see :class:`sage_pl.item_encoders.id.IdEncoder`; of the ID table alone.
@@ -40,7 +41,7 @@ class DualEncoder(nn.Module):
         text: str,
         init: str | None,
         dim: int = 64,
-        adapter_dim: int | None = None,
+        adapter: Callable[[int, int], nn.Module] | None = None,
         freeze: bool = True,
         sparse: bool = False,
     ) -> None:
@@ -55,7 +56,7 @@ class DualEncoder(nn.Module):
         else:
             self.table.weight.data.copy_(load_start(init, n_items, dim))
         self.text = ItemText(text, n_items, freeze)
-        self.adapter = Adapter(self.text.width, dim, adapter_dim)
+        self.adapter = (adapter or Adapter)(self.text.width, dim)
 
     def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
         views = {"id": self.table(ids)} if names is None or "id" in names else {}

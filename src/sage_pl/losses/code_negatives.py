@@ -24,6 +24,7 @@ class CodeNegatives(nn.Module):
     Reference: the tasks with negative samples of Semantic Convergence, whose form is not published.
     """
 
+    decodes = True
     needs = frozenset[str]()
     reads = frozenset[str]()
     catalogue = False

@@ -48,6 +48,7 @@ class TextToCode(nn.Module):
     Reference: LC-Rec's item2index.
     """
 
+    decodes = True
     needs = frozenset[str]()
     reads = frozenset({"text"})
     catalogue = False
@@ -76,6 +77,7 @@ class TextsToCode(nn.Module):
     Reference: LC-Rec's fusion task from titles to codes.
     """
 
+    decodes = True
     needs = frozenset[str]()
     reads = frozenset({"text"})
     catalogue = False
@@ -105,6 +107,7 @@ class QueryToCode(nn.Module):
     Reference: LC-Rec's itemsearch, whose queries a larger language model writes.
     """
 
+    decodes = True
     needs = frozenset[str]()
     reads = frozenset({"text"})
     catalogue = False

@@ -59,6 +59,7 @@ class StateToText(nn.Module):
     Reference: LC-Rec's fusion task from codes to titles.
     """
 
+    decodes = True
     needs = frozenset[str]()
     reads = frozenset({"text"})
     catalogue = False

@@ -41,13 +41,15 @@ class RecommenderModule(pl.LightningModule):
         max_len: longest history that is read when predicting; older items are cut off.
 
     Raises:
-        ValueError: a part reads a view the items do not have.
+        ValueError: a part reads a view the items do not have, or a loss wants items that are decoded where they are not.
     """
 
     served: ClassVar[tuple[str, ...]] = (
         "sequence_encoder",
         "targets",
     )  # parts that a served model has, beside item tables
+
+    decodes: ClassVar[bool] = False  # what losses are given can score items by their codes (CodeContext)
 
     def __init__(
         self,
@@ -70,6 +72,13 @@ class RecommenderModule(pl.LightningModule):
                     f"{name} reads the view {', '.join(sorted(missing))} of the items, which have "
                     f"{', '.join(item_encoder.input_dims)}; use item_encoder=dual, or leave that part out"
                 )
+        if not self.decodes and (
+            codes := [name for name, term in self.terms.items() if getattr(term, "decodes", False)]
+        ):
+            raise ValueError(
+                f"{', '.join(codes)}: for items that are decoded, and here items are ranked by inner products; use "
+                "model=generative as method=semantic_convergence does, or other losses"
+            )
         self.stored: dict[str, Any] = {}  # plain values a checkpoint carries: what it can be rebuilt from
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder

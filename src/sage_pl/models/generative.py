@@ -18,7 +18,7 @@ from sage_pl.item_encoders.table import ItemVectors
 from sage_pl.models.base import RecommenderModule
 from sage_pl.models.generative_step import GenerativeStep, memory
 from sage_pl.models.step import TrainingStep
-from sage_pl.types import ItemEncoder, LossTerm, Memory, SeqBatch, SequenceEncoder, Targets, TopK
+from sage_pl.types import ItemEncoder, LossTerm, Memory, SeqBatch, SequenceEncoder, Targets, TopK, real
 
 _K = 20  # items for which a test says how many of the likeliest the beams find
 
@@ -37,10 +37,11 @@ class GenerativeRecommender(RecommenderModule):
         start: parts that begin with what another run learned, by any name.
 
     Raises:
-        ValueError: the parts differ in width, or a scorer is given.
+        ValueError: the parts differ in width, the objective is not of decoded items, or a scorer is given.
     """
 
     served: ClassVar[tuple[str, ...]] = (*RecommenderModule.served, "decoder")
+    decodes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -63,6 +64,10 @@ class GenerativeRecommender(RecommenderModule):
             raise ValueError(
                 f"the sequence encoder's states are {sequence_encoder.output_dim} wide, the decoder's network is "
                 f"{decoder.network.dim}; set dim, which both follow"
+            )
+        if objective is not None and not getattr(objective, "decodes", False):
+            raise ValueError(
+                "items are ranked by their codes, which this objective does not train; use objective=codes"
             )
         super().__init__(item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len)
         self.decoder = decoder
@@ -142,8 +147,19 @@ class GenerativeRecommender(RecommenderModule):
         return after, self._search(after, _K, batch.get("seen"))
 
     def _search(self, after: Memory, k: int, seen: Int[Tensor, "B M"] | None = None) -> TopK:
-        """What beams reach, more of them where seen items will be left out."""
-        return beam_search(self.decoder, after, self.decoder.width(k) + (0 if seen is None else seen.shape[1]))
+        """What beams reach, more of them where seen items will be left out: as many as the user's own history asks for,
+        in powers of two, so that nobody's list depends on who else is in the batch."""
+        if seen is None:
+            return beam_search(self.decoder, after, self.decoder.width(k))
+        more = 2 ** real(seen).sum(1).clamp(min=1).log2().ceil().long()
+        groups = [(more == extra, self.decoder.width(k) + int(extra)) for extra in more.unique()]
+        found = [beam_search(self.decoder, Memory(*(x[rows] for x in after)), width) for rows, width in groups]
+        shape = len(seen), max(part.ids.shape[1] for part in found)
+        together = TopK(seen.new_zeros(shape), found[0].scores.new_full(shape, -torch.inf))
+        for (rows, _), part in zip(groups, found, strict=True):
+            for whole, values in zip(together, part, strict=True):
+                whole[rows, : values.shape[1]] = values
+        return together
 
     def _ranks(self, batch: SeqBatch, after: Memory, found: TopK) -> dict[str, Tensor]:
         answers = batch["answer"]

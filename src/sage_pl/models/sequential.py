@@ -77,9 +77,9 @@ class SequentialRecommender(RecommenderModule):
         hidden = self.encode(items, users)[0][:, -1]
         if self.scorer is None:
             return hidden
-        several = hidden.shape[1:-1]
-        states = self.scorer.states(hidden.flatten(0, -2), items.repeat_interleave(several.numel(), 0))
-        return states.unflatten(0, (len(hidden), *several))
+        read, several = items if self.max_len is None else items[:, -self.max_len :], hidden.shape[1:-1].numel()
+        states = self.scorer.states(hidden.flatten(0, -2), read.repeat_interleave(several, 0))
+        return states if hidden.ndim + states.ndim == 4 else states.reshape(len(hidden), -1, states.shape[-1])
 
     def ranking_table(self) -> VectorTable:
         """The vectors whose inner products with :meth:`states` rank the items, [R, F]."""

@@ -11,7 +11,7 @@ from sage_pl.types import CodeContext, SeqBatch
 class CodeCrossEntropy(nn.Module):
     """``-log p(i | h)``, the sum over the levels of the cross-entropy of the code; mean over labelled positions.
 
-    The page's task ``seq_to_code``, and every generator's recommendation loss.
+    The sequential task, and every generator's recommendation loss.
 
     Args:
         weight: factor of this loss.
@@ -19,6 +19,7 @@ class CodeCrossEntropy(nn.Module):
     Relations: with ``decoder.normalise=children`` a softmax over the catalogue, made of one softmax per code.
     """
 
+    decodes = True
     needs = frozenset[str]()
     reads = frozenset[str]()
     catalogue = False

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sage_pl.artifacts import whole_file
 from sage_pl.report.blocks import Facts, MissingError, Section
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import (
@@ -109,10 +109,8 @@ def write(page: Page, file: Path) -> Path:
             f"{file} would have {len(content) / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}; make it smaller with "
             "map_items=1000 examples=1, or compare fewer runs"
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    part.write_bytes(content)
-    os.replace(part, file)
+    with whole_file(file) as part:
+        part.write_bytes(content)
     return file
 
 

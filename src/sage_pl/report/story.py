@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.finished_runs import FinishedRun, RunError, read
 from sage_pl.report import reading, wording
 from sage_pl.report.blocks import Block, Column, Facts, Prose, Section, Table, Value
@@ -167,7 +168,7 @@ def _run_facts(subject: Subject) -> Facts:
         record = subject.find(subject.focus or "", group)
         if record is None or record.mean is None:
             continue
-        floor = subject.find(reading.FLOOR, group)
+        floor = subject.find(FLOOR, group)
         beside = f"popularity {wording.percent(floor.mean)} %" if floor and floor.mean is not None else ""
         label = f"{wording.metric(record.metric)}, {wording.group(group)}"
         values[label] = (f"{wording.percent(record.mean)} %", beside)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sage_pl.data.sequences import Sequences
 from sage_pl.report.blocks import MissingError
 from sage_pl.report.reading import RunFiles
-from sage_pl.semantic.tables import normalised
+from sage_pl.semantic.tables import neighbours, normalised
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -164,27 +164,17 @@ def spread(table: FloatArray, ids: IntArray, data: Sequences, seed: int = 0) -> 
     )
 
 
-def purity(table: FloatArray, labels: IntArray, ids: IntArray, neighbours: int = 10) -> FloatArray:
+def purity(table: FloatArray, labels: IntArray, ids: IntArray, k: int = 10) -> FloatArray:
     """Share of each item's nearest items, by cosine, that are of its cluster, [len(ids)].
 
     Args:
         table: [R, D].
         labels: [R] cluster of each item, negative for none; items without a cluster are nobody's neighbours here.
         ids: items with a cluster.
-        neighbours: how many.
+        k: how many.
     """
-    clustered = np.flatnonzero(labels >= 0)
-    others = normalised(np.asarray(table[clustered], np.float32))
-    own = normalised(np.asarray(table[ids], np.float32))
-    found = np.empty(len(ids))
-    k = min(neighbours, len(clustered) - 1)
-    for start in range(0, len(ids), 512):
-        block = ids[start : start + 512]
-        scores = own[start : start + 512] @ others.T
-        scores[clustered[None, :] == block[:, None]] = -np.inf
-        nearest = clustered[np.argpartition(-scores, k - 1, axis=1)[:, :k]]
-        found[start : start + 512] = (labels[nearest] == labels[block][:, None]).mean(1)
-    return found
+    near = neighbours(normalised(np.asarray(table, np.float32)), ids, np.flatnonzero(labels >= 0), k)
+    return (labels[near] == labels[ids][:, None]).mean(1)
 
 
 def sample(ids: IntArray, n: int, seed: int) -> IntArray:

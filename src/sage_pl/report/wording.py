@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-FEW = 50  # cases; groups below it are marked
-FEW_MARK = "†"
 _GROUPS = {
     "overall": "all",
     "item_head": "head items",

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sage_pl.artifacts import Artifact
-from sage_pl.semantic.memberships import NOISE, IntArray, centres, check_fuzzifier, memberships
+from sage_pl.semantic.memberships import NOISE, IntArray, centres, check_fuzzifier, entropies, memberships
 from sage_pl.semantic.tables import FloatArray, padded
 
 log = logging.getLogger(__name__)
@@ -179,13 +179,12 @@ def describe(projected: FloatArray | None, labels: IntArray, shares: FloatArray)
     ``entropy`` is the mean entropy of a membership row over that of an even one, 0 for crisp, 1 for flat.
     """
     sizes = np.bincount(labels[labels != NOISE], minlength=shares.shape[1])
-    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     return {
         "clusters": len(sizes),
         "noise": float((labels == NOISE).mean()),
         "sizes": sizes.tolist(),
         "silhouette": None if projected is None else _silhouette(projected, labels),
-        "entropy": float(-(shares * logs).sum(axis=1).mean() / np.log(len(sizes))),
+        "entropy": float(entropies(shares).mean() / np.log(len(sizes))),
     }
 
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from sage_pl.semantic.tables import FloatArray
-
-IntArray = npt.NDArray[np.integer[Any]]
+from sage_pl.semantic.tables import FloatArray, IntArray
 
 NOISE = -1
 CLOSEST = 1e-8
@@ -70,15 +65,11 @@ def memberships(
 
     Reference: SAGE code line, clustering notebooks; docs/deviations.md.
     """
-    from scipy.spatial.distance import cdist
-
     n_clusters = len(centres)
     if n_clusters < 2:
         raise ValueError(f"memberships need at least 2 clusters, got {n_clusters}")
     check_fuzzifier(fuzzy_m)
-    logits = np.maximum(cdist(points, centres), CLOSEST)  # [N, C] numbers are held once, and changed in place
-    np.log(logits, out=logits)  # in logarithms: no power overflows
-    logits *= -exponent
+    logits = _log_closeness(points, centres, exponent)  # [N, C] numbers are held once, and changed in place
     members, noise = np.flatnonzero(labels != NOISE), labels == NOISE
     own = members, labels[members]
     p = np.clip(strength, 0.0, 1.0).astype(np.float64)
@@ -87,6 +78,21 @@ def memberships(
         logits[members] += np.log((1 - p[members]) / (n_clusters - 1 if share_residual_mass else 1))[:, None]
     logits[own] = of_own
     logits[noise] *= 2 / (fuzzy_m - 1)
+    return _shares(logits)
+
+
+def _log_closeness(points: FloatArray, centres: FloatArray, exponent: float) -> FloatArray:
+    """``log d_ik^-a``: in logarithms no power overflows."""
+    from scipy.spatial.distance import cdist
+
+    logits = np.maximum(cdist(points, centres), CLOSEST)
+    np.log(logits, out=logits)
+    logits *= -exponent
+    return logits
+
+
+def _shares(logits: FloatArray) -> FloatArray:
+    """Powers of e, each row scaled to sum 1; made in place."""
     logits -= logits.max(axis=1, keepdims=True)
     weights = np.exp(logits, out=logits)
     weights /= weights.sum(axis=1, keepdims=True)
@@ -123,6 +129,12 @@ def prototypes(
     if index_offset:
         table[1:-1] = table[2:]  # the row after item N is the mask token's: zero
     return table
+
+
+def entropies(shares: FloatArray) -> FloatArray:
+    """``- sum_k u_k log u_k`` of each row of ``shares`` [N, C]; an even row has log C."""
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    return -(shares * logs).sum(axis=1)
 
 
 def check_fuzzifier(fuzzy_m: float) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
 
 _BLOCK = 65_536  # rows held at a time
 
@@ -42,3 +43,24 @@ def normalised(rows: FloatArray) -> FloatArray:
     """Rows divided by their Euclidean norm; zero rows stay zero."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+
+
+def neighbours(rows: FloatArray, asked: IntArray, among: IntArray, k: int) -> IntArray:
+    """The k (or all there are) other rows of largest inner product with each asked one, in no particular order.
+
+    Args:
+        rows: [R, D].
+        asked: [M] row numbers.
+        among: row numbers of those that may be found.
+        k: how many.
+
+    Returns:
+        [M, min(k, number of others)] row numbers.
+    """
+    k = min(k, len(among) - 1)
+    others, found = rows[among].T, []
+    for part in np.array_split(asked, max(1, len(asked) // 256)):
+        scores = rows[part] @ others
+        scores[among == part[:, None]] = -np.inf
+        found.append(among[np.argpartition(-scores, k - 1, axis=1)[:, :k]])
+    return np.concatenate(found)

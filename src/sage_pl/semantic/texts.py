@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from sage_pl.artifacts import Artifact
@@ -67,6 +69,16 @@ class Texts:
         if silent:
             log.warning("%d of %d items have no text in %s; they become %r", silent, len(texts), self.columns, NO_TEXT)
         texts.with_columns(pl.col("text").replace("", NO_TEXT)).write_parquet(out / "texts.parquet")
+
+
+def item_texts(texts: Artifact) -> list[str]:
+    """What :class:`Texts` wrote of items 1..N."""
+    return texts.frame("texts").sort("item")["text"].to_list()
+
+
+def each_once(texts: Sequence[str]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.intp]]:
+    """The distinct texts, and for each text its position among them."""
+    return np.unique(np.asarray(texts, dtype=object), return_inverse=True)
 
 
 def check_columns(items: pl.DataFrame, columns: Sequence[str], key: str) -> None:

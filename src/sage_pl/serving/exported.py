@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from sage_pl.artifacts import whole_folder
 from sage_pl.config import ConfigError, check_targets
 from sage_pl.item_encoders.cached import CachedItems, write_tables
 from sage_pl.models.base import RecommenderModule
@@ -38,9 +38,8 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path) -> No
         raise ConfigError(f"{final} exists already; choose another folder=DIR or remove it")
     if config.scorer is not None:
         raise ConfigError("a scorer needs the text vectors when serving; export without it: +overrides.scorer=null")
-    work = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    (work / "items").mkdir(parents=True)
-    try:
+    with whole_folder(final) as work:
+        (work / "items").mkdir()
         write_tables(model.item_encoder, sorted(model.sequence_encoder.reads), work / "items", model.device)
         own = tuple(f"{name}." for name in model.served)
         torch.save({k: v.cpu() for k, v in model.state_dict().items() if k.startswith(own)}, work / "weights.pt")
@@ -50,10 +49,6 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path) -> No
         nodes = _replaced(nodes, lambda text: _brought(text, artifacts.get(text), work))
         node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}
         (work / "model.json").write_text(json.dumps(node, indent=2))
-        os.replace(work, final)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def load(folder: str | Path) -> RecommenderModule:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sage_pl.artifacts import whole_file
 from sage_pl.data.sequences import IntArray
 from sage_pl.serving.histories import Histories
 from sage_pl.types import PADDING, Recommender, TopK
@@ -226,14 +226,8 @@ def _carried_over(file: Path, histories: Histories, k: int) -> npt.NDArray[np.vo
 
 def _write(file: Path, table: npt.NDArray[np.void]) -> None:
     done = table[table["key"] != 0]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with part.open("wb") as stream:
-            np.save(stream, done[np.argsort(done["user"])], allow_pickle=False)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(file) as part, part.open("wb") as stream:
+        np.save(stream, done[np.argsort(done["user"])], allow_pickle=False)
 
 
 def _ask(recommender: Recommender, items: IntArray, users: IntArray, k: int, exclude_seen: bool) -> TopK:

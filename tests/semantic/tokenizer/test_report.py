@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sage_pl.semantic.tokenizer import report
-from sage_pl.semantic.tokenizer.report import collisions, item_groups, neighbours, preservation, relative_error, usage
+from sage_pl.semantic.tokenizer.report import collisions, item_groups, preservation, relative_error, usage
 
 
 def test_groups_by_hand() -> None:
@@ -34,15 +34,6 @@ def test_relative_error_by_hand() -> None:
     groups = {"all": np.ones(3, bool), "head": np.array([True, False, False]), "unseen": np.zeros(3, bool)}
     found = relative_error(latent, quantised, groups)
     assert found == {"all": pytest.approx(5 / 8), "head": pytest.approx(3 / 8), "unseen": None}
-
-
-def test_neighbours_equal_a_full_sort(rng) -> None:
-    rows = rng.normal(size=(60, 5))
-    among = np.sort(rng.permutation(60)[:40])
-    found = neighbours(rows, among, among)
-    for item, near in zip(among, found, strict=True):
-        scores = {other: rows[item] @ rows[other] for other in among if other != item}
-        assert set(near) == set(sorted(scores, key=scores.__getitem__)[-10:])
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
+COLUMNS = ("user_id", "item_id", "timestamp")  # of interactions
 CLOCK = "unix_time"  # real times beside timestamps that are positions
 
 
@@ -36,6 +38,15 @@ class Source(Protocol):
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the data: sha256 of the files and the parameters that matter, never a path."""
         ...
+
+
+def unix_seconds(date: str) -> int:
+    """Seconds of an ISO date with or without a time, which is UTC.
+
+    Raises:
+        ValueError: it is no such date.
+    """
+    return int(dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp())
 
 
 def require_file(path: Path, help: str) -> Path:

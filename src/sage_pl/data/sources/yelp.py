@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import polars as pl
 
 from sage_pl.artifacts import file_digest
 from sage_pl.data.sources import lines
-from sage_pl.data.sources.raw import DataError, RawData, check_items, require_file
+from sage_pl.data.sources.raw import DataError, RawData, check_items, require_file, unix_seconds
 
 COMMAS_INSIDE = ("Beer, Wine & Spirits", "Used, Vintage & Consignment", "Books, Mags, Music & Video")
 SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
@@ -65,20 +64,16 @@ class Yelp:
         return reviews, require_file(Path(self.businesses), "name Yelp's business file with dataset.businesses=FILE")
 
     def _rows(self, path: Path) -> Iterator[tuple[str, str, int]]:
-        first, last = (None if day is None else _seconds(day) for day in (self.start, self.end))
+        first, last = (None if day is None else unix_seconds(day) for day in (self.start, self.end))
         for number, record in lines.records(path):
             date = lines.field(record, "date", str, path, number)
             try:
-                time = _seconds(date)
+                time = unix_seconds(date)
             except ValueError as error:
                 raise DataError(f"{path}, line {number}: date is {date!r}, wanted YYYY-MM-DD[ hh:mm:ss]") from error
             if (first is None or first <= time) and (last is None or time <= last):
                 user = lines.field(record, "user_id", str, path, number)
                 yield user, lines.field(record, "business_id", str, path, number), time
-
-
-def _seconds(date: str) -> int:
-    return int(dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp())
 
 
 def _businesses(path: Path, wanted: set[str]) -> pl.DataFrame:

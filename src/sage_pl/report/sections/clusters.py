@@ -14,6 +14,7 @@ from sage_pl.report.blocks import Block, Column, Facts, Figure, MissingError, Se
 from sage_pl.report.drawing import Height
 from sage_pl.report.reading import RunFiles, Subject
 from sage_pl.report.vectors import FloatArray, IntArray
+from sage_pl.semantic.memberships import entropies
 
 NAME, TITLE = "clusters", "Clusters of items"
 _MOST = 150  # rows of the table
@@ -30,7 +31,7 @@ def make(subject: Subject) -> Section:
     labels, shares, strength = (clusters.array(name) for name in ("labels", "memberships", "strength"))
     report = json.loads((clusters.path / "report.json").read_text())
     data = Sequences.load(files.artifact("sequences"))
-    entropy = entropies(np.asarray(shares[1:-1], np.float64))
+    entropy = entropies(np.asarray(shares[1:-1], np.float64)) / np.log(shares.shape[1])
     facts = {
         "clusters": (f"{report['clusters']:,}", ""),
         "in no cluster": (f"{100 * report['noise']:.1f} %", "noise of HDBSCAN"),
@@ -45,12 +46,6 @@ def make(subject: Subject) -> Section:
     blocks: list[Block] = [Facts(facts), _charts(np.asarray(report["sizes"]), entropy, labels[1:-1])]
     blocks.append(_table(files, data, labels, strength, entropy))
     return Section(NAME, TITLE, blocks)
-
-
-def entropies(shares: FloatArray) -> FloatArray:
-    """Entropy of each membership row over that of an even one: 0 crisp, 1 flat."""
-    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return -(shares * logs).sum(1) / np.log(shares.shape[1])
 
 
 def typical(members: IntArray, strength: FloatArray, counts: IntArray, n: int) -> IntArray:

@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.evaluation import statistics
+from sage_pl.evaluation.comparison import FEW, FEW_MARK
 from sage_pl.evaluation.groups import LENGTH, POPULARITY, members
+from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import drawing, wording
 from sage_pl.report.blocks import Block, Column, Figure, MissingError, Section, Table, Value
 from sage_pl.report.drawing import Height
-from sage_pl.report.reading import FLOOR, Subject
+from sage_pl.report.reading import Subject
 from sage_pl.report.sections import headline
 
 NAME, TITLE = "groups", "Accuracy by popularity and history"
@@ -70,7 +72,7 @@ def _bars(subject: Subject, title: str, what: str, bands: Sequence[str]) -> Figu
                 else Height("none", name, None)
                 for name, c in cells.items()
             ]
-            few = wording.FEW_MARK if n < wording.FEW else ""
+            few = FEW_MARK if n < FEW else ""
             groups.append((wording.group(band).removesuffix(" items"), f"{n:,}{few}", heights))
         charts.append(drawing.bars(wording.protocol(protocol).capitalize(), groups, wording.metric(metric), what))
     left_out = len(subject.systems.keys() - set(names))
@@ -112,7 +114,7 @@ def _map(subject: Subject) -> Figure:
     )
     text = (
         f"{wording.metric(metric)}, {wording.protocol(protocol)}, {unit}. "
-        f"Cells with fewer than {wording.FEW} users are drawn faintly and do not set the colours; "
+        f"Cells with fewer than {FEW} users are drawn faintly and do not set the colours; "
         "a cell's number of users appears under the pointer and in the table."
     )
     return Figure("Users by items", text, charts, {}, _map_table(means, cases, *places))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sage_pl.evaluation.comparison import FEW, FEW_MARK
+from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import wording
 from sage_pl.report.blocks import Block, Column, Prose, Section, Table, Value
-from sage_pl.report.reading import FLOOR, Record, Subject
+from sage_pl.report.reading import Record, Subject
 
 NAME, TITLE = "results", "Results"
 _MAIN = ("overall", "item_head", "item_tail", "item_unseen", "user_short", "user_long")
@@ -59,7 +61,7 @@ def table(subject: Subject, protocol: str, groups: Sequence[str] = _MAIN, title:
     shown = [name for name in groups if name in sizes]
     columns = [Column("system"), Column("metric")]
     for name in shown:
-        few = wording.FEW_MARK if sizes[name] < wording.FEW else ""
+        few = FEW_MARK if sizes[name] < FEW else ""
         columns.append(Column(wording.group(name), True, f"{sizes[name]:,}{few}"))
     rows = []
     for metric in subject.metrics:
@@ -82,8 +84,8 @@ def _legend(subject: Subject, records: Sequence[Record], sizes: dict[str, int]) 
         said += f" Marks, of the difference to {' or '.join(sorted(set(subject.bases.values())))}: {told}."
     if any(_by_interval(record) for record in records):
         said += " ▲ and ▼: above or below the popularity floor, by the 95 % interval of the difference."
-    few = min(sizes.values(), default=wording.FEW) < wording.FEW
-    return said + (f" {wording.FEW_MARK}: fewer than {wording.FEW} users." if few else "")
+    few = min(sizes.values(), default=FEW) < FEW
+    return said + (f" {FEW_MARK}: fewer than {FEW} users." if few else "")
 
 
 def _by_interval(record: Record) -> bool:

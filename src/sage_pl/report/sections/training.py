@@ -25,15 +25,16 @@ def make(subject: Subject) -> Section:
     runs = {name: subject.first(name) for name in chosen(subject, _MOST) if name in subject.systems}
     histories = _histories(runs)
     blocks: list[Block] = []
+    best = _best_epochs(runs, histories)
     validation = [
         chart
         for suffix, title in _WATCHED.items()
-        if (chart := _chart(subject, histories, _MONITOR + suffix, title, 100, _best(histories)))
+        if (chart := _chart(subject, histories, _MONITOR + suffix, title, 100, _mark(best)))
     ]
     key = legend(subject, list(runs)) if len(runs) > 1 else {}
     if validation:
         said = f"NDCG@10 in percent on the validation answers, {wording.protocol('full')}, by epoch."
-        blocks.append(Figure("Validation", said + _best_text(histories), validation, key))
+        blocks.append(Figure("Validation", said + _best_text(best), validation, key))
     terms = _columns(histories, _LOSS)
     losses = [chart for name in terms if (chart := _chart(subject, histories, name, _term(runs, name)))]
     if losses:
@@ -117,22 +118,23 @@ def _term(runs: dict[str, RunFiles], column: str) -> str:
     return f"{name.replace('_', ' ').capitalize()}{shown}"
 
 
-def _best_epochs(histories: dict[str, pl.DataFrame]) -> list[tuple[str, int, float]]:
+def _best_epochs(runs: dict[str, RunFiles], histories: dict[str, pl.DataFrame]) -> list[tuple[str, int, float]]:
+    """System, its tested epoch, and the figure by which that was chosen."""
     found = []
     for name, frame in histories.items():
-        if _MONITOR in frame.columns and len(known := frame.select("epoch", _MONITOR).drop_nulls()):
-            epoch, value = known.sort(_MONITOR, descending=True, maintain_order=True).row(0)
+        best = runs[name].run.config.get("callbacks", {}).get("best", {})
+        monitor, highest = best.get("monitor", _MONITOR), best.get("mode", "max") == "max"
+        if monitor in frame.columns and len(known := frame.select("epoch", monitor).drop_nulls()):
+            epoch, value = known.sort(monitor, descending=highest, maintain_order=True).row(0)
             found.append((name, int(epoch), float(value)))
     return found
 
 
-def _best(histories: dict[str, pl.DataFrame]) -> tuple[float, str] | None:
-    best = _best_epochs(histories)
+def _mark(best: Sequence[tuple[str, int, float]]) -> tuple[float, str] | None:
     return (best[0][1], "best epoch") if len(best) == 1 else None
 
 
-def _best_text(histories: dict[str, pl.DataFrame]) -> str:
-    best: Sequence[tuple[str, int, float]] = _best_epochs(histories)
+def _best_text(best: Sequence[tuple[str, int, float]]) -> str:
     if len(best) == 1:
         return f" The epoch that was tested: {best[0][1]} ({wording.percent(best[0][2])} %)."
     return " Tested epochs: " + ", ".join(f"{name} {epoch}" for name, epoch, _ in best) + "." if best else ""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts import Artifact
+from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.service import Service, ServiceError
-from sage_pl.semantic.tables import padded
+from sage_pl.semantic.texts import each_once
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OpenAIEmbedder:
+class OpenAIEmbedder(TextEmbedder):
     """Asks a service for the vectors of all distinct texts. The texts leave this machine, and it may cost money.
 
     The key is read from the environment when it is needed, and is neither logged nor part of an artifact key. What fails for
@@ -47,25 +46,19 @@ class OpenAIEmbedder:
     max_retries: int = field(default=6, compare=False)
     timeout: float = field(default=60.0, compare=False)
 
-    name: ClassVar[str] = "embed"
     version: ClassVar[int] = 1
-    inputs: ClassVar[tuple[str, ...]] = ("texts",)
     libraries: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"steps.embed.base_url is {self.base_url!r}, wanted http://... or https://...")
 
-    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        texts = inputs["texts"].frame("texts").sort("item")["text"].to_list()
-        np.save(out / "table.npy", padded(self.encode(texts)))
-
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), D]."""
         url = f"{self.base_url.rstrip('/')}/embeddings"
         service = Service(url, self.api_key_env, self.max_retries, self.timeout, "embedder=minilm")
         service.key()
-        distinct, position = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+        distinct, position = each_once(texts)
         log.info("asking %s for the vectors of %d distinct texts", self.base_url, len(distinct))
         parts = [
             self._vectors(distinct[start : start + self.batch_size].tolist(), service)

@@ -1,12 +1,18 @@
-"""What every embedder of texts can do."""
+"""What every embedder of texts can do, and the step that most of them are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from sage_pl.artifacts import Artifact
+from sage_pl.semantic.tables import padded
+from sage_pl.semantic.texts import item_texts
 
 
 class TextEncoder(Protocol):
@@ -17,3 +23,16 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), D]."""
         ...
+
+
+class TextEmbedder(ABC):
+    """A step that encodes every item's text; subclasses are frozen dataclasses."""
+
+    name: ClassVar[str] = "embed"
+    inputs: ClassVar[tuple[str, ...]] = ("texts",)
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]: ...
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        np.save(out / "table.npy", padded(self.encode(item_texts(inputs["texts"]))))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -16,10 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sage_pl.artifacts import Artifact
+from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
-from sage_pl.semantic.scft.encoder import SMOLLM2, find_model
-from sage_pl.semantic.tables import padded
+from sage_pl.semantic.scft.encoder import SMOLLM2, load_decoder
+from sage_pl.semantic.texts import each_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,7 +29,7 @@ IGNORED = -100  # labels that cross-entropy leaves out
 
 
 @dataclass(frozen=True)
-class SaidEmbedder:
+class SaidEmbedder(TextEmbedder):
     """``e_i = argmin_e - mean_t log p(w_t | e, w_<t)`` over the tokens w of item i's text and the end token behind them.
 
     e stands before the text in the place of a token's embedding, and is all that is trained: ``steps`` steps of Adam from
@@ -67,9 +66,7 @@ class SaidEmbedder:
     device: str | None = field(default=None, compare=False)
     offline: bool = field(default=False, compare=False)
 
-    name: ClassVar[str] = "embed"
     version: ClassVar[int] = 1
-    inputs: ClassVar[tuple[str, ...]] = ("texts",)
     libraries: ClassVar[tuple[str, ...]] = ("transformers",)
 
     def __post_init__(self) -> None:
@@ -79,16 +76,12 @@ class SaidEmbedder:
                 "rate above 0 and at least 2 tokens"
             )
 
-    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        texts = inputs["texts"].frame("texts").sort("item")["text"].to_list()
-        np.save(out / "table.npy", padded(self.encode(texts)))
-
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), D]."""
         from tqdm import tqdm
 
         model, tokenizer = self._load()
-        distinct, position = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+        distinct, position = each_once(texts)
         cut = {"truncation": True, "max_length": self.max_tokens - 1, "add_special_tokens": False}
         rows = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(distinct.tolist(), **cut)["input_ids"]]
         sizes = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
@@ -103,23 +96,11 @@ class SaidEmbedder:
         return vectors[position]
 
     def _load(self) -> tuple[PreTrainedModel, Any]:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        place, more = find_model(self.model)
-        local = {"local_files_only": True} if self.offline or place != self.model else {}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(place, **more, **local)
-            dtype = torch.bfloat16 if self.bf16 else torch.float32
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **more, **local)
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"cannot load the language model {self.model!r}; name a local folder of a decoder, or allow the network "
-                f"so that it can be downloaded. The loader says: {error}"
-            ) from error
+        remedy = "name a local folder of a decoder, or allow the network so that it can be downloaded"
+        model, tokenizer = load_decoder(self.model, self.bf16, self.device, self.offline, remedy)
         if model.config.is_encoder_decoder or tokenizer.eos_token_id is None:
             raise ModelError(f"{self.model!r} is no decoder with an end token; try steps.embed.model={SMOLLM2}")
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return model.eval().requires_grad_(False).to(device), tokenizer
+        return model, tokenizer
 
 
 def regenerate(

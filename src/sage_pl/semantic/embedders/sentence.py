@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts import Artifact
-from sage_pl.semantic.tables import padded
+from sage_pl.semantic.embedders.protocol import TextEmbedder
+from sage_pl.semantic.texts import each_once
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class ModelError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class SentenceEmbedder:
+class SentenceEmbedder(TextEmbedder):
     """Encodes every distinct text once, in batches of like length, with a sentence-transformers model.
 
     Args:
@@ -68,9 +68,7 @@ class SentenceEmbedder:
     device: str | None = field(default=None, compare=False)
     offline: bool = field(default=False, compare=False)
 
-    name: ClassVar[str] = "embed"
     version: ClassVar[int] = 1
-    inputs: ClassVar[tuple[str, ...]] = ("texts",)
     libraries: ClassVar[tuple[str, ...]] = ("sentence-transformers", "transformers")
 
     def __post_init__(self) -> None:
@@ -78,10 +76,6 @@ class SentenceEmbedder:
             raise ValueError(
                 f"steps.embed.products is {self.products!r}, wanted one of {', '.join(get_args(_Products))}"
             )
-
-    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        texts = inputs["texts"].frame("texts").sort("item")["text"].to_list()
-        np.save(out / "table.npy", padded(self.encode(texts)))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), D]."""
@@ -144,7 +138,7 @@ def encode(
     import torch
     from tqdm import tqdm
 
-    distinct, position = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+    distinct, position = each_once(texts)
     sizes = _lengths(model, distinct.tolist())
     batches = list(batches_of_like_length(sizes, batch_tokens))
     vectors = np.zeros((len(distinct), model.get_embedding_dimension() or 0), dtype=np.float32)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts import Artifact
-from sage_pl.semantic.tables import normalised, padded
+from sage_pl.semantic.embedders.protocol import TextEmbedder
+from sage_pl.semantic.tables import normalised
 
 
 @dataclass(frozen=True)
-class TfidfEmbedder:
+class TfidfEmbedder(TextEmbedder):
     """TF-IDF of words and word pairs, reduced by a truncated singular value decomposition (latent semantic analysis).
 
     Args:
@@ -34,14 +33,8 @@ class TfidfEmbedder:
     min_count: int = 1
     seed: int = 0
 
-    name: ClassVar[str] = "embed"
     version: ClassVar[int] = 1
-    inputs: ClassVar[tuple[str, ...]] = ("texts",)
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
-
-    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        texts = inputs["texts"].frame("texts").sort("item")["text"].to_list()
-        np.save(out / "table.npy", padded(self.encode(texts)))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), dim]."""

@@ -16,6 +16,7 @@ from sage_pl.semantic.scft.encoder import language_model, load_encoder
 from sage_pl.semantic.scft.lora import load_adapter
 from sage_pl.semantic.scft.views import instructed
 from sage_pl.semantic.tables import padded
+from sage_pl.semantic.texts import item_texts
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,5 @@ class TunedEmbedder:
             self.offline,
         )
         load_adapter(language_model(encoder), folder)
-        texts = inputs["texts"].frame("texts").sort("item")["text"].to_list()
-        texts = [instructed(text, settings["instruction"]) for text in texts]
+        texts = [instructed(text, settings["instruction"]) for text in item_texts(inputs["texts"])]
         np.save(out / "table.npy", padded(encode(encoder.eval(), texts, self.normalize, self.batch_tokens)))

@@ -14,7 +14,7 @@ import torch
 from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
-from sage_pl.semantic.scft.encoder import SMOLLM2, find_model
+from sage_pl.semantic.scft.encoder import SMOLLM2, load_decoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -77,26 +77,17 @@ class LocalDescriber:
         return iter(tqdm(batches, desc="describe", unit="batch", disable=not sys.stderr.isatty()))
 
     def _load(self) -> tuple[PreTrainedModel, Any]:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        place, more = find_model(self.model)
-        local = {"local_files_only": True} if self.offline or place != self.model else {}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(place, **more, **local)
-            dtype = torch.bfloat16 if self.bf16 else torch.float32
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **more, **local)
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"cannot load the language model {self.model!r}; name a local folder of an instruct model, allow the network "
-                f"so that it can be downloaded, or take describer=keywords. The loader says: {error}"
-            ) from error
+        remedy = (
+            "name a local folder of an instruct model, allow the network so that it can be downloaded, or take "
+            "describer=keywords"
+        )
+        model, tokenizer = load_decoder(self.model, self.bf16, self.device, self.offline, remedy)
         if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
             raise ModelError(
                 f"{self.model!r} has no chat template, so it cannot be asked; name an instruct model "
                 f"(steps.phrases.describer.model={SMOLLM2}), or take describer=keywords"
             )
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return model.eval().requires_grad_(False).to(device), tokenizer
+        return model, tokenizer
 
     @staticmethod
     def _tokens(tokenizer: Any, group: Sequence[str]) -> list[int]:

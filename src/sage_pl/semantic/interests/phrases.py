@@ -15,6 +15,7 @@ from sage_pl.data.sequences import Sequences
 from sage_pl.semantic.interests.answers import Answers
 from sage_pl.semantic.interests.grouping import grouped_users, refuse_leaks
 from sage_pl.semantic.interests.protocol import Describer, Groups
+from sage_pl.semantic.texts import item_texts
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Phrases:
         sequences = Sequences.load(inputs["sequences"])
         groups = grouped_users(inputs["groups"])
         refuse_leaks(groups, sequences)
-        visible = ["", *inputs["texts"].frame("texts").sort("item")["text"].to_list(), ""]
+        visible = ["", *item_texts(inputs["texts"]), ""]
         texts = [text if n else "" for text, n in zip(visible, sequences.train_counts, strict=True)]
         users = [user for user, own in enumerate(groups) if own]
         found = self._describe(texts, [groups[user] for user in users], out.parent / "answers.sqlite")

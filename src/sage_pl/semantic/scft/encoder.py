@@ -1,4 +1,4 @@
-"""Text encoders that can be tuned: a language model and a pooling layer, from a folder, a package or the hub."""
+"""Language models from a folder, a package or the hub: text encoders that can be tuned, with a pooling layer, and decoders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sage_pl.devices import chosen
 from sage_pl.semantic.embedders.sentence import MINILM, MINILM_INSTALL, ModelError, locate
 
 if TYPE_CHECKING:
@@ -72,6 +73,29 @@ def load_encoder(
 def language_model(encoder: SentenceTransformer) -> PreTrainedModel:
     """The model below the pooling layer."""
     return encoder[0].model  # type: ignore[return-value]
+
+
+def load_decoder(model: str, bf16: bool, device: str | None, offline: bool, remedy: str) -> tuple[PreTrainedModel, Any]:
+    """A frozen decoder and its tokenizer; arguments as for :func:`load_encoder`.
+
+    Args:
+        remedy: what to do where the model is not to be had, for the message.
+
+    Raises:
+        ModelError: it is not to be had.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place, more = find_model(model)
+    local = {"local_files_only": True} if offline or place != model else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, **more, **local)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        loaded = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **more, **local)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load the language model {model!r}; {remedy}. The loader says: {error}") from error
+    return loaded.eval().requires_grad_(False).to(chosen(device)), tokenizer
 
 
 def find_model(model: str) -> tuple[str, dict[str, Any]]:

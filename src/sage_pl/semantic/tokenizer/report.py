@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.data.frequency import least_of_head
 from sage_pl.semantic.memberships import IntArray
-from sage_pl.semantic.tables import FloatArray
+from sage_pl.semantic.tables import FloatArray, neighbours
 from sage_pl.semantic.tokenizer.collisions import group_sizes
 from sage_pl.semantic.tokenizer.residual import Quantised, decoded
 
@@ -69,8 +70,7 @@ def log_lines(found: Mapping[str, Any]) -> None:
 
 def item_groups(counts: IntArray) -> Groups:
     """All items, head (the most popular 20 % of those trained on, and their ties), tail (the others), unseen. Each [N]."""
-    trained = np.sort(counts[counts > 0])[::-1]
-    head = counts >= trained[-(-len(trained) // 5) - 1] if len(trained) else np.zeros(len(counts), dtype=bool)
+    head = counts >= least_of_head(counts) if counts.any() else np.zeros(len(counts), dtype=bool)
     return {"all": np.ones(len(counts), dtype=bool), "head": head, "tail": ~head, "unseen": counts == 0}
 
 
@@ -118,7 +118,7 @@ def preservation(rows: FloatArray, codes: IntArray, groups: Groups, seed: int = 
     asked = real
     if len(real) > SAMPLE:
         asked = np.sort(np.random.default_rng(seed).choice(real, SAMPLE, replace=False))
-    near = neighbours(rows, asked, real)
+    near = neighbours(rows, asked, real, NEIGHBOURS)
     found: dict[str, list[float | None]] = {name: [] for name in (*groups, "chance")}
     for depth in range(1, max(2, codes.shape[1])):
         sizes = group_sizes(codes[real, :depth])
@@ -127,17 +127,6 @@ def preservation(rows: FloatArray, codes: IntArray, groups: Groups, seed: int = 
         for name, group in groups.items():
             found[name].append(_mean(same[group[asked]]))
     return found
-
-
-def neighbours(rows: FloatArray, asked: IntArray, among: IntArray) -> IntArray:
-    """The 10 (or all there are) other items of largest inner product with each asked one; [len(asked), 10]."""
-    k = min(NEIGHBOURS, len(among) - 1)
-    found = []
-    for part in np.array_split(asked, max(1, len(asked) // 256)):
-        scores = rows[part] @ rows[among].T
-        scores[among == part[:, None]] = -np.inf
-        found.append(among[np.argpartition(-scores, k - 1, axis=1)[:, :k]])
-    return np.concatenate(found)
 
 
 def _mean(values: FloatArray) -> float | None:

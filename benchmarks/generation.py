@@ -75,7 +75,7 @@ def main(checkpoint: str, users: int = 512) -> None:
     results["about"] = {"items": decoder.n_items, "sizes": list(decoder.codes.sizes), "users": len(items)}
     results["about"] |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
     print(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(results)))))
-    out = Path(__file__).parent / "results" / "generation.json"
+    out = Path(__file__).parent / "results" / f"generation-{Path(checkpoint).parent.parent.name}.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(results, indent=2))
 

@@ -34,7 +34,8 @@ def write(folder: Path, frame: pl.DataFrame = FRAME, **metrics: float) -> Finish
     folder.mkdir()
     frame.write_parquet(folder / "ranks.parquet")
     own = {f"test/{p}/ndcg@10": float(gains(FRAME[p].to_numpy(), "ndcg@10").mean()) for p in ("full", "sampled5")}
-    return FinishedRun(folder, {}, {}, {"test/lists/gini@10": 0.5, **own, **metrics})
+    own |= {f"test/{p}/count": 3.0 for p in ("full", "sampled5")}
+    return FinishedRun(folder, {}, {}, {"test/lists/gini@10": 0.5, "test/generation/beams": 100.0, **own, **metrics})
 
 
 def test_protocols_are_those_of_the_metrics_full_first(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from sage_pl.finished_runs import FinishedRun, RunError, how_to_test_again
 Head = Literal["own", "ts_item", "reference"]
 _COUNTS = {"ts_item": "train_count", "reference": "user_count"}
 _TOLERANCE = 2e-6  # metrics.json is rounded to 6 decimals
-_LISTS = "lists"  # test/lists/... is of recommended lists, all other test/.../ are protocols
+_PROTOCOL = re.compile(r"test/([^/]+)/count")  # other test/.../ are of recommended lists or of how a model ranks
 
 
 class RunRanks(NamedTuple):
@@ -68,7 +69,7 @@ def read_ranks(run: FinishedRun) -> RunRanks:
         frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise RunError(f"{file} cannot be read ({error}); {how_to_test_again(run.folder)}") from error
-    protocols = sorted({name.split("/")[1] for name in run.metrics if name.startswith("test/")} - {_LISTS})
+    protocols = sorted(found.group(1) for name in run.metrics if (found := _PROTOCOL.fullmatch(name)))
     if not protocols:
         raise RunError(f"{run.folder}/metrics.json has no test/...; {how_to_test_again(run.folder)}")
     if missing := [name for name in ("user", "answer", *FACTS, *protocols) if name not in frame.columns]:

@@ -16,7 +16,7 @@ class EpochLines(pl.Callback):
         monitor: the figure.
     """
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, monitor: str = "val/full/ndcg@10") -> None:
         self.monitor = monitor
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from sage_pl.decoders.bilinear import BilinearDecoder
 from sage_pl.decoders.item_decoder import ItemDecoder
+from sage_pl.decoders.transformer import TransformerDecoder
 from sage_pl.types import Memory
 from tests.decoders.tiny import (
     CODES,
@@ -117,3 +119,9 @@ def test_codes_of_other_data_are_refused(tmp_path: Path) -> None:
     outside[2, 1] = 2
     with pytest.raises(ValueError, match=r"outside 0..V - 1 of their level, V = \[3, 2, 3\]"):
         ItemDecoder(write_tokens(tmp_path, outside), 7, BilinearDecoder(4))
+
+
+@pytest.mark.parametrize("network", [BilinearDecoder(4, levels=2), TransformerDecoder(4, levels=2)])
+def test_more_codes_than_a_network_reads_are_refused(tmp_path: Path, network: Any) -> None:
+    with pytest.raises(ValueError, match=r"items have 3 codes.*at most 2; use \+decoder\.network\.levels=3"):
+        ItemDecoder(write_tokens(tmp_path), len(CODES), network)

@@ -110,3 +110,19 @@ def test_help_is_quick_and_lists_the_groups() -> None:
     )
     assert "torch" not in done.stderr
     assert time.perf_counter() - start < 30  # a hang, not a benchmark
+
+
+@pytest.mark.parametrize(
+    ("script", "answer"),
+    [
+        ("evaluate", "please set checkpoint=..."),
+        ("recommend", "please set checkpoint=..."),
+        ("export", "please set checkpoint=..., folder=..."),
+        ("export_handled", "please set folder=..."),
+    ],
+)
+def test_what_a_command_cannot_do_without(script: str, answer: str, tmp_path: Path) -> None:
+    done = call(f"scripts/{script}.py", f"hydra.run.dir='{tmp_path}'")
+    assert done.returncode == 1
+    assert answer in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

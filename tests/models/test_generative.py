@@ -11,11 +11,14 @@ from sage_pl.data.prefixes import Prefixes
 from sage_pl.data.targets import NextItem
 from sage_pl.decoders.item_decoder import ItemDecoder
 from sage_pl.item_encoders.codes import CodeEncoder
+from sage_pl.item_encoders.id import IdEncoder
 from sage_pl.losses.code_negatives import CodeNegatives
 from sage_pl.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
 from sage_pl.losses.code_texts import CodeToText, StateToText
 from sage_pl.models.generative import GenerativeRecommender
+from sage_pl.models.sequential import SequentialRecommender
 from sage_pl.objectives.codes import CodeCrossEntropy
+from sage_pl.objectives.softmax import Softmax
 from sage_pl.sequence_encoders.code_tokens import CodeTokens
 from sage_pl.sequence_encoders.single import SingleView
 from sage_pl.types import LossTerm, Recommender, SeqBatch
@@ -179,6 +182,29 @@ def test_the_host_waits_once_for_the_distinct_items(backbone: str, make: Make, d
     with Asked() as asked:
         model.training_step(batch, 0).backward()
     assert asked.names == ["_unique2"]
+
+
+def test_nobodys_list_depends_on_who_else_is_asked_for(make: Make) -> None:
+    """Beams grow with the items to leave out, each user's own and not the batch's longest history."""
+    model = shuffled(make(tasks=False, beams=1, exhaustive_up_to=0))
+    histories = left_pad([[1, 2, 3, 4, 5, 6, 7, 8], [4], [5, 6]])
+    together = model.recommend(histories, 1, exclude_seen=True)
+    for row in range(len(histories)):
+        alone = model.recommend(histories[row : row + 1, -max(1, int((histories[row] > 0).sum())) :], 1)
+        assert together.ids[row].tolist() == alone.ids[0].tolist()
+        torch.testing.assert_close(together.scores[row], alone.scores[0], atol=1e-5, rtol=0)
+
+
+def test_losses_are_of_items_as_they_are_ranked(make: Make, artifacts: Artifacts) -> None:
+    model = make()
+    with pytest.raises(ValueError, match="this objective does not train; use objective=codes"):
+        GenerativeRecommender(
+            model.item_encoder, model.sequence_encoder, model.targets, model.decoder, Softmax(artifacts.sequences)
+        )
+    items = IdEncoder(N_ITEMS, 8)
+    for objective, terms in ((CodeCrossEntropy(), {}), (Softmax(artifacts.sequences), {"asked": CodeCrossEntropy()})):
+        with pytest.raises(ValueError, match="for items that are decoded, and here items are ranked by inner products"):
+            SequentialRecommender(items, SingleView(make_backbone("sasrec")), NextItem(), objective, terms)
 
 
 def test_parts_that_do_not_fit_are_refused(make: Make, tokens: str, datamodule: SequenceDataModule) -> None:

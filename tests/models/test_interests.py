@@ -110,6 +110,12 @@ def test_a_scorer_joins_every_state(
     torch.testing.assert_close(scores[1], scores[0] + text, atol=1e-12, rtol=0)
 
 
+def test_a_scorer_reads_what_the_model_reads(make: Make, artifacts: Artifacts) -> None:
+    """A longer history changes nothing, so that ranks and lists come from the same scores."""
+    scored = make("sasrec", "mean", scorer=SemanticSimilarity(N_ITEMS, artifacts.text, 0.5).double(), max_len=2)
+    torch.testing.assert_close(scored.states(HISTORIES, IDS), scored.states(HISTORIES[:, -2:], IDS), atol=1e-12, rtol=0)
+
+
 def test_a_term_on_users_states_goes_with_averaged_interests(make: Make) -> None:
     term = BankDistillation(1.0, 5)
     batch: Any = {

@@ -165,6 +165,12 @@ def enter_artifacts(config: DictConfig, made: Mapping[str, Artifact]) -> None:
         config.catalog.n_users = len(sequences.array("train_end")) - 1
 
 
+def entered_artifacts(config: DictConfig) -> dict[str, str]:
+    """The paths that :func:`enter_artifacts` entered, by name."""
+    paths: Any = OmegaConf.to_container(config.artifacts)
+    return {name: path for name, path in paths.items() if path != "???"}
+
+
 def make_paths_absolute(config: DictConfig) -> None:
     """So that a checkpoint can be evaluated from any folder."""
     config.paths = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
@@ -198,8 +204,7 @@ def check_given(config: DictConfig, *keys: str) -> None:
     Raises:
         ConfigError: naming those that are not.
     """
-    if missing := [key for key in keys if OmegaConf.is_missing(config, key)]:
-        raise ConfigError(f"please set {', '.join(f'{key}=...' for key in missing)}")
+    _refuse_missing([key for key in keys if OmegaConf.is_missing(config, key)])
 
 
 def check_missing(config: DictConfig, needed: Iterable[str] = ()) -> None:
@@ -210,8 +215,12 @@ def check_missing(config: DictConfig, needed: Iterable[str] = ()) -> None:
     """
     prefixes = ("dataset.", *(f"steps.{name}." for name in needed))
     raw = flat(OmegaConf.to_container(config, resolve=False))
-    if missing := sorted(key for key, value in raw.items() if value == "???" and key.startswith(prefixes)):
-        raise ConfigError(f"please set {', '.join(f'{key}=...' for key in missing)}")
+    _refuse_missing(sorted(key for key, value in raw.items() if value == "???" and key.startswith(prefixes)))
+
+
+def _refuse_missing(keys: list[str]) -> None:
+    if keys:
+        raise ConfigError(f"please set {', '.join(f'{key}=...' for key in keys)}")
 
 
 def suggest(key: str, known: Iterable[str]) -> str:

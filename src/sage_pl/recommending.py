@@ -10,14 +10,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sage_pl.artifacts import Artifact, file_digest, whole_file
-from sage_pl.config import ConfigError, suggest
+from sage_pl.config import ConfigError, entered_artifacts, suggest
 from sage_pl.data.sequences import IntArray
 from sage_pl.devices import chosen
 from sage_pl.models.base import RecommenderModule
@@ -140,8 +140,7 @@ def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, cata
 
 def _model_name(config: DictConfig, recipe: DictConfig, exclude_seen: bool) -> str:
     """All that a list follows from, beside the history: weights, changes to their configuration, the artifacts read."""
-    known: Any = OmegaConf.to_container(recipe.artifacts)
-    keys = {name: Artifact.at(path).key for name, path in known.items() if path not in (None, "???")}
+    keys = {name: Artifact.at(path).key for name, path in entered_artifacts(recipe).items()}
     return f"{file_digest(Path(config.checkpoint))} {exclude_seen} {config.overrides} {keys}"
 
 

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts import whole_folder
-from sage_pl.config import ConfigError, check_targets
+from sage_pl.config import ConfigError, check_targets, entered_artifacts
 from sage_pl.item_encoders.cached import CachedItems, write_tables
 from sage_pl.models.base import RecommenderModule
 
@@ -43,8 +43,7 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path) -> No
         write_tables(model.item_encoder, sorted(model.sequence_encoder.reads), work / "items", model.device)
         own = tuple(f"{name}." for name in model.served)
         torch.save({k: v.cpu() for k, v in model.state_dict().items() if k.startswith(own)}, work / "weights.pt")
-        known: Any = OmegaConf.to_container(config.artifacts)
-        artifacts = {path: f"artifacts/{name}" for name, path in known.items() if path != "???"}
+        artifacts = {path: f"artifacts/{name}" for name, path in entered_artifacts(config).items()}
         nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.served}
         nodes = _replaced(nodes, lambda text: _brought(text, artifacts.get(text), work))
         node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}

@@ -1,7 +1,5 @@
 import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import polars as pl
@@ -10,8 +8,7 @@ import pytest
 from sage_pl.artifacts import identity
 from sage_pl.semantic.embedders.openai import OpenAIEmbedder
 from sage_pl.semantic.service import ServiceError
-
-KEY = "sk-secret"
+from tests.semantic.fake_service import KEY, running
 
 
 def vectors(texts: list[str]) -> dict:
@@ -19,48 +16,13 @@ def vectors(texts: list[str]) -> dict:
     return {"data": rows[::-1]}
 
 
-class Service(HTTPServer):
-    """Answers with each text's length, after the failures it was told to begin with."""
-
-    failures: list[tuple[int, bytes]]
-    requests: list[dict]
-    answer = staticmethod(vectors)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1/"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Service
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append({**body, "path": self.path, "key": self.headers["Authorization"]})
-        status, content = 200, json.dumps(self.server.answer(body["input"])).encode()
-        if self.server.failures:
-            status, content = self.server.failures.pop(0)
-        self.send_response(status)
-        self.send_header("Retry-After", "0.01")
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def service(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr("sage_pl.semantic.service.time.sleep", lambda seconds: None)
-    server = Service(("127.0.0.1", 0), Handler)
-    server.failures, server.requests = [], []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(lambda service, body: service.answer(body["input"]), "/v1/", retry_after="0.01") as server:
+        server.answer = vectors
+        yield server
 
 
 def test_distinct_texts_are_asked_for_once_and_come_back_in_order(service, make_artifact, out) -> None:

@@ -1,9 +1,5 @@
 """Against a fake service on this machine."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import numpy as np
 import polars as pl
 import pytest
@@ -13,8 +9,8 @@ from sage_pl.semantic.interests.keywords import Keywords
 from sage_pl.semantic.interests.openai import OpenAIDescriber
 from sage_pl.semantic.interests.phrases import Phrases
 from sage_pl.semantic.service import ServiceError
+from tests.semantic.fake_service import KEY, Service, running
 
-KEY = "sk-secret"
 TEXTS = ["", "green tea", "black tea", "bike chain", "bike tyre", ""]
 
 
@@ -24,42 +20,8 @@ def sensible(messages: list[dict]) -> str:
     return "\n".join(f"likes {lines[i + 1][2:].split()[0]}" for i, line in enumerate(lines) if line.startswith("Group"))
 
 
-class Service(ThreadingHTTPServer):
-    """Answers sensibly, after the failures it was told to begin with, and not at all after ``lives`` answers."""
-
-    daemon_threads = True
-    failures: list[tuple[int, bytes]]
-    requests: list[dict]
-    lives: int
-    answer = staticmethod(sensible)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Service
-    lock = threading.Lock()
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.lock:
-            self.server.requests.append({**body, "path": self.path, "key": self.headers["Authorization"]})
-            choices = [{"message": {"content": self.server.answer(body["messages"])}}]
-            status, content = 200, json.dumps({"choices": choices}).encode()
-            if self.server.failures:
-                status, content = self.server.failures.pop(0)
-            elif self.server.lives <= 0:
-                status, content = 401, b"out of credit"
-            self.server.lives -= status == 200
-        self.send_response(status)
-        self.send_header("Retry-After", "7")
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args: object) -> None:
-        pass
+def described(service: Service, body: dict) -> dict:
+    return {"choices": [{"message": {"content": service.answer(body["messages"])}}]}
 
 
 @pytest.fixture
@@ -72,14 +34,9 @@ def pauses(monkeypatch) -> list[float]:
 @pytest.fixture
 def service(monkeypatch, pauses):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server = Service(("127.0.0.1", 0), Handler)
-    server.failures, server.requests, server.lives = [], [], 1000
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(described, "/v1", retry_after="7") as server:
+        server.answer = sensible
+        yield server
 
 
 def describer(service: Service, **settings) -> OpenAIDescriber:

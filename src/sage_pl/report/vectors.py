@@ -98,7 +98,10 @@ def _built(files: RunFiles, checkpoint: Mapping[str, Any] | None) -> Any:
     if node is None:
         raise MissingError("the run's config.yaml holds no model")
     plain = {**node, "objective": None, "terms": {}, "start": {}}
-    config.check_targets({"model": plain})
+    try:
+        config.check_targets({"model": plain})
+    except config.ConfigError as error:
+        raise MissingError(f"the run's model cannot be built by this version: {error}") from error
     model = instantiate(plain, _convert_="all")
     if checkpoint is not None:
         weights = checkpoint["state_dict"]

@@ -219,6 +219,14 @@ def test_named_parts_set_to_null_are_pruned(config: DictConfig) -> None:
     assert list(config.item_encoder.experts) == ["text"]
 
 
+def test_leaving_out_a_term_that_a_method_does_not_have_is_refused(config: DictConfig) -> None:
+    config.loss.terms.teacher_alignment = {"weight": 0}
+    with pytest.raises(
+        ConfigError, match=r"loss\.terms\.teacher_alignment .* no such term; there are: distillation, prototype"
+    ):
+        checks.prune(config)
+
+
 def test_an_extra_that_another_term_needs_stays(config: DictConfig) -> None:
     config.loss.gamma = 0.0
     assert checks.prune(config) == ["loss.terms.prototype"]
@@ -245,6 +253,12 @@ def test_weights_that_no_term_reads(config: DictConfig, removed: list[str], expe
     for name in removed:
         del config.loss.terms[name]
     assert checks.unused_weights(config) == expected
+
+
+def test_a_part_that_refers_to_what_is_not_there_is_named(config: DictConfig) -> None:
+    config.loss.terms.prototype.clusters = "${artifacts.tokens}"
+    with pytest.raises(ConfigError, match=r"loss\.terms\.prototype\.clusters refers to \$\{artifacts\.tokens\}, which"):
+        checks.wanted_artifacts(config, ["model"])
 
 
 def test_wanted_artifacts_are_those_the_parts_refer_to(config: DictConfig) -> None:

@@ -49,6 +49,7 @@ def ours() -> None:
         (["dataset=csv", "dataset.separator=;", "loss.gamma=1", "backbone=gru4rec"], []),
         (["-m", "--cfg=job", "backbone=gru4rec,sasrec"], []),
         (["zzzzzz=1"], []),
+        (["+loss/term@loss.terms.x=alignment"], []),
         (["hydra.mode=RUN", "hydra.run.dir=x"], []),
         (["dataset=beuty", "loss.gama=1"], []),  # Hydra's message lists the data sets
     ],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationKeyError
 
 from sage_pl.decisive import decides
 
@@ -106,7 +107,11 @@ _NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder
 
 
 def prune(config: DictConfig) -> list[str]:
-    """Remove named parts set to null, terms of weight 0, and batch extras that no remaining term needs; returns their names."""
+    """Remove named parts set to null, terms of weight 0, and batch extras that no remaining term needs; returns their names.
+
+    Raises:
+        ConfigError: a weight is given for a term that there is not.
+    """
     removed = []
     with open_dict(config):
         for path in _NAMED_PARTS:
@@ -114,6 +119,11 @@ def prune(config: DictConfig) -> list[str]:
             for name in [name for name, part in (parts or {}).items() if part is None]:
                 del parts[name]
                 removed.append(f"{path}.{name}")
+        known = [str(name) for name, term in config.loss.terms.items() if "_target_" in term]
+        for name in config.loss.terms.keys() - set(known):
+            raise ConfigError(
+                f"loss.terms.{name} has a weight, but there is no such term; there are: {', '.join(known) or 'none'}"
+            )
         for name in [name for name, term in config.loss.terms.items() if term.weight == 0]:
             del config.loss.terms[name]
             removed.append(f"loss.terms.{name}")
@@ -140,14 +150,25 @@ def unused_weights(config: DictConfig) -> list[str]:
 
 
 def rehearsal(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:
-    """The given top-level parts as plain values, with stand-ins for what preparation will fill in."""
+    """The given top-level parts as plain values, with stand-ins for what preparation will fill in.
+
+    Raises:
+        ConfigError: a part refers to something that the configuration does not have.
+    """
     check_missing(config)
     trial = config.copy()
     with open_dict(trial):
         for name in trial.artifacts:
             trial.artifacts[name] = f"<artifact:{name}>"
         trial.catalog = {"n_users": 1, "n_items": 1}
-    return {part: OmegaConf.to_container(trial[part], resolve=True) for part in parts}
+    try:
+        return {part: OmegaConf.to_container(trial[part], resolve=True) for part in parts}
+    except InterpolationKeyError as error:
+        wanted = str(error.msg or error).partition("'")[2].partition("'")[0]
+        raise ConfigError(
+            f"{error.full_key} refers to ${{{wanted}}}, which this configuration does not have; choose what brings it, or set "
+            f"{error.full_key} to a value"
+        ) from error
 
 
 def wanted_artifacts(config: DictConfig, parts: Iterable[str]) -> list[str]:
@@ -171,12 +192,26 @@ def entered_artifacts(config: DictConfig) -> dict[str, str]:
     return {name: path for name, path in paths.items() if path != "???"}
 
 
+def refuse_given_artifacts(config: DictConfig) -> None:
+    """Artifacts are entered by preparation alone.
+
+    Raises:
+        ConfigError: some were given, with the options that take what was made elsewhere.
+    """
+    if given := entered_artifacts(config):
+        raise ConfigError(
+            f"{', '.join(f'artifacts.{name}={path}' for name, path in given.items())} cannot be given: preparation enters what its "
+            "steps make. Made elsewhere, a tuned text encoder is taken by embedder=scft steps.embed.adapter=FOLDER, vectors by "
+            "embedder=precomputed steps.embed.path=FILE, and a whole cache by paths.artifacts=FOLDER"
+        )
+
+
 def make_paths_absolute(config: DictConfig) -> None:
     """So that a checkpoint can be evaluated from any folder."""
     config.paths = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
     for node in (config.dataset, config.dataset.source, *config.steps.values()):
         raw: Any = OmegaConf.to_container(node, resolve=False)
-        for key in {"path", "reviews", "metadata", "businesses"} & raw.keys():
+        for key in {"path", "reviews", "metadata", "businesses", "adapter", "model"} & raw.keys():
             if isinstance(raw[key], str) and Path(raw[key]).exists():
                 node[key] = str(Path(raw[key]).resolve())
 

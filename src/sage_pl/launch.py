@@ -94,7 +94,7 @@ def _hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str
     except HydraException:
         return []  # a choice that does not exist: Hydra's own message lists those that do
     known += groups
-    unknown = [key for key in keys if key not in known and not key.startswith("hydra.")]
+    unknown = [key for key in keys if key.partition("@")[0] not in known and not key.startswith("hydra.")]
     return [f"{key}: no such key; {hint}" for key in unknown if (hint := suggest(key, known))]
 
 

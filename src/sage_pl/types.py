@@ -210,8 +210,10 @@ class CodeContext(LossContext, Protocol):
         """As :meth:`predictions`, where the sequences are read through another view of the items."""
         ...
 
-    def log_probs(self, memory: Memory, ids: Int[Tensor, "M K"]) -> Float[Tensor, "M K"]:
-        """Logarithm of the probability that K items each are decoded."""
+    def log_probs(
+        self, memory: Memory, ids: Int[Tensor, "M K"], among: Int[Tensor, "C"] | None = None
+    ) -> Float[Tensor, "M K"]:
+        """Logarithm of the probability that K items each are decoded, out of the items ``among`` or all."""
         ...
 
 

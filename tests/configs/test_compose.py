@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from sage_pl.config import check_targets, known_keys, prune, suggest, unused_weights, wanted_artifacts
+from sage_pl.config import check_targets, known_keys, prune, rehearsal, suggest, unused_weights, wanted_artifacts
 from tests.configs.composing import ALSO, CONF, PARTS, choices, composed, resolved
 
 TERMS = [path.stem for path in sorted((CONF / "loss" / "term").glob("*.yaml"))]
@@ -26,6 +27,9 @@ def test_the_commands_compose(name: str) -> None:
 def test_every_term_can_be_added_to_any_method(term: str) -> None:
     config = composed("method=plain", f"+loss/term@loss.terms.extra={term}")
     check_targets(resolved(config, "model"))
+    if getattr(get_object(config.loss.terms.extra._target_), "decodes", False):
+        config = composed("method=semantic_convergence", f"+loss/term@loss.terms.extra={term}")
+    assert rehearsal(config, ["model"])["model"]["terms"]["extra"], "what the term refers to comes with it"
     if term in WEIGHTS:
         assert config.loss.terms.extra.weight == config.loss[WEIGHTS[term]]
 

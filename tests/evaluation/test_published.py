@@ -58,6 +58,21 @@ def test_other_data_have_our_values_alone() -> None:
     assert {row.origin for row in table.rows} == {"ours"}
 
 
+def test_data_whose_size_no_paper_prints_are_known_by_name() -> None:
+    named = Layout(**LAYOUT | {"data": {"Tea": "tea"}})
+    assert list(named.fill({"tea": OURS}, {"tea": (7, 7)}).rows) == [Row(*row) for row in ROWS]
+    assert {row.origin for row in named.fill({"jam": OURS}, {"jam": (7, 7)}).rows} == {"ours"}
+
+
+def test_every_printed_figure_can_be_reached() -> None:
+    for path in CONF.glob("*.yaml"):
+        layout = Layout(**yaml.safe_load(path.read_text())["table"])
+        for name, known in layout.data.items():
+            ours, size = (known, (1, 1)) if isinstance(known, str) else ("ours", tuple(known))
+            rows = layout.fill({ours: OURS}, {ours: size}).rows
+            assert any(row.origin == "printed" for row in rows), f"{path.name}: {name}"
+
+
 def test_data_sets_side_by_side_or_below_each_other() -> None:
     known = {"tea": OURS, "jam": cells("plain/gru4rec", 0.7, 0.6)}
     sizes = {"tea": (100, 50), "jam": (5, 5)}
@@ -73,7 +88,7 @@ def test_data_sets_side_by_side_or_below_each_other() -> None:
 @pytest.mark.parametrize(
     ("printed", "message"),
     [
-        ({"Jam": {}}, "prints Jam, but its size is not under data"),
+        ({"Jam": {}}, "prints Jam, but it is not under data"),
         (
             {"Tea": {"sasrec": {"None": [0.5]}}},
             r"prints 1 values of None \(sasrec, Tea\), wanted one for each of H, tail H",

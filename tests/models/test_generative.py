@@ -68,7 +68,9 @@ def make(artifacts: Artifacts, tokens: str) -> Make:
         reader: Any = CodeTokens(8, 6, 1, 2, dropout=0.0) if whole else SingleView(make_backbone(backbone), "item")
         targets = Prefixes() if whole else make_targets(backbone)
         named = terms if tasks else {}
-        return GenerativeRecommender(items, reader, targets, decoder, CodeCrossEntropy(), named, adam).float()
+        return GenerativeRecommender(
+            items, reader, targets, decoder, CodeCrossEntropy(artifacts.sequences), named, adam
+        ).float()
 
     return model
 
@@ -149,6 +151,14 @@ def test_a_test_says_how_ranks_came_about(
     assert told == (expected if exhaustive_up_to else {"exhaustive": 0.0, "beams": 100.0})
 
 
+def test_beams_are_told_as_they_were_searched_with(make: Make, artifacts: Artifacts, tmp_path: Path) -> None:
+    """Users have 5, 3, 7, 2 and 8 seen items: 8, 4, 8, 2 and 8 more beams than the 100 of 20 items."""
+    run = trainer(tmp_path)
+    model = make(exhaustive_up_to=0, beams=7)
+    run.test(model, SequenceDataModule(artifacts.sequences, max_len=6, eval_batch_size=2, seen="mask"), verbose=False)
+    assert run.callback_metrics["test/generation/beams"].item() == pytest.approx(100 + (8 + 4 + 8 + 2 + 8) / 5)
+
+
 def test_collisions_are_counted_as_what_they_are(
     artifacts: Artifacts, datamodule: SequenceDataModule, tmp_path: Path
 ) -> None:
@@ -205,7 +215,8 @@ def test_losses_are_of_items_as_they_are_ranked(make: Make, artifacts: Artifacts
             model.item_encoder, model.sequence_encoder, model.targets, model.decoder, Softmax(artifacts.sequences)
         )
     items = IdEncoder(N_ITEMS, 8)
-    for objective, terms in ((CodeCrossEntropy(), {}), (Softmax(artifacts.sequences), {"asked": CodeCrossEntropy()})):
+    codes = CodeCrossEntropy(artifacts.sequences)
+    for objective, terms in ((codes, {}), (Softmax(artifacts.sequences), {"asked": codes})):
         with pytest.raises(ValueError, match="for items that are decoded, and here items are ranked by inner products"):
             SequentialRecommender(items, SingleView(make_backbone("sasrec")), NextItem(), objective, terms)
 
@@ -232,7 +243,9 @@ def cycle_model(tmp_path: Path, n_items: int, terms: Any, **items: Any) -> tuple
     decoder = ItemDecoder(tokens, n_items, make_network("bilinear", 16))
     encoder = CodeEncoder(n_items, tokens, 16, **items)
     reader = SingleView(make_backbone("gru4rec", 16).float(), "item")
-    model = GenerativeRecommender(encoder, reader, NextItem(), decoder, CodeCrossEntropy(), terms(sequences), adam)
+    model = GenerativeRecommender(
+        encoder, reader, NextItem(), decoder, CodeCrossEntropy(sequences), terms(sequences), adam
+    )
     return model, sequences
 
 

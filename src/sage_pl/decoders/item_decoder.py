@@ -65,20 +65,31 @@ class ItemDecoder(nn.Module):
         table = self.codes.table(level)
         return (self.network.outputs(state) @ table.T).to(table.dtype)  # wide again where autocast made them narrow
 
-    def log_norm(self, level: int, nodes: Int[Tensor, "A P"], logits: Float[Tensor, "B P V"]) -> Float[Tensor, "B P"]:
+    def log_norm(
+        self,
+        level: int,
+        nodes: Int[Tensor, "A P"],
+        logits: Float[Tensor, "B P V"],
+        among: Int[Tensor, "C"] | None = None,
+    ) -> Float[Tensor, "B P"]:
         """What is subtracted from the logits after each prefix (a node of depth ``level``) to make them log-probabilities."""
         if self.normalise == "codes":
             return logits.logsumexp(-1)
         children, real = self.tree.below(level, nodes)
-        among = logits.gather(2, self.tree.code(level)[children].expand(len(logits), -1, -1))
-        return among.masked_fill(~real, -torch.inf).logsumexp(-1)
+        if among is not None:
+            real = real & self.tree.above(among, level + 1)[children]
+        wanted = logits.gather(2, self.tree.code(level)[children].expand(len(logits), -1, -1))
+        return wanted.masked_fill(~real, -torch.inf).logsumexp(-1)
 
     def log_shares(self, like: Tensor) -> Float[Tensor, "n"]:
         """``log G`` of each node of depth T."""
         return self.tree.count(self.codes.levels).to(like.dtype).log()
 
-    def log_probs(self, memory: Memory, ids: Int[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        """Of K items for each memory."""
+    def log_probs(
+        self, memory: Memory, ids: Int[Tensor, "B K"], among: Int[Tensor, "C"] | None = None
+    ) -> Float[Tensor, "B K"]:
+        """Of K items for each memory, each one of the items ``among`` (all where None): no child counts in a softmax that leads
+        to none of them. The softmax over a vocabulary (``normalise=codes``) knows no items and stays as it is."""
         path, codes = self.tree.path[ids], self.codes.codes[ids]
         nodes = torch.zeros_like(ids[:1, :1])
         own = torch.arange(ids.shape[1], device=ids.device)[None]
@@ -90,7 +101,7 @@ class ItemDecoder(nn.Module):
                 nodes = path[..., level - 1]
             logits = self.logits(state, level)
             chosen = logits.expand(-1, ids.shape[1], -1).gather(2, codes[..., level, None])[..., 0]
-            total = total + chosen - self.log_norm(level, nodes, logits)
+            total = total + chosen - self.log_norm(level, nodes, logits, among)
         return total - self.log_shares(total)[path[..., -2]]
 
     @torch.no_grad()

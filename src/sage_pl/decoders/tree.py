@@ -76,6 +76,12 @@ class CodeTree(nn.Module):
         """Number of children of each node of ``depth``."""
         return self.get_buffer(f"count_{depth}")
 
+    def above(self, items: Int[Tensor, "m"], depth: int) -> Bool[Tensor, "n"]:
+        """Which nodes of ``depth``, from 1, have one of these items below them."""
+        marked = torch.zeros(len(self.count(depth)), dtype=torch.bool, device=items.device)
+        marked[self.path[items, depth - 1]] = True
+        return marked
+
     def below(self, depth: int, nodes: Int[Tensor, "*P"]) -> Children:
         """The nodes right below nodes of ``depth``."""
         place = torch.arange(getattr(self, f"width_{depth}"), device=nodes.device)

@@ -53,7 +53,8 @@ class Layout:
         source: where the printed figures are from.
         protocol: of all columns.
         columns: title of a column -> metric and group: ``{"H@10": [hr@10, overall]}``.
-        data: the paper's name of a data set -> its numbers of users and items, by which ours is recognised.
+        data: the paper's name of a data set -> its numbers of users and items, by which ours is recognised; or, where the
+            paper prints none, the name that ours has to have (``dataset.name``).
         backbones: our name -> the paper's, in its order.
         models: our method -> the paper's name of it.
         printed: data -> our backbone -> the paper's model -> values in the order of ``columns``, null where none is printed.
@@ -67,7 +68,7 @@ class Layout:
     source: str
     protocol: str
     columns: Mapping[str, Sequence[str]]
-    data: Mapping[str, Sequence[int]]
+    data: Mapping[str, Sequence[int] | str]
     backbones: Mapping[str, str]
     models: Mapping[str, str]
     printed: Mapping[str, Mapping[str, Mapping[str, Sequence[float | None]]]]
@@ -76,7 +77,7 @@ class Layout:
     def __post_init__(self) -> None:
         for data, backbones in self.printed.items():
             if data not in self.data:
-                raise ValueError(f"{self.title} prints {data}, but its size is not under data; add users and items")
+                raise ValueError(f"{self.title} prints {data}, but it is not under data; add users and items, or a name")
             for backbone, models in backbones.items():
                 for model, values in models.items():
                     if len(values) != len(self.columns):
@@ -92,7 +93,7 @@ class Layout:
             cells: our data set -> its cells, of systems named ``method/backbone``.
             sizes: our data set -> its numbers of users and items.
         """
-        names = {ours: self._known_as(size) or ours for ours, size in sizes.items()}
+        names = {ours: self._known_as(ours, size) or ours for ours, size in sizes.items()}
         blocks = [_Block(self, names[ours], cells[ours]) for ours in names]
         if self.across:
             columns = tuple(f"{block.name} {column}" for block in blocks for column in self.columns)
@@ -101,8 +102,8 @@ class Layout:
         rows = tuple(row for block in blocks for row in self._rows([block], (block.name,)))
         return PaperTable(self.title, self.source, ("Dataset", "Backbone", "Model"), tuple(self.columns), rows)
 
-    def _known_as(self, size: Sizes) -> str | None:
-        return next((name for name, known in self.data.items() if tuple(known) == tuple(size)), None)
+    def _known_as(self, ours: str, size: Sizes) -> str | None:
+        return next((name for name, known in self.data.items() if known == ours or tuple(known) == tuple(size)), None)
 
     def _rows(self, blocks: Sequence[_Block], first: tuple[str, ...]) -> Iterator[Row]:
         """Lines of some data sets side by side: by backbone, then the paper's models, then those it does not have."""

@@ -61,8 +61,8 @@ class TeacherAlignment(nn.Module):
             raise ValueError(f"the teacher alignment's temperature is {temperature}, wanted a number above 0")
         if not (Path(table) / "item_table.npy").is_file():
             raise ValueError(
-                f"the teacher alignment has no item_table.npy in {table}; set table of its term to the folder of a finished "
-                "run, or take method=llmemb, which trains a teacher first"
+                f"the teacher alignment has no item_table.npy in {table}; leave table of its term as it comes, then a plain "
+                "run is trained first, or set it to the folder of such a stage: outputs/artifacts/plain/KEY"
             )
         self.weight = weight
         self.form = form

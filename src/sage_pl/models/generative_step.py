@@ -29,8 +29,10 @@ class GenerativeStep(TrainingStep):
         views = dict.fromkeys(self.sequence_encoder.reads, vectors)
         return self._at_labels(self.sequence_encoder(views, real(ids), self.batch))
 
-    def log_probs(self, memory: Memory, ids: Int[Tensor, "M K"]) -> Float[Tensor, "M K"]:
-        return self.decoder.log_probs(memory, ids)
+    def log_probs(
+        self, memory: Memory, ids: Int[Tensor, "M K"], among: Int[Tensor, "C"] | None = None
+    ) -> Float[Tensor, "M K"]:
+        return self.decoder.log_probs(memory, ids, among)
 
     def _at_labels(self, hidden: Float[Tensor, "B K E"]) -> Memory:
         labels, width = self.batch["labels"], self.batch["items"].shape[1]

@@ -136,10 +136,11 @@ def test_steps_follow_epochs_or_are_given() -> None:
     assert Training(epochs=3, batch_size=4).steps(10) == 6
     assert Training(epochs=3, batch_size=64).steps(10) == 3
     assert Training(max_steps=7).steps(10) == 7
+    assert Training(max_steps=0).steps(10) == 0
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"max_steps": 0}, {"batch_size": 1}, {"lr": 0.0}, {"warmup": 1.0}, {"held_out": -0.1}]
+    "wrong", [{"epochs": 0}, {"max_steps": -1}, {"batch_size": 1}, {"lr": 0.0}, {"warmup": 1.0}, {"held_out": -0.1}]
 )
 def test_impossible_settings_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match=r"steps\.scft\.training has"):

@@ -48,7 +48,7 @@ class Training:
 
     Args:
         epochs: times every item is seen.
-        max_steps: steps in all, whatever the epochs; None follows the epochs.
+        max_steps: steps in all, whatever the epochs; None follows the epochs. 0 leaves the encoder as it comes.
         batch_size: items contrasted with each other; the items that do not fill the last batch of an epoch are left out of
             it.
         lr: of AdamW without weight decay, falling linearly to 0.
@@ -75,11 +75,10 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        steps = self.epochs if self.max_steps is None else self.max_steps
-        if steps < 1 or self.batch_size < 2 or self.lr <= 0:
+        if (self.epochs < 1 if self.max_steps is None else self.max_steps < 0) or self.batch_size < 2 or self.lr <= 0:
             raise ValueError(
                 f"steps.scft.training has epochs={self.epochs}, max_steps={self.max_steps}, batch_size={self.batch_size} "
-                f"and lr={self.lr}, wanted at least 1 step, batches of at least 2 and a rate above 0"
+                f"and lr={self.lr}, wanted at least 1 epoch or 0 steps, batches of at least 2 and a rate above 0"
             )
         if not 0 <= self.warmup < 1 or not 0 <= self.held_out < 1:
             raise ValueError(
@@ -88,7 +87,7 @@ class Training:
 
     def steps(self, n_items: int) -> int:
         """Steps for so many items."""
-        return self.max_steps or self.epochs * max(1, n_items // self.batch_size)
+        return self.epochs * max(1, n_items // self.batch_size) if self.max_steps is None else self.max_steps
 
 
 def tune(

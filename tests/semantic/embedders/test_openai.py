@@ -8,7 +8,7 @@ import pytest
 from sage_pl.artifacts import identity
 from sage_pl.semantic.embedders.openai import OpenAIEmbedder
 from sage_pl.semantic.service import ServiceError
-from tests.semantic.fake_service import KEY, running
+from tests.semantic.fake_service import CUT_OFF, KEY, running
 
 
 def vectors(texts: list[str]) -> dict:
@@ -36,7 +36,11 @@ def test_distinct_texts_are_asked_for_once_and_come_back_in_order(service, make_
     }
 
 
-@pytest.mark.parametrize("failure", [(429, b"slow"), (503, b""), (200, b"{broken")], ids=["429", "503", "broken"])
+@pytest.mark.parametrize(
+    "failure",
+    [(429, b"slow"), (503, b""), (200, b"{broken"), *CUT_OFF.values()],
+    ids=["429", "503", "broken", *CUT_OFF],
+)
 def test_passing_failures_are_repeated(service, failure) -> None:
     service.failures = [failure] * 2
     np.testing.assert_array_equal(OpenAIEmbedder("tiny", service.url).encode(["ab"]), [[2, 1]])
@@ -49,9 +53,10 @@ def test_a_lasting_failure_gives_up(service) -> None:
         OpenAIEmbedder("tiny", service.url, max_retries=2).encode(["ab"])
 
 
-def test_a_refusal_is_not_repeated_and_hides_the_key(service, caplog) -> None:
-    service.failures = [(401, f"wrong key {KEY}".encode())]
-    with caplog.at_level(logging.DEBUG), pytest.raises(ServiceError, match=r"refused 'tiny': 401") as caught:
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_refusal_is_not_repeated_and_hides_the_key(service, caplog, status) -> None:
+    service.failures = [(status, f"wrong key {KEY}".encode())]
+    with caplog.at_level(logging.DEBUG), pytest.raises(ServiceError, match=rf"refused 'tiny': {status}") as caught:
         OpenAIEmbedder("tiny", service.url).encode(["ab"])
     assert len(service.requests) == 1
     assert KEY not in str(caught.value) + caplog.text

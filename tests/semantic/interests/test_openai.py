@@ -1,46 +1,15 @@
 """Against a fake service on this machine."""
 
-import numpy as np
-import polars as pl
+import itertools
+
 import pytest
 
 from sage_pl.artifacts import identity
-from sage_pl.semantic.interests.keywords import Keywords
+from sage_pl.semantic.interests import openai
 from sage_pl.semantic.interests.openai import OpenAIDescriber
-from sage_pl.semantic.interests.phrases import Phrases
 from sage_pl.semantic.service import ServiceError
-from tests.semantic.fake_service import KEY, Service, running
-
-TEXTS = ["", "green tea", "black tea", "bike chain", "bike tyre", ""]
-
-
-def sensible(messages: list[dict]) -> str:
-    """One line per group: the first word of its first item."""
-    lines = messages[0]["content"].splitlines()
-    return "\n".join(f"likes {lines[i + 1][2:].split()[0]}" for i, line in enumerate(lines) if line.startswith("Group"))
-
-
-def described(service: Service, body: dict) -> dict:
-    return {"choices": [{"message": {"content": service.answer(body["messages"])}}]}
-
-
-@pytest.fixture
-def pauses(monkeypatch) -> list[float]:
-    waited: list[float] = []
-    monkeypatch.setattr("sage_pl.semantic.service.time.sleep", waited.append)
-    return waited
-
-
-@pytest.fixture
-def service(monkeypatch, pauses):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with running(described, "/v1", retry_after="7") as server:
-        server.answer = sensible
-        yield server
-
-
-def describer(service: Service, **settings) -> OpenAIDescriber:
-    return OpenAIDescriber("tiny", service.url, **{"concurrency": 2, **settings})
+from tests.semantic.fake_service import CUT_OFF, KEY
+from tests.semantic.interests.chat import TEXTS, describer, many, sensible
 
 
 def test_one_question_per_user_with_the_texts_of_its_groups(service) -> None:
@@ -53,91 +22,106 @@ def test_one_question_per_user_with_the_texts_of_its_groups(service) -> None:
     assert sorted(r["max_tokens"] for r in service.requests) == [32, 64]
 
 
-@pytest.mark.parametrize("failure", [(429, b"slow"), (503, b""), (200, b"{broken")], ids=["429", "503", "broken"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        *(pytest.param((status, b"later"), id=str(status)) for status in (408, 409, 429, 503)),
+        pytest.param((200, b"{broken"), id="broken"),
+        *(pytest.param(sent, id=name) for name, sent in CUT_OFF.items()),
+    ],
+)
 def test_passing_failures_are_repeated(service, pauses, failure) -> None:
     service.failures = [failure] * 2
     assert dict(describer(service).describe(TEXTS, [[[3]]])) == {0: ["likes bike"]}
     assert len(service.requests) == 3
-    assert pauses == ([1.0, 2.0] if failure[0] == 200 else [7.0, 7.0])  # as long as the service asks for
+    wished = isinstance(failure, tuple) and failure[0] != 200
+    assert pauses == ([7.0, 7.0] if wished else [1.0, 2.0])  # as long as the service asks for
+
+
+@pytest.mark.parametrize(
+    ("wish", "pause"), [("1e9", 60.0), ("-3", 0.0), ("nan", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 1.0)]
+)
+def test_a_service_is_left_alone_as_long_as_it_asks_but_no_longer_than_a_minute(service, pauses, wish, pause) -> None:
+    service.failures, service.retry_after = [(503, b"")], wish
+    list(describer(service).describe(TEXTS, [[[3]]]))
+    assert pauses == [pause]
 
 
 def test_an_answer_of_no_use_is_asked_for_once_more_and_then_given_up(service) -> None:
     service.answer = lambda messages: "a\nb\nc" if len(messages) == 1 else "tea\nbikes"
     assert dict(describer(service).describe(TEXTS, [[[1], [3]]])) == {0: ["tea", "bikes"]}
     assert [len(request["messages"]) for request in service.requests] == [1, 3]
-    service.answer = lambda messages: ""
-    assert dict(describer(service).describe(TEXTS, [[[1], [3]]])) == {0: None}
-    assert len(service.requests) == 4
+    service.answer = lambda messages: "" if "bike" in sensible(messages) else "tea"
+    assert dict(describer(service).describe(TEXTS, [[[3]], [[1]]])) == {0: None, 1: ["tea"]}
+    assert len(service.requests) == 2 + 3
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"choices": []}', b"[]"])
-def test_another_kind_of_service_is_named(service, content) -> None:
-    service.failures = [(200, content)]
-    with pytest.raises(ServiceError, match="is it a /chat/completions service"):
-        dict(describer(service).describe(TEXTS, [[[1]]]))
+REFUSALS = [(400, b"filtered"), (413, b"too long"), (422, b"?"), {"choices": []}, {}, []]
 
 
-def many(n: int) -> list[list[list[int]]]:
-    """Users without two alike."""
-    return [[[1 + (i >> bit & 1) + 2 * (bit % 2) for bit in range(10)]] for i in range(n)]
+@pytest.mark.parametrize("refusal", REFUSALS, ids=str)
+@pytest.mark.parametrize("correction", [False, True])
+def test_one_refused_user_costs_no_other(service, refusal, correction) -> None:
+    """The refusal of a correction is one of its user as well."""
+
+    def answer(messages: list[dict]):
+        if "bike" in sensible(messages):
+            return refusal if len(messages) == 3 or not correction else "a\nb"
+        return sensible(messages)
+
+    service.answer = answer
+    found = dict(describer(service).describe(TEXTS, [[[3]], [[1]], [[2]]]))
+    assert found == {0: None, 1: ["likes green"], 2: ["likes black"]}
+    assert len(service.requests) == 3 + correction
 
 
-def test_what_was_answered_before_a_failure_is_handed_on(service) -> None:
-    service.lives = 5
-    found = []
-    with pytest.raises(ServiceError, match=r"refused 'tiny': 401 .*out of credit"):
-        found.extend(describer(service).describe(TEXTS, many(40)))
-    assert len(found) == 5
-    assert len(service.requests) < 40  # the rest was not asked any more
+def test_a_correction_that_fails_for_good_leaves_its_answer_as_one_of_no_use(service) -> None:
+    service.answer = lambda messages: (
+        (401, b"no") if len(messages) > 1 else "a\nb" if "tyre" in str(messages) else "tea"
+    )
+    assert dict(describer(service, concurrency=1).describe(TEXTS, [[[1]], [[4]]])) == {0: ["tea"], 1: None}
 
 
-@pytest.fixture
-def step_inputs(make_sequences, make_artifact):
-    users = [groups[0] for groups in many(30)]
-    sequences = make_sequences([[*dict.fromkeys(user), *(4, 4, 4)] for user in users], n_items=4)
-    flat = [item for user in users for item in dict.fromkeys(user)]
-    sizes = [0, *(len(dict.fromkeys(user)) for user in users)]
-    groups = {"items": flat, "labels": [0] * len(flat), "offsets": [0, *np.cumsum(sizes)]}
-    texts = pl.DataFrame({"item": [1, 2, 3, 4], "text": TEXTS[1:5]})
-    return {
-        "sequences": sequences,
-        "texts": make_artifact("texts", texts=texts),
-        "groups": make_artifact("groups", **groups),
-    }
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_what_is_refused_to_all_is_an_error_at_once(service, status) -> None:
+    service.answer = lambda messages: (status, f"bad {KEY}".encode())
+    with pytest.raises(
+        ServiceError, match=rf"{service.url}/chat/completions refused 'tiny': {status} .*bad .*\*; check"
+    ) as error:
+        list(describer(service).describe(TEXTS, many(40)))
+    assert KEY not in str(error.value)
+    assert len(service.requests) <= 4
 
 
-def test_a_killed_run_goes_on_without_paying_twice(service, step_inputs, out) -> None:
-    """Two runs together ask about each distinct history once, whatever ended the first."""
-    step = Phrases(describer(service, concurrency=1), Keywords(min_count=1))
-    service.lives = 3
-    with pytest.raises(ServiceError):
-        step.run(step_inputs, out)
-    assert not list(out.iterdir())
-    paid = [request["messages"][0]["content"] for request in service.requests][:3]
-    service.lives, service.requests[:] = 1000, []
-    step.run(step_inputs, out)
-    asked = [request["messages"][0]["content"] for request in service.requests]
-    assert asked
-    assert len({*asked}) == len(asked)  # users of one history share a question
-    assert not {*asked} & {*paid}
-    phrases = pl.read_parquet(out / "phrases.parquet")
-    assert phrases["user"].to_list() == list(range(1, 31))
-    assert set(phrases["by"]) == {"OpenAIDescriber"}
-    service.requests[:] = []
-    step.run(step_inputs, out)
-    assert not service.requests
+@pytest.mark.parametrize("answer", [*REFUSALS, "", "a\nb\nc"], ids=str)
+@pytest.mark.parametrize("n", [3, 200])
+def test_no_usable_answer_at_all_is_an_error(service, answer, n) -> None:
+    """Nothing is handed on, so that it is asked again when the cause is gone."""
+    service.answer = lambda messages: answer
+    found: list = []
+    whom = "3 of 3 users or a trial" if n == 3 else "the last 50 users"
+    reason = {tuple: "refused 'tiny': 4", str: "is not 1 lines"}.get(type(answer), r"is it a /chat/completions service")
+    with pytest.raises(ServiceError, match=rf"gave no usable answer for {whom}; .*{reason}.*describer=keywords"):
+        found.extend(describer(service).describe(TEXTS, many(n)))
+    assert not found
+    each = 2 if isinstance(answer, str) else 1
+    assert len(service.requests) <= each * (4 if n == 3 else 50 + 2 * 2)  # a trial question, or those under way
 
 
-def test_answers_of_no_use_are_not_paid_again_either(service, step_inputs, out) -> None:
-    service.answer = lambda messages: ""
-    step = Phrases(describer(service), Keywords(min_count=1))
-    step.run(step_inputs, out)
-    assert set(pl.read_parquet(out / "phrases.parquet")["by"]) == {"Keywords"}
-    service.requests[:] = []
-    step.run(step_inputs, out)
-    assert not service.requests
-    with pytest.raises(ValueError, match=r"OpenAIDescriber gave no usable answer for 30 of 30 users"):
-        Phrases(describer(service), None).run(step_inputs, out)
+def test_a_service_that_begins_to_refuse_everybody_ends_the_run(service) -> None:
+    asked = itertools.count()
+    service.answer = lambda messages: sensible(messages) if next(asked) < 10 else (400, b"key expired")
+    found: list = []
+    with pytest.raises(ServiceError, match=r"for the last 50 users; .*key expired"):
+        found.extend(describer(service, concurrency=1).describe(TEXTS, many(200)))
+    assert len(found) == 10
+    assert all(phrases for _, phrases in found)
+
+
+def test_a_resumed_run_with_none_but_a_refused_user_completes(service) -> None:
+    service.answer = lambda messages: (400, b"filtered") if "bike" in sensible(messages) else sensible(messages)
+    assert list(describer(service).describe(TEXTS, [[[3]]])) == [(0, None)]
+    assert [request["messages"] for request in service.requests[1:]] == [openai.prompt.question(openai.TRIAL)]
 
 
 def test_the_key_is_needed_and_no_part_of_the_identity(service, monkeypatch) -> None:

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
-from sage_pl.semantic.service import Service, ServiceError
+from sage_pl.semantic.interests.questions import Questions
+from sage_pl.semantic.service import RefusalError, Service, ServiceError
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 50  # answers of no use, one after the other
+TRIAL = [["green tea", "black tea"]]  # a question nobody refuses
+
+
+class _Answer(NamedTuple):
+    phrases: list[str] | None
+    problem: str = ""  # where there are no phrases
 
 
 @dataclass(frozen=True)
 class OpenAIDescriber:
     """One question per user, and a second one where the answer is of no use. The texts leave this machine; it may cost money.
 
-    What fails for a passing reason is repeated, see :class:`sage_pl.semantic.service.Service`. When one question fails for
-    good, those under way are still waited for and their answers handed on before the error is raised, so that they need not
-    be paid again.
+    What fails for a passing reason is repeated, see :class:`sage_pl.semantic.service.Service`. A refusal of one question
+    (400, 413, 422, an answer without a message, e.g. of a content filter) is an answer of no use, and so is a malformed one
+    whose correction is malformed too or not answered.
+
+    Answers of no use are handed on as such once the service has proved to be usable: by a usable answer after them, or by one
+    before them if they are fewer than 50. Where none was usable, a trial question decides. 50 in a row end the run; they are
+    not handed on, so that they are asked again when the cause is gone.
+
+    Whatever ends the run early, Ctrl-C included, answers that have come are handed on before it is raised, and so are those
+    under way, see :class:`sage_pl.semantic.interests.questions.Questions`.
 
     Args:
         model: the model's name there.
@@ -34,7 +49,7 @@ class OpenAIDescriber:
         timeout: seconds to wait for an answer.
 
     Raises:
-        ServiceError: no key, a refusal, or no answer.
+        ServiceError: no key, a refusal of all questions (401, 403, 404, ...), no answer, or none of use.
 
     Reference: SAM asks Qwen-Turbo at temperature 0.3 for K interests from titles joined by commas; here the groups are asked
     about, one by one, in one question.
@@ -65,38 +80,53 @@ class OpenAIDescriber:
         service = Service(url, self.api_key_env, self.max_retries, self.timeout, "describer=keywords")
         service.key()
         log.info("asking %s about %d users", self.base_url, len(users))
-        with ThreadPoolExecutor(self.concurrency) as pool:
-            asked: dict[Future[list[str] | None], int] = {}
-            try:
-                for row, groups in enumerate(users):
-                    asked[pool.submit(self._ask, service, [[texts[i] for i in group] for group in groups])] = row
-                yield from self._answers(asked)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    @staticmethod
-    def _answers(asked: dict[Future[list[str] | None], int]) -> Iterator[tuple[int, list[str] | None]]:
-        failure: ServiceError | None = None
-        for future in as_completed(asked):
-            if future.cancelled():
+        asked = Questions(
+            lambda row: self._ask(service, [[texts[i] for i in group] for group in users[row]]),
+            len(users),
+            self.concurrency,
+        )
+        usable, doubtful, problem = False, list[int](), ""
+        for row, answer in asked:
+            if answer.phrases is None:
+                problem = answer.problem
+                log.info("no usable answer for a user: %s", problem)
+                doubtful.append(row)
+                if len(doubtful) == PATIENCE:
+                    asked.end(self._useless(service, f"the last {PATIENCE} users", problem))
                 continue
-            try:
-                yield asked[future], future.result()
-            except ServiceError as error:
-                failure = failure or error
-                for other in asked:
-                    other.cancel()
-        if failure is not None:
-            raise failure
+            yield from ((other, None) for other in doubtful)
+            usable, doubtful = True, []
+            yield row, answer.phrases
+        if doubtful and not usable and asked.failure is None:
+            usable = self._ask(service, TRIAL).phrases is not None
+            if not usable:
+                raise self._useless(service, f"{len(doubtful)} of {len(users)} users or a trial", problem)
+        if usable and len(doubtful) < PATIENCE:
+            yield from ((other, None) for other in doubtful)
+        if asked.failure is not None:
+            raise asked.failure
 
-    def _ask(self, service: Service, groups: list[list[str]]) -> list[str] | None:
+    def _useless(self, service: Service, whom: str, problem: str) -> ServiceError:
+        return ServiceError(
+            f"{service.url} gave no usable answer for {whom}; the last problem: {problem}; take "
+            f"another model than {self.model!r}, longer answers (steps.phrases.describer.max_tokens is {self.max_tokens}), "
+            f"or {service.instead}"
+        )
+
+    def _ask(self, service: Service, groups: list[list[str]]) -> _Answer:
         question = prompt.question(groups)
-        answer = self._complete(service, question, len(groups))
-        found = prompt.phrases(answer, len(groups))
-        if found is None:
+        try:
+            answer = self._complete(service, question, len(groups))
+        except RefusalError as error:
+            return _Answer(None, str(error))
+        if (found := prompt.phrases(answer, len(groups))) is not None:
+            return _Answer(found)
+        try:
             answer = self._complete(service, prompt.correction(question, answer, len(groups)), len(groups))
-            found = prompt.phrases(answer, len(groups))
-        return found
+        except ServiceError as error:  # one that concerns all questions comes back with the next
+            return _Answer(None, f"{answer[:200]!r} is not {len(groups)} lines, and a correction failed: {error}")
+        found = prompt.phrases(answer, len(groups))
+        return _Answer(found, "" if found else f"{answer[:200]!r} is not {len(groups)} lines")
 
     def _complete(self, service: Service, messages: list[prompt.Message], n_groups: int) -> str:
         body = {"model": self.model, "messages": messages, "temperature": self.temperature}
@@ -104,6 +134,7 @@ class OpenAIDescriber:
         try:
             return str(answer["choices"][0]["message"]["content"] or "")
         except (KeyError, IndexError, TypeError) as error:
-            raise ServiceError(
-                f"{service.url} answered without choices[0].message.content; is it a /chat/completions service?"
+            raise RefusalError(
+                f"{service.url} answered without choices[0].message.content (is it a /chat/completions service?): "
+                f"{str(answer)[:200]}".replace(service.key(), "***")
             ) from error

@@ -1,6 +1,7 @@
-"""Kept lists beside the model: time of a hit, of an answer made live, of making all; what is lost when lists are old.
+"""Kept lists beside the model: times of a hit, of a live answer, of making all and one again; what is lost when they are old.
 
-``python benchmarks/top_k_cache.py CHECKPOINT [USERS]``, a ``best.ckpt`` of any method. Times are medians on this machine.
+``python benchmarks/top_k_cache.py CHECKPOINT [USERS]``, a ``best.ckpt`` of any method. Times are medians on this machine, with
+lists of all users; USERS (2,000) is for staleness alone.
 *Staleness s*: lists of 100 made s events before the test answer (without what was seen since, where the evaluation masks
 that) against the answer, and against the list made now; users with at least ten events before the answer.
 Writes benchmarks/results/top_k_cache-<method>.json.
@@ -8,6 +9,7 @@ Writes benchmarks/results/top_k_cache-<method>.json.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import sys
@@ -21,14 +23,13 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from sage_pl import cli
+from sage_pl import cli, recommending
 from sage_pl.artifacts import Artifact
 from sage_pl.data.sequences import Sequences
-from sage_pl.serving import CachedRecommender, TopKCache, refresh
-from sage_pl.serving.histories import Histories
+from sage_pl.serving import CachedRecommender, Histories, Origin, TopKCache, refresh
 
 ROOT = Path(__file__).parent.parent
-K, EVENTS, STALE, BATCH = 100, 10, (0, 1, 5), 128
+K, EVENTS, STALE, BATCH, REFRESHED = 100, 10, (0, 1, 5), 128, 20
 
 
 def times(work: Callable[[int], object], rows: Iterable[int], unit: float) -> dict[str, float]:
@@ -41,24 +42,32 @@ def times(work: Callable[[int], object], rows: Iterable[int], unit: float) -> di
     return {"median": statistics.median(taken), "95 %": statistics.quantiles(taken, n=20)[-1]}
 
 
-def subset(histories: Histories, rows: np.ndarray) -> Histories:
-    parts = [histories[row] for row in rows]
-    offsets = np.cumsum([0, *map(len, parts)])
-    return Histories([histories.names[row] for row in rows], histories.users[rows], np.concatenate(parts), offsets)
+def mapped() -> int:
+    """KiB of files in this process's memory (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
 
 
-def latencies(model: Any, histories: Histories, exclude_seen: bool) -> dict[str, Any]:
+def latencies(model: Any, histories: Histories, origin: Origin) -> dict[str, Any]:
+    histories = dataclasses.replace(histories, values=histories.values.copy())  # to be changed below
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "top_k.npy"
-        done = refresh(file, histories, "model", model, K, exclude_seen, BATCH)
-        again = refresh(file, histories, "model", model, K, exclude_seen, BATCH)
-        cached = CachedRecommender(TopKCache(file), "model", exclude_seen)
-        live = CachedRecommender(None, "model", exclude_seen, model)
+        file = Path(folder) / "x.top_k"
+        done = refresh(file, histories, origin, model, K, BATCH)
+        before = mapped()
+        cached = CachedRecommender(TopKCache(file))
+        opened = mapped() - before
+        live = CachedRecommender(None, origin, model)
 
         def ask(recommender: CachedRecommender) -> Callable[[int], object]:
             return lambda row: recommender.recommend(
                 histories.names[row], histories[row], 10, int(histories.users[row])
             )
+
+        def changed(row: int) -> None:
+            """The last event of one user is another one."""
+            end = histories.offsets[row + 1] - 1
+            histories.values[end] = 1 + histories.values[end] % 100
+            assert refresh(file, histories, origin, model, K, BATCH).made == 1
 
         order = np.random.default_rng(0).integers(0, len(histories), 1_000).tolist()
         return {
@@ -66,8 +75,12 @@ def latencies(model: Any, histories: Histories, exclude_seen: bool) -> dict[str,
             "hit, us": times(ask(cached), order, 1e6),
             "live, ms": times(ask(live), order[:200], 1e3),
             f"making {K}, ms per user": 1e3 * done.seconds / done.made,
-            "nothing changed, s": again.seconds,
+            "nothing changed, ms": times(
+                lambda _: refresh(file, histories, origin, model, K, BATCH), order[:REFRESHED], 1e3
+            ),
+            "one user changed, ms": times(changed, order[:REFRESHED], 1e3),
             "bytes per user": file.stat().st_size / len(histories),
+            "memory of files when opened, KiB": opened,
         }
 
 
@@ -104,16 +117,16 @@ def staleness(model: Any, data: Sequences, users: int, exclude_seen: bool) -> di
 
 
 def main(checkpoint: str, users: int = 2_000) -> None:
-    recipe, (_, model, _) = cli._trained(OmegaConf.create({"checkpoint": checkpoint, "overrides": {}}))
+    command = OmegaConf.create({"checkpoint": checkpoint, "overrides": {}})
+    recipe, (_, model, _) = cli._trained(command)
     model.hold_items()
     artifact = Artifact.at(recipe.artifacts.sequences)
     histories, exclude_seen = Histories.of(artifact), recipe.evaluation.seen == "mask"
-    rows = np.random.default_rng(0).permutation(len(histories))[:users]
     results = {
         "dataset": recipe.dataset.name,
         "items": recipe.catalog.n_items,
         "threads": torch.get_num_threads(),
-        **latencies(model, subset(histories, rows), exclude_seen),
+        **latencies(model, histories, Origin(recommending.model_name(command, recipe), exclude_seen)),
         "staleness": staleness(model, Sequences.load(artifact), users, exclude_seen),
     }
     print(json.dumps(results, indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -78,6 +79,13 @@ def test_an_interrupted_stage_goes_on_from_its_last_epoch(
     made = Path(OmegaConf.load(folder / "config.yaml").artifacts.plain)
     assert {path.name for path in made.iterdir()} >= {"best.ckpt", "item_table.npy", "metrics.json", "config.yaml"}
     assert not list(made.parent.glob("*.unfinished"))
+    history = pl.read_csv(made / "metrics.csv", infer_schema_length=None)
+    assert not (made / "metrics.earlier.csv").exists()
+    for column in ("train/loss", "val/spectrum/effective_rank"):
+        assert history.drop_nulls(column)["epoch"].to_list() == [0, 1], column
+    told = (made / "train.log").read_text()
+    assert told.index("a run of its own") < told.index("epoch   1") < told.index("goes on from")
+    assert any(f"stage plain {made}" in line for line in lines)
 
 
 def test_what_only_says_how_fast_does_not_name_it() -> None:

@@ -99,8 +99,7 @@ def identity(value: Any) -> Any:
     if hasattr(value, "fingerprint"):
         return {"class": type(value).__qualname__, **value.fingerprint()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: identity(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
-        return {"class": type(value).__qualname__, **fields}
+        return {"class": type(value).__qualname__, **settings(value)}
     if isinstance(value, Mapping):
         return {str(k): identity(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -108,6 +107,11 @@ def identity(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"cannot hash a {type(value).__name__} into an artifact key: {value!r}; give it fingerprint()")
+
+
+def settings(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that can change a result, each as its identity."""
+    return {f.name: identity(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
 
 
 def file_digest(path: Path) -> str:
@@ -226,7 +230,7 @@ class Store:
 
 def unfinished(out: Path) -> Path:
     """A folder beside the one a step is writing to, which outlives a crash: for work that can be continued."""
-    key = out.name.split(".")[1]
+    key = out.name.strip(".").split(".")[0]
     return out.with_name(f".{key}.unfinished")
 
 

@@ -37,6 +37,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     _quiet_libraries()
     _keep_freed_memory()
+    checks.refuse_given_artifacts(config)
     checks.make_paths_absolute(config)
     recipe: Any = OmegaConf.to_container(config, resolve=False)
     stored = None if config.resume is None else _checkpoint(config.resume)["sage_pl"]
@@ -57,6 +58,8 @@ def train(config: DictConfig) -> dict[str, float]:
         if stored is not None:
             _check_resume(stored, recipe, keys)
         done = runs.fit(config, {"config": recipe, "begun_with": first, "artifact_keys": keys}, config.resume, page)
+    for name in [name for name in artifacts if name in before]:
+        log.info("%-11s %s", f"stage {name}", artifacts[name].path)
     log.info("run folder  %s", config.run_dir)
     log.info("metrics     %s", Path(config.run_dir) / "metrics.json")
     log.info("checkpoint  %s", done.checkpoint)
@@ -79,7 +82,7 @@ def export(config: DictConfig) -> None:
     checks.check_given(config, "checkpoint", "folder")
     _quiet_libraries()
     recipe, parts = _trained(config)
-    serving.save(parts.model, recipe, config.folder)
+    serving.save(parts.model, recipe, config.folder, recommending.model_name(config, recipe))
     log.info("written to %s; in Python: sage_pl.serving.load(folder).recommend(items, k)", config.folder)
 
 
@@ -88,12 +91,14 @@ def recommend(config: DictConfig) -> None:
     checks.check_given(config, "checkpoint")
     asked = recommending.question(config)
     _quiet_libraries()
-    recipe, parts = _trained(config)
-    recommending.answer(config, asked, recipe, parts.model)
+    recipe, checkpoint = _prepared(config)
+    model = _built(recipe, checkpoint).model if config.live else None
+    recommending.answer(config, asked, recipe, model)
 
 
 def prepare_only(config: DictConfig) -> None:
     """Make the wanted artifacts and say where they are."""
+    checks.refuse_given_artifacts(config)
     _quiet_libraries()
     for name, artifact in prepare(config, config.wanted, stages(config)).items():
         log.info("%-10s %s", name, artifact.path)
@@ -102,6 +107,7 @@ def prepare_only(config: DictConfig) -> None:
 def export_handled(config: DictConfig) -> None:
     """Write a data set and its artifacts as the reference's ``handled/`` folder."""
     checks.check_given(config, "folder")
+    checks.refuse_given_artifacts(config)
     _quiet_libraries()
     artifacts = prepare(config, ["embed", "reduce", "cluster", "profile", "retrieve"])
     handled.export_handled(config.folder, artifacts)
@@ -123,6 +129,12 @@ def _checkpoint(path: str) -> dict[str, Any]:
 
 def _trained(config: DictConfig) -> tuple[DictConfig, runs.Parts]:
     """The configuration and the model of ``config.checkpoint``, with its ``overrides``."""
+    recipe, checkpoint = _prepared(config)
+    return recipe, _built(recipe, checkpoint)
+
+
+def _prepared(config: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
+    """The configuration of ``config.checkpoint`` with its ``overrides``, its artifacts made; and the checkpoint."""
     checkpoint = _checkpoint(config.checkpoint)
     stored = checkpoint["sage_pl"]
     before = stages(_recipe(stored.get("begun_with", stored["config"]), config.overrides))
@@ -133,7 +145,11 @@ def _trained(config: DictConfig) -> tuple[DictConfig, runs.Parts]:
             log.warning(
                 "%s is now %s, the model was trained with %s: data or libraries changed", name, artifacts[name].key, key
             )
-    return recipe, runs.trained(recipe, stored, checkpoint["state_dict"])
+    return recipe, checkpoint
+
+
+def _built(recipe: DictConfig, checkpoint: dict[str, Any]) -> runs.Parts:
+    return runs.trained(recipe, checkpoint["sage_pl"], checkpoint["state_dict"])
 
 
 def _recipe(stored: dict[str, Any], changes: Any) -> DictConfig:
@@ -144,6 +160,7 @@ def _recipe(stored: dict[str, Any], changes: Any) -> DictConfig:
         recipe.merge_with(changes)
     except OmegaConfBaseException as error:
         raise checks.ConfigError(f"overrides do not fit the checkpoint's configuration: {error}") from error
+    checks.refuse_given_artifacts(recipe)
     return recipe
 
 

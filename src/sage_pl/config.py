@@ -200,9 +200,10 @@ def refuse_given_artifacts(config: DictConfig) -> None:
     """
     if given := entered_artifacts(config):
         raise ConfigError(
-            f"{', '.join(f'artifacts.{name}={path}' for name, path in given.items())} cannot be given: preparation enters what its "
-            "steps make. Made elsewhere, a tuned text encoder is taken by embedder=scft steps.embed.adapter=FOLDER, vectors by "
-            "embedder=precomputed steps.embed.path=FILE, and a whole cache by paths.artifacts=FOLDER"
+            f"{', '.join(f'artifacts.{name}={path}' for name, path in given.items())} cannot be given: preparation enters what "
+            "its steps make. Of what was made elsewhere, a tuned text encoder is taken by embedder=scft "
+            "steps.embed.adapter=FOLDER, vectors by embedder=precomputed steps.embed.path=FILE, a whole cache by "
+            "paths.artifacts=FOLDER"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -18,11 +18,13 @@ from rich.text import Text
 
 from sage_pl.artifacts import Artifact, file_digest, whole_file
 from sage_pl.config import ConfigError, entered_artifacts, suggest
-from sage_pl.data.sequences import IntArray
+from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.devices import chosen
 from sage_pl.models.base import RecommenderModule
+from sage_pl.serving.cached_recommender import CachedRecommender, Served, popular
 from sage_pl.serving.histories import Histories, read_events
-from sage_pl.serving.top_k_cache import CachedRecommender, Served, TopKCache, refresh, user_hash
+from sage_pl.serving.refreshing import refresh
+from sage_pl.serving.top_k_cache import Origin, TopKCache, user_hash
 
 log = logging.getLogger(__name__)
 _SHOWN = 10  # last items of a history on the terminal
@@ -49,6 +51,8 @@ def question(config: DictConfig) -> Question:
         raise ConfigError(f"seen is {config.seen!r}; wanted mask, keep or null")
     if config.parquet is not None and config.users != "all":
         raise ConfigError("parquet=FILE is for the lists of all users; ask with users=all")
+    if config.users == "all" and not config.live:
+        raise ConfigError("users=all makes lists, and live=false leaves the model out; drop one of them")
     if config.history is None:
         return Question(None if config.users == "all" else _ids(config.users), None)
     if config.events is not None:
@@ -81,39 +85,41 @@ class Catalogue:
         return list(zip(self.ids[rows].to_list(), titles, strict=True))
 
 
-def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: RecommenderModule) -> None:
+def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: RecommenderModule | None) -> None:
     """Write or show what was asked for.
 
     Args:
         config: the command's.
         asked: :func:`question`.
         recipe: the model's configuration, prepared.
-        model: trained.
+        model: trained; None to answer from kept lists and popularity.
 
     Raises:
         ConfigError: a user or an item is not in the data.
+        FileNotFoundError: there is neither a model nor a file of kept lists.
     """
     artifact = Artifact.at(recipe.artifacts.sequences)
     catalogue = Catalogue.of(artifact)
-    model.to(chosen(config.device)).eval().hold_items()
-    exclude_seen = (config.seen or recipe.evaluation.seen) == "mask"
-    name = _model_name(config, recipe, exclude_seen)
-    file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k.npy"))
-    cache = TopKCache(file) if file.is_file() else None
-    recommender = CachedRecommender(cache, name, exclude_seen, model)
+    if model is not None:
+        model.to(chosen(config.device)).eval().hold_items()
+    origin = Origin(model_name(config, recipe), (config.seen or recipe.evaluation.seen) == "mask")
+    file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))
+    cache = TopKCache(file) if model is None or file.is_file() else None
+    most = popular(Sequences.load(artifact)) if model is None else None
+    recommender = CachedRecommender(cache, origin, model, most)
     if asked.history is not None:
         items = np.array(_found(catalogue.numbers(), asked.history, "item"))
         _show(catalogue, "after this history", items, recommender.recommend("", items, config.k))
         return
     histories = Histories.of(artifact, None if config.events is None else read_events(config.events))
-    if asked.users is None:
+    if asked.users is None and model is not None:
         k = config.k if cache is None else max(config.k, cache.k)  # longer lists answer for shorter ones
-        _refresh(file, histories, name, model, k, exclude_seen, config.batch_size)
+        _refresh(file, histories, origin, model, k, config.batch_size)
         if config.parquet is not None:
             write_parquet(config.parquet, TopKCache(file), histories, catalogue, config.k)
         return
     rows = {user: row for row, user in enumerate(histories.names)}
-    for row in _found(rows, asked.users, "user"):
+    for row in _found(rows, asked.users or [], "user"):
         items, user = histories[row], histories.names[row]
         served = recommender.recommend(user, items, config.k, int(histories.users[row]))
         _show(catalogue, f"user {user}", items, served)
@@ -122,8 +128,8 @@ def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: Recom
 def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, catalogue: Catalogue, k: int) -> None:
     """The first k of every user's kept items as ``user_id``, ``rank`` (from 1), ``item_id``, ``score``."""
     names = {user_hash(user): user for user in histories.names}
-    users = pl.Series("user_id", [names[int(user)] for user in cache.table["user"]])
-    ids, scores = cache.table["ids"][:, :k], cache.table["scores"][:, :k]
+    users = pl.Series("user_id", [names[int(user)] for user in cache.lists.users])
+    ids, scores = cache.lists.ids[:, :k], cache.lists.scores[:, :k]
     user, place = (ids > 0).nonzero()
     frame = pl.DataFrame(
         {
@@ -138,16 +144,25 @@ def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, cata
     log.info("%d rows written to %s", len(frame), file)
 
 
-def _model_name(config: DictConfig, recipe: DictConfig, exclude_seen: bool) -> str:
-    """All that a list follows from, beside the history: weights, changes to their configuration, the artifacts read."""
-    keys = {name: Artifact.at(path).key for name, path in entered_artifacts(recipe).items()}
-    return f"{file_digest(Path(config.checkpoint))} {exclude_seen} {config.overrides} {keys}"
+def model_name(config: DictConfig, recipe: DictConfig) -> dict[str, Any]:
+    """What a model's lists follow from: ``checkpoint`` (sha256 of the file), ``overrides`` of its configuration, and the
+    keys of the ``artifacts`` read, item codes among them.
+
+    Args:
+        config: a command's, with ``checkpoint`` and ``overrides``.
+        recipe: the model's configuration, prepared.
+    """
+    return {
+        "checkpoint": file_digest(Path(config.checkpoint)),
+        "overrides": OmegaConf.to_container(config.overrides),
+        "artifacts": {name: Artifact.at(path).key for name, path in entered_artifacts(recipe).items()},
+    }
 
 
-def _refresh(file: Path, histories: Histories, name: str, model: RecommenderModule, k: int, *how: Any) -> None:
-    done = refresh(file, histories, name, model, k, *how)
-    each = f", {1000 * done.seconds / done.made:.2f} ms each" if done.made else ""
-    log.info("%d users: %d lists made%s, %d were up to date", len(histories), done.made, each, done.kept)
+def _refresh(file: Path, histories: Histories, origin: Origin, model: RecommenderModule, k: int, batch: int) -> None:
+    done = refresh(file, histories, origin, model, k, batch)
+    told = "%d users: %d lists made, %d were up to date; %.2f s"
+    log.info(told, len(histories), done.made, done.kept, done.seconds)
     log.info("%d items each in %s, %.1f MB", k, file, file.stat().st_size / 1e6)
 
 

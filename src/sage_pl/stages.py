@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import polars as pl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sage_pl import config as checks
@@ -23,6 +25,8 @@ from sage_pl.artifacts import Artifact, unfinished
 from sage_pl.decisive import decides
 
 log = logging.getLogger(__name__)
+
+_HISTORY, _EARLIER = "metrics.csv", "metrics.earlier.csv"
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ class Stage:
         config: the whole configuration of the run.
 
     Writes:
-        ``best.ckpt``, ``item_table.npy`` float32 [R, E] (every item's scored vector), ``metrics.json``, ``ranks.parquet``,
-        ``config.yaml``.
+        ``best.ckpt``, ``item_table.npy`` float32 [R, E] (every item's scored vector), and the files of any run:
+        ``config.yaml``, ``metrics.csv`` (losses and spectra by epoch), ``train.log``, ``metrics.json``, ``ranks.parquet`` and
+        so on. What loggers write into folders of their own is not kept.
 
     An interrupted stage goes on from its last finished epoch when it is asked for again.
     """
@@ -76,14 +81,44 @@ class Stage:
         checks.enter_artifacts(config, inputs)
         last = folder / "checkpoints" / "last.ckpt"
         config.resume = str(last) if last.is_file() else None
-        log.info("stage %s: %s", self.name, f"goes on from {last}" if config.resume else "a run of its own")
         keys = {name: artifact.key for name, artifact in inputs.items()}
-        done = runs.fit(config, {"config": recipe, "artifact_keys": keys}, config.resume)
+        if config.resume:
+            _gather_history(folder)
+        with _logged_to(folder / "train.log"):
+            log.info("stage %s: %s", self.name, f"goes on from {last}" if config.resume else "a run of its own")
+            done = runs.fit(config, {"config": recipe, "artifact_keys": keys}, config.resume)
+        _gather_history(folder)
+        if (folder / _EARLIER).is_file():
+            (folder / _EARLIER).rename(folder / _HISTORY)
         np.save(out / "item_table.npy", done.model.output_table()[:].cpu().numpy())
         shutil.move(done.checkpoint, out / "best.ckpt")
-        for name in ("metrics.json", "ranks.parquet", "config.yaml"):
-            shutil.move(folder / name, out / name)
+        for file in folder.iterdir():
+            if file.is_file():
+                shutil.move(file, out / file.name)
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _logged_to(file: Path) -> Iterator[None]:
+    """Add what is logged to the file, beside wherever else it goes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.root.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(handler)
+        handler.close()
+
+
+def _gather_history(folder: Path) -> None:
+    """Move the rows of ``metrics.csv``, which a run that goes on begins anew, behind those of its earlier parts."""
+    files = [file for name in (_EARLIER, _HISTORY) if (file := folder / name).is_file()]
+    if files:
+        parts = [pl.read_csv(file, infer_schema_length=None) for file in files]
+        pl.concat(parts, how="diagonal_relaxed").write_csv(folder / _EARLIER)
+        (folder / _HISTORY).unlink(missing_ok=True)
 
 
 def stages(config: DictConfig) -> dict[str, Stage]:

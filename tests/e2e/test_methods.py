@@ -81,14 +81,21 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(checkpoint, weights_only=True)["state_dict"]
 
 
+def artifact(run: Path, name: str) -> Path:
+    return Path(OmegaConf.load(run / "config.yaml").artifacts[name])
+
+
 def test_the_phases_of_pad_hand_on_what_they_learned(run_train: Run) -> None:
     """Each phase starts from the one before, which stays as it was; a second command makes none of them again."""
-    trained = [f"+stages.{name}.optimizer.lr=0.01" for name in ("plain", "align")]
-    pad = ["method=pad", "trainer.max_epochs=1", *trained, "optimizer.lr=0.0", "seed=3"]
-    folder = run_train(*pad)
-    config = OmegaConf.load(folder / "config.yaml")
-    plain, align = (Path(config["artifacts"][name]) for name in ("plain", "align"))
-    before, between, after = weights(plain), weights(align), weights(folder)
+    pad = ["method=pad", "trainer.max_epochs=1", "+stages.plain.optimizer.lr=0.01", "optimizer.lr=0.0", "seed=3"]
+    still, folder = (run_train(*pad, f"+stages.align.optimizer.lr={lr}") for lr in (0.0, 0.01))
+    plain, align = (artifact(folder, name) for name in ("plain", "align"))
+    assert artifact(still, "plain") == plain
+    before, copy, between, after = weights(plain), weights(artifact(still, "align")), weights(align), weights(folder)
+    handed_on = [name for name in before if name.startswith(("item_encoder.table.", "sequence_encoder."))]
+    assert len(handed_on) == len(before), "all that a plain run learns"
+    for name in handed_on:
+        assert torch.equal(copy[name], before[name]), name
     assert not torch.equal(before["item_encoder.table.weight"], between["item_encoder.table.weight"])
     for expert, source in (("id", before), ("aligned", between)):
         for part in ("item_encoder.", "sequence_encoder.backbone."):
@@ -98,5 +105,5 @@ def test_the_phases_of_pad_hand_on_what_they_learned(run_train: Run) -> None:
                 copied = after[f"{part.split('.')[0]}.experts.{expert}.{name.removeprefix(part)}"]
                 assert torch.equal(copied, source[name]), (expert, name)
     made = {path: path.stat().st_mtime_ns for path in (plain / "best.ckpt", align / "best.ckpt")}
-    run_train(*pad, "item_encoder.gate.zero_bucket=true")
+    run_train(*pad, "+stages.align.optimizer.lr=0.01", "item_encoder.gate.zero_bucket=true")
     assert made == {path: path.stat().st_mtime_ns for path in made}

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from sage_pl import recommending
+from sage_pl.artifacts import Artifact
 from sage_pl.models.base import RecommenderModule
-from sage_pl.serving import TopKCache
+from sage_pl.serving import Histories, TopKCache
 
 ROOT = Path(__file__).parent.parent.parent
 Recommend = Callable[..., None]
@@ -20,11 +23,11 @@ Recommend = Callable[..., None]
 
 @pytest.fixture
 def recommend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recommend:
-    """The command, in this process."""
+    """The command, in this process; or another script's."""
 
-    def run(*arguments: str) -> None:
-        monkeypatch.setattr("sys.argv", ["recommend.py", *arguments, f"hydra.run.dir='{tmp_path}/log'"])
-        runpy.run_path(str(ROOT / "scripts" / "recommend.py"), run_name="__main__")
+    def run(*arguments: str, script: str = "recommend") -> None:
+        monkeypatch.setattr("sys.argv", [f"{script}.py", *arguments, f"hydra.run.dir='{tmp_path}/log'"])
+        runpy.run_path(str(ROOT / "scripts" / f"{script}.py"), run_name="__main__")
 
     return run
 
@@ -50,8 +53,9 @@ def test_lists_of_all_users(
     assert "60 users: 60 lists made" in capsys.readouterr().out
     lists = pl.read_parquet(tmp_path / "lists.parquet")
     assert lists.columns == ["user_id", "rank", "item_id", "score"]
-    cache = TopKCache(folder / "checkpoints" / "best.top_k.npy")
-    assert (len(cache), cache.k, lists.height) == (60, 6, int((cache.table["ids"] > 0).sum()))
+    cache = TopKCache(folder / "checkpoints" / "best.top_k")
+    assert (len(cache), cache.k, lists.height) == (60, 6, int((cache.lists.ids > 0).sum()))
+    kept_as_answered_live(cache, models[-1], folder)
     assert lists.group_by("user_id").agg(pl.col("rank").is_sorted(), pl.col("score").is_sorted(descending=True))[
         "rank", "score"
     ].to_numpy().all()  # fmt: skip
@@ -81,10 +85,89 @@ def test_lists_of_all_users(
     assert "recommended (live)" in shown
     model = models[-1]
     assert not model.training
-    (found,) = (
-        recommending.CachedRecommender(None, "", True, model).recommend("", np.array([3, 7]), 4).ids[None].tolist()
-    )
-    assert len(set(found) - {3, 7}) == 4
+    numbers = recommending.Catalogue.of(sequences(folder)).numbers()
+    found = model.recommend(torch.tensor([[numbers["3"], numbers["7"]]]), 4).ids[0].tolist()
+    for item in (recommending.Catalogue.of(sequences(folder)).ids[number] for number in found):
+        assert f"number {item} " in shown
+
+
+def sequences(run: Path) -> Artifact:
+    return Artifact.at(OmegaConf.load(run / "config.yaml")["artifacts"]["sequences"])
+
+
+def kept_as_answered_live(cache: TopKCache, model: RecommenderModule, run: Path) -> None:
+    """Each list is what the model recommends to this user alone."""
+    histories = Histories.of(sequences(run))
+    for row, name in enumerate(histories.names):
+        user = torch.from_numpy(histories.users[row : row + 1])
+        found = model.recommend(torch.from_numpy(histories.padded(np.array([row]))), 6, cache.origin.exclude_seen, user)
+        at = cache.row(name)
+        assert cache.lists.ids[at].tolist() == found.ids[0].tolist(), name
+        np.testing.assert_allclose(cache.lists.scores[at], found.scores[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_without_the_model(
+    run_train: Callable[..., Path], recommend: Recommend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is kept is told with its age; codes that are others now are named, though no model is there to refuse them."""
+    folder = run_train("method=semantic_convergence", "steps.tokens.quantiser.codes=6", "trainer.max_epochs=1")
+    checkpoint = f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
+    with pytest.raises(SystemExit):
+        recommend(checkpoint, "users=u3", "live=false")
+    assert "there is no" in capsys.readouterr().out
+    recommend(checkpoint, "users=all", "k=6")
+    events = tmp_path / "events.csv"
+    events.write_text("user_id,item_id\nu3,7\nnew,12\n")
+    capsys.readouterr()
+    recommend(checkpoint, "users=[u3,u5,new]", f"events={events}", "k=3", "live=false", "seen=mask")
+    shown = capsys.readouterr().out
+    assert "made with another exclude_seen" in shown
+    recommend(checkpoint, "users=[u3,u5,new]", f"events={events}", "k=3", "live=false")
+    shown = capsys.readouterr().out
+    assert "another" not in shown
+    sources = ("user u3", "(stale)", "user u5", "(cache)", "user new", "(popular)")
+    assert sorted(sources, key=shown.index) == list(sources)
+    recommend(checkpoint, "users=u5", "k=3", "live=false", "+overrides.steps.tokens.seed=1")
+    shown = capsys.readouterr().out
+    assert "(stale)" in shown
+    assert "model.artifacts.tokens" in shown
+    recommend(checkpoint, "history=[3,7]", "k=3", "live=false")
+    assert "(popular)" in capsys.readouterr().out
+
+
+def test_the_example_of_the_docs(
+    run_train: Callable[..., Path],
+    recommend: Recommend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """docs/serving.md, word for word, by a model that knows its users."""
+    folder = run_train("method=sam", "trainer.max_epochs=1", "optimizer.lr=0.05")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.ckpt").symlink_to(folder / "checkpoints" / "best.ckpt")
+    (tmp_path / "outputs").symlink_to(sequences(folder).path.parents[2])
+    recommend("checkpoint=best.ckpt", "users=all", "k=10")
+    recommend("checkpoint=best.ckpt", "folder=DIR", script="export")
+    example = (ROOT / "docs" / "serving.md").read_text().partition("```python\n")[2].partition("```")[0]
+
+    def run(text: str) -> dict[str, object]:
+        (tmp_path / "example.py").write_text(text)
+        return runpy.run_path(str(tmp_path / "example.py"))
+
+    capsys.readouterr()
+    assert run(example)["source"] == "cache"
+    assert "another" not in capsys.readouterr().out
+    grown = example.replace("history, k=10", "history[:-1], k=10")
+    known, nobody = run(grown), run(grown.replace("user=user", "user=0"))
+    assert known["source"] == nobody["source"] == "live"
+    assert np.abs(np.array(known["scores"]) - np.array(nobody["scores"])).max() > 1e-3
+
+    other = folder / "checkpoints" / "last.ckpt"
+    recommend(f"checkpoint={other}", "users=all", "k=10", "cache=best.top_k")
+    capsys.readouterr()
+    assert run(example)["source"] == "live"
+    assert "best.top_k was made with another model.checkpoint; none of its" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -97,6 +180,7 @@ def test_lists_of_all_users(
         (["users=[u1]", "parquet=x.parquet"], "users=all"),
         (["history=[1]", "events=x.csv"], "no use"),
         (["users=[]"], "the list is empty"),
+        (["users=all", "live=false"], "live=false leaves the model out"),
         (["users=all"], "there is no checkpoint"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -162,6 +162,8 @@ def test_the_align_phase_is_a_recommender_over_the_fused_view(anchor: float, art
     states, objective = SingleView(make_backbone("sasrec"), "fused"), Softmax(artifacts.sequences, weight=anchor)
     model = SequentialRecommender(encoder, states, make_targets("sasrec"), objective, {"mmd": MMD(0.2)}, adam).float()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    text = encoder.text.table.clone()
     assert step(model).isfinite()
+    assert torch.equal(encoder.text.table, text)
     moved = {name.split(".")[1] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == ({"table", "adapter", "fuse", "backbone"} if anchor else {"table", "adapter"})

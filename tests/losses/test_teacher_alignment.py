@@ -156,7 +156,5 @@ def test_a_temperature_of_nothing_is_refused(teacher: str) -> None:
 
 
 def test_a_teacher_that_is_not_there_is_asked_for() -> None:
-    with pytest.raises(
-        ValueError, match=r"no item_table.npy in /no/such/run; leave table of its term as it comes"
-    ):
+    with pytest.raises(ValueError, match=r"no item_table.npy in /no/such/run; leave table of its term as it comes"):
         TeacherAlignment(0.1, "/no/such/run", N_ITEMS, InfoNCE())

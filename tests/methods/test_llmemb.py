@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,27 +19,24 @@ from tests.semantic.scft.tiny import write_bert
 Run = Callable[..., Path]
 
 
-@pytest.fixture
-def run(small_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """``train.py method=llmemb`` with an encoder of two layers instead of the small world's word counts."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A text encoder of two layers that knows the small world's words, and the outputs of this module's runs."""
     words = sorted(
         {word for text in KINDS.values() for word in text.split()} | {*KINDS, "number", *map(str, range(40))}
     )
+    place = tmp_path_factory.mktemp("llmemb")
+    return write_bert(place / "tiny-bert", words), place / "outputs"
+
+
+@pytest.fixture
+def run(shared: tuple[str, Path], small_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """``train.py method=llmemb`` with that encoder instead of the small world's word counts."""
     settings = [entry for entry in small_settings if "embed" not in entry and "paths.outputs" not in entry]
-    quick = ["max_steps=2", "batch_size=8"]
-    return _runner(
-        "train",
-        [
-            *settings,
-            "method=llmemb",
-            f"paths.outputs={tmp_path / 'outputs'}",
-            f"steps.scft.model={write_bert(tmp_path / 'tiny-bert', words)}",
-            *(f"steps.scft.training.{entry}" for entry in quick),
-            "trainer.max_epochs=1",
-        ],
-        tmp_path,
-        monkeypatch,
-    )
+    encoder, outputs = shared
+    quick = [f"steps.scft.training.{entry}" for entry in ("epochs=1", "batch_size=8")]
+    mine = ["method=llmemb", f"paths.outputs={outputs}", f"steps.scft.model={encoder}", "trainer.max_epochs=1"]
+    return _runner("train", [*settings, *mine, *quick], tmp_path, monkeypatch)
 
 
 def artifacts(folder: Path) -> dict[str, str]:
@@ -62,18 +60,55 @@ def test_the_whole_method_runs_and_a_sweep_shares_its_stages(run: Run) -> None:
     assert artifacts(run("loss.alpha=0.1")) == made
 
 
-@pytest.mark.parametrize(
-    ("overrides", "left_out"),
-    [
-        (["embedder=tfidf", "steps.embed.dim=12"], "scft"),
-        (
-            ["item_encoder.adapter={_target_:torch.nn.Identity,_partial_:true}", "steps.intermediate.dim=${dim}"],
-            "plain",
-        ),
-    ],
-    ids=["neither tuning nor teacher", "neither adapter nor teacher"],
-)
-def test_ablations_run(run: Run, overrides: list[str], left_out: str) -> None:
-    folder = run("loss.alpha=0", *overrides)
+def trained(folder: Path) -> dict[str, torch.Tensor]:
     assert np.isfinite(json.loads((folder / "metrics.json").read_text())["test/full/ndcg@10"])
-    assert not {left_out, "plain"} & artifacts(folder).keys()
+    return torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+
+
+def test_without_scft_the_encoder_is_used_as_it_comes(run: Run) -> None:
+    folder = run("without=scft")
+    trained(folder)
+    made = artifacts(folder)
+    assert json.loads((Path(made["scft"]) / "scft.json").read_text())["losses"] == []
+    tuned = artifacts(run())
+    assert made["plain"] == tuned["plain"]
+    texts = [np.load(Path(one["embed"]) / "table.npy") for one in (made, tuned)]
+    assert not np.allclose(*texts, atol=1e-3)
+
+
+def test_without_adapter_the_components_are_the_vectors(run: Run) -> None:
+    folder = run("without=adapter")
+    assert not [name for name in trained(folder) if name.startswith("item_encoder.adapter")]
+    assert np.load(Path(artifacts(folder)["intermediate"]) / "table.npy").shape[1] == 8
+
+
+def test_without_freeze_the_text_vectors_are_trained(run: Run) -> None:
+    folder = run("without=freeze")
+    text = np.load(Path(artifacts(folder)["intermediate"]) / "table.npy")
+    assert not np.allclose(trained(folder)["item_encoder.text.table"][1:-1], text[1:-1])
+
+
+def test_without_teacher_no_plain_run_is_made(run: Run) -> None:
+    folder = run("without=teacher")
+    trained(folder)
+    assert "plain" not in artifacts(folder)
+    assert "train/loss/teacher_alignment" not in pl.read_csv(folder / "metrics.csv").columns
+
+
+def test_an_adapter_from_another_project_is_used_where_none_was_tuned(run: Run, tmp_path: Path) -> None:
+    """Its folder is elsewhere and nothing else came along."""
+    first = artifacts(run())
+    given, outputs = shutil.copytree(first["scft"], tmp_path / "given"), tmp_path / "outputs"
+    made = artifacts(run(f"steps.embed.adapter={given}", f"paths.outputs={outputs}", "without=teacher"))
+    assert "scft" not in made
+    assert not (outputs / "artifacts" / "scft").exists()
+    before, after = (np.load(Path(one["embed"]) / "table.npy") for one in (first, made))
+    np.testing.assert_array_equal(after, before)
+
+
+def test_an_artifact_given_by_hand_is_refused(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(f"artifacts.scft={tmp_path}")
+    said = capsys.readouterr().out
+    assert f"artifacts.scft={tmp_path} cannot be given" in said
+    assert "embedder=scft steps.embed.adapter=FOLDER" in said

@@ -76,6 +76,8 @@ def test_a_run_shows_everything_it_has(runs: dict[str, Path], read_page: ReadPag
         assert f"{100 * metrics[f'test/{name}']:.2f}" in page.text, name
     for term in ("Recommendation", "Distillation, weight 0.1", "Alignment, weight 0.1", "Prototype, weight 0.05"):
         assert term in page.text
+    for chart in ("Text: effective rank", "Scored vectors", "View id", "View text"):
+        assert chart in page.text
     assert "Coloured by cluster" in page.text
     assert "python train.py dataset=folder" in page.text
     assert json.loads((runs["sage"] / "footprint.json").read_text())["versions"]["torch"] in page.text

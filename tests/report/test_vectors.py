@@ -9,7 +9,7 @@ import pytest
 
 from sage_pl.data.sequences import Cases, Sequences
 from sage_pl.report.blocks import MissingError
-from sage_pl.report.vectors import purity, sample, spread
+from sage_pl.report.vectors import purity, sample, singular_values, spread
 
 NONE = Cases(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int))
 
@@ -39,6 +39,12 @@ def test_spread_needs_pairs() -> None:
     data = sequences([1, 2], n_items=4)
     with pytest.raises(MissingError, match="too few"):
         spread(np.eye(6), np.array([3, 4]), data)
+
+
+def test_singular_values_are_shares_of_the_largest_of_real_items() -> None:
+    table = np.array([[50, 50], [0, 3], [0, 0], [1, 0], [-70, -70]], np.float32)
+    assert singular_values(table) == pytest.approx([1, 1 / 3])
+    assert singular_values(np.zeros((5, 2), np.float32)).tolist() == [0, 0]
 
 
 def test_purity_is_that_of_a_loop() -> None:

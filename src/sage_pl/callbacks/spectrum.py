@@ -1,12 +1,15 @@
-"""Watches for collapse: how many directions the scored item vectors really use."""
+"""Watches for collapse: how many directions the items' vectors really use."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.item_encoders.table import view_vectors, views_beside_output
 from sage_pl.types import VectorTable
 
 _BLOCK = 65_536  # items taken at a time
@@ -43,16 +46,23 @@ def gram_of_items(table: VectorTable) -> Float[Tensor, "E E"]:
 
 
 class Spectrum(pl.Callback):
-    """Logs ``val/spectrum/effective_rank`` and ``val/spectrum/largest_share`` of the real items' scored vectors.
+    """Logs ``val/spectrum/effective_rank`` and ``val/spectrum/largest_share`` of the real items' scored vectors, and both as
+    ``val/spectrum/<view>/...`` of every view that is not the scored vector itself.
 
-    Watches any module with ``output_table()``, every item's vector [R, E]. Costs an E x E eigenvalue problem per
-    validation. Lightning's sanity check is left out.
+    So the two clouds that a loss aligns, or the experts that a gate mixes, are watched each on its own. Watches any module with
+    an ``item_encoder`` and ``output_table()``, every item's vector [R, E]. Costs an eigenvalue problem per table and
+    validation; the ranking's table is used as it is held, views are encoded anew, block by block. Lightning's sanity check
+    is left out.
     """
 
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        table = pl_module.output_table()  # type: ignore[operator]
-        for name, value in spectrum(gram_of_items(table)).items():
-            pl_module.log(f"val/spectrum/{name}", value.float(), sync_dist=True)
+        encoder: Any = pl_module.item_encoder
+        tables: dict[str, VectorTable] = {"": pl_module.output_table()}  # type: ignore[operator]
+        for view in views_beside_output(encoder, pl_module.device):
+            tables[f"{view}/"] = view_vectors(encoder, view, pl_module.device)
+        for view, table in tables.items():
+            for name, value in spectrum(gram_of_items(table)).items():
+                pl_module.log(f"val/spectrum/{view}{name}", value.float(), sync_dist=True)

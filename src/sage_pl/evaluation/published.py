@@ -77,7 +77,9 @@ class Layout:
     def __post_init__(self) -> None:
         for data, backbones in self.printed.items():
             if data not in self.data:
-                raise ValueError(f"{self.title} prints {data}, but it is not under data; add users and items, or a name")
+                raise ValueError(
+                    f"{self.title} prints {data}, but it is not under data; add users and items, or a name"
+                )
             for backbone, models in backbones.items():
                 for model, values in models.items():
                     if len(values) != len(self.columns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sage_pl.item_encoders.table import ItemVectors
+from sage_pl.item_encoders.table import ItemVectors, view_vectors
 from sage_pl.types import ItemEncoder, Views
 
 
@@ -52,11 +52,7 @@ class CachedItems(nn.Module):
 
 def write_tables(encoder: ItemEncoder, reads: Sequence[str], folder: Path, device: torch.device) -> None:
     """Every item's ``output`` and the views that sequences read, one ``.npy`` file each."""
-    made: dict[str, Callable[[Tensor], Tensor]] = {name: _view(encoder, name) for name in reads}
-    made["output"] = lambda ids: encoder.output(encoder.views(ids))
-    for name, make in made.items():
-        np.save(folder / f"{name}.npy", ItemVectors(make, encoder.n_items + 2, device)[:].cpu().numpy())
-
-
-def _view(encoder: ItemEncoder, name: str) -> Callable[[Tensor], Tensor]:
-    return lambda ids: encoder.views(ids, {name})[name]
+    tables = {name: view_vectors(encoder, name, device) for name in reads}
+    tables["output"] = ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, device)
+    for name, table in tables.items():
+        np.save(folder / f"{name}.npy", table[:].cpu().numpy())

@@ -58,6 +58,14 @@ class EncodedItems:
         return self._encoder.views(rows, {view})[view]
 
 
+def views_beside_output(encoder: ItemEncoder, device: torch.device) -> list[str]:
+    """Names of the views that are not themselves what is scored."""
+    with torch.no_grad():
+        views = encoder.views(torch.ones(1, dtype=torch.long, device=device))
+        scored = encoder.output(views)
+    return [name for name in encoder.input_dims if views[name] is not scored]
+
+
 class ItemVectors:
     """Vectors of every item [R, E], made when rows of them are asked for, and never more than a block at a time.
 
@@ -94,3 +102,8 @@ class ItemVectors:
     def _encode(self, ids: Int[Tensor, "M"]) -> Float[Tensor, "M E"]:
         with torch.autocast(self._device.type, enabled=False):
             return self._make(F.pad(ids, (0, self._block - len(ids))))[: len(ids)]
+
+
+def view_vectors(encoder: ItemEncoder, name: str, device: torch.device) -> ItemVectors:
+    """One view of every item [R, D]."""
+    return ItemVectors(lambda ids: encoder.views(ids, {name})[name], encoder.n_items + 2, device)

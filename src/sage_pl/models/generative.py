@@ -147,12 +147,11 @@ class GenerativeRecommender(RecommenderModule):
         return after, self._search(after, _K, batch.get("seen"))
 
     def _search(self, after: Memory, k: int, seen: Int[Tensor, "B M"] | None = None) -> TopK:
-        """What beams reach, more of them where seen items will be left out: as many as the user's own history asks for,
-        in powers of two, so that nobody's list depends on who else is in the batch."""
+        """What beams reach, more of them where seen items will be left out (:meth:`_beams`)."""
         if seen is None:
             return beam_search(self.decoder, after, self.decoder.width(k))
-        more = 2 ** real(seen).sum(1).clamp(min=1).log2().ceil().long()
-        groups = [(more == extra, self.decoder.width(k) + int(extra)) for extra in more.unique()]
+        beams = self._beams(k, seen)
+        groups = [(beams == width, int(width)) for width in beams.unique()]
         found = [beam_search(self.decoder, Memory(*(x[rows] for x in after)), width) for rows, width in groups]
         shape = len(seen), max(part.ids.shape[1] for part in found)
         together = TopK(seen.new_zeros(shape), found[0].scores.new_full(shape, -torch.inf))
@@ -160,6 +159,11 @@ class GenerativeRecommender(RecommenderModule):
             for whole, values in zip(together, part, strict=True):
                 whole[rows, : values.shape[1]] = values
         return together
+
+    def _beams(self, k: int, seen: Int[Tensor, "B M"]) -> Int[Tensor, "B"]:
+        """Of each user's search for k items that are not in ``seen``: as many more as the user's own history asks for, in
+        powers of two, so that nobody's list depends on who else is in the batch."""
+        return self.decoder.width(k) + 2 ** real(seen).sum(1).clamp(min=1).log2().ceil().long()
 
     def _ranks(self, batch: SeqBatch, after: Memory, found: TopK) -> dict[str, Tensor]:
         answers = batch["answer"]
@@ -172,10 +176,13 @@ class GenerativeRecommender(RecommenderModule):
         return ranks
 
     def _log_search(self, batch: SeqBatch, after: Memory, found: TopK) -> None:
-        """``exhaustive``: 1 where every item was scored, 0 where ranks end with the beams; ``beams``: their number; where every
-        item was scored, ``beam_recall@20``: the share of the 20 likeliest items that the beams find; where items share all
-        their codes, ``item_hr@k`` and ``item_ndcg@k`` (:func:`sage_pl.decoders.collisions.expected_hits`)."""
+        """``exhaustive``: 1 where every item was scored, 0 where ranks end with the beams; ``beams``: how many were searched
+        with, a user's mean; where every item was scored, ``beam_recall@20``: the share of the 20 likeliest items that the beams
+        find; where items share all their codes, ``item_hr@k`` and ``item_ndcg@k``
+        (:func:`sage_pl.decoders.collisions.expected_hits`)."""
         told: dict[str, float | Tensor] = {"exhaustive": self.decoder.exhaustive, "beams": self.decoder.width(_K)}
+        if not self.decoder.exhaustive and "seen" in batch:
+            told["beams"] = self._beams(_K, batch["seen"]).float().mean()
         if self.decoder.exhaustive:
             wanted = best(found, _K).ids
             reached = self._search(after, _K).ids

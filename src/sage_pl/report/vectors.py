@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sage_pl.data.sequences import Sequences
 from sage_pl.report.blocks import MissingError
 from sage_pl.report.reading import RunFiles
-from sage_pl.semantic.tables import neighbours, normalised
+from sage_pl.semantic.tables import blocks, neighbours, normalised
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -51,6 +51,14 @@ class RunVectors:
         return _id_view(self._trained)
 
     @cached_property
+    def views(self) -> dict[str, FloatArray]:
+        """The views of the items after training, but for one that is itself what is scored."""
+        from sage_pl.item_encoders.table import views_beside_output
+
+        model = self._trained
+        return {name: _view(model, name) for name in views_beside_output(model.item_encoder, model.device)}
+
+    @cached_property
     def prototypes(self) -> FloatArray:
         """What the prototype term draws the view ``id`` to."""
         from sage_pl.semantic.memberships import prototypes
@@ -65,7 +73,9 @@ class RunVectors:
 
     @cached_property
     def _trained(self) -> Any:
-        file = self.files.run.folder / "checkpoints" / "best.ckpt"
+        folder = self.files.run.folder
+        file = folder / "best.ckpt"  # of a stage
+        file = file if file.is_file() else folder / "checkpoints" / "best.ckpt"
         if not file.is_file():
             raise MissingError(f"the checkpoint {file} is gone, and with it the item vectors")
         import torch
@@ -110,13 +120,17 @@ def _built(files: RunFiles, checkpoint: Mapping[str, Any] | None) -> Any:
 
 
 def _id_view(model: Any) -> FloatArray:
+    if "id" not in model.item_encoder.input_dims:
+        raise MissingError("the items of this run have no view of their own beside their text")
+    return _view(model, "id")
+
+
+def _view(model: Any, name: str) -> FloatArray:
     import torch
 
     encoder = model.item_encoder
-    if "id" not in encoder.input_dims:
-        raise MissingError("the items of this run have no view of their own beside their text")
     with torch.no_grad():
-        return encoder.views(torch.arange(encoder.n_items + 2), {"id"})["id"].numpy()
+        return encoder.views(torch.arange(encoder.n_items + 2), {name})[name].numpy()
 
 
 class Spread(NamedTuple):
@@ -165,6 +179,14 @@ def spread(table: FloatArray, ids: IntArray, data: Sequences, seed: int = 0) -> 
     return Spread(
         float(np.log(np.exp(-2 * (2 - 2 * cosine)).mean())), float((2 - 2 * near).mean()), float(cosine.mean())
     )
+
+
+def singular_values(table: FloatArray) -> FloatArray:
+    """Of the real items' rows of a table [R, D], largest first, as shares of the largest; [D], all 0 for a table of zeros."""
+    rows = table[1:-1]
+    gram = sum(block.T @ block for block in (block.astype(np.float64) for _, block in blocks(rows)))
+    values = np.sqrt(np.linalg.eigvalsh(gram).clip(0))[::-1]
+    return values / (values[0] or 1)
 
 
 def purity(table: FloatArray, labels: IntArray, ids: IntArray, k: int = 10) -> FloatArray:

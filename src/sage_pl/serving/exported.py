@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from sage_pl.models.base import RecommenderModule
 _HERE = "<here>/"  # stands for the folder in what model.json says of files
 
 
-def save(model: RecommenderModule, config: DictConfig, folder: str | Path) -> None:
+def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name: Mapping[str, Any]) -> None:
     """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts that these parts read.
 
     The folder is complete or absent.
@@ -29,6 +29,7 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path) -> No
         model: trained, in the state to serve.
         config: what it was built from.
         folder: must not exist.
+        name: plain values that tell the model from others, as kept lists have them (:class:`sage_pl.serving.Origin`).
 
     Raises:
         ConfigError: the folder exists, or the model ranks with a scorer, which needs the text vectors.
@@ -47,11 +48,13 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path) -> No
         nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.served}
         nodes = _replaced(nodes, lambda text: _brought(text, artifacts.get(text), work))
         node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}
-        (work / "model.json").write_text(json.dumps(node, indent=2))
+        (work / "model.json").write_text(json.dumps({"name": dict(name), **node}, indent=2))
 
 
 def load(folder: str | Path) -> RecommenderModule:
     """The model of a folder that :func:`save` wrote, ready for ``recommend(items, k)``; before many calls, ``hold_items()``.
+
+    ``stored`` is its name.
 
     Raises:
         FileNotFoundError: the folder is not such a one.
@@ -63,10 +66,12 @@ def load(folder: str | Path) -> RecommenderModule:
             f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR"
         )
     node: dict[str, Any] = json.loads((place / "model.json").read_text())
+    name = node.pop("name", {})
     node = _replaced(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
     check_targets({"model": node})
     model = instantiate(node, _convert_="all")(CachedItems(place / "items"))
     model.load_state_dict(torch.load(place / "weights.pt", map_location="cpu", weights_only=True))
+    model.stored = name
     return model.eval()
 
 

@@ -4,8 +4,9 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.torch import load_file, save_file
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts import Artifact, identity
 from sage_pl.losses.contrastive import InfoNCE
 from sage_pl.semantic.embedders.sentence import ModelError, SentenceEmbedder
 from sage_pl.semantic.embedders.tuned import TunedEmbedder
@@ -71,6 +72,38 @@ def test_the_artifact_may_move_to_another_folder_and_its_base_too(base, texts, s
     np.testing.assert_array_equal(table(tmp_path / "other", texts, moved, model=str(tmp_path / "base")), before)
 
 
+def test_an_adapter_made_elsewhere_is_taken_as_it_is(base, texts, scft, tmp_path) -> None:
+    before = table(tmp_path / "before", texts, scft)
+    shutil.copytree(scft.path, tmp_path / "given")
+    step = TunedEmbedder(adapter=str(tmp_path / "given"))
+    assert step.inputs == ("texts",)
+    assert TunedEmbedder().inputs == ("texts", "scft")
+    (tmp_path / "after").mkdir()
+    step.run({"texts": texts}, tmp_path / "after")
+    np.testing.assert_array_equal(np.load(tmp_path / "after" / "table.npy"), before)
+
+    shutil.copytree(scft.path, tmp_path / "again")
+    assert identity(TunedEmbedder(adapter=str(tmp_path / "again"))) == identity(step)
+    (tmp_path / "again" / WEIGHTS).write_bytes(b"other")
+    assert identity(TunedEmbedder(adapter=str(tmp_path / "again"))) != identity(step) != identity(TunedEmbedder())
+    (tmp_path / "again" / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=rf"again lacks {WEIGHTS}; steps\.embed\.adapter=FOLDER wants all"):
+        identity(TunedEmbedder(adapter=str(tmp_path / "again")))
+
+
+def test_another_base_model_is_refused_even_of_the_same_shape(base, texts, scft, out, tmp_path) -> None:
+    other = shutil.copytree(base, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    digest = r"\(model\.safetensors sha256 \w{12}\)"
+    with pytest.raises(ModelError, match=rf"was tuned on {base} {digest}, not on {other} {digest}; name its own base"):
+        table(out, texts, scft, model=str(other))
+    report = json.loads((scft.path / "scft.json").read_text())
+    (scft.path / "scft.json").write_text(json.dumps({**report, "model": "hub/one", "weights": {}}))
+    with pytest.raises(ModelError, match=r"tuned on hub/one \(weights on the hub\), not on hub/two"):
+        table(out, texts, scft, model="hub/two", offline=True)
+
+
 def test_a_base_that_is_gone_is_asked_for(texts, scft, out) -> None:
     report = json.loads((scft.path / "scft.json").read_text())
     (scft.path / "scft.json").write_text(json.dumps({**report, "model": "/no/such/folder"}))
@@ -100,5 +133,5 @@ def test_untouched_adapters_give_the_plain_models_vectors(texts, scft, out) -> N
     (scft.path / WEIGHTS).unlink()
     save_adapter(language_model(encoder), config, minilm.model, scft.path)
     report = json.loads((scft.path / "scft.json").read_text())
-    (scft.path / "scft.json").write_text(json.dumps({**report, "model": minilm.model}))
+    (scft.path / "scft.json").write_text(json.dumps({**report, "model": minilm.model, "weights": {}}))
     np.testing.assert_allclose(table(out, texts, scft)[1:-1], minilm.encode(TEXTS), atol=1e-5)

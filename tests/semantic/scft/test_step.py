@@ -1,5 +1,11 @@
+import functools
+import hashlib
+import importlib.util
 import json
 import logging
+import pkgutil
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +14,9 @@ from omegaconf import OmegaConf
 
 from sage_pl.artifacts import Artifact, Store, identity
 from sage_pl.losses.contrastive import Decoupled, InfoNCE
-from sage_pl.semantic.embedders.sentence import ModelError
+from sage_pl.semantic.embedders.sentence import MINILM, ModelError
 from sage_pl.semantic.scft import lora
+from sage_pl.semantic.scft.encoder import SMOLLM2, SMOLLM2_PACKAGE
 from sage_pl.semantic.scft.step import Scft
 from sage_pl.semantic.scft.train import Training
 from sage_pl.semantic.scft.views import AttributeDropout
@@ -38,6 +45,8 @@ def test_adapters_and_a_report_are_written(kind, request, sequences, out) -> Non
     assert json.loads((out / lora.CONFIG).read_text())["base_model_name_or_path"] == f"tiny-{kind}"
     report = json.loads((out / "scft.json").read_text())
     assert report["data"] == "sequences"
+    (weights,) = Path(base).glob("*.safetensors")
+    assert report["weights"] == {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
     assert report["items"] == {"all": 40, "distinct": 40, "trained": 32, "held_out": 8}
     assert len(report["losses"]) == report["steps"] == 3
     assert report["before"].keys() == report["after"].keys() == {"top1", "cosine", "uniformity"}
@@ -87,6 +96,18 @@ def test_what_changes_the_result_changes_the_key(llama, sequences, tmp_path) -> 
         assert store.key(step_of(llama, **other), {"sequences": sequences}) != plain
 
 
+def test_a_model_in_a_folder_is_its_weights(llama, sequences, tmp_path) -> None:
+    """Wherever it lies it has the same key, and another one when its weights change."""
+    store, folder = Store(tmp_path), shutil.copytree(llama, tmp_path / "copy")
+    plain = store.key(step_of(llama), {"sequences": sequences})
+    assert store.key(step_of(str(folder)), {"sequences": sequences}) == plain
+    assert store.key(step_of("hub/name"), {"sequences": sequences}) != plain
+    (weights,) = folder.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert store.key(step_of(str(folder)), {"sequences": sequences}) != plain
+    assert identity(Scft(COLUMNS, InfoNCE()))["model"] == MINILM, "a name on the hub stands for itself"
+
+
 def test_missing_parts_are_named(monkeypatch, llama, make_sequences, make_artifact, out, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"no column colour; set steps\.scft\.columns to some of: title"):
         step_of(llama, columns=["colour"]).run({"sequences": make_sequences([[1, 2, 3]], title=["a", "b", "c"])}, out)
@@ -117,3 +138,21 @@ def test_the_small_model_that_is_installed_can_be_tuned(make_sequences, out) -> 
     assert report["trainable"] == 331_776
     assert np.isfinite(report["losses"]).all()
     assert json.loads((out / lora.CONFIG).read_text())["base_model_name_or_path"] == step.model
+
+
+def test_the_small_decoder_that_is_installed_can_be_tuned(make_sequences, out, monkeypatch) -> None:
+    """One step of SmolLM2, whose vectors the tuned adapters then change."""
+    for package in ("peft", "gguf", SMOLLM2_PACKAGE):  # the last one's own import needs a runtime that we do not
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"the package {package} is not installed")
+    for slow in ("gguf.GGUFReader", "gguf.get_tensor_name_map"):  # transformers reads the file 4 times, in Python
+        monkeypatch.setattr(slow, functools.cache(pkgutil.resolve_name(slow)))
+    training = Training(max_steps=1, batch_size=4, held_out=0.5, lr=1e-3)
+    step = Scft(COLUMNS, InfoNCE(), model=SMOLLM2, max_tokens=12, training=training, device="cpu")
+    step.run({"sequences": make_sequences([list(range(1, 9))], **columns(8))}, out)
+    report = json.loads((out / "scft.json").read_text())
+    assert report["trainable"] == 2_442_240
+    assert np.isfinite(report["losses"]).all()
+    assert report["before"] != report["after"]
+    assert list(report["weights"]) == ["SmolLM2-135M-Instruct.Q4_1.gguf"]
+    assert json.loads((out / lora.CONFIG).read_text())["base_model_name_or_path"] == SMOLLM2

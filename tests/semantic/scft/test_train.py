@@ -1,4 +1,5 @@
 import copy
+import functools
 import logging
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from sage_pl.losses.contrastive import Decoupled, InfoNCE, SoftTargets
+from sage_pl.semantic.scft import train
 from sage_pl.semantic.scft.encoder import language_model, load_encoder
 from sage_pl.semantic.scft.lora import Lora
 from sage_pl.semantic.scft.temperature import Temperature, TrainedTemperature
@@ -63,6 +65,32 @@ def test_one_seed_gives_one_result(llama) -> None:
     assert torch.equal(weights, equal)
 
 
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(llama, monkeypatch, tmp_path) -> None:
+    def tuned(file, last: int | None = None):
+        encoder, temperature = adapted(llama), TrainedTemperature(Temperature())
+        form = InfoNCE()
+        calls = []
+
+        def interrupted(*given):
+            calls.append(1)
+            if len(calls) == last:
+                raise KeyboardInterrupt
+            return form(*given)
+
+        torch.manual_seed(1)
+        losses = tune(encoder, pairs_of(), interrupted, temperature, Training(**QUICK), file)
+        return losses, {n: p.detach() for n, p in encoder.named_parameters() if p.requires_grad}, temperature.log.item()
+
+    monkeypatch.setattr(train, "Progress", functools.partial(train.Progress, every=0))
+    whole = tuned(None)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(tmp_path / "tuning.pt", last=3)
+    resumed = tuned(tmp_path / "tuning.pt", last=3)  # two steps are left, so a third is not begun
+    assert resumed[0] == whole[0]
+    assert resumed[2] == whole[2]
+    assert all(torch.equal(resumed[1][name], weight) for name, weight in whole[1].items())
+
+
 def test_checkpointing_changes_no_result(llama) -> None:
     results = []
     for saving in (False, True):
@@ -94,6 +122,20 @@ def test_both_sides_of_a_pair_are_encoded_in_place(llama) -> None:
     first, second = pooled(encoder, views, bf16=False)
     for side, got in ((0, first), (1, second)):
         np.testing.assert_allclose(got.detach(), encoder.encode([pair[side] for pair in views]), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_texts_of_like_length_together_give_the_gradient_of_all_at_once(kind, request, monkeypatch) -> None:
+    encoder = adapted(request.getfixturevalue(kind)).eval()
+    pairs = pairs_of(9)
+    views = [pairs[i] for i in range(9)]
+    weights = [p for p in encoder.parameters() if p.requires_grad]
+    found = {}
+    for budget in (10, 10_000):
+        monkeypatch.setattr(train, "BATCH_TOKENS", budget)
+        loss = InfoNCE()(*pooled(encoder, views, bf16=False), torch.tensor(0.1))
+        found[budget] = loss, torch.autograd.grad(loss, weights)
+    torch.testing.assert_close(found[10], found[10_000], atol=1e-5, rtol=1e-4)
 
 
 def test_a_loss_that_is_not_finite_ends_it(llama) -> None:

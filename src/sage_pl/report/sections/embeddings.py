@@ -1,4 +1,4 @@
-"""Item vectors as the text gives them and as training leaves them: maps, uniformity and alignment."""
+"""Item vectors as the text gives them and as training leaves them: maps, uniformity and alignment, spectra."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from sage_pl.report.maps import project
 from sage_pl.report.reading import RunFiles, Subject
 from sage_pl.report.sections.clusters import typical, with_clusters
 from sage_pl.report.sections.groups import chosen
-from sage_pl.report.vectors import FloatArray, IntArray, RunVectors, Spread, sample, spread, text_of
+from sage_pl.report.vectors import FloatArray, IntArray, RunVectors, Spread, sample, singular_values, spread, text_of
 
 NAME, TITLE = "embeddings", "Item vectors before and after"
 TEXT, TRAINED = "text vectors", ", trained"
 _LARGEST = 7  # clusters that get a colour of their own
+_POINTS, _FLOOR = 64, 1e-6  # of a spectrum's curve; smaller values are rounding
 _BANDS = ("0", *(band.replace("-", "–") for band in POPULARITY))
 
 
 def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items: int, seed: int) -> Section:
-    """Maps of a sample of items, three colourings each, and where each table lies between uniform and aligned.
+    """Maps of a sample of items, three colourings each; where each table lies between uniform and aligned; its singular values.
 
     Args:
         vectors: system -> vectors of its first run.
@@ -42,7 +43,7 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items:
         blocks += _maps(tables, data, files, _found(subject), items, seed)
     else:
         blocks.append(Prose("Maps are left out, as they take most of a report's time; scripts/report.py draws them."))
-    blocks.append(_spreads(subject, tables, data, files, seed))
+    blocks += [_spreads(subject, tables, data, files, seed), _spectra(subject, tables, vectors)]
     return Section(NAME, TITLE, blocks)
 
 
@@ -180,6 +181,29 @@ def _spreads(
         "that read text. Cosine: mean over random pairs."
     )
     return Figure("Uniformity and alignment", text, charts, {}, Table("Of each table of vectors.", columns, rows))
+
+
+def _spectra(subject: Subject, tables: Mapping[str, FloatArray], vectors: Mapping[str, RunVectors]) -> Figure:
+    """Singular values of all tables, then of the views of the items that are not themselves scored."""
+    charts = {"Scored vectors": [_curve(_style(subject, name), name, table) for name, table in tables.items()]}
+    for system in [name.removesuffix(TRAINED) for name in tables if name != TEXT]:
+        for view, table in vectors[system].views.items():
+            curve = _curve(subject.styles[system], system, table)
+            charts.setdefault(f"View {view}", []).append(curve)
+    text = (
+        "Singular values of the items' vectors, largest first, as shares of the largest in powers of ten, over the share of a "
+        "table's directions. A curve that falls early belongs to vectors that use few of their directions. Views are what an "
+        "item's vector is made of, or what sequences read of it."
+    )
+    drawn = [drawing.lines(title, curves, "% of directions") for title, curves in charts.items()]
+    return Figure("Singular values", text, drawn, {_style(subject, name): name for name in tables})
+
+
+def _curve(style: str, name: str, table: FloatArray) -> drawing.Series:
+    values = singular_values(table)
+    shown = np.unique(np.linspace(0, len(values) - 1, _POINTS).round().astype(int))
+    powers = np.log10(values.clip(_FLOOR))
+    return drawing.Series(style, name, (100 * (shown + 1) / len(values)).tolist(), powers[shown].tolist())
 
 
 def _style(subject: Subject, name: str) -> str:

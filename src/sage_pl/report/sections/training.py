@@ -42,13 +42,14 @@ def make(subject: Subject) -> Section:
         blocks.append(Figure("Loss terms", said, losses, key))
     spectra = [
         chart
-        for name in _columns(histories, _SPECTRUM)
-        if (chart := _chart(subject, histories, name, name.removeprefix(_SPECTRUM).replace("_", " ").capitalize()))
+        for name in _spectra(histories)
+        if (chart := _chart(subject, histories, name, _figure(name.removeprefix(_SPECTRUM))))
     ]
     if spectra:
         said = (
             "Effective rank: how many directions the scored item vectors use, exp of the entropy of their singular values; "
-            "a fall towards 1 is a collapse. Largest share: of the strongest direction."
+            "a fall towards 1 is a collapse. Largest share: of the strongest direction. A name before it: of that view of "
+            "the items."
         )
         blocks.append(Figure("Spectrum of the item vectors", said, spectra, key))
     norms = [
@@ -104,6 +105,18 @@ def _chart(
         if len(known):
             series.append(Series(subject.styles[name], name, known["epoch"].to_list(), known[column].to_list()))
     return drawing.lines(title, series, "epoch", rule=rule) if series else None
+
+
+def _spectra(histories: dict[str, pl.DataFrame]) -> list[str]:
+    """All of the scored vectors, then of each view its effective rank."""
+    names = _columns(histories, _SPECTRUM)
+    own = [name for name in names if "/" not in name.removeprefix(_SPECTRUM)]
+    return own + [name for name in names if name not in own and name.endswith("/effective_rank")]
+
+
+def _figure(name: str) -> str:
+    """``text/effective_rank`` as ``Text: effective rank``."""
+    return name.replace("/", ": ").replace("_", " ").capitalize()
 
 
 def _term(runs: dict[str, RunFiles], column: str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
+from sage_pl.semantic.embedders.weights import settings_of
 from sage_pl.semantic.scft.encoder import SMOLLM2, load_decoder
 from sage_pl.semantic.texts import each_once
 
@@ -75,6 +76,10 @@ class SaidEmbedder(TextEmbedder):
                 f"steps.embed has steps={self.steps}, lr={self.lr} and max_tokens={self.max_tokens}, wanted at least 1 step, a "
                 "rate above 0 and at least 2 tokens"
             )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What stands for this step in an artifact key."""
+        return settings_of(self)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), D]."""

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from sage_pl.semantic.embedders.protocol import TextEmbedder
+from sage_pl.semantic.embedders.weights import settings_of
 from sage_pl.semantic.texts import each_once
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class SentenceEmbedder(TextEmbedder):
             raise ValueError(
                 f"steps.embed.products is {self.products!r}, wanted one of {', '.join(get_args(_Products))}"
             )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What stands for this step in an artifact key."""
+        return settings_of(self)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), D]."""
@@ -139,7 +144,7 @@ def encode(
     from tqdm import tqdm
 
     distinct, position = each_once(texts)
-    sizes = _lengths(model, distinct.tolist())
+    sizes = lengths(model, distinct.tolist())
     batches = list(batches_of_like_length(sizes, batch_tokens))
     vectors = np.zeros((len(distinct), model.get_embedding_dimension() or 0), dtype=np.float32)
     start = time.perf_counter()
@@ -169,7 +174,7 @@ def batches_of_like_length(sizes: npt.NDArray[np.int64], budget: int) -> Iterato
         start += count
 
 
-def _lengths(model: SentenceTransformer, texts: list[str]) -> npt.NDArray[np.int64]:
+def lengths(model: SentenceTransformer, texts: list[str]) -> npt.NDArray[np.int64]:
     """Tokens of each text, as the model sees it."""
     tokens = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)["input_ids"]
     return np.fromiter((len(row) for row in tokens), dtype=np.int64, count=len(texts))

@@ -6,17 +6,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact
-from sage_pl.semantic.embedders.sentence import encode
-from sage_pl.semantic.scft.encoder import language_model, load_encoder
-from sage_pl.semantic.scft.lora import load_adapter
+from sage_pl.artifacts import Artifact, file_digest
+from sage_pl.semantic.embedders.sentence import ModelError, encode
+from sage_pl.semantic.embedders.weights import settings_of, weights_in
+from sage_pl.semantic.scft.encoder import find_model, language_model, load_encoder
+from sage_pl.semantic.scft.lora import CONFIG, WEIGHTS, load_adapter
 from sage_pl.semantic.scft.views import instructed
 from sage_pl.semantic.tables import padded
 from sage_pl.semantic.texts import item_texts
+
+REPORT = "scft.json"
+FILES = (CONFIG, WEIGHTS, REPORT)
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class TunedEmbedder:
     """Encodes every item's whole text with the encoder and the adapters of an ``scft`` artifact.
 
     Args:
+        adapter: folder of an ``scft`` artifact made elsewhere, of these or other data; None makes one of these
+            (:class:`sage_pl.semantic.scft.step.Scft`). The key of the result depends on its content, not on its place.
         model: the adapters' base model; None takes the one they were tuned on. A folder that has moved is named here.
         normalize: scale vectors to norm 1.
         max_tokens: tokens kept of a text; None keeps as many as in tuning.
@@ -35,11 +41,13 @@ class TunedEmbedder:
         ``table.npy`` float32 [R, D].
 
     Raises:
-        ModelError: the model or peft is not to be had, or the adapters belong to another model.
+        ModelError: the model or peft is not to be had, the adapters belong to another model or to other weights of it, or their
+            folder lacks a file.
 
     Reference: LLMEmb code, which does not normalise.
     """
 
+    adapter: str | None = field(default=None, compare=False)
     model: str | None = None
     normalize: bool = True
     max_tokens: int | None = None
@@ -49,15 +57,26 @@ class TunedEmbedder:
 
     name: ClassVar[str] = "embed"
     version: ClassVar[int] = 1
-    inputs: ClassVar[tuple[str, ...]] = ("texts", "scft")
     libraries: ClassVar[tuple[str, ...]] = ("sentence-transformers", "transformers")
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return ("texts",) if self.adapter else ("texts", "scft")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What stands for this step in an artifact key."""
+        if self.adapter is None:
+            return settings_of(self)
+        folder = _complete(Path(self.adapter))
+        return {**settings_of(self), "adapter": {name: file_digest(folder / name) for name in FILES}}
+
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        folder = inputs["scft"].path
-        report = json.loads((folder / "scft.json").read_text())
-        settings = report["settings"]
+        folder = _complete(Path(self.adapter) if self.adapter else inputs["scft"].path)
+        report = json.loads((folder / REPORT).read_text())
+        settings, model = report["settings"], self.model or report["model"]
+        _check_base(report, model, folder)
         encoder = load_encoder(
-            self.model or report["model"],
+            model,
             settings["pooling"],
             self.max_tokens or settings["max_tokens"],
             settings["training"]["bf16"],
@@ -67,3 +86,30 @@ class TunedEmbedder:
         load_adapter(language_model(encoder), folder)
         texts = [instructed(text, settings["instruction"]) for text in item_texts(inputs["texts"])]
         np.save(out / "table.npy", padded(encode(encoder.eval(), texts, self.normalize, self.batch_tokens)))
+
+
+def _complete(folder: Path) -> Path:
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        raise ModelError(
+            f"{folder} lacks {', '.join(missing)}; steps.embed.adapter=FOLDER wants all that steps.scft wrote: a folder "
+            "outputs/artifacts/scft/KEY, here or copied from elsewhere"
+        )
+    return folder
+
+
+def _check_base(report: Mapping[str, Any], model: str, folder: Path) -> None:
+    told, found = report.get("weights") or {}, weights_in(find_model(model)[0])
+    if told and found:
+        same = sorted(told.values()) == sorted(found.values())
+    else:  # of a model on the hub nothing but its name is known here
+        same = bool(told or found) or model == report["model"]
+    if not same:
+        raise ModelError(
+            f"the adapter in {folder} was tuned on {report['model']} ({_short(told)}), not on {model} ({_short(found)}); name "
+            "its own base model with steps.embed.model=NAME or FOLDER, or leave out steps.embed.adapter and tune this one with "
+            "steps.scft.model=NAME or FOLDER"
+        )
+
+
+def _short(weights: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} sha256 {digest[:12]}" for name, digest in weights.items()) or "weights on the hub"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sage_pl.artifacts import Artifact, identity
+from sage_pl.artifacts import Artifact, identity, unfinished
 from sage_pl.semantic.embedders.sentence import MINILM
+from sage_pl.semantic.embedders.weights import settings_of, weights_in
 from sage_pl.semantic.scft.diagnostics import describe_views
-from sage_pl.semantic.scft.encoder import check_pooling, language_model, load_encoder
+from sage_pl.semantic.scft.encoder import check_pooling, find_model, language_model, load_encoder
 from sage_pl.semantic.scft.lora import Lora, require_peft, save_adapter
 from sage_pl.semantic.scft.temperature import Temperature, TrainedTemperature
 from sage_pl.semantic.scft.train import Form, Training, tune
@@ -48,7 +50,8 @@ class Scft:
 
     Writes:
         ``adapter_model.safetensors`` and ``adapter_config.json``, in peft's format, the base model by its name; and
-        ``scft.json``: the settings, the items' number, the losses, and what held-out items look like before and after.
+        ``scft.json``: the settings, the base model's weight files by their sha256 where it is no name on the hub, the items'
+        number, the losses, and what held-out items look like before and after.
 
     Raises:
         ValueError: the data set has no text, lacks a column, or has too few distinct texts.
@@ -86,6 +89,10 @@ class Scft:
         object.__setattr__(self, "labels", dict(self.labels or {}))
         check_pooling(self.pooling, "steps.scft.pooling")
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What stands for this step in an artifact key."""
+        return settings_of(self)
+
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items = inputs["sequences"].frame("items")
         check_columns(items, self.columns, "steps.scft.columns")
@@ -94,8 +101,10 @@ class Scft:
         with torch.random.fork_rng():
             torch.manual_seed(self.training.seed)
             report = self._tune(trained, held, out)
+        shutil.rmtree(unfinished(out), ignore_errors=True)
         report = {
             "model": self.model,
+            "weights": weights_in(find_model(self.model)[0]),
             "data": inputs["sequences"].key,
             "items": {"all": items.height, "distinct": len(texts), "trained": len(trained), "held_out": len(held)},
             **report,
@@ -131,7 +140,7 @@ class Scft:
         fixed = [looked_at[i] for i in range(len(held))]
         before = describe_views(encoder, fixed) if fixed else None
         pairs = ViewPairs(trained, self.views, self.instruction, settings.seed)
-        losses = tune(encoder, pairs, self.loss, temperature, settings)
+        losses = tune(encoder, pairs, self.loss, temperature, settings, unfinished(out) / "tuning.pt")
         after = describe_views(encoder, fixed) if fixed else None
         for what, found in (("before", before), ("after", after)):
             if found:

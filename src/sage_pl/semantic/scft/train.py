@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.semantic.embedders.sentence import batches_of_like_length, lengths
 from sage_pl.semantic.scft.encoder import language_model
+from sage_pl.semantic.scft.progress import Progress
 from sage_pl.semantic.scft.temperature import TrainedTemperature
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BATCH_TOKENS = 4096  # padded tokens encoded together; does not change the result
 LINES = 10  # lines about the loss in the log
 
 
@@ -40,6 +45,10 @@ class Pairs(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[str, str]: ...
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -91,11 +100,17 @@ class Training:
 
 
 def tune(
-    encoder: SentenceTransformer, pairs: Pairs, form: Form, temperature: TrainedTemperature, training: Training
+    encoder: SentenceTransformer,
+    pairs: Pairs,
+    form: Form,
+    temperature: TrainedTemperature,
+    training: Training,
+    unfinished: Path | None = None,
 ) -> list[float]:
     """Train what is trainable of the encoder, and the temperature; returns the loss of every step.
 
-    Both views of a batch go through the encoder at once, with dropout; other items of the batch are the negatives.
+    Both views of a batch go through the encoder, with dropout; other items of the batch are the negatives. ``unfinished`` is
+    written every two minutes, and where it exists tuning goes on from there, exactly as if it had not been interrupted.
 
     Raises:
         ValueError: there are fewer than two items.
@@ -111,10 +126,16 @@ def tune(
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_enable({"use_reentrant": False})
     encoder.train()
-    losses: list[float] = []
-    start, every = time.perf_counter(), max(1, n_steps // LINES)
-    order = batches(len(pairs), training.batch_size, n_steps, np.random.default_rng(training.seed))
-    for batch in tqdm(order, desc="scft", unit="step", total=n_steps, disable=not sys.stderr.isatty()):
+    weights = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
+    progress = Progress(
+        unfinished,
+        {**weights, "temperature": temperature.log},
+        {"optimizer": optimizer, "schedule": schedule, "pairs": pairs},
+    )
+    losses = progress.resume()
+    done, start, every = len(losses), time.perf_counter(), max(1, n_steps // LINES)
+    order = islice(batches(len(pairs), training.batch_size, n_steps, np.random.default_rng(training.seed)), done, None)
+    for batch in tqdm(order, desc="scft", unit="step", initial=done, total=n_steps, disable=not sys.stderr.isatty()):
         loss = form(*pooled(encoder, [pairs[i] for i in batch], training.bf16), temperature())
         optimizer.zero_grad()
         loss.backward()
@@ -128,9 +149,10 @@ def tune(
                 "steps.scft.loss.cosine=true"
             )
         if len(losses) % every == 0:
-            rate = len(losses) / (time.perf_counter() - start)
+            rate = (len(losses) - done) / (time.perf_counter() - start)
             recent, now = float(np.mean(losses[-every:])), temperature().item()
             log.info("step %d of %d: loss %.4f, temperature %.4f, %.2f/s", len(losses), n_steps, recent, now, rate)
+        progress.keep(losses)
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_disable()
     encoder.eval()
@@ -148,13 +170,19 @@ def optimizer_of(encoder: SentenceTransformer, temperature: TrainedTemperature, 
 def pooled(
     encoder: SentenceTransformer, views: list[tuple[str, str]], bf16: bool
 ) -> tuple[Float[Tensor, "M D"], Float[Tensor, "M D"]]:
-    """The vectors of both sides, with gradient, float32."""
-    features = encoder.preprocess([pair[side] for side in (0, 1) for pair in views])
+    """The vectors of both sides, with gradient, float32; texts of like length go through the encoder together."""
+    texts = [pair[side] for side in (0, 1) for pair in views]
     device = encoder.device
-    features = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in features.items()}
-    with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-        vectors = encoder(features)["sentence_embedding"].float()
-    return vectors[: len(views)], vectors[len(views) :]
+    parts = list(batches_of_like_length(lengths(encoder, texts), BATCH_TOKENS))
+    vectors = []
+    for part in parts:
+        features = encoder.preprocess([texts[i] for i in part])
+        features = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in features.items()}
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+            vectors.append(encoder(features)["sentence_embedding"].float())
+    back = torch.from_numpy(np.argsort(np.concatenate(parts), kind="stable")).to(device)
+    first, second = torch.cat(vectors)[back].chunk(2)
+    return first, second
 
 
 def batches(n: int, size: int, steps: int, generator: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:

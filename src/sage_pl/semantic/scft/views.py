@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -84,6 +85,14 @@ class ViewPairs:
 
     def __getitem__(self, index: int) -> tuple[str, str]:
         return self._draw(index) if self._drawn is None else self._drawn[index]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the draws are."""
+        return dict(self._generator.bit_generator.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on drawing from there."""
+        self._generator.bit_generator.state = state
 
     def _draw(self, index: int) -> tuple[str, str]:
         first, second = (self.dropout.draw(self.items[index], self._generator) for _ in range(2))

@@ -14,7 +14,7 @@ import torch
 from exchange import Clock, IntArray, finish, read_settings
 from hydra import compose, initialize_config_dir
 
-from sage_pl import cli, runs
+from sage_pl import cli, memory, runs
 from sage_pl import config as checks
 from sage_pl.callbacks.epoch_seed import EpochSeed
 from sage_pl.data.datamodule import SequenceDataModule
@@ -79,7 +79,7 @@ def main() -> None:
     settings = read_settings()
     torch.set_num_threads(settings["threads"])
     cli._quiet_libraries()
-    cli._keep_freed_memory()
+    memory.keep_freed()
     pl.seed_everything(settings["seed"], verbose=False)
     clock = Clock()
     datamodule, model, _ = parts(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl import config as checks
-from sage_pl import recommending, runs, serving
+from sage_pl import memory, recommending, runs, serving
 from sage_pl.data import handled
 from sage_pl.preparation import prepare
 from sage_pl.report import story
@@ -36,7 +35,7 @@ def train(config: DictConfig) -> dict[str, float]:
         SystemExit: with code 130 after Ctrl-C.
     """
     _quiet_libraries()
-    _keep_freed_memory()
+    memory.keep_freed()
     checks.refuse_given_artifacts(config)
     checks.make_paths_absolute(config)
     recipe: Any = OmegaConf.to_container(config, resolve=False)
@@ -185,18 +184,6 @@ def _ctrl_c_ends_cleanly(last: Path) -> Iterator[None]:
         else:
             log.warning("interrupted before the first epoch ended; the same command goes on with what is prepared")
         raise SystemExit(130) from None
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library reuse freed blocks of up to 32 MiB rather than return them.
-
-    A step makes and drops the same large tensors again and again; fresh pages for each took a tenth of a SAGE step.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        libc.mallopt(m_mmap_threshold, 32 << 20)
-        libc.mallopt(m_trim_threshold, 1 << 30)
 
 
 def _quiet_libraries() -> None:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.memory import return_freed
 from sage_pl.semantic.embedders.sentence import batches_of_like_length, lengths
 from sage_pl.semantic.scft.encoder import language_model
 from sage_pl.semantic.scft.progress import Progress
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_TOKENS = 4096  # padded tokens encoded together; does not change the result
+TRIM = 16  # steps after which freed memory is returned
 LINES = 10  # lines about the loss in the log
 
 
@@ -153,6 +155,8 @@ def tune(
             recent, now = float(np.mean(losses[-every:])), temperature().item()
             log.info("step %d of %d: loss %.4f, temperature %.4f, %.2f/s", len(losses), n_steps, recent, now, rate)
         progress.keep(losses)
+        if len(losses) % TRIM == 0:
+            return_freed()
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_disable()
     encoder.eval()

@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint shapes format bench bench-peers clean
+.PHONY: help install demo test lint shapes format bench bench-peers bench-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,9 +47,13 @@ bench: .venv/installed-dev  ## measure what the docs claim about speed
 	$(BIN)/python benchmarks/curves.py
 	$(BIN)/python benchmarks/steps.py $(BENCH)
 	$(BIN)/python benchmarks/roofline.py $(BENCH)
+	$(BIN)/python benchmarks/startup.py $(BENCH)
 
 bench-peers: .venv/installed-dev  ## measure beside RecTools, RePlay and RecBole; BENCH="dataset=beauty paths.data=DIR"
 	$(BIN)/python benchmarks/peers/run.py $(BENCH)
+
+bench-gpu: .venv/installed-dev  ## measure training on a GPU, with torch built for CUDA; BENCH="dataset=yelp paths.data=DIR"
+	$(BIN)/python benchmarks/gpu.py $(BENCH)
 
 clean:  ## remove the environment and caches; outputs/ stays
 	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import yaml
+from measuring import unit
 from omegaconf import OmegaConf
-from steps import unit
 
 from sage_pl import comparing
 from sage_pl.evaluation.groups import members

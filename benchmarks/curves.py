@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from steps import ROOT, median_seconds, unit
+from measuring import ROOT, about, median_seconds, unit, write
 
 from sage_pl.backbones.sasrec import SASRec
 from sage_pl.data.loader import Neighbours, TrainingUsers, load_sequences
@@ -28,6 +28,7 @@ from sage_pl.item_encoders.id import IdEncoder
 from sage_pl.losses.alignment import Alignment
 from sage_pl.losses.distillation import UserDistillation
 from sage_pl.losses.prototype import Prototype
+from sage_pl.memory import keep_freed
 from sage_pl.models.sequential import SequentialRecommender
 from sage_pl.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.objectives.softmax import Softmax
@@ -75,7 +76,7 @@ def write_artifacts(folder: Path, length: int, items: int) -> str:
 
 def recommender(method: str, folder: str, length: int, items: int, neighbours: int) -> SequentialRecommender:
     targets, backbone = NextItem(), SASRec(DIM, length)
-    adam = functools.partial(torch.optim.Adam, lr=0.001)
+    adam = functools.partial(torch.optim.Adam, lr=0.001, fused=True)
     if method == "sampled":
         rows = functools.partial(RowAdam, lr=0.001)
         encoder = IdEncoder(items, DIM, sparse=True)
@@ -121,8 +122,7 @@ def measure() -> dict[str, Any]:
                 seconds = step_seconds(method, made[place], **at)
                 curves.setdefault(name, {}).setdefault(method, []).append(seconds)
                 print(f"{name:10} {value:>7,} {method:8} {1e3 * seconds:8.1f} ms {seconds / one:8.3f} G", flush=True)
-    threads = torch.get_num_threads()
-    return {"torch": torch.__version__, "threads": threads, "1 G, s": one, "base": BASE, "varied": VARIED, **curves}
+    return {**about(), "1 G, s": one, "base": BASE, "varied": VARIED, **curves}
 
 
 def draw(results: dict[str, Any]) -> None:
@@ -149,8 +149,8 @@ def draw(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(measure(), indent=2))
+    keep_freed()
+    write("curves", measure())
     draw(json.loads(RESULT.read_text()))
 
 

@@ -1,15 +1,15 @@
 """Training on a GPU: users per second, how busy it is, kernels and waits per step, and the same runs on the processor.
 
-``python benchmarks/gpu.py [key=value]``, e.g. ``dataset=yelp paths.data=DIR data.batch_size=1024 products=bfloat16
-data.extras.neighbours.ratio=4``. Times are of Lightning's own loop: batch, copy, forward, backward, update, logging.
-*Busy* is the time in which at least one kernel runs, over the time of a step without the profiler. The floor is the
-larger of FLOPs / peak and bytes / bandwidth, both ceilings measured in the same run; the bytes are those of the trained
-parameters with gradient and both moments, which an update reads and writes.
+``python benchmarks/gpu.py [key=value]``, e.g. ``dataset=yelp paths.data=DIR data.batch_size=1024 products=bfloat16``. Times are
+of Lightning's own loop: batch, copy, forward, backward, update, logging. *Busy* is the time in which at least one kernel
+runs, over the time of a step without the profiler. The floor is the larger of FLOPs / peak and bytes / bandwidth, all
+ceilings measured in the same run. FLOPs in bfloat16 are divided by its own peak, those in float32 by that of float32, or of
+TF32 under another ``matmul_precision`` than highest; the bytes are those of the trained parameters with gradient and both
+moments, which an update reads and writes. Writes benchmarks/results/gpu.json.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -17,13 +17,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from steps import ROOT, configuration
+from flops import Flops
+from measuring import about, write
+from steps import configuration, parts
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
-
-from sage_pl import config as checks
-from sage_pl import runs
-from sage_pl.preparation import prepare
 
 METHODS = ("plain", "sage")
 BACKBONES = ("sasrec", "bert4rec", "gru4rec")
@@ -46,16 +43,17 @@ class Watch(pl.Callback):
                 "ms": 1e3 * (_now() - self.start) / self.timed,
                 "users/s": self.users / (_now() - self.start),
             }
-            self.flops = FlopCounterMode(display=False)
+            self.flops = Flops()
             self.flops.__enter__()
         if step == last + 1:
             self.flops.__exit__(None, None, None)
-            self.found["GFLOP"] = self.flops.get_total_flops() / 1e9
+            for dtype, count in self.flops.by_type.items():
+                self.found[f"{str(dtype).removeprefix('torch.')} GFLOP"] = count / 1e9
             self.profile = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
             if torch.cuda.is_initialized():
                 self.profile.__enter__()
         if self.warm <= step < last:
-            self.users += len(batch["items"])
+            self.users += len(batch["user"])
 
     def on_train_end(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
         if torch.cuda.is_initialized():
@@ -80,17 +78,13 @@ def kernels(events: Any, steps: int) -> dict[str, float]:
 
 def training(overrides: list[str], accelerator: str, warm: int, timed: int) -> dict[str, float]:
     """What :class:`Watch` finds while a prepared configuration trains."""
-    config = configuration(overrides)
-    checks.prune(config)
-    prepare(config, checks.wanted_artifacts(config, runs.PARTS))
-    torch.manual_seed(0)
-    datamodule, model, _ = runs.build(config, {})
+    datamodule, model, _ = parts(overrides)
     watch = Watch(warm, timed)
     pl.Trainer(
         accelerator=accelerator,
         devices=1,
         max_steps=warm + timed + 11,
-        precision=config.trainer.precision,
+        precision=configuration(overrides).trainer.precision,
         callbacks=[watch],
         logger=False,
         limit_val_batches=0,
@@ -120,6 +114,16 @@ def ceilings() -> dict[str, float]:
     return found | {"G ms": _seconds(lambda: square @ square) * 1e3}
 
 
+def floor(found: dict[str, float], peaks: dict[str, float], matmul_precision: str) -> float:
+    """Milliseconds that FLOPs or bytes need at least; GFLOP over TFLOP/s are milliseconds."""
+    ceiling = {name: peaks[f"{name} TFLOP/s"] for name in ("float32", "bfloat16")}
+    ceiling["float16"] = ceiling["bfloat16"]
+    if matmul_precision != "highest":
+        ceiling["float32"] = peaks["tf32 TFLOP/s"]
+    by_flops = sum(found.get(f"{name} GFLOP", 0.0) / peak for name, peak in ceiling.items())
+    return max(by_flops, 7 * found["parameter bytes"] / peaks["copy TB/s"] / 1e9)
+
+
 def main(overrides: list[str]) -> None:
     if not torch.cuda.is_available():
         print(
@@ -127,20 +131,18 @@ def main(overrides: list[str]) -> None:
         )
         return
     peaks = ceilings()
-    results: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, **peaks}
+    told = [entry for entry in overrides if not entry.startswith("paths.")]
+    results: dict[str, Any] = {"device": torch.cuda.get_device_name(), **about(), "overrides": told, **peaks}
     print(results, flush=True)
     for method in METHODS:
         for backbone in BACKBONES:
             settings = [f"method={method}", f"backbone={backbone}", *overrides]
             found = training(settings, "cuda", warm=30, timed=50)
-            by_flops = found["GFLOP"] / peaks["float32 TFLOP/s"]  # both in ms
-            by_bytes = 7 * found["parameter bytes"] / peaks["copy TB/s"] / 1e9
-            found |= {"floor ms": max(by_flops, by_bytes), "CPU ms": training(settings, "cpu", warm=2, timed=5)["ms"]}
+            found["floor ms"] = floor(found, peaks, configuration(settings).matmul_precision)
+            found["CPU ms"] = training(settings, "cpu", warm=2, timed=5)["ms"]
             results[f"{method} {backbone}"] = found
             print(f"{method} {backbone}:", {name: round(value, 3) for name, value in found.items()}, flush=True)
-    told = [entry for entry in overrides if not entry.startswith("paths.")]
-    text = json.dumps({"overrides": told, **results}, indent=2)
-    (ROOT / "benchmarks" / "results" / "gpu.json").write_text(text)
+    write("gpu", results)
 
 
 def _now() -> float:

@@ -9,7 +9,6 @@ number in float32), and what autograd keeps from forward to backward, written an
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -18,9 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from steps import ROOT, SETTINGS, median_seconds, random_text, stepper
+from flops import Flops
+from measuring import about, median_seconds, write
+from steps import SETTINGS, random_text, stepper
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 BATCHES, PASSES = 20, 3
 TABLES = ("phases", "kinds", "operations")
@@ -68,20 +68,9 @@ def best_seconds(work: Callable[[], object], repeats: int = 15) -> float:
 
 
 def flops(work: Callable[[], None]) -> int:
-    def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-        return sdpa_flop_count(query, key, value)
-
-    def backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-        return sdpa_backward_flop_count(grad, query, key, value)
-
-    ops = torch.ops.aten
-    on_a_processor = {
-        ops._scaled_dot_product_flash_attention_for_cpu: attention,
-        ops._scaled_dot_product_flash_attention_for_cpu_backward: backward,
-    }
-    with FlopCounterMode(display=False, custom_mapping=on_a_processor) as counter:
+    with Flops() as counted:
         work()
-    return counter.get_total_flops()
+    return counted.total()
 
 
 def kept_bytes(work: Callable[[], None], model: torch.nn.Module) -> int:
@@ -174,14 +163,13 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def main(overrides: list[str]) -> None:
-    text = random_text([entry for entry in overrides if not entry.startswith("backbone=")])
+    text = random_text(overrides)
     before, measured = peaks(), {}
     for method in ("sage", "plain"):
         measured[method] = measure([*SETTINGS, f"steps.embed.path={text}", f"method={method}", *overrides])
     peak, memory = map(max, before, peaks())
     results: dict[str, Any] = {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **about(),
         "GFLOP/s": peak / 1e9,
         "GB/s": memory / 1e9,
         "overrides": [entry for entry in overrides if not entry.startswith("paths.")],
@@ -189,9 +177,7 @@ def main(overrides: list[str]) -> None:
     }
     print(f"peaks: {peak / 1e9:.0f} GFLOP/s, {memory / 1e9:.1f} GB/s, {torch.get_num_threads()} threads")
     print(markdown(results))
-    out = ROOT / "benchmarks" / "results"
-    out.mkdir(exist_ok=True)
-    (out / "roofline.json").write_text(json.dumps(results, indent=2))
+    write("roofline", results)
 
 
 if __name__ == "__main__":

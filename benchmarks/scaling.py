@@ -1,6 +1,7 @@
 """Time and memory of training and ranking as the catalogue grows from 10 thousand to 10 million items, with sampled negatives.
 
-``python benchmarks/scaling.py``. SASRec on random sequences; each case in a process of its own, so that its peak is its own.
+``python benchmarks/scaling.py [THREADS]``. SASRec on random sequences; each case in a process of its own, so that its peak is
+its own; the sizes of one kind take turns, a step each. Writes benchmarks/results/scaling.json.
 
 - ``rows``: an ID table with sparse gradients and RowAdam; ``dense``: the same with Adam.
 - ``text``: an adapter over frozen text of width 384 in float16, read from its file. Text files are sparse: they take no room,
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,22 +23,28 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from measuring import about, serve, take_turns, write
 from memory import Watch, resident
-from steps import median_seconds, unit
 
 from sage_pl.backbones.sasrec import SASRec
 from sage_pl.data.loader import HeldOutCases, TrainingUsers, load_sequences
 from sage_pl.data.targets import NextItem
 from sage_pl.item_encoders.id import IdEncoder
 from sage_pl.item_encoders.text import TextEncoder
+from sage_pl.memory import keep_freed
 from sage_pl.models.sequential import SequentialRecommender
 from sage_pl.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.optimizers.row_adam import RowAdam
 from sage_pl.sequence_encoders.single import SingleView
 
 SIZES = (10_000, 100_000, 1_000_000)
-CASES = [(size, kind) for kind in ("rows", "dense") for size in SIZES]
-CASES += [(size, "text") for size in (10_000, 1_000_000, 10_000_000)] + [(10_000_000, "text anew")]
+TEXT_SIZES = (10_000, 1_000_000, 10_000_000)
+KINDS = {
+    "rows": [("rows", size) for size in SIZES],
+    "dense": [("dense", size) for size in SIZES],
+    "text": [*(("text", size) for size in TEXT_SIZES), ("text anew", TEXT_SIZES[-1])],
+}  # cases that take turns, the smallest first
+ROUNDS = 20
 USERS, EVENTS, BATCH, MAX_LEN, DIM, TEXT = 100_000, 20, 256, 50, 64, 384
 
 
@@ -63,7 +69,9 @@ def recommender(folder: str, n_items: int, kind: str) -> SequentialRecommender:
     text, rows = kind.startswith("text"), kind == "rows"
     items = TextEncoder(n_items, folder, DIM) if text else IdEncoder(n_items, DIM, sparse=rows)
     backbone = SingleView(SASRec(DIM, MAX_LEN), "text" if text else "id")
-    optimizer = functools.partial(RowAdam if rows else torch.optim.Adam, lr=0.001)
+    optimizer = (
+        functools.partial(RowAdam, lr=0.001) if rows else functools.partial(torch.optim.Adam, lr=0.001, fused=True)
+    )
     table_mb = 0.0 if kind == "text anew" else 4096.0
     objective = SampledSoftmax(folder)
     model = SequentialRecommender(items, backbone, NextItem(), objective, optimizer=optimizer, table_mb=table_mb)
@@ -71,34 +79,33 @@ def recommender(folder: str, n_items: int, kind: str) -> SequentialRecommender:
     return model
 
 
-def measure(folder: str, n_items: int, kind: str, repeats: int = 10) -> dict[str, float]:
-    """Whole steps (batch, forward, backward, update): median and processor time; full ranking; peaks of memory."""
+def steps_of(folder: str, n_items: int, kind: str) -> tuple[Callable[[], object], Callable[[], dict[str, Any]]]:
+    """Whole steps (batch, forward, backward, update), and at the end a ranking, for :func:`serve`."""
+    keep_freed()
     torch.manual_seed(0)
-    before, random = resident(), np.random.default_rng(1)
-    with Watch() as watch:
-        data = load_sequences(folder)
-        users, cases = TrainingUsers(data, MAX_LEN), HeldOutCases(data, data.valid, MAX_LEN)
-        model = recommender(folder, n_items, kind)
-        optimizer = model.configure_optimizers()
+    libraries, random = sum(resident().values()), np.random.default_rng(1)
+    data = load_sequences(folder)
+    users, cases = TrainingUsers(data, MAX_LEN), HeldOutCases(data, data.valid, MAX_LEN)
+    model = recommender(folder, n_items, kind)
+    optimizer = model.configure_optimizers()
 
-        def step() -> None:
-            loss = model.training_step(users[random.integers(1, USERS + 1, BATCH)], 0)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    def step() -> None:
+        loss = model.training_step(users[random.integers(1, USERS + 1, BATCH)], 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
-        step()
-        start = time.process_time()
-        seconds = median_seconds(step, repeats)
-        busy = (time.process_time() - start) / (repeats + 1)
-    figures = {"step s": seconds, "processor s": busy, **{f"training, {k}": v for k, v in watch.peak.items()}}
-    optimizer.zero_grad()
-    model.eval()
-    with Watch() as watch:
-        figures["table s"] = timed(model.on_validation_epoch_start)
-        figures[f"ranking {BATCH} users s"] = timed(lambda: model.validation_step(cases[np.arange(BATCH)], 0))
-    figures |= {f"ranking, {name}": value for name, value in watch.peak.items()}
-    return {**figures, "libraries MB": sum(before.values()), "table MB": n_items * DIM * 4 / 2**20}
+    def rank() -> dict[str, Any]:
+        optimizer.zero_grad()
+        model.eval()
+        with Watch() as watch:
+            seconds = timed(model.on_validation_epoch_start)
+            ranking = timed(lambda: model.validation_step(cases[np.arange(BATCH)], 0))
+        figures = {"table s": seconds, f"ranking {BATCH} users s": ranking}
+        figures |= {f"ranking, peak {name}": value for name, value in watch.peak.items()}
+        return {**figures, "libraries MB": libraries, "table MB": n_items * DIM * 4 / 2**20}
+
+    return step, rank
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -107,33 +114,36 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def apart(folder: str, n_items: int, kind: str) -> dict[str, float]:
-    """The same in a process of its own."""
-    command = [sys.executable, __file__, folder, str(n_items), kind]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-
-
-def main() -> None:
-    results: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "1 G, s": unit()}
+def main(threads: int) -> None:
+    torch.set_num_threads(threads)
+    results: dict[str, Any] = about()
+    print(results)
     with tempfile.TemporaryDirectory() as base:
-        for n_items, kind in CASES:
-            folder = Path(base) / str(n_items)
-            if not folder.is_dir():
-                folder.mkdir()
-                write_sequences(folder, n_items)
-            figures = apart(str(folder), n_items, kind)
-            first = results.setdefault(f"{kind.split()[0]} {SIZES[0]}", figures)
-            figures["times the smallest"] = figures["processor s"] / first["processor s"]
-            results[f"{kind} {n_items}"] = figures
-            text = "  ".join(f"{label} {value:.3g}" for label, value in figures.items())
-            print(f"{kind:9} {n_items:>10,} items  {text}", flush=True)
-    out = Path(__file__).parent / "results" / "scaling.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(results, indent=2))
+        for n_items in sorted({size for cases in KINDS.values() for _, size in cases}):
+            (Path(base) / str(n_items)).mkdir()
+            write_sequences(Path(base) / str(n_items), n_items)
+        for group, cases in KINDS.items():
+            commands = {
+                f"{kind} {size}": [__file__, str(threads), str(Path(base) / str(size)), str(size), kind]
+                for kind, size in cases
+            }
+            figures, results[f"1 G beside {group}, s"] = take_turns(commands, ROUNDS)
+            smallest = next(iter(figures.values()))
+            for name, found in figures.items():
+                for time_of in ("s", "processor s"):
+                    found[f"{time_of}, times the smallest"] = found[time_of] / smallest[time_of]
+                text = "  ".join(f"{label} {value:.3g}" for label, value in found.items())
+                print(f"{name:18} {text}", flush=True)
+            results |= figures
+    write("scaling", results)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), sys.argv[3])))
-    else:
-        main()
+    match sys.argv[1:]:
+        case [threads, folder, size, kind]:
+            torch.set_num_threads(int(threads))
+            serve(lambda: steps_of(folder, int(size), kind))
+        case [threads]:
+            main(int(threads))
+        case _:
+            main(torch.get_num_threads())

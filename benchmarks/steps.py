@@ -1,16 +1,14 @@
-"""Time of a training step: SAGE with wide text and long inputs, in units of a matrix product, beside the reference's figures.
+"""Time and memory of a training step: SAGE with wide text and long inputs, in matrix products, beside the reference's.
 
 ``python benchmarks/steps.py [key=value]``, e.g. ``paths.data=DIR dataset=llmesr_fashion``. Text vectors are random, 1536
-wide: their values do not change the work. One *G* is the time of a 2048 x 2048 float32 matrix product on this machine.
+wide: their values do not change the work. All cases take turns, a step each, each in a process of its own. Writes
+benchmarks/results/steps.json.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,32 +16,23 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from measuring import ROOT, about, serve, take_turns, write
 from torch.profiler import record_function
 
 from sage_pl import config as checks
 from sage_pl import runs
+from sage_pl.memory import keep_freed
 from sage_pl.preparation import prepare
 
-ROOT = Path(__file__).parent.parent
+ROUNDS, BATCHES = 30, 30
 REFERENCE_G = {"sasrec": 350.0, "bert4rec": 350.0, "gru4rec": 160.0}  # measured in the reference's code, 128 users
-DISTILLATION = {"exact distillation": "loss.alpha=0.1", "bank": "loss/term@loss.terms.distillation=distillation_bank"}
 SETTINGS = ["data.batch_size=128", "data.max_len=200", "embedder=precomputed", "method=sage"]
-
-
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def unit() -> float:
-    """Seconds of one G."""
-    square = torch.randn(2048, 2048)
-    return median_seconds(lambda: square @ square, 9)
+CASES = {
+    **{backbone: [f"backbone={backbone}"] for backbone in REFERENCE_G},
+    "without distillation": ["backbone=sasrec", "loss.alpha=0"],
+    "bank": ["backbone=sasrec", "loss/term@loss.terms.distillation=distillation_bank"],
+}
+DISTILLATION = {"sasrec": "exact distillation", "bank": "bank"}  # beside the case without
 
 
 def configuration(overrides: list[str]) -> Any:
@@ -62,13 +51,19 @@ def random_text(overrides: list[str], width: int = 1536) -> str:
     return str(file)
 
 
-def stepper(overrides: list[str], batches: int = 30) -> tuple[Callable[[int], None], Any]:
-    """A function that takes the training step of one of so many batches: batch, forward, backward, update; and the model."""
+def parts(overrides: list[str]) -> Any:
+    """Data module, model and evaluation of a run, as ``train.py`` would make them."""
+    keep_freed()
     config = configuration(overrides)
     checks.prune(config)
     prepare(config, checks.wanted_artifacts(config, runs.PARTS))
     torch.manual_seed(0)
-    datamodule, model, _ = runs.build(config, {})
+    return runs.build(config, {})
+
+
+def stepper(overrides: list[str], batches: int = BATCHES) -> tuple[Callable[[int], None], Any]:
+    """A function that takes the training step of one of so many batches: batch, forward, backward, update; and the model."""
+    datamodule, model, _ = parts(overrides)
     model.log_dict = lambda *_, **__: None
     optimizer = model.configure_optimizers()
     loader = datamodule.train_dataloader()
@@ -88,36 +83,37 @@ def stepper(overrides: list[str], batches: int = 30) -> tuple[Callable[[int], No
     return step, model
 
 
-def step_seconds(overrides: list[str], repeats: int = 30) -> float:
-    """Median of whole steps."""
+def steps_of(overrides: list[str]) -> tuple[Callable[[], object], Callable[[], dict[str, Any]]]:
+    """The next step of a configuration, for :func:`serve`."""
     step, numbers = stepper(overrides)[0], itertools.count()
-    return median_seconds(lambda: step(next(numbers)), repeats)
-
-
-def show(name: str, figures: dict[str, float], one: float) -> None:
-    text = "  ".join(f"{label} {value:.3g}" for label, value in figures.items())
-    print(f"{name:18} {text}  (1 G = {one:.3f} s, {torch.get_num_threads()} threads)", flush=True)
+    return lambda: step(next(numbers)), dict
 
 
 def main(overrides: list[str]) -> None:
-    text = random_text([entry for entry in overrides if not entry.startswith("backbone=")])
-    settings = [*SETTINGS, f"steps.embed.path={text}"]
-    results: dict[str, dict[str, float]] = {}
-    for backbone, reference in REFERENCE_G.items():
-        seconds = step_seconds([*settings, f"backbone={backbone}", *overrides])
-        one = unit()
-        results[backbone] = {"seconds": seconds, "G": seconds / one, "times reference": reference * one / seconds}
-        show(backbone, results[backbone], one)
-    none = step_seconds([*settings, "loss.alpha=0", *overrides])
-    for name, choice in DISTILLATION.items():
-        seconds, one = step_seconds([*settings, choice, *overrides]), unit()
-        results[name] = {"seconds": seconds, "G": seconds / one, "times without distillation": seconds / none}
-        show(name, results[name], one)
-    out = ROOT / "benchmarks" / "results"
-    out.mkdir(exist_ok=True)
+    text = random_text(overrides)
+    settings = [*SETTINGS, f"steps.embed.path={text}", *overrides]
+    commands = {name: [__file__, "case", *settings, *own] for name, own in CASES.items()}
+    for own in CASES.values():  # what is missing is made once, and not by all at the same time
+        config = configuration([*settings, *own])
+        checks.prune(config)
+        prepare(config, checks.wanted_artifacts(config, runs.PARTS))
+    figures, one = take_turns(commands, ROUNDS)
+    for name, found in figures.items():
+        found["G"] = found["s"] / one
+        if name in REFERENCE_G:
+            found["times the reference"] = REFERENCE_G[name] / found["G"]
+        if name in DISTILLATION:
+            found["of a step without distillation"] = found["s"] / figures["without distillation"]["s"]
     told = [entry for entry in overrides if not entry.startswith("paths.")]  # where things lie decides nothing
-    (out / "steps.json").write_text(json.dumps({"torch": torch.__version__, "overrides": told, **results}, indent=2))
+    results = {**about(), "1 G, s": one, "overrides": told, **figures}
+    print({name: value for name, value in results.items() if name not in figures})
+    for name, found in figures.items():
+        print(f"{name:21}", "  ".join(f"{label} {value:.3g}" for label, value in found.items()))
+    write("steps", results)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ["case"]:
+        serve(lambda: steps_of(sys.argv[2:]))
+    else:
+        main(sys.argv[1:])

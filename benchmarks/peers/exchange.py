@@ -116,10 +116,15 @@ class Clock:
     """Measures one piece of work at a time, each when the driver says so, so that all sides take turns.
 
     ``begin`` says ``@ ready`` and waits for a line on standard input; ``end`` prints ``@ <kind> <seconds>``. Seconds of the
-    processor are kept beside those of the clock: they tell what a side needs on a machine that is shared.
+    processor are kept beside those of the clock: they tell what a side needs on a machine that is shared. In an epoch of
+    limited steps ``first_step_ended`` begins anew, so that what an epoch costs once is not taken for the cost of its steps.
+
+    Args:
+        settings: of this side.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.limited = settings["limit"] is not None
         self.seconds: dict[str, list[float]] = {}
         self.processor: dict[str, list[float]] = {}
         self._start = (0.0, 0.0)
@@ -130,6 +135,10 @@ class Clock:
             sys.exit("the driver is gone; by hand: yes '' | python train_NAME.py SETTINGS.json")
         self._start = time.perf_counter(), time.process_time()
 
+    def first_step_ended(self) -> None:
+        if self.limited:
+            self._start = time.perf_counter(), time.process_time()
+
     def end(self, kind: str) -> None:
         seconds, processor = time.perf_counter() - self._start[0], time.process_time() - self._start[1]
         self.seconds.setdefault(kind, []).append(seconds)
@@ -138,6 +147,11 @@ class Clock:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Clock:
         return self  # a trainer that is copied goes on with the same clock
+
+
+def batches(settings: dict[str, Any]) -> int | float:
+    """How many an epoch of this side has, for Lightning: all, or the limit and one before, which is not counted."""
+    return 1.0 if settings["limit"] is None else settings["limit"] + 1
 
 
 def read_settings() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from exchange import Clock, IntArray, finish, read_settings
+from exchange import Clock, IntArray, batches, finish, read_settings
 from hydra import compose, initialize_config_dir
 
 from sage_pl import cli, memory, runs
@@ -26,13 +26,19 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Rounds(pl.Callback):
-    """Hands every epoch's start and end to the clock."""
+    """Tells the clock of every epoch's start, first step and end."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.clock.begin()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            self.clock.first_step_ended()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.clock.end("epoch")
@@ -81,11 +87,11 @@ def main() -> None:
     cli._quiet_libraries()
     memory.keep_freed()
     pl.seed_everything(settings["seed"], verbose=False)
-    clock = Clock()
+    clock = Clock(settings)
     datamodule, model, _ = parts(settings)
     trainer = pl.Trainer(
         max_epochs=settings["epochs"],
-        limit_train_batches=settings["limit"] or 1.0,
+        limit_train_batches=batches(settings),
         accelerator="cpu",
         callbacks=[EpochSeed(settings["seed"]), Rounds(clock)],
         logger=False,

@@ -28,7 +28,7 @@ NAMES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec"}
 
 
 class TimedTrainer(Trainer):
-    """Hands every epoch's start and end to the clock, and trains on the first ``limit`` batches of it."""
+    """Tells the clock of every epoch's start, first step and end, and trains on ``limit`` batches after the first of it."""
 
     def __init__(self, config: Config, model: torch.nn.Module, clock: Clock, limit: int | None) -> None:
         super().__init__(config, model)
@@ -37,9 +37,14 @@ class TimedTrainer(Trainer):
 
     def _train_epoch(self, train_data: Any, *arguments: Any, **named: Any) -> Any:
         self.clock.begin()
-        loss = super()._train_epoch(itertools.islice(train_data, self.limit), *arguments, **named)
+        loss = super()._train_epoch(self._batches(iter(train_data)), *arguments, **named)
         self.clock.end("epoch")
         return loss
+
+    def _batches(self, every: Iterator[Any]) -> Iterator[Any]:
+        yield next(every)
+        self.clock.first_step_ended()
+        yield from itertools.islice(every, self.limit)
 
 
 def write_atomic_file(events: Events, folder: Path) -> None:
@@ -113,7 +118,7 @@ def main() -> None:
     settings = read_settings()
     torch.set_num_threads(settings["threads"])
     logging.disable(logging.WARNING)
-    events, clock = read_events(settings["events"]), Clock()
+    events, clock = read_events(settings["events"]), Clock(settings)
     write_atomic_file(events, Path(settings["folder"]))
     config = configure(settings, prefixes_a_step(settings, events))
     init_seed(config["seed"], config["reproducibility"])

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from exchange import Clock, Events, IntArray, finish, read_events, read_settings
+from exchange import Clock, Events, IntArray, batches, finish, read_events, read_settings
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
@@ -24,13 +24,19 @@ from rectools.models.nn.item_net import IdEmbeddingsItemNet
 
 
 class Rounds(pl.Callback):
-    """Hands every epoch's start and end to the clock."""
+    """Tells the clock of every epoch's start, first step and end."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.clock.begin()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            self.clock.first_step_ended()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.clock.end("epoch")
@@ -53,7 +59,7 @@ def build(settings: dict[str, Any], clock: Clock) -> SASRecModel | BERT4RecModel
     def trainer() -> pl.Trainer:
         return pl.Trainer(
             max_epochs=settings["epochs"],
-            limit_train_batches=settings["limit"] or 1.0,
+            limit_train_batches=batches(settings),
             accelerator="cpu",
             callbacks=[Rounds(clock)],
             logger=False,
@@ -94,7 +100,7 @@ def main() -> None:
     settings = read_settings()
     torch.set_num_threads(settings["threads"])
     pl.seed_everything(settings["seed"], verbose=False)
-    events, clock = read_events(settings["events"]), Clock()
+    events, clock = read_events(settings["events"]), Clock(settings)
     known = dataset(events.history)
     model = build(settings, clock)
     model.fit(dataset(events.train))

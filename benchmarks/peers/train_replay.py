@@ -18,7 +18,7 @@ from typing import Any
 import lightning  # noqa: TID251
 import pandas as pd
 import torch
-from exchange import Clock, Events, IntArray, finish, read_events, read_settings
+from exchange import Clock, Events, IntArray, batches, finish, read_events, read_settings
 from replay.data import FeatureHint, FeatureSource, FeatureType
 from replay.data.nn import PandasSequentialDataset, TensorFeatureInfo, TensorFeatureSource, TensorSchema
 from replay.data.nn.parquet.parquet_module import ParquetModule
@@ -50,13 +50,19 @@ BUCKET = 32  # rows encoded together in the trimmed form
 
 
 class Rounds(lightning.Callback):
-    """Hands every epoch's start and end to the clock."""
+    """Tells the clock of every epoch's start, first step and end."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.clock.begin()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            self.clock.first_step_ended()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.clock.end("epoch")
@@ -89,7 +95,7 @@ def schema(n_items: int, padding: int, dim: int) -> TensorSchema:
 def trainer(settings: dict[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
     return lightning.Trainer(
         max_epochs=settings["epochs"],
-        limit_train_batches=settings["limit"] or 1.0,
+        limit_train_batches=batches(settings),
         limit_val_batches=0,
         accelerator="cpu",
         callbacks=callbacks,
@@ -203,7 +209,7 @@ def main() -> None:
     lightning.seed_everything(settings["seed"], verbose=False)
     events = read_events(settings["events"])
     run = {"sasrec": run_sasrec, "bert4rec": run_bert4rec}[settings["model"]]
-    run(settings, events, int(events.item.max()), Clock())
+    run(settings, events, int(events.item.max()), Clock(settings))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ This module imports nothing of the project; every other module may import it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 PADDING = 0
 
@@ -35,6 +35,10 @@ class SeqBatch(TypedDict):
     taught: NotRequired[Int[Tensor, "M"]]  # rows of the users that have neighbours
     neighbour_items: NotRequired[list[Int[Tensor, "M L"]]]  # neighbours' training inputs, grouped by length
     neighbour_users: NotRequired[Int[Tensor, "B S"]]  # their ids, 0 where none
+    distinct_items: NotRequired[Int[Tensor, "M"]]  # the real items of the inputs, each once, ascending
+    distinct_targets: NotRequired[Int[Tensor, "M"]]  # the items that are predicted, likewise
+    negatives: NotRequired[Int[Tensor, "..."]]  # what the objective drew against the targets
+    encoded: NotRequired[Int[Tensor, "M"]]  # ids whose vectors the step makes, ascending; without it all
     answer: NotRequired[Int[Tensor, "B"]]  # held-out item
     case: NotRequired[Int[Tensor, "B"]]  # row of the split's evaluation cases
     candidates: NotRequired[Int[Tensor, "B K"]]  # sampled negatives, drawn once per split
@@ -92,7 +96,7 @@ class SequenceEncoder(Protocol):
     output_dim: int
     reads: frozenset[str]  # views of the items it takes
 
-    def train(self, mode: bool = True) -> object: ...
+    def modules(self) -> Iterator[nn.Module]: ...
 
     def eval(self) -> object: ...
 
@@ -157,8 +161,8 @@ class LossContext(Protocol):
         """State each user is served with (``state_rows`` at the last position), with gradient."""
         ...
 
-    def encode(self, items: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
-        """Last states of other sequences in inference form, without gradient and without dropout."""
+    def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
+        """Last states of other sequences in inference form, group after group, without gradient and without dropout."""
         ...
 
 
@@ -229,7 +233,10 @@ class LossTerm(Protocol):
     def __call__(self, step: LossContext) -> Float[Tensor, ""]: ...
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        """Ids, beyond the sequences', whose vectors this term will ask for."""
+        """Ids, beyond the sequences', whose vectors this term will ask for.
+
+        Called once a step, before the batch moves to a device. What a term draws it adds to the batch, to move along.
+        """
         ...
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import io
 import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,20 @@ import pytest
 from sage_pl.data.sequences import Cases, Sequences
 
 PEERS = Path(__file__).parent.parent.parent / "benchmarks" / "peers"
-SETTINGS = {"threads": 1, "epochs": 3, "recommend_rounds": 2, "limit": 2, "k": 2}
+SETTINGS = {"threads": 1, "seed": 0, "epochs": 3, "recommend_rounds": 2, "limit": 2, "k": 2}
 SIDE = """
 import sys
 sys.path.insert(0, {peers!r})
 import numpy as np
 from exchange import Clock, finish, read_events, read_settings
-settings, clock = read_settings(), Clock()
+settings = read_settings()
+clock = Clock(settings)
 if settings["model"] == "broken":
     sys.exit("Error: no such loss")
 events = read_events(settings["events"])
 for _ in range(settings["epochs"]):
     clock.begin()
+    clock.first_step_ended()
     clock.end("epoch")
 clock.seconds["epoch"] = [9.0, 1.0, 3.0]
 finish(settings, clock, lambda: np.array([[4, 5], [1, 5]]), 6, ("numpy",))
@@ -37,7 +40,7 @@ finish(settings, clock, lambda: np.array([[4, 5], [1, 5]]), 6, ("numpy",))
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(PEERS))
-    names = ("exchange", "sides", "run", "steps")
+    names = ("exchange", "sides", "run", "steps", "measuring", "memory")
     yield importlib.import_module("exchange")
     for name in names:
         sys.modules.pop(name, None)
@@ -119,11 +122,38 @@ def test_sides_take_turns_and_a_broken_one_is_told_with_its_reason(
     fine, broken = run.measure(chosen, settings, events, tmp_path / "work")
     assert broken == {"side": "broken", "model": "broken", "loss": "softmax", "reason": "failed: Error: no such loss"}
     assert fine["epoch, s"] == 6 / 2 * 2.0  # the median of 1 and 3 s for 2 of 6 steps; the first round is not counted
+    assert (fine["epoch, s, least"], fine["epoch, s, most"]) == (6 / 2 * 1.0, 6 / 2 * 3.0)
     assert fine["measured steps"] == 4
     assert len(fine["rounds, s"]["recommend"]) == 2
     assert "hr@2" not in fine, "after a few steps there is no quality to tell"
     (whole,) = run.measure(chosen[:1], {**settings, "limit": None}, events, tmp_path / "whole")
     assert (whole["epoch, s"], whole["hr@2"]) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(("limit", "counted", "batches"), [(2, 3.0, 3), (None, 13.0, 1.0)], ids=["limited", "whole"])
+def test_the_first_of_limited_steps_is_not_counted(
+    limit: int | None, counted: float, batches: float, peers: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([100.0, 110.0, 113.0] if limit else [100.0, 113.0])
+    monkeypatch.setattr(peers, "time", SimpleNamespace(perf_counter=lambda: next(times), process_time=lambda: 0.0))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    clock = peers.Clock({"limit": limit})
+    clock.begin()
+    clock.first_step_ended()
+    clock.end("epoch")
+    assert clock.seconds == {"epoch": [counted]}
+    assert peers.batches({"limit": limit}) == batches
+    assert type(peers.batches({"limit": limit})) is type(batches), "Lightning reads 1 as one batch and 1.0 as all"
+
+
+def test_quality_over_seeds(peers: ModuleType) -> None:
+    rows = [
+        {"dataset": "tea", "model": "sasrec", "side": "ours", "hr@10": hit, "ndcg@10": 0.1} for hit in (0.1, 0.2, 0.3)
+    ]
+    rows += [{"dataset": "tea", "model": "sasrec", "side": "other", "hr@10": 0.5}, {"side": "broken", "reason": "why"}]
+    found = importlib.import_module("run").quality(rows)
+    assert found["tea sasrec ours"] == {"hr@10": pytest.approx((0.2, 0.1)), "ndcg@10": pytest.approx((0.1, 0.0))}
+    assert len(found) == 1, "one seed has no spread"
 
 
 def test_a_library_that_cannot_be_installed_is_told_with_its_reason(

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,20 @@ def test_what_a_batch_provides(sequences: str, tmp_path: Path) -> None:
     assert similar.provides == {"items", "user", "neighbours", "taught", "neighbour_items"}
     for data in (plain, similar):
         assert next(iter(data.train_dataloader())).keys() == data.provides
+
+
+def test_extras_are_told_what_the_batches_are_for(sequences: str) -> None:
+    class Told:
+        provides = frozenset({"device"})
+
+        def __call__(self, users: Any, data: Any, max_len: int, device: str = "cpu") -> dict[str, Any]:
+            return {"device": device}
+
+    data = SequenceDataModule(sequences, extras={"told": Told()})
+    assert next(iter(data.train_dataloader()))["device"] == "cpu"
+    strategy = SimpleNamespace(root_device=torch.device("cuda:1"))
+    data.trainer = SimpleNamespace(strategy=strategy)  # type: ignore[assignment]
+    assert next(iter(data.train_dataloader()))["device"] == "cuda"
 
 
 def test_nothing_to_learn_is_refused(tmp_path: Path) -> None:

@@ -82,6 +82,21 @@ def test_a_wider_ratio_makes_fewer_groups_of_the_same_teachers(
         make_neighbours(ratio=1.0)
 
 
+def test_an_accelerator_gets_fewer_groups_of_the_same_teachers(tmp_path: Path) -> None:
+    path = write(tmp_path / "n", neighbours=np.array([[0] * 9, *[list(range(2, 11))] * 10]))
+    data = load_sequences(write_sequences(tmp_path / "s", [[1] * n for n in range(4, 44, 4)], n_items=1))
+
+    def group(ratio: float | None, device: str) -> list[list[int]]:
+        batch = TrainingUsers(data, 50, [Neighbours(path, 9, ratio)], device)[np.array([1])]
+        return [(part > 0).sum(1).tolist() for part in batch["neighbour_items"]]
+
+    on_processor, on_gpu = group(None, "cpu"), group(None, "cuda")
+    assert on_processor == group(1.25, "cuda")
+    assert on_gpu == group(4, "cpu")
+    assert len(on_gpu) <= 3 < len(on_processor)
+    assert [n for part in on_gpu for n in part] == [n for part in on_processor for n in part]
+
+
 def test_nobody_similar_leaves_nobody_to_encode(sequences: Sequences, make_neighbours: MakeNeighbours) -> None:
     batch = make_neighbours(k=2)(np.array([4, 4]), sequences, 50)
     assert batch["neighbours"].tolist() == [[-1, -1], [-1, -1]]

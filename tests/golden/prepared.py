@@ -16,6 +16,7 @@ from sage_pl.backbones.bert4rec import BERT4Rec
 from sage_pl.backbones.gru4rec import GRU4Rec
 from sage_pl.backbones.sasrec import SASRec
 from sage_pl.data.targets import Cloze, NextItem
+from sage_pl.losses.items import real_items
 from sage_pl.types import ItemTable, SeqBatch
 
 USERS = [[1, 2, 3, 4, 5, 6], [2, 2, 3, 1], [5, 4, 3, 2, 1, 7, 8, 2], [1, 2, 3], [3, 1, 4, 1, 5, 9, 2, 6, 5]]
@@ -128,6 +129,8 @@ class HandStep:
         self.items: ItemTable = self
         if "targets" in self.batch:
             self.batch["labels"] = self.batch["targets"].flatten().nonzero().squeeze(1)
+            self.batch["distinct_targets"] = real_items(self.batch["targets"], self.mask_token).unique()
+        self.batch["distinct_items"] = real_items(self.batch["items"], self.mask_token).unique()
 
     def inputs(self, ids: Tensor) -> dict[str, Tensor]:
         views = {"id": self.id_table[ids]}
@@ -145,8 +148,11 @@ class HandStep:
     def user_states(self) -> Tensor:
         return self.hidden[self.batch["state_rows"], -1]
 
-    def encode(self, items: Tensor) -> Tensor:
-        self.encoded.append(items)
+    def encode(self, groups: list[Tensor]) -> Tensor:
+        self.encoded += groups
+        return torch.cat([self.mean_output(items) for items in groups])
+
+    def mean_output(self, items: Tensor) -> Tensor:
         sums = (self.outputs(items) * (items > 0)[..., None]).sum(1)
         return (sums / (items > 0).sum(1, keepdim=True)).detach()
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sage_pl.item_encoders import vectors
-from sage_pl.item_encoders.vectors import ItemText, load_table, standardised
+from sage_pl.item_encoders.vectors import ItemText, every_row, load_table, standardised
 from tests.golden.prepared import write_rows
 
 
@@ -35,6 +35,43 @@ def half(tmp_path: Path) -> str:
     path = write_rows(tmp_path / "embed", np.random.default_rng(0).normal(size=(5, 4)))
     np.save(f"{path}/table.npy", np.load(f"{path}/table.npy").astype(np.float16))
     return path
+
+
+@pytest.mark.parametrize("freeze", [True, False], ids=["frozen", "trained"])
+def test_the_whole_table_is_read_without_a_copy(freeze: bool, tmp_path: Path) -> None:
+    text = ItemText(write_rows(tmp_path / "embed", np.random.default_rng(0).normal(size=(5, 4))), 5, freeze)
+    rows = every_row(7, torch.device("cpu"))
+    assert rows.tolist() == list(range(7))
+    whole, copied = text(rows), text(rows.clone())
+    assert whole.data_ptr() == text.table.data_ptr() != copied.data_ptr()
+    assert torch.equal(whole, copied)
+    assert torch.equal(text(rows[:3]), text.table[:3])
+    assert torch.equal(text(every_row(6, torch.device("cpu"))), text.table[:6]), "every row of another table"
+    if not freeze:
+        gradients = [torch.autograd.grad(rows.pow(2).sum(), text.table)[0] for rows in (whole, copied)]
+        assert torch.equal(*gradients)
+
+
+def test_the_whole_table_is_read_in_the_models_type_and_through_its_file(
+    half: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = every_row(7, torch.device("cpu"))
+    expected = torch.from_numpy(np.load(f"{half}/table.npy")).float()
+    assert torch.equal(ItemText(half, 5)(rows), expected)
+    monkeypatch.setattr(vectors, "_RESIDENT", 0)
+    mapped = ItemText(half, 5)
+    before = mapped.table
+    assert torch.equal(mapped(rows), expected)
+    assert mapped.table is not before, "what is read of a mapped file is counted"
+
+
+def test_rows_made_without_gradients_can_be_trained_with() -> None:
+    every_row.cache_clear()
+    with torch.inference_mode():
+        rows = every_row(3, torch.device("cpu"))
+    table = torch.ones(3, 2, requires_grad=True)
+    torch.nn.functional.embedding(rows, table).sum().backward()
+    assert table.grad is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)

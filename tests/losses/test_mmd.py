@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.losses.mmd import ALPHAS, MMD, Gaussian, Laplacian, Linear, mk_mmd, squared_distances
+from sage_pl.losses.mmd import ALPHAS, MMD, Gaussian, Laplacian, Linear, _mixture, mk_mmd, squared_distances
 from tests.golden.prepared import leaf, normal
 
 KERNELS = {"gaussian": Gaussian(), "single": Gaussian([1.0]), "laplacian": Laplacian(), "linear": Linear()}
@@ -68,6 +68,19 @@ def test_equals_the_double_loop_in_value_and_gradient(kernel: str, settings: tup
 def test_values_by_hand(kernel: str, expected: float, unbiased: bool) -> None:
     a, b = torch.zeros(2, 1), torch.full((2, 1), 2.0)
     assert mk_mmd(a, b, KERNELS[kernel], unbiased).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("factors", [[2 * a for a in ALPHAS], ALPHAS[::-1], [3.0, 1.5, 0.7], [1.0, 1.0, 0.5], [0.3]])
+def test_summands_that_are_squares_of_another_equal_their_own_exponentials(factors: list[float]) -> None:
+    distances = normal(6, 6, seed=1).square().requires_grad_()
+    relative = distances / distances.detach().mean()
+    expected = torch.stack([torch.exp(-relative / factor) for factor in factors]).sum(0)
+    found = _mixture(distances, factors)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    pair = [torch.autograd.grad(kernel.pow(2).sum(), distances)[0] for kernel in (found, expected)]
+    torch.testing.assert_close(*pair, atol=1e-12, rtol=0)
+    single = _mixture(distances.detach().float(), factors)
+    torch.testing.assert_close(single, expected.detach().float(), atol=1e-6, rtol=3e-6)
 
 
 @each_kernel

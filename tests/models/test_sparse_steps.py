@@ -61,10 +61,10 @@ def test_only_rows_of_the_step_have_a_gradient(artifacts: Artifacts, datamodule:
     model = model_of(artifacts, True)
     model.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]
     batch = next(iter(datamodule.train_dataloader()))
+    batch = model.on_before_batch_transfer(batch, 0)
     model.training_step(batch, 0).backward()
     gradient = model.item_encoder.table.weight.grad.coalesce()  # type: ignore[union-attr]
-    drawn = model.terms["recommendation"]._drawn  # type: ignore[attr-defined]
-    used = torch.cat([batch["items"].flatten(), drawn]).unique()
+    used = torch.cat([batch["items"].flatten(), batch["targets"].flatten(), batch["negatives"]]).unique()
     assert set(gradient.indices()[0].tolist()) == set(used.tolist()) - {0}
 
 

@@ -73,10 +73,27 @@ def test_teachers_are_encoded_as_served_and_without_gradient(
 ) -> None:
     model = make_model(backbone).double()
     step = step_of(model, datamodule, ["distillation"])
-    for items in step.batch["neighbour_items"]:
-        states = step.encode(items)
-        assert not states.requires_grad
-        torch.testing.assert_close(states, model.states(items), atol=1e-12, rtol=0)
+    groups = step.batch["neighbour_items"]
+    states = step.encode(groups)
+    assert len(groups) > 1
+    assert not states.requires_grad
+    torch.testing.assert_close(states, torch.cat([model.states(items) for items in groups]), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_teachers_are_encoded_without_dropout_and_every_part_stays_in_its_mode(
+    training: bool, make_model: MakeModel, datamodule: SequenceDataModule
+) -> None:
+    model = make_model()
+    model.sequence_encoder.backbone.dropout.p = 0.9  # type: ignore[union-attr, operator]
+    step = step_of(model.train(training), datamodule, ["distillation"])
+    frozen = next(part for part in model.sequence_encoder.modules() if not list(part.children()))
+    frozen.train(not training)
+    modes = [part.training for part in model.sequence_encoder.modules()]
+    first, second = (step.encode(step.batch["neighbour_items"]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert [part.training for part in model.sequence_encoder.modules()] == modes
+    assert len(set(modes)) == 2
 
 
 def test_the_sequences_are_those_of_the_targets(make_model: MakeModel, datamodule: SequenceDataModule) -> None:

@@ -13,7 +13,7 @@ from tests.objectives.conftest import MakeStep
 def test_two_users_by_hand(sequences: str, make_step: MakeStep) -> None:
     step, objective = make_step(), BCE(sequences)
     objective.item_ids(step.batch)
-    objective._drawn = torch.tensor([[3, 1], [0, 2]])
+    step.batch["negatives"] = torch.tensor([[3, 1], [0, 2]])
     scores = [(step.hidden[b, t] * step.id_table[i]).sum() for b, t, i in ((0, 0, 2), (0, 1, 3), (1, 1, 1))]
     against = [(step.hidden[b, t] * step.id_table[i]).sum() for b, t, i in ((0, 0, 3), (0, 1, 1), (1, 1, 2))]
     expected = F.binary_cross_entropy_with_logits(torch.stack(scores), torch.ones(3, dtype=torch.float64))

@@ -26,7 +26,7 @@ def loss_of(objective: Any, step: HandStep, negatives: Tensor | None = None) -> 
     torch.manual_seed(0)
     objective.item_ids(step.batch)
     if negatives is not None and isinstance(objective, BCE):
-        objective._drawn = torch.where(step.batch["targets"] > 0, negatives, 0)
+        step.batch["negatives"] = torch.where(step.batch["targets"] > 0, negatives, 0)
     return objective(step)
 
 

@@ -14,7 +14,7 @@ def test_every_candidate_as_negative_is_the_full_softmax(times: int, sequences: 
     step, full = make_step(), Softmax(sequences, "all")
     sampled = SampledSoftmax(sequences, "all", negatives=5 * times)
     sampled.item_ids(step.batch)
-    sampled._drawn = sampled.candidate_ids.repeat(times)
+    step.batch["negatives"] = sampled.candidate_ids.repeat(times)
     loss, expected = sampled(step), full(step)
     torch.testing.assert_close(loss, expected, atol=1e-12, rtol=0)
     wanted = [step.hidden, step.id_table]
@@ -31,7 +31,7 @@ def test_many_draws_come_near_the_full_softmax(sequences: str, make_step: MakeSt
 
 def test_two_negatives_by_hand(sequences: str, make_step: MakeStep) -> None:
     step, sampled = make_step(), SampledSoftmax(sequences, negatives=2)
-    sampled._drawn = torch.tensor([3, 2])
+    step.batch["negatives"] = torch.tensor([3, 2])
     expected = []
     for state, target, negatives in (
         (step.hidden[0, 0], 2, [3]),
@@ -47,7 +47,7 @@ def test_two_negatives_by_hand(sequences: str, make_step: MakeStep) -> None:
 def test_negatives_that_all_equal_the_target_cost_nothing(sequences: str, make_step: MakeStep) -> None:
     step, sampled = make_step(), SampledSoftmax(sequences, negatives=4)
     step = HandStep({**step.batch, "targets": torch.tensor([[0, 2], [0, 2]])}, step.hidden, step.id_table)
-    sampled._drawn = torch.full((4,), 2)
+    step.batch["negatives"] = torch.full((4,), 2)
     loss = sampled(step)
     loss.backward()
     assert loss.item() == 0

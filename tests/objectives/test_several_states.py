@@ -79,7 +79,7 @@ def test_the_gradient_of_a_negative_with_a_high_score_is_one(sequences: str) -> 
     table[1] = 1.0
     batch: Any = {"items": torch.tensor([[2]]), "targets": torch.tensor([[3]]), "labels": torch.tensor([0])}
     step, objective = HandStep(batch, leaf(torch.full((1, 1, 2, 1), 40.0)), leaf(table)), BCE(sequences)
-    objective._drawn = torch.tensor([[1]])
+    step.batch["negatives"] = torch.tensor([[1]])
     objective(step).backward()
     assert step.id_table.grad[1].item() == pytest.approx(40.0)  # 1 times the state
     assert step.hidden.grad[0, 0, 0].item() == pytest.approx(1.0)

@@ -78,7 +78,8 @@ class SequenceDataModule(pl.LightningDataModule):
             )
         lengths = np.minimum(self.sequences.train_end[users] - 1, self.max_len)
         sampler = LengthGroupedSampler(users, lengths, self.batch_size, self.seed, self.length_block)
-        return self._loader(TrainingUsers(self.sequences, self.max_len, list(self.extras.values())), sampler)
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
+        return self._loader(TrainingUsers(self.sequences, self.max_len, list(self.extras.values()), device), sampler)
 
     def val_dataloader(self) -> DataLoader:
         return self._held_out("valid")
@@ -96,7 +97,4 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def _loader(self, data: TrainingUsers | HeldOutCases, sampler: LengthGroupedSampler) -> DataLoader:
         own = torch.Generator()  # so that starting to iterate leaves the global random state alone
-        pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"  # copies without waiting
-        return DataLoader(
-            data, sampler=sampler, batch_size=None, num_workers=self.num_workers, generator=own, pin_memory=pin
-        )
+        return DataLoader(data, sampler=sampler, batch_size=None, num_workers=self.num_workers, generator=own)

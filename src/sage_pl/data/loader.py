@@ -13,6 +13,8 @@ from sage_pl.artifacts import Artifact
 from sage_pl.data.sequences import Cases, IntArray, Sequences
 from sage_pl.types import SeqBatch
 
+_RATIO, _RATIO_ACCELERATOR = 1.25, 4.0  # longest by shortest length of what is encoded together
+
 
 @runtime_checkable
 class BatchExtra(Protocol):
@@ -20,7 +22,9 @@ class BatchExtra(Protocol):
 
     provides: frozenset[str]
 
-    def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]: ...
+    def __call__(self, users: IntArray, sequences: Sequences, max_len: int, device: str = "cpu") -> dict[str, Any]:
+        """The keys for these users; ``device``: the type of what will compute with them, e.g. cuda."""
+        ...
 
 
 class NeighbourUsers:
@@ -39,7 +43,7 @@ class NeighbourUsers:
             raise ValueError(f"{k} neighbours asked for, {self.table.shape[1]} prepared; raise steps.retrieve.k")
         self.k = k
 
-    def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]:
+    def __call__(self, users: IntArray, sequences: Sequences, max_len: int, device: str = "cpu") -> dict[str, Any]:
         wanted = np.asarray(self.table[users, : self.k]).astype(np.int64)
         return {"neighbour_users": torch.from_numpy(np.where(sequences.train_end[wanted] > 1, wanted, 0))}
 
@@ -47,40 +51,41 @@ class NeighbourUsers:
 class Neighbours:
     """Training inputs of each user's most similar users, every one of them once and grouped by length.
 
-    A group holds lengths within a factor of ``ratio``: with 1.25 at most a fifth of what is encoded is padding, which suits a
-    processor; an accelerator prefers few large groups.
+    A group holds lengths within a factor of ``ratio``, so that of what is encoded at most ``1 - 1 / ratio`` is padding.
 
     A neighbour's input is its training sequence without the last item, as its own training step would read it;
     neighbours whose input is empty are left out (the reference encodes padding for them, docs/deviations.md).
 
     Args:
         neighbours, k: see :class:`NeighbourUsers`.
-        ratio: longest by shortest length of a group, above 1; decides time, not results.
+        ratio: longest by shortest length of a group, above 1; decides time, not results. None: 1.25 on a processor, and 4
+            on an accelerator, which many small groups leave idle.
     """
 
     provides = frozenset({"neighbours", "taught", "neighbour_items"})
 
-    def __init__(self, neighbours: str, k: int = 10, ratio: float = 1.25) -> None:
-        if ratio <= 1:
-            raise ValueError(f"data.extras.neighbours.ratio is {ratio}, wanted a factor above 1, such as 1.25")
+    def __init__(self, neighbours: str, k: int = 10, ratio: float | None = None) -> None:
+        if ratio is not None and ratio <= 1:
+            raise ValueError(f"data.extras.neighbours.ratio is {ratio}, wanted a factor above 1, such as 1.25, or null")
         self.ids = NeighbourUsers(neighbours, k)
         self.ratio = ratio
 
-    def __call__(self, users: IntArray, sequences: Sequences, max_len: int) -> dict[str, Any]:
+    def __call__(self, users: IntArray, sequences: Sequences, max_len: int, device: str = "cpu") -> dict[str, Any]:
+        ratio = self.ratio or (_RATIO if device == "cpu" else _RATIO_ACCELERATOR)
         wanted = self.ids(users, sequences, max_len)["neighbour_users"].numpy()
         ends = sequences.train_end - 1
         distinct = np.unique(wanted[wanted > 0])
         distinct = distinct[np.argsort(ends[distinct], kind="stable")]
         row = np.full(sequences.n_users + 1, -1, dtype=np.int64)
         row[distinct] = np.arange(len(distinct))
-        group = np.searchsorted(group_ends(max_len, self.ratio), np.minimum(ends[distinct], max_len))
+        group = np.searchsorted(group_ends(max_len, ratio), np.minimum(ends[distinct], max_len))
         parts = np.split(distinct, np.flatnonzero(np.diff(group)) + 1) if len(distinct) else []
         windows = [torch.from_numpy(sequences.window(part, ends[part], max_len)) for part in parts]
         taught = torch.from_numpy(np.flatnonzero(wanted.any(1)))
         return {"neighbours": torch.from_numpy(row[wanted]), "taught": taught, "neighbour_items": windows}
 
 
-def group_ends(max_len: int, ratio: float = 1.25) -> IntArray:
+def group_ends(max_len: int, ratio: float = _RATIO) -> IntArray:
     """Longest length of each group, growing by ``ratio``: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, ... up to ``max_len``."""
     ends = [1]
     while ends[-1] < max_len:
@@ -89,18 +94,26 @@ def group_ends(max_len: int, ratio: float = 1.25) -> IntArray:
 
 
 class TrainingUsers(Dataset):
-    """Indexed by an array of users: their training sequences, the last ``max_len + 1`` items of each."""
+    """Indexed by an array of users: their training sequences, the last ``max_len + 1`` items of each.
 
-    def __init__(self, sequences: Sequences, max_len: int, extras: Sequence[BatchExtra] = ()) -> None:
+    Args:
+        sequences, max_len, extras: see :class:`sage_pl.data.datamodule.SequenceDataModule`.
+        device: the type of what computes with the batches; extras may suit it.
+    """
+
+    def __init__(
+        self, sequences: Sequences, max_len: int, extras: Sequence[BatchExtra] = (), device: str = "cpu"
+    ) -> None:
         self.sequences = sequences
         self.max_len = max_len
         self.extras = extras
+        self.device = device
 
     def __getitem__(self, users: IntArray) -> SeqBatch:
         items = self.sequences.window(users, self.sequences.train_end[users], self.max_len + 1)
         batch: dict[str, Any] = {"items": torch.from_numpy(items), "user": torch.from_numpy(users)}
         for extra in self.extras:
-            batch |= extra(users, self.sequences, self.max_len)
+            batch |= extra(users, self.sequences, self.max_len, self.device)
         return batch  # type: ignore[return-value]
 
 

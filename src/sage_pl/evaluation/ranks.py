@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sage_pl.types import PADDING, TopK, VectorTable
 
-_BLOCK = 2_000_000  # scores held at a time; about 60 MB with the copies
+_BLOCK, _BLOCK_ACCELERATOR = 2_000_000, 32_000_000  # scores held at a time; about 60 MB and 1 GB with the copies
 _USERS = 128  # users of a block at least, so that an item's vector is widened once for as many
 
 Counts = TypeVar("Counts", Tensor, npt.NDArray[np.integer[Any]])
@@ -59,7 +59,7 @@ def full_ranks(
     table: VectorTable,
     answers: Int[Tensor, "B"],
     seen: Int[Tensor, "B M"] | None = None,
-    block: int = _BLOCK,
+    block: int | None = None,
 ) -> Int[Tensor, "B"]:
     """Rank of each answer among all real items 1..N.
 
@@ -69,7 +69,8 @@ def full_ranks(
         answers: held-out item ids, 1..N.
         seen: if given, every id of it is masked, the answer included: an answer that repeats the history ranks N,
             the worst rank. Sparing it would tell the model that the answer is in the history. 0 is padding.
-        block: scores held at a time; memory is bounded by it, whatever B and R are.
+        block: scores held at a time; memory is bounded by it, whatever B and R are. None: 2 million on a processor, 32 million
+            on an accelerator, which small blocks leave idle.
 
     Raises:
         ValueError: an answer is no real item, or a score is NaN.
@@ -96,7 +97,7 @@ def sampled_ranks(
     table: VectorTable,
     answers: Int[Tensor, "B"],
     candidates: Int[Tensor, "B K"],
-    block: int = _BLOCK,
+    block: int | None = None,
 ) -> Int[Tensor, "B"]:
     """Rank, 1..K + 1, of each answer among its user's own candidates (the answer not among them).
 
@@ -113,7 +114,7 @@ def top_k(
     table: VectorTable,
     k: int,
     seen: Int[Tensor, "B M"] | None = None,
-    block: int = _BLOCK,
+    block: int | None = None,
 ) -> TopK:
     """The k best real items of each user, best first; equal scores in no particular order.
 
@@ -122,7 +123,7 @@ def top_k(
         table: one vector per item [R, E]; rows 0 and N + 1 are never recommended.
         k: how many, at least 1. Where fewer items are left, the rest is id 0 with score ``-inf``.
         seen: if given, ids that are not recommended, 0-padded.
-        block: scores held at a time.
+        block: scores held at a time, see :func:`full_ranks`.
 
     Raises:
         ValueError: k is below 1, or a score is NaN.
@@ -152,9 +153,10 @@ def _counts(
 
 
 def _own_scores(
-    states: Float[Tensor, "B *I E"], table: VectorTable, ids: Int[Tensor, "B K"], block: int
+    states: Float[Tensor, "B *I E"], table: VectorTable, ids: Int[Tensor, "B K"], block: int | None
 ) -> Float[Tensor, "B K"]:
     """Score of every user's own items."""
+    block = block or _block(states.device)
     size = max(1, block // (ids.shape[1] * table.shape[1] * (states.shape[1] if states.ndim == 3 else 1)))
     scores = torch.empty(ids.shape, dtype=torch.float32, device=states.device)
     for start in range(0, len(ids), size):
@@ -165,9 +167,10 @@ def _own_scores(
 
 
 def _score_blocks(
-    states: Float[Tensor, "B *I E"], table: VectorTable, masked: Int[Tensor, "B M"] | None, block: int
+    states: Float[Tensor, "B *I E"], table: VectorTable, masked: Int[Tensor, "B M"] | None, block: int | None
 ) -> Iterator[tuple[slice, int, Float[Tensor, "b r"]]]:
     """Scores of a few users against a run of real items, with the id of its first; ``-inf`` for masked items."""
+    block = block or _block(states.device)
     end = len(table) - 1
     width = max(1, min(end - 1, block // _USERS))
     size = max(1, block // (width * (states.shape[1] if states.ndim == 3 else 1)))
@@ -182,6 +185,10 @@ def _score_blocks(
                 user, place = ((here >= 0) & (here < stop - start)).nonzero(as_tuple=True)
                 scores[user, here[user, place]] = -torch.inf
             yield rows, start, scores
+
+
+def _block(device: torch.device) -> int:
+    return _BLOCK if device.type == "cpu" else _BLOCK_ACCELERATOR
 
 
 def _best(scores: Float[Tensor, "B *I K"]) -> Float[Tensor, "B K"]:

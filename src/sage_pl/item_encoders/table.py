@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sage_pl.item_encoders.vectors import every_row
 from sage_pl.types import ItemEncoder, Views
 
 _BLOCK = 8192  # items encoded at a time
@@ -26,8 +27,7 @@ class EncodedItems:
     def __init__(self, encoder: ItemEncoder, ids: Int[Tensor, "M"] | None, device: torch.device) -> None:
         self._encoder = encoder
         self._ids = ids
-        rows = torch.arange(encoder.n_items + 2, device=device) if ids is None else ids
-        self._views = encoder.views(rows)
+        self._views = encoder.views(every_row(encoder.n_items + 2, device) if ids is None else ids)
         self._device = device
 
     @classmethod
@@ -54,8 +54,7 @@ class EncodedItems:
         """One view of the whole catalogue; where single items were encoded it is made here, and nothing but it."""
         if self._ids is None:
             return self._views[view]
-        rows = torch.arange(self._encoder.n_items + 2, device=self._device)
-        return self._encoder.views(rows, {view})[view]
+        return self._encoder.views(every_row(self._encoder.n_items + 2, self._device), {view})[view]
 
 
 def views_beside_output(encoder: ItemEncoder, device: torch.device) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,13 @@ from torch import Tensor, nn
 
 _RESIDENT = 2**30  # bytes of a mapped file that reading may bring into memory before they are given back
 _AROUND = 2**16  # bytes the system maps around a row that is read
+
+
+@functools.lru_cache(4)
+def every_row(n_rows: int, device: torch.device) -> Int[Tensor, "R"]:
+    """Ids 0..n_rows - 1. The same tensor every time, by which a table knows that it is wanted whole; not to be written to."""
+    with torch.inference_mode(False):
+        return torch.arange(n_rows, device=device)
 
 
 def load_table(path: str, n_items: int) -> Float[Tensor, "R D"]:
@@ -90,6 +98,8 @@ class ItemText(nn.Module):
     def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P D"]:
         if self.table is self._mapped:  # neither moved to a device nor to another type
             self._give_back(ids.numel())
+        elif ids.numel() == len(self.table) and ids is every_row(len(self.table), ids.device):
+            return self.table.to(self._like.dtype)  # wide text, and nothing of it copied
         return F.embedding(ids, self.table).to(self._like.dtype)
 
     def _give_back(self, n_rows: int) -> None:

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.losses.contrastive import soft_contrastive
-from sage_pl.losses.items import real_items
+from sage_pl.losses.items import compared_items
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -27,7 +27,7 @@ class Alignment(nn.Module):
     works with every backbone (the reference never adds it for BERT4Rec).
     """
 
-    needs = frozenset[str]()
+    needs = frozenset({"distinct_items"})
     reads = frozenset({"id", "text"})
     catalogue = False
 
@@ -52,6 +52,6 @@ class Alignment(nn.Module):
         return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        ids = real_items(step.batch["items"], step.mask_token, self.unique, self.max_items)
+        ids = compared_items(step, "items", self.unique, self.max_items)
         views = step.items.inputs(ids)
         return soft_contrastive(views["text"], views["id"], self.temperature, self.detach_targets, self.cosine)

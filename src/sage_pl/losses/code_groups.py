@@ -32,5 +32,6 @@ class CodeGroups(nn.Module):
 
     def draw(self, ids: Int[Tensor, "*P"]) -> Int[Tensor, "*P"]:
         """For every item one of its kind; any item for padding and mask token."""
+        ids = ids.to(self.count.device)
         place = (torch.rand(ids.shape, device=ids.device) * self.count[ids]).long()
         return self.members[self.start[ids] + torch.minimum(place, self.count[ids] - 1)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -60,7 +59,7 @@ class UserDistillation(nn.Module):
     @staticmethod
     def teacher_means(step: LossContext, neighbours: Int[Tensor, "B S"]) -> Float[Tensor, "B E"]:
         """Mean state of each user's teachers; every distinct teacher is encoded once."""
-        states = torch.cat([step.encode(items) for items in step.batch["neighbour_items"]])
+        states = step.encode(step.batch["neighbour_items"])
         real = (neighbours >= 0).to(states.dtype)
         return F.embedding_bag(
             neighbours.clamp(min=0), states, per_sample_weights=real / real.sum(1, keepdim=True), mode="sum"

@@ -48,10 +48,11 @@ class BankDistillation(UserDistillation):
         students = step.user_states()
         means, has_teacher = self.remembered(step.batch["neighbour_users"], students)
         self.remember(step.batch["user"], students)
-        taught = has_teacher.nonzero().squeeze(1)
-        if not len(taught):
-            return students.new_zeros(())
-        return self.distance(students[taught], means[taught])
+        if self.user_sim_func == "cl":  # contrasts the taught with each other, so it must know who they are
+            taught = has_teacher.nonzero().squeeze(1)
+            return self.distance(students[taught], means[taught])
+        apart = F.mse_loss(students, means, reduction="none").mean(1)
+        return (apart * has_teacher).sum() / has_teacher.sum().clamp(min=1)
 
     @torch.no_grad()
     def remembered(

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sage_pl.types import PADDING
+from sage_pl.types import PADDING, LossContext
 
 
-def real_items(
-    ids: Int[Tensor, "..."], mask_token: int, unique: bool = True, max_items: int | None = None
+def real_items(ids: Int[Tensor, "..."], mask_token: int) -> Int[Tensor, "M"]:
+    """The real items among ``ids``, without padding and mask token (N + 1); as often as they occur."""
+    ids = ids.flatten()
+    return ids[(ids != PADDING) & (ids != mask_token)]
+
+
+def compared_items(
+    step: LossContext, source: Literal["items", "targets"], unique: bool = True, max_items: int | None = None
 ) -> Int[Tensor, "M"]:
-    """The real items among ``ids``, without padding and mask token.
+    """The real items of a step's inputs or targets.
 
     Args:
-        ids: of any shape.
-        mask_token: N + 1.
-        unique: each item once; False keeps every occurrence.
+        step: with ``unique``, its batch holds ``distinct_items`` or ``distinct_targets``.
+        source: which.
+        unique: each item once; False keeps every occurrence, which an accelerator has to be asked for.
         max_items: more are sampled down to so many; None keeps all.
     """
-    ids = ids.flatten()
-    ids = ids[(ids != PADDING) & (ids != mask_token)]
-    if unique:
-        ids = torch.unique(ids)
+    batch: dict[str, Tensor] = step.batch  # type: ignore[assignment]
+    ids = batch[f"distinct_{source}"] if unique else real_items(batch[source], step.mask_token)
     if max_items is not None and len(ids) > max_items:
         ids = ids[torch.randperm(len(ids), device=ids.device)[:max_items]]
     return ids

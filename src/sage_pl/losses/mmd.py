@@ -119,11 +119,13 @@ def _mean_off_diagonal(k: Float[Tensor, "M M"]) -> Float[Tensor, ""]:
 
 
 def _mixture(distances: Float[Tensor, "M M"], factors: Sequence[float]) -> Float[Tensor, "M M"]:
-    """``sum_f exp(-distance / (f s))`` with s the mean distance; the distances are shared by all summands."""
+    """``sum_f exp(-distance / (f s))`` with s the mean distance; a summand of half the last one's factor is its square."""
     relative = distances / distances.detach().mean().clamp(min=FLOOR)
-    total = torch.zeros_like(relative)
-    for factor in factors:
-        total = total + torch.exp(relative * (-1 / factor))
+    total = summand = torch.zeros_like(relative)
+    last = 0.0
+    for factor in sorted(factors, reverse=True):
+        summand = summand * summand if 2 * factor == last else torch.exp(relative * (-1 / factor))
+        total, last = total + summand, factor
     return total
 
 

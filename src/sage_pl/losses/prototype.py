@@ -62,7 +62,7 @@ class Prototype(nn.Module):
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         if self.scope == "catalogue":
             return F.mse_loss(step.items.whole("id")[1:-1], self.table[1:-1])
-        ids = real_items(step.batch["items"], step.mask_token, unique=False)
+        ids = real_items(step.batch["items"], step.mask_token)
         if not len(ids):
             return self.table.new_zeros(())
         return F.mse_loss(step.items.inputs(ids)["id"], F.embedding(ids, self.table))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sage_pl.losses.items import real_items
+from sage_pl.losses.items import compared_items
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -41,7 +42,7 @@ class TeacherAlignment(nn.Module):
     items, cosine InfoNCE, and a teacher of the run's own backbone instead of SASRec's for every backbone.
     """
 
-    needs = frozenset[str]()
+    needs = frozenset({"distinct_items", "distinct_targets"})
     catalogue = False
 
     def __init__(
@@ -68,7 +69,8 @@ class TeacherAlignment(nn.Module):
         self.form = form
         self.temperature = temperature
         self.view = view
-        self.from_inputs = inputs
+        self.source: Literal["items", "targets"] = "items" if inputs else "targets"
+        self.needs = frozenset({f"distinct_{self.source}"})
         self.unique = unique
         self.max_items = max_items
         self.reads = frozenset({view})
@@ -82,11 +84,10 @@ class TeacherAlignment(nn.Module):
         self.table: Tensor
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return [] if self.from_inputs else [batch["targets"]]
+        return [] if self.source == "items" else [batch["targets"]]
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        ids = step.batch["items" if self.from_inputs else "targets"]
-        ids = real_items(ids, step.mask_token, self.unique, self.max_items)
+        ids = compared_items(step, self.source, self.unique, self.max_items)
         student, teacher = step.items.inputs(ids)[self.view], F.embedding(ids, self.table)
         if student.shape != teacher.shape:
             raise ValueError(

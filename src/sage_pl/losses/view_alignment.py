@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.losses.contrastive import info_nce
-from sage_pl.losses.items import real_items
+from sage_pl.losses.items import compared_items
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -29,7 +29,7 @@ class ViewAlignment(nn.Module):
         ValueError: ``views`` are not two different ones, or ``max_items`` is below 2.
     """
 
-    needs = frozenset[str]()
+    needs = frozenset({"distinct_items"})
     catalogue = False
 
     def __init__(
@@ -54,7 +54,7 @@ class ViewAlignment(nn.Module):
         return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        ids = real_items(step.batch["items"], step.mask_token, self.unique, self.max_items)
+        ids = compared_items(step, "items", self.unique, self.max_items)
         encoded = step.items.inputs(ids)
         first, second = (encoded[name] for name in self.views)
         return self.compare(first, second) if len(ids) else first.new_zeros(())

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.item_encoders.table import EncodedItems
-from sage_pl.models.step import presented
+from sage_pl.models.step import DISTINCT, pinned, presented
 from sage_pl.types import (
     ItemEncoder,
     LossContext,
@@ -89,8 +89,8 @@ class RecommenderModule(pl.LightningModule):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Keys the losses read from a training batch."""
-        return frozenset[str]().union(*(term.needs for term in self.terms.values()))
+        """Keys the losses read from a training batch as it is loaded."""
+        return frozenset[str]().union(*(term.needs for term in self.terms.values())).difference(DISTINCT)
 
     def step(self, batch: SeqBatch) -> LossContext:
         """What the losses see of a training batch."""
@@ -123,7 +123,9 @@ class RecommenderModule(pl.LightningModule):
         return self.sequence_encoder(views, real(ids), batch, last_only=last_only), real(ids)
 
     def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
-        return presented(batch, self.targets) if self.training else batch
+        if self.training:
+            batch = presented(batch, self.targets, self.terms.values(), self.item_encoder.n_items + 1)
+        return pinned(batch) if self.device.type == "cuda" else batch
 
     def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:
         step = self.step(batch)
@@ -149,6 +151,19 @@ class RecommenderModule(pl.LightningModule):
             raise ValueError(
                 f"trainer.gradient_clip_val={self.trainer.gradient_clip_val} cannot clip the sparse gradients of "
                 f"{', '.join(sparse)}; set trainer.gradient_clip_val=null, or item_encoder.sparse=false"
+            )
+
+    def on_train_start(self) -> None:
+        """When the optimizer is there.
+
+        Raises:
+            ValueError: gradients are to be clipped, and mixed precision leaves that to no fused optimizer.
+        """
+        fused = any(group.get("fused") for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
+        if fused and self.trainer.gradient_clip_val and str(self.trainer.precision).endswith("-mixed"):
+            raise ValueError(
+                f"trainer.gradient_clip_val={self.trainer.gradient_clip_val} with trainer.precision="
+                f"{self.trainer.precision} cannot clip the gradients of a fused optimizer; set optimizer.fused=false"
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

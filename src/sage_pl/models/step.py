@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from sage_pl.item_encoders.table import EncodedItems
+from sage_pl.losses.items import real_items
 from sage_pl.types import ItemEncoder, ItemTable, LossTerm, SeqBatch, SequenceEncoder, Targets, real
 
+DISTINCT = {"distinct_items": "items", "distinct_targets": "targets"}  # made for the losses that need them
 
-def presented(batch: SeqBatch, targets: Targets) -> SeqBatch:
-    """A training batch as the model reads it: inputs, labels, and where the labels are.
 
-    Done before a batch is moved to an accelerator, which then never has to be asked how many labels there are.
+def presented(batch: SeqBatch, targets: Targets, terms: Collection[LossTerm], mask_token: int) -> SeqBatch:
+    """A training batch as the model reads it: inputs, labels and where these are, drawn negatives, distinct items.
+
+    Done before a batch is moved to an accelerator, which then never has to be asked how many of them there are.
     """
-    batch = targets.training(batch)
-    return {**batch, "labels": batch["targets"].flatten().nonzero().squeeze(1)}
+    made: Any = {**targets.training(batch)}
+    ids: Tensor = made["items"]
+    made["labels"] = made["targets"].flatten().nonzero().squeeze(1)
+    for name in DISTINCT.keys() & frozenset[str]().union(*(term.needs for term in terms)):
+        made[name] = real_items(made[DISTINCT[name]], mask_token).unique()
+    wanted = [ids, *(asked.to(ids.device) for term in terms for asked in term.item_ids(made))]
+    if not any(term.catalogue for term in terms):
+        made["encoded"] = torch.cat([tensor.flatten() for tensor in wanted]).unique()
+    return made
+
+
+def pinned(batch: SeqBatch) -> SeqBatch:
+    """The same batch in memory from which a GPU copies while the host goes on."""
+    return apply_to_collection(batch, Tensor, lambda tensor: tensor.contiguous().pin_memory())
 
 
 @dataclass
@@ -40,18 +58,15 @@ class TrainingStep:
         item_encoder: ItemEncoder,
         sequence_encoder: SequenceEncoder,
         targets: Targets,
-        terms: Iterable[LossTerm],
+        terms: Collection[LossTerm],
     ) -> TrainingStep:
         """Encode every item the step needs once, then every sequence; ``batch`` as it was loaded, or presented already."""
-        batch = batch if "labels" in batch else presented(batch, targets)
-        ids, device = batch["items"], batch["items"].device
-        wanted = [tensor for term in terms for tensor in term.item_ids(batch)]
-        if any(term.catalogue for term in terms):
-            items = EncodedItems(item_encoder, None, device)
-        else:
-            items = EncodedItems.of(item_encoder, [ids, *wanted], device)
+        mask_token = item_encoder.n_items + 1
+        batch = batch if "labels" in batch else presented(batch, targets, terms, mask_token)
+        ids = batch["items"]
+        items = EncodedItems(item_encoder, batch.get("encoded"), ids.device)
         hidden = sequence_encoder(items.inputs(ids), real(ids), batch)
-        return cls(batch, items, hidden, sequence_encoder, targets, item_encoder.n_items + 1)
+        return cls(batch, items, hidden, sequence_encoder, targets, mask_token)
 
     def user_states(self) -> Float[Tensor, "B E"]:
         if self.hidden.ndim == 4:
@@ -62,9 +77,21 @@ class TrainingStep:
         return self.hidden[self.batch["state_rows"], -1]
 
     @torch.no_grad()
-    def encode(self, items: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
-        ids = self.targets.inference(items)
-        self.sequence_encoder.eval()
-        states = self.sequence_encoder(self.items.inputs(ids), real(ids), {"items": ids}, last_only=True)[:, -1]
-        self.sequence_encoder.train()
-        return states
+    def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
+        with _evaluating(self.sequence_encoder):
+            return torch.cat([self._last_states(self.targets.inference(items)) for items in groups])
+
+    def _last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
+        return self.sequence_encoder(self.items.inputs(ids), real(ids), {"items": ids}, last_only=True)[:, -1]
+
+
+@contextmanager
+def _evaluating(encoder: SequenceEncoder) -> Iterator[None]:
+    """Without dropout; afterwards every part is in the mode it was in."""
+    modes = [(part, part.training) for part in encoder.modules()]
+    encoder.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -36,8 +37,13 @@ class Objective(nn.Module):
         if candidates == "trained":
             allowed = torch.from_numpy(data.train_counts > 0)
         allowed[[0, -1]] = False
-        self.register_buffer("candidate_ids", allowed.nonzero().squeeze(1), persistent=False)
+        self._drawn_from = allowed.nonzero().squeeze(1)  # stays with the host, where batches are made
+        self.register_buffer("candidate_ids", self._drawn_from, persistent=False)
         self.candidate_ids: Tensor
+
+    def draw(self, shape: Sequence[int], device: torch.device) -> Int[Tensor, "..."]:
+        """Candidates, uniformly, with repetition; drawn on the host."""
+        return self._drawn_from[torch.randint(len(self._drawn_from), shape)].to(device)
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         return [batch["targets"]]

@@ -27,21 +27,18 @@ class BCE(Objective):
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         targets = batch["targets"]
         own = torch.cat([batch["items"], targets], dim=1)
-        drawn = self._draw(targets.shape)
+        drawn = self.draw(targets.shape, targets.device)
         for _ in range(8):
             clash = (drawn[..., None] == own[:, None, :]).any(-1)
             if not clash.any():
                 break
-            drawn = torch.where(clash, self._draw(targets.shape), drawn)
-        self._drawn = torch.where(targets > 0, drawn, 0)
-        return [targets, self._drawn]
-
-    def _draw(self, shape: torch.Size) -> Int[Tensor, "B L"]:
-        return self.candidate_ids[torch.randint(len(self.candidate_ids), shape, device=self.candidate_ids.device)]
+            drawn = torch.where(clash, self.draw(targets.shape, targets.device), drawn)
+        batch["negatives"] = torch.where(targets > 0, drawn, 0)
+        return [targets, batch["negatives"]]
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         hidden, targets = labelled(step)
-        negatives = self._drawn.flatten()[step.batch["labels"]]
+        negatives = step.batch["negatives"].flatten()[step.batch["labels"]]
         positive = (hidden * step.items.outputs(targets)).sum(1)
         negative = (hidden * step.items.outputs(negatives)).sum(1)
         return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).sum() / max(len(targets), 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -36,17 +35,15 @@ class SampledSoftmax(Objective):
     ) -> None:
         super().__init__(sequences, candidates, weight)
         self.negatives = negatives
-        self._drawn: Tensor
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        draw = torch.randint(len(self.candidate_ids), (self.negatives,), device=self.candidate_ids.device)
-        self._drawn = self.candidate_ids[draw]
-        return [batch["targets"], self._drawn]
+        batch["negatives"] = self.draw([self.negatives], batch["targets"].device)
+        return [batch["targets"], batch["negatives"]]
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        hidden, targets = labelled(step)
+        (hidden, targets), drawn = labelled(step), step.batch["negatives"]
         positive = (hidden * step.items.outputs(targets)).sum(1, keepdim=True)
-        negative = hidden @ step.items.outputs(self._drawn).T + math.log(len(self.candidate_ids) / self.negatives)
-        negative = negative.masked_fill(self._drawn[None, :] == targets[:, None], float("-inf"))
+        negative = hidden @ step.items.outputs(drawn).T + math.log(len(self.candidate_ids) / self.negatives)
+        negative = negative.masked_fill(drawn == targets[:, None], float("-inf"))
         losses = F.logsigmoid(positive - negative.logsumexp(1, keepdim=True))
         return -losses.sum() / max(len(targets), 1)

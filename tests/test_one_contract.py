@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PLACES = ("evaluation", "serving", "recommending.py", "comparing.py", "report")
+MODULES = ROOT / "src" / "sage_pl" / "models"
 
 
-@pytest.mark.parametrize("place", [*(f"src/sage_pl/{place}" for place in PLACES), "scripts"])
+@pytest.mark.parametrize("place", ["src", "scripts", "train.py"])
 def test_no_module_is_named(place: str) -> None:
     files = [ROOT / place] if place.endswith(".py") else list((ROOT / place).rglob("*.py"))
     assert files
     for file in files:
-        assert not re.search("SequentialRecommender|GenerativeRecommender", file.read_text()), file
+        assert file.is_relative_to(MODULES) or not re.search(
+            "SequentialRecommender|GenerativeRecommender", file.read_text()
+        ), file

@@ -28,12 +28,12 @@ def test_a_tree_by_hand() -> None:
     assert children.real.tolist() == [[[True, True], [True, False]]]
     assert tree.path[1].tolist() == [0, 0, 0, 0]  # item 1
     assert tree.items.tolist() == [1, 2, 3, 7, 4, 5, 6]
-    assert not tree.collides
+    assert tree.collisions == 0
 
 
 def test_items_that_share_their_codes_hang_below_one_string() -> None:
     tree = tree_of(SHARED, (2, 2))
-    assert tree.collides
+    assert tree.collisions == 5 / 6
     assert tree.count(2).tolist() == [2, 1, 3]
     children = tree.below(2, torch.tensor([0, 2]))
     below = tree.items[children.nodes]

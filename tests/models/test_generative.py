@@ -147,8 +147,8 @@ def test_a_test_says_how_ranks_came_about(
     run = trainer(tmp_path)
     run.test(make(exhaustive_up_to=exhaustive_up_to, beams=7), datamodule, verbose=False)
     told = {name.rpartition("/")[2]: value.item() for name, value in run.callback_metrics.items()}
-    expected = {"exhaustive": 1.0, "beams": 100.0, "beam_recall@20": 1.0}
-    assert told == (expected if exhaustive_up_to else {"exhaustive": 0.0, "beams": 100.0})
+    expected = {"exhaustive": 1.0, "collisions": 0.0, "beams": 100.0, "beam_recall@20": 1.0}
+    assert told == (expected if exhaustive_up_to else {"exhaustive": 0.0, "collisions": 0.0, "beams": 100.0})
 
 
 def test_beams_are_told_as_they_were_searched_with(make: Make, artifacts: Artifacts, tmp_path: Path) -> None:
@@ -169,6 +169,7 @@ def test_collisions_are_counted_as_what_they_are(
     model = GenerativeRecommender(items, reader, NextItem(), decoder)
     run = trainer(tmp_path)
     run.test(model, datamodule, verbose=False)
+    assert run.callback_metrics["test/generation/collisions"].item() == 1
     assert run.callback_metrics["test/generation/item_hr@5"].item() == pytest.approx(0.5)
     assert run.callback_metrics["test/generation/item_hr@10"].item() == pytest.approx(1)
     ranks = model.answer_ranks({"items": HISTORIES, "answer": ANSWERS})["full"]

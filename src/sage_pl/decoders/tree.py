@@ -60,9 +60,10 @@ class CodeTree(nn.Module):
         setattr(self, f"width_{depth}", int(count.max()))
 
     @property
-    def collides(self) -> bool:
-        """Whether some items have all their codes in common."""
-        return len(self.items) > len(self.count(self.levels))
+    def collisions(self) -> float:
+        """The share of items that have all their codes in common with another."""
+        count = self.count(self.levels)
+        return count[count > 1].sum().item() / len(self.items)
 
     def parent(self, depth: int) -> Int[Tensor, "m"]:
         """The node of ``depth`` above each node of ``depth + 1``."""

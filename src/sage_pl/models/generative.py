@@ -178,16 +178,18 @@ class GenerativeRecommender(RecommenderModule):
     def _log_search(self, batch: SeqBatch, after: Memory, found: TopK) -> None:
         """``exhaustive``: 1 where every item was scored, 0 where ranks end with the beams; ``beams``: how many were searched
         with, a user's mean; where every item was scored, ``beam_recall@20``: the share of the 20 likeliest items that the beams
-        find; where items share all their codes, ``item_hr@k`` and ``item_ndcg@k``
-        (:func:`sage_pl.decoders.collisions.expected_hits`)."""
-        told: dict[str, float | Tensor] = {"exhaustive": self.decoder.exhaustive, "beams": self.decoder.width(_K)}
+        find; ``collisions``: the share of items that share all their codes with another, and where there are some,
+        ``item_hr@k`` and ``item_ndcg@k`` (:func:`sage_pl.decoders.collisions.expected_hits`)."""
+        collisions = self.decoder.tree.collisions
+        told: dict[str, float | Tensor] = {"exhaustive": self.decoder.exhaustive, "collisions": collisions}
+        told["beams"] = self.decoder.width(_K)
         if not self.decoder.exhaustive and "seen" in batch:
             told["beams"] = self._beams(_K, batch["seen"]).float().mean()
         if self.decoder.exhaustive:
             wanted = best(found, _K).ids
             reached = self._search(after, _K).ids
             told[f"beam_recall@{_K}"] = occurs(wanted, reached)[wanted > 0].float().mean()
-        if self.decoder.tree.collides:
+        if collisions:
             told.update(expected_hits(found, batch["answer"], batch.get("seen")))
         named = {f"test/generation/{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in told.items()}
         self.log_dict(named, batch_size=len(batch["items"]))

@@ -1,8 +1,9 @@
 """The cost of a training step against users, length, items and neighbours, one of them varied at a time.
 
 ``python benchmarks/curves.py`` measures, writes benchmarks/results/curves.json and draws docs/figures/cost.svg from it;
-``python benchmarks/curves.py draw`` draws alone. Sequences are random and all of one length. *SAGE* has all four losses over
-frozen text of width 384; *plain* is SASRec with softmax, *sampled* SASRec with sampled softmax, sparse gradients and RowAdam.
+``python benchmarks/curves.py draw`` draws alone. Sequences are random and all of one length, every item is a candidate.
+*SAGE* has all four losses over frozen text of width 384; *plain* is SASRec with softmax, *sampled* SASRec with sampled
+softmax, sparse gradients and RowAdam.
 """
 
 from __future__ import annotations
@@ -80,15 +81,17 @@ def recommender(method: str, folder: str, length: int, items: int, neighbours: i
     if method == "sampled":
         rows = functools.partial(RowAdam, lr=0.001)
         encoder = IdEncoder(items, DIM, sparse=True)
-        return SequentialRecommender(encoder, SingleView(backbone), targets, SampledSoftmax(folder), optimizer=rows)
+        return SequentialRecommender(
+            encoder, SingleView(backbone), targets, SampledSoftmax(folder, "all"), optimizer=rows
+        )
     if method == "plain":
         encoder = IdEncoder(items, DIM)
-        return SequentialRecommender(encoder, SingleView(backbone), targets, Softmax(folder), optimizer=adam)
+        return SequentialRecommender(encoder, SingleView(backbone), targets, Softmax(folder, "all"), optimizer=adam)
     terms: dict[str, LossTerm] = {"alignment": Alignment(0.1), "prototype": Prototype(0.05, folder)}
     if neighbours:
         terms["distillation"] = UserDistillation(0.1)
     dual = DualEncoder(items, folder, None, DIM)
-    return SequentialRecommender(dual, DualView(backbone), targets, Softmax(folder), terms, adam)
+    return SequentialRecommender(dual, DualView(backbone), targets, Softmax(folder, "all"), terms, adam)
 
 
 def step_seconds(method: str, folder: str, users: int, length: int, items: int, neighbours: int) -> float:

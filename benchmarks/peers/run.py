@@ -1,6 +1,6 @@
 """Training and recommending beside other libraries, at equal settings, in one run.
 
-``python benchmarks/peers/run.py [--full [--seeds 0 1 2]] [--models NAME ...] dataset=NAME[,NAME] paths.data=DIR
+``python benchmarks/peers/run.py dataset=NAME[,NAME] paths.data=DIR [--full [--seeds 0 1 2]] [--models NAME ...]
 [key=value ...]``. Every library gets an environment of its own below ``.venv-peers`` (pinned in ``requirements/``), the same
 prepared leave-one-out split as a file, and the same settings. All sides load first and then take turns, one round each, so
 that what else happens on the machine hits all of them. A round is an epoch, of a few steps where it is not run with

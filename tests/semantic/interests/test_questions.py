@@ -110,6 +110,14 @@ def test_an_abandoned_iteration_begins_no_more() -> None:
     assert len(begun) < 20
 
 
+def test_questions_do_not_run_ahead_of_who_looks_at_the_answers() -> None:
+    begun: list[int] = []
+    for looked, _ in enumerate(Questions(begun.append, 30, 3), start=1):
+        time.sleep(0.01)
+        assert len(begun) <= looked + 3
+    assert looked == 30
+
+
 def test_another_thread_may_ask() -> None:
     answers: list = []
     thread = threading.Thread(target=lambda: answers.extend(Questions(lambda row: row, 3, 2)))

@@ -22,6 +22,8 @@ TICK = 0.05  # seconds between looks at the clock
 class Questions(Generic[T]):
     """Iterates over ``(row, ask(row))`` for row = 0, 1, ..., count - 1, as the answers come. To be iterated over once.
 
+    No more than ``concurrency`` questions are ahead of whoever iterates, so that what is not looked at is not paid for.
+
     What ends it early (an exception in ``ask``, :meth:`end`, Ctrl-C) is not raised but kept as ``failure``, for the caller to
     raise once the answers are safe: no question is begun any more, and the answers to those under way still come, after Ctrl-C
     for ``GRACE`` seconds. A second Ctrl-C interrupts at once. So it is in the main thread, where nobody else handles Ctrl-C.
@@ -29,7 +31,7 @@ class Questions(Generic[T]):
     Args:
         ask: called in other threads.
         count: number of questions.
-        concurrency: questions under way at once.
+        concurrency: questions under way, or answered and not yet looked at, at once.
     """
 
     def __init__(self, ask: Callable[[int], T], count: int, concurrency: int) -> None:
@@ -39,6 +41,7 @@ class Questions(Generic[T]):
         self._ended = False
         self._deadline = float("inf")
         self._answers: SimpleQueue[tuple[int, T]] = SimpleQueue()
+        self._places = threading.Semaphore(concurrency)  # one for each question until its answer is looked at
         # daemons: after Ctrl-C the process must not wait for them
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(concurrency, count))]
 
@@ -54,17 +57,23 @@ class Questions(Generic[T]):
                     thread.start()
                 while any(thread.is_alive() for thread in self._threads) or not self._answers.empty():
                     try:
-                        yield self._answers.get(timeout=TICK)
+                        answer = self._answers.get(timeout=TICK)
                     except Empty:
                         if time.monotonic() > self._deadline:
                             return
+                        continue
+                    self._places.release()
+                    yield answer
             finally:
                 self._ended = True
+                for _ in self._threads:  # nobody waits for ever
+                    self._places.release()
 
     def _work(self) -> None:
         try:
-            for row in self._rows:  # all threads share the iterator
-                if self._ended:
+            while self._places.acquire() and not self._ended:
+                row = next(self._rows, None)  # all threads share the iterator
+                if row is None:
                     return
                 self._answers.put((row, self._ask(row)))
         except BaseException as error:  # noqa: BLE001 - of whatever kind, the caller raises it

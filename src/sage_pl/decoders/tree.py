@@ -29,6 +29,7 @@ class CodeTree(nn.Module):
         sizes: V_t, the size of each level's vocabulary.
 
     Attributes:
+        collisions: the share of items that have all their codes in common with another.
         path: [R, T + 1] each item's nodes, from depth 1 to itself; 0 in rows 0 and N + 1.
         items: [N] the item of each node of depth T + 1.
     """
@@ -50,6 +51,8 @@ class CodeTree(nn.Module):
         path.append(torch.argsort(order))
         self.register_buffer("path", F.pad(torch.stack(path, 1), (0, 0, 1, 1)), persistent=False)
         self.register_buffer("items", order + 1, persistent=False)
+        count = self.count(self.levels)
+        self.collisions = count[count > 1].sum().item() / len(order)
 
     def _hold(self, depth: int, parent: Tensor, code: Tensor | None = None) -> None:
         """Keep the edges between the nodes of ``depth`` and those below it."""
@@ -58,12 +61,6 @@ class CodeTree(nn.Module):
         for name, values in edges.items():
             self.register_buffer(f"{name}_{depth}", values, persistent=False)
         setattr(self, f"width_{depth}", int(count.max()))
-
-    @property
-    def collisions(self) -> float:
-        """The share of items that have all their codes in common with another."""
-        count = self.count(self.levels)
-        return count[count > 1].sum().item() / len(self.items)
 
     def parent(self, depth: int) -> Int[Tensor, "m"]:
         """The node of ``depth`` above each node of ``depth + 1``."""

@@ -126,11 +126,9 @@ def _id_view(model: Any) -> FloatArray:
 
 
 def _view(model: Any, name: str) -> FloatArray:
-    import torch
+    from sage_pl.item_encoders.table import view_vectors
 
-    encoder = model.item_encoder
-    with torch.no_grad():
-        return encoder.views(torch.arange(encoder.n_items + 2), {name})[name].numpy()
+    return view_vectors(model.item_encoder, name, model.device)[:].cpu().numpy()
 
 
 class Spread(NamedTuple):

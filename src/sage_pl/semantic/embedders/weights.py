@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ KINDS = (".safetensors", ".bin", ".gguf")
 def weights_in(folder: str) -> dict[str, str]:
     """sha256 of every weight file below a folder, by its name there; nothing for a name on the hub, which is no folder."""
     files = sorted(file for file in Path(folder).rglob("*") if file.suffix in KINDS)
-    return {str(file.relative_to(folder)): file_digest(file) for file in files}
+    return {
+        str(file.relative_to(folder)): _digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files
+    }
+
+
+@functools.cache
+def _digest(file: Path, size: int, modified: int) -> str:
+    """sha256 of a file, which a process asks for at every key it computes; read again only if the file has changed."""
+    return file_digest(file)
 
 
 def settings_of(step: Any) -> dict[str, Any]:

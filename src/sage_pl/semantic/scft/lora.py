@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+REPORT = "scft.json"  # how they were tuned, beside them
 PREFIX = "base_model.model."  # of the weights' names in a file
 POOLER = r".*pooler.*"  # an encoder's layers that no pooling of ours reads
 INSTALL = "pip install peft==0.21.2"

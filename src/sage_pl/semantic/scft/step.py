@@ -18,7 +18,7 @@ from sage_pl.semantic.embedders.sentence import MINILM
 from sage_pl.semantic.embedders.weights import settings_of, weights_in
 from sage_pl.semantic.scft.diagnostics import describe_views
 from sage_pl.semantic.scft.encoder import check_pooling, find_model, language_model, load_encoder
-from sage_pl.semantic.scft.lora import Lora, require_peft, save_adapter
+from sage_pl.semantic.scft.lora import REPORT, Lora, require_peft, save_adapter
 from sage_pl.semantic.scft.temperature import Temperature, TrainedTemperature
 from sage_pl.semantic.scft.train import Form, Training, tune
 from sage_pl.semantic.scft.views import AttributeDropout, Attributes, ViewPairs, attribute_lists
@@ -110,7 +110,7 @@ class Scft:
             **report,
             "settings": identity(self),
         }
-        (out / "scft.json").write_text(json.dumps(report, indent=2))
+        (out / REPORT).write_text(json.dumps(report, indent=2))
 
     def _split(self, texts: list[Attributes]) -> tuple[list[Attributes], list[Attributes]]:
         """Texts to train on, and those held out: none where that would leave fewer than two."""

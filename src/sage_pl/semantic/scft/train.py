@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -123,12 +123,12 @@ def tune(
     if len(pairs) < 2:
         raise ValueError(f"tuning contrasts different texts; got {len(pairs)}, wanted at least 2")
     n_steps = training.steps(len(pairs))
-    optimizer = optimizer_of(encoder, temperature, training.lr)
+    weights = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
+    optimizer = optimizer_of(weights.values(), temperature, training.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_of(n_steps, training.warmup))
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_enable({"use_reentrant": False})
     encoder.train()
-    weights = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
     progress = Progress(
         unfinished,
         {**weights, "temperature": temperature.log},
@@ -163,11 +163,11 @@ def tune(
     return losses
 
 
-def optimizer_of(encoder: SentenceTransformer, temperature: TrainedTemperature, lr: float) -> torch.optim.Optimizer:
-    """AdamW over what is trainable, the temperature at its own rate."""
-    weights = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+def optimizer_of(weights: Iterable[Tensor], temperature: TrainedTemperature, lr: float) -> torch.optim.Optimizer:
+    """AdamW over the weights, the temperature at its own rate."""
     return torch.optim.AdamW(
-        [{"params": weights, "lr": lr}, {"params": [temperature.log], "lr": temperature.settings.lr}], weight_decay=0.0
+        [{"params": list(weights), "lr": lr}, {"params": [temperature.log], "lr": temperature.settings.lr}],
+        weight_decay=0.0,
     )
 
 

@@ -99,7 +99,6 @@ def step_seconds(method: str, folder: str, users: int, length: int, items: int, 
     extras = [Neighbours(folder, neighbours)] if method == "SAGE" and neighbours else []
     data = TrainingUsers(load_sequences(folder), length, extras)
     model = recommender(method, folder, length, items, neighbours)
-    model.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]
     optimizer, random = model.configure_optimizers(), np.random.default_rng(1)
 
     def step() -> None:

@@ -67,7 +67,8 @@ class Watch(pl.Callback):
 
 def kernels(events: Any, steps: int) -> dict[str, float]:
     """Milliseconds of a step in which a kernel runs, kernels and waits per step."""
-    on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    cuda = torch.autograd.DeviceType.CUDA
+    on_gpu = [event for event in events if event.device_type == cuda and not event.is_user_annotation]
     busy, reached = 0.0, float("-inf")
     for first, last in sorted((kernel.time_range.start, kernel.time_range.end) for kernel in on_gpu):
         busy += max(0.0, last - max(first, reached))

@@ -64,7 +64,6 @@ def parts(overrides: list[str]) -> Any:
 def stepper(overrides: list[str], batches: int = BATCHES) -> tuple[Callable[[int], None], Any]:
     """A function that takes the training step of one of so many batches: batch, forward, backward, update; and the model."""
     datamodule, model, _ = parts(overrides)
-    model.log_dict = lambda *_, **__: None
     optimizer = model.configure_optimizers()
     loader = datamodule.train_dataloader()
     users = list(itertools.islice(loader.sampler, batches))

@@ -198,6 +198,6 @@ def _quiet_libraries() -> None:
         ".*callbacks used to create the checkpoint.*",
         ".*dirpath has changed.*",
         ".*smaller than the logging interval.*",
-        ".*You have overridden `on_before_batch_transfer`.*",  # the model's own; the data module has none
+        ".*You have overridden `.*batch.*` in `LightningModule`.*",  # the model's own; the data module has none
     ):
         warnings.filterwarnings("ignore", text)

@@ -55,6 +55,7 @@ def build(config: DictConfig, stored: dict[str, Any]) -> Parts:
     plain: Any = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
     checks.check_targets(plain)
     torch.set_float32_matmul_precision(config.matmul_precision)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # makes a plan for every new length, which takes longer than many steps
     datamodule = instantiate(plain["data"], _convert_="all")
     model = instantiate(plain["model"], _convert_="all")
     model.stored = stored

@@ -19,7 +19,6 @@ from sage_pl.losses.distillation_bank import BankDistillation
 from sage_pl.losses.mmd import MMD
 from sage_pl.losses.prototype import Prototype
 from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.models.step import pinned
 from sage_pl.objectives.bce import BCE
 from sage_pl.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.objectives.softmax import Softmax
@@ -153,11 +152,3 @@ def test_a_gpu_copies_from_pinned_memory(
     tensors = [tensor for value in moved.values() for tensor in (value if isinstance(value, list) else [value])]
     assert {id(tensor) for tensor in tensors} == {id(tensor) for tensor in kept}
     assert len(tensors) >= len(moved)
-
-
-def test_pinning_makes_slices_contiguous(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
-    batch: SeqBatch = {"items": torch.arange(6).view(2, 3)[:, :-1]}
-    assert not batch["items"].is_contiguous()
-    assert pinned(batch)["items"].is_contiguous()
-    assert torch.equal(pinned(batch)["items"], batch["items"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -13,11 +15,17 @@ def attention_mask(mask: Bool[Tensor, "B L"], causal: bool) -> Bool[Tensor, "B 1
 
     Every query may look at itself, so that rows of padding stay finite; their results are never used.
     """
-    length = mask.shape[1]
-    allowed = mask[:, None, None, :].expand(-1, 1, length, -1)
-    if causal:
-        allowed = allowed & torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-    return allowed | torch.eye(length, dtype=torch.bool, device=mask.device)
+    past, itself = _of_length(mask.shape[1], mask.device)
+    allowed = mask[:, None, None, :]
+    return (allowed & past if causal else allowed) | itself
+
+
+@functools.lru_cache(maxsize=256)
+def _of_length(length: int, device: torch.device) -> tuple[Bool[Tensor, "L L"], Bool[Tensor, "L L"]]:
+    """Keys no later than the query, and the query itself: made once per length, since small kernels cost a GPU their launch."""
+    with torch.inference_mode(False):
+        itself = torch.eye(length, dtype=torch.bool, device=device)
+        return torch.ones_like(itself).tril(), itself
 
 
 class MultiHeadAttention(nn.Module):

@@ -13,7 +13,7 @@ from sage_pl.artifacts import Artifact
 from sage_pl.data.sequences import Cases, IntArray, Sequences
 from sage_pl.types import SeqBatch
 
-_RATIO, _RATIO_ACCELERATOR = 1.25, 4.0  # longest by shortest length of what is encoded together
+_RATIO, _RATIO_ACCELERATOR = 1.25, 16.0  # longest by shortest length of what is encoded together
 
 
 @runtime_checkable
@@ -58,7 +58,7 @@ class Neighbours:
 
     Args:
         neighbours, k: see :class:`NeighbourUsers`.
-        ratio: longest by shortest length of a group, above 1; decides time, not results. None: 1.25 on a processor, and 4
+        ratio: longest by shortest length of a group, above 1; decides time, not results. None: 1.25 on a processor, and 16
             on an accelerator, which many small groups leave idle.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.losses.contrastive import soft_contrastive
@@ -59,8 +59,12 @@ class UserDistillation(nn.Module):
     @staticmethod
     def teacher_means(step: LossContext, neighbours: Int[Tensor, "B S"]) -> Float[Tensor, "B E"]:
         """Mean state of each user's teachers; every distinct teacher is encoded once."""
-        states = step.encode(step.batch["neighbour_items"])
-        real = (neighbours >= 0).to(states.dtype)
-        return F.embedding_bag(
-            neighbours.clamp(min=0), states, per_sample_weights=real / real.sum(1, keepdim=True), mode="sum"
-        )
+        return means_of(step.encode(step.batch["neighbour_items"]), neighbours.clamp(min=0), neighbours >= 0)
+
+
+def means_of(
+    states: Float[Tensor, "M E"], rows: Int[Tensor, "B S"], real: Bool[Tensor, "B S"]
+) -> Float[Tensor, "B E"]:
+    """The mean of the states in the rows where ``real``; zero where there are none."""
+    share = real.to(states.dtype) / real.sum(1, keepdim=True).clamp(min=1)
+    return F.embedding_bag(rows, states, per_sample_weights=share, mode="sum")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sage_pl.losses.distillation import UserDistillation
+from sage_pl.losses.distillation import UserDistillation, means_of
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -62,10 +62,8 @@ class BankDistillation(UserDistillation):
         if self.bank is None:
             self.bank = like.new_zeros(self.n_users + 1, like.shape[1])
         self.bank = self.bank.to(like)
-        real = (self.known[neighbours] & (neighbours > 0)).to(like.dtype)
-        count = real.sum(1, keepdim=True)
-        means = F.embedding_bag(neighbours, self.bank, per_sample_weights=real / count.clamp(min=1), mode="sum")
-        return means, count.squeeze(1) > 0
+        real = self.known[neighbours] & (neighbours > 0)
+        return means_of(self.bank, neighbours, real), real.any(1)
 
     @torch.no_grad()
     def remember(self, users: Int[Tensor, "B"], states: Float[Tensor, "B E"]) -> None:

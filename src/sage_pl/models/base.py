@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.item_encoders.table import EncodedItems
-from sage_pl.models.step import DISTINCT, pinned, presented
+from sage_pl.models.epoch_means import EpochMeans
+from sage_pl.models.step import DISTINCT, each, presented
 from sage_pl.types import (
     ItemEncoder,
     LossContext,
@@ -26,8 +27,8 @@ from sage_pl.types import (
 
 
 class RecommenderModule(pl.LightningModule):
-    """Trains ``sum_k weight_k loss_k`` over the objective and the named terms; each is logged unweighted as
-    ``train/loss/<name>``, the objective as ``recommendation``.
+    """Trains ``sum_k weight_k loss_k`` over the objective and the named terms; each is logged unweighted, its
+    mean over an epoch, as ``train/loss/<name>``, the objective as ``recommendation``.
 
     A subclass says what one step is (:meth:`step`) and how items are ranked (:class:`sage_pl.types.Recommender`).
 
@@ -86,6 +87,7 @@ class RecommenderModule(pl.LightningModule):
         self.term_modules = nn.ModuleList(self.terms.values())  # type: ignore[arg-type]  # registers their buffers
         self.optimizer = optimizer
         self.max_len = max_len
+        self.means = EpochMeans()
 
     @property
     def needs(self) -> frozenset[str]:
@@ -125,17 +127,31 @@ class RecommenderModule(pl.LightningModule):
     def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
         if self.training:
             batch = presented(batch, self.targets, self.terms.values(), self.item_encoder.n_items + 1)
-        return pinned(batch) if self.device.type == "cuda" else batch
+        if self.device.type != "cuda":
+            return batch
+        return each(batch, lambda tensor: tensor.contiguous().pin_memory())  # from there a GPU copies while the host goes on
+
+    def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
+        return each(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def losses(self, batch: SeqBatch) -> dict[str, Float[Tensor, ""]]:
+        """Every term of one batch, unweighted, by name; the objective as ``recommendation``."""
+        step = self.step(batch)
+        return {name: term(step) for name, term in self.terms.items()}
 
     def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:
-        step = self.step(batch)
-        losses = {name: term(step) for name, term in self.terms.items()}
+        losses = self.losses(batch)
         total = torch.stack([self.terms[name].weight * loss for name, loss in losses.items()]).sum()
-        named = {f"train/loss/{name}": loss.detach() for name, loss in losses.items()}
-        self.log_dict(
-            {**named, "train/loss": total.detach()}, on_step=False, on_epoch=True, batch_size=len(batch["items"])
-        )
+        named = {f"train/loss/{name}": loss for name, loss in losses.items()}
+        self.means.add({**named, "train/loss": total}, len(batch["items"]))
         return total
+
+    def on_train_epoch_start(self) -> None:
+        self.means.take()  # of an epoch that was interrupted
+
+    def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
+        if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
+            self.log_dict(self.means.take(), on_step=False, on_epoch=True, batch_size=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["sage_pl"] = self.stored

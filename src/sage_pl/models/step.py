@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from sage_pl.item_encoders.table import EncodedItems
@@ -35,9 +34,13 @@ def presented(batch: SeqBatch, targets: Targets, terms: Collection[LossTerm], ma
     return made
 
 
-def pinned(batch: SeqBatch) -> SeqBatch:
-    """The same batch in memory from which a GPU copies while the host goes on."""
-    return apply_to_collection(batch, Tensor, lambda tensor: tensor.contiguous().pin_memory())
+def each(batch: SeqBatch, change: Callable[[Tensor], Tensor]) -> SeqBatch:
+    """The batch with every tensor changed, those in lists too."""
+    made: Any = {
+        name: [change(part) for part in value] if isinstance(value, list) else change(value)
+        for name, value in batch.items()
+    }
+    return made
 
 
 @dataclass

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+_ALIGNED = 8  # rows of logits begin at multiples of 16 bytes in any type: others take a GPU's products up to ten times as long
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -16,9 +19,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, candidates: Tensor, block: int, products: torch.dtype
     ) -> Tensor:
-        taken = table.index_select(0, candidates)
+        count = len(candidates)
+        taken = F.pad(table.index_select(0, candidates), (0, 0, 0, -count % _ALIGNED))
         place = candidates.new_full((len(table),), -1)
-        place[candidates] = torch.arange(len(candidates), device=candidates.device)
+        place[candidates] = torch.arange(count, device=candidates.device)
         grad_hidden, grad_taken = torch.empty_like(hidden), torch.zeros_like(taken)
         total = hidden.new_zeros(())
         columns = taken.to(products)
@@ -26,6 +30,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             rows = slice(start, start + block)
             part, target = hidden[rows], place[targets[rows, None]]
             logits = (part.to(products) @ columns.T).to(part.dtype)
+            logits[:, count:] = -torch.inf
             answer, top = logits.gather(1, target), logits.amax(1, keepdim=True)
             weights = logits.sub_(top).exp_()  # softmax = weights / norm
             norm = weights.sum(1, keepdim=True)
@@ -33,7 +38,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             residual = weights.scatter_add_(1, target, -norm).to(products)  # norm times the gradient by the logits
             grad_hidden[rows] = (residual @ columns) / norm
             grad_taken += residual.T @ (part / norm).to(products)
-        ctx.save_for_backward(grad_hidden, torch.zeros_like(table).index_copy_(0, candidates, grad_taken))
+        ctx.save_for_backward(grad_hidden, torch.zeros_like(table).index_copy_(0, candidates, grad_taken[:count]))
         ctx.count = max(len(hidden), 1)
         return total / ctx.count
 

@@ -62,9 +62,7 @@ class UserDistillation(nn.Module):
         return means_of(step.encode(step.batch["neighbour_items"]), neighbours.clamp(min=0), neighbours >= 0)
 
 
-def means_of(
-    states: Float[Tensor, "M E"], rows: Int[Tensor, "B S"], real: Bool[Tensor, "B S"]
-) -> Float[Tensor, "B E"]:
+def means_of(states: Float[Tensor, "M E"], rows: Int[Tensor, "B S"], real: Bool[Tensor, "B S"]) -> Float[Tensor, "B E"]:
     """The mean of the states in the rows where ``real``; zero where there are none."""
     share = real.to(states.dtype) / real.sum(1, keepdim=True).clamp(min=1)
     return F.embedding_bag(rows, states, per_sample_weights=share, mode="sum")

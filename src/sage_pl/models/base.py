@@ -129,7 +129,9 @@ class RecommenderModule(pl.LightningModule):
             batch = presented(batch, self.targets, self.terms.values(), self.item_encoder.n_items + 1)
         if self.device.type != "cuda":
             return batch
-        return each(batch, lambda tensor: tensor.contiguous().pin_memory())  # from there a GPU copies while the host goes on
+        return each(
+            batch, lambda tensor: tensor.contiguous().pin_memory()
+        )  # from there a GPU copies while the host goes on
 
     def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
         return each(batch, lambda tensor: tensor.to(device, non_blocking=True))

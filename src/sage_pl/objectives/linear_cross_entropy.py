@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_ALIGNED = 8  # rows of logits begin at multiples of 16 bytes in any type: others take a GPU's products up to ten times as long
+_ALIGNED = (
+    8  # rows of logits begin at multiples of 16 bytes in any type: others take a GPU's products up to ten times as long
+)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

@@ -56,7 +56,7 @@ class Artifact:
 
     def array(self, name: str) -> np.ndarray:
         """The array ``<name>.npy``, memory-mapped read-only."""
-        return np.load(self._file(f"{name}.npy"), mmap_mode="r", allow_pickle=False)
+        return np.asarray(np.load(self._file(f"{name}.npy"), mmap_mode="r", allow_pickle=False))
 
     def frame(self, name: str) -> pl.DataFrame:
         """The table ``<name>.parquet``."""

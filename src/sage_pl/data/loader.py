@@ -38,7 +38,7 @@ class NeighbourUsers:
     provides = frozenset({"neighbour_users"})
 
     def __init__(self, neighbours: str, k: int = 10) -> None:
-        self.table = np.load(f"{neighbours}/neighbours.npy", mmap_mode="r", allow_pickle=False)
+        self.table = np.asarray(np.load(f"{neighbours}/neighbours.npy", mmap_mode="r", allow_pickle=False))
         if k > self.table.shape[1]:
             raise ValueError(f"{k} neighbours asked for, {self.table.shape[1]} prepared; raise steps.retrieve.k")
         self.k = k

@@ -93,7 +93,7 @@ def training(overrides: list[str], accelerator: str, warm: int, timed: int) -> d
     pl.Trainer(
         accelerator=accelerator,
         devices=1,
-        max_steps=warm + timed + (11 if accelerator == "cuda" else 0),
+        max_steps=warm + timed + 11,
         precision=configuration(overrides).trainer.precision,
         callbacks=[watch],
         logger=False,
@@ -146,7 +146,7 @@ def main(overrides: list[str]) -> None:
     print(results, flush=True)
     for (name, own), method, backbone in itertools.product(SETTINGS.items(), METHODS, BACKBONES):
         settings = [f"method={method}", f"backbone={backbone}", *own, *overrides]
-        found = training(settings, "cuda", warm=25, timed=25)
+        found = training(settings, "cuda", warm=20, timed=20)
         found["floor ms"] = floor(found, peaks, configuration(settings).matmul_precision)
         if not own:
             found["CPU ms"] = training(settings, "cpu", warm=1, timed=4)["ms"]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sage_pl.losses.contrastive import soft_contrastive
-from sage_pl.losses.distillation import UserDistillation
+from sage_pl.losses.distillation import UserDistillation, means_of
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 
 NEIGHBOURS = torch.tensor([[0, 2, -1], [-1, -1, -1], [1, -1, -1], [2, 1, 0]])
@@ -81,3 +81,15 @@ def test_every_distinct_teacher_is_encoded_once() -> None:
 def test_an_unknown_similarity_is_refused() -> None:
     with pytest.raises(ValueError, match="user_sim_func is 'mse', wanted 'kd' or 'cl'"):
         UserDistillation(0.1, "mse")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_mean_has_the_type_of_the_states_whatever_autocast_does_to_sums(dtype: torch.dtype) -> None:
+    states, rows = normal(4, 8).to(dtype), torch.tensor([[1, 2, 3], [2, 0, 0], [0, 0, 0]])
+    real = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = means_of(states, rows, real)
+    assert found.dtype == dtype
+    expected = torch.stack([states[1:4].mean(0), states[2], torch.zeros_like(states[0])])
+    close = {torch.bfloat16: 0.02, torch.float32: 1e-6, torch.float64: 1e-12}[dtype]
+    torch.testing.assert_close(found, expected, atol=close, rtol=0)

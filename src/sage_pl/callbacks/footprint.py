@@ -20,7 +20,8 @@ class Footprint(pl.Callback):
 
     ``memory`` in bytes: ``process`` is the most the process ever held (resident set, all it did before included; null where the
     system does not tell), ``accelerator`` the most its allocator ever held there (null on a CPU). ``parameters`` are trained,
-    ``constants`` are buffers, such as text vectors, by part of the model.
+    ``constants`` are buffers, such as text vectors, by part of the model. A version is null where the package is run without
+    being installed.
 
     Args:
         folder: made if it is missing.
@@ -46,8 +47,7 @@ class Footprint(pl.Callback):
             },
             "parameters": _sizes(pl_module, lambda m: (p for p in m.parameters() if p.requires_grad)),
             "constants": _sizes(pl_module, lambda m: m.buffers()),
-            "versions": {"python": platform.python_version()}
-            | {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "footprint.json").write_text(json.dumps(record, indent=2) + "\n")
@@ -56,6 +56,13 @@ class Footprint(pl.Callback):
 def _sizes(module: pl.LightningModule, tensors: Callable[[torch.nn.Module], Iterable[torch.Tensor]]) -> dict[str, int]:
     sizes = {name: sum(t.numel() for t in tensors(part)) for name, part in module.named_children()}
     return {name: size for name, size in sizes.items() if size}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # no reason to lose a run that is trained
+        return None
 
 
 def _peak_resident() -> int | None:

@@ -36,11 +36,12 @@ def presented(batch: SeqBatch, targets: Targets, terms: Collection[LossTerm], ma
 
 def each(batch: SeqBatch, change: Callable[[Tensor], Tensor]) -> SeqBatch:
     """The batch with every tensor changed, those in lists too."""
-    made: Any = {
+    values: Any = batch
+    changed: Any = {
         name: [change(part) for part in value] if isinstance(value, list) else change(value)
-        for name, value in batch.items()
+        for name, value in values.items()
     }
-    return made
+    return changed
 
 
 @dataclass

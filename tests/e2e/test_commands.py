@@ -6,21 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-
-
-def command(script: str, *arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / script), *arguments]
-
-
-def call(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=300, check=False)
+from tests.e2e.commands import call, call_loaded, command
 
 
 @pytest.mark.parametrize(
@@ -49,7 +40,7 @@ def test_a_mistake_is_answered_in_words(
     base = [
         s for s in small_settings if not (s.startswith("dataset") and any(a.startswith("dataset=") for a in arguments))
     ]
-    done = call("train.py", *base, *arguments, f"hydra.run.dir='{tmp_path}/run'")
+    done = call_loaded("train.py", *base, *arguments, f"hydra.run.dir='{tmp_path}/run'")
     assert done.returncode != 0
     assert answer in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -90,14 +81,16 @@ def test_prepare_alone_then_nothing_is_left_to_do(small_settings: list[str], tmp
 
 def test_the_reference_reads_what_is_exported_and_we_read_it_back(small_settings: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "handled"
-    done = call("scripts/export_handled.py", *small_settings, f"folder={folder}", f"hydra.run.dir='{tmp_path}/log'")
+    done = call_loaded(
+        "scripts/export_handled.py", *small_settings, f"folder={folder}", f"hydra.run.dir='{tmp_path}/log'"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     names = {"inter.txt", "itm_emb_np.pkl", "usr_emb_np.pkl", "pca64_itm_emb_np.pkl", "sim_user_100.pkl"}
     clusters = {f"hdbscan_{n}.pkl" for n in ("best_labels", "core_probs", "cluster_centers", "fuzzy_U")}
     assert names | clusters <= {path.name for path in folder.iterdir()}
     others = [s for s in small_settings if not s.startswith(("dataset", "embedder", "steps.embed"))]
     back = ["dataset=handled", f"dataset.path={folder}", "method=plain", "trainer.max_epochs=1"]
-    again = call("train.py", *others, *back, f"hydra.run.dir='{tmp_path}/run'")
+    again = call_loaded("train.py", *others, *back, f"hydra.run.dir='{tmp_path}/run'")
     assert again.returncode == 0, again.stdout + again.stderr
 
 
@@ -122,7 +115,7 @@ def test_help_is_quick_and_lists_the_groups() -> None:
     ],
 )
 def test_what_a_command_cannot_do_without(script: str, answer: str, tmp_path: Path) -> None:
-    done = call(f"scripts/{script}.py", f"hydra.run.dir='{tmp_path}'")
+    done = call_loaded(f"scripts/{script}.py", f"hydra.run.dir='{tmp_path}'")
     assert done.returncode == 1
     assert answer in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

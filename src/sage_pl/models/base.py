@@ -129,12 +129,11 @@ class RecommenderModule(pl.LightningModule):
             batch = presented(batch, self.targets, self.terms.values(), self.item_encoder.n_items + 1)
         if self.device.type != "cuda":
             return batch
-        return each(
-            batch, lambda tensor: tensor.contiguous().pin_memory()
-        )  # from there a GPU copies while the host goes on
+        # from pinned memory a GPU copies while the host goes on
+        return each(batch, lambda tensor: tensor.contiguous().pin_memory())
 
     def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
-        return each(batch, lambda tensor: tensor.to(device, non_blocking=True))
+        return each(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def losses(self, batch: SeqBatch) -> dict[str, Float[Tensor, ""]]:
         """Every term of one batch, unweighted, by name; the objective as ``recommendation``."""

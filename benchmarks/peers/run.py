@@ -7,7 +7,7 @@ that what else happens on the machine hits all of them. A round is an epoch, of 
 ``--full``: seconds per epoch are then seconds per step times steps, the first step left out. The first round is not counted;
 of the others the median is told, the shortest and the longest. Lists of ten, seen items left out, are scored by one scorer.
 
-Writes ``benchmarks/results/peers.json``, with ``--full`` ``peers-full.json``. Quality is told with ``--full`` only, since all
+Writes ``benchmarks/results/peers.json``, with ``--full`` ``peers-full-EPOCHS.json``. Quality is told with ``--full`` only, since all
 sides have then trained equally long; with several seeds as mean and standard deviation of each side.
 """
 
@@ -234,7 +234,7 @@ def main() -> None:
                     show(row)
                 result["quality"] = quality(result["rows"])
                 RESULTS.mkdir(exist_ok=True)
-                file_of_results = RESULTS / ("peers-full.json" if asked.full else "peers.json")
+                file_of_results = RESULTS / (f"peers-full-{asked.epochs}.json" if asked.full else "peers.json")
                 file_of_results.write_text(json.dumps(result, indent=2) + "\n")
     for side, told in result["quality"].items():
         means = (f"{metric} {100 * mean:.2f} ± {100 * sd:.2f}" for metric, (mean, sd) in told.items())

@@ -7,8 +7,8 @@ that what else happens on the machine hits all of them. A round is an epoch, of 
 ``--full``: seconds per epoch are then seconds per step times steps, the first step left out. The first round is not counted;
 of the others the median is told, the shortest and the longest. Lists of ten, seen items left out, are scored by one scorer.
 
-Writes ``benchmarks/results/peers.json``, with ``--full`` ``peers-full-EPOCHS.json``. Quality is told with ``--full`` only, since all
-sides have then trained equally long; with several seeds as mean and standard deviation of each side.
+Writes ``benchmarks/results/peers.json``, with ``--full`` ``peers-full-EPOCHS.json``. Quality is told with ``--full`` only,
+since all sides have then trained equally long; with several seeds as mean and standard deviation of each side.
 """
 
 from __future__ import annotations

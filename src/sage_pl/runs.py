@@ -204,5 +204,5 @@ def _describe(model: RecommenderModule, trainer: pl.Trainer) -> None:
         "parameters: %s trainable, %s constant; losses: %s; on %s", f"{trainable:,}", f"{frozen:,}", weights, device
     )
     backbone = getattr(model.sequence_encoder, "backbone", None)
-    if isinstance(model.targets, NextItem) and not getattr(backbone, "causal", True):
+    if type(model.targets) is NextItem and not getattr(backbone, "causal", True):
         log.warning("the backbone sees the items it is trained to predict (causal=false with targets=next_item)")

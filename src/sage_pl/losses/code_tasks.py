@@ -102,7 +102,8 @@ class QueryToCode(nn.Module):
         tokens, n_items: see :class:`sage_pl.item_encoders.code_embedding.CodeEmbedding`.
         dim: width of the states.
         queries: folder of vectors of written queries, ``table.npy`` [R, D_query], row i asking for item i; they get an
-            adapter of their own. None asks by the text of another item with the same first code: "something like this".
+            adapter of their own. None asks by the text of an item drawn among those with the same first code, the target itself
+            included: "something like this".
 
     Reference: LC-Rec's itemsearch, whose queries a larger language model writes.
     """

@@ -94,4 +94,4 @@ class TeacherAlignment(nn.Module):
                 f"the teacher's item vectors are {teacher.shape[1]} wide, the view {self.view} of this run "
                 f"{student.shape[1]}; train both with the same dim"
             )
-        return self.form(student, teacher, self.temperature)
+        return self.form(teacher, student, self.temperature)  # soft targets are not symmetric: teacher first

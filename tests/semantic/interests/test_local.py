@@ -1,5 +1,7 @@
 """With a randomly initialised decoder of two layers; no weights and no network are needed."""
 
+import shutil
+
 import pytest
 
 from sage_pl.semantic.embedders.sentence import ModelError
@@ -73,3 +75,11 @@ def test_models_that_cannot_be_asked_are_named(tmp_path, monkeypatch) -> None:
         describe("nobody/nothing")
     with pytest.raises(ModelError, match=r"has no chat template.*describer\.model=smollm2"):
         describe(write_llama(tmp_path / "plain"))
+
+
+def test_a_model_in_a_folder_is_named_by_its_weights(llama, tmp_path) -> None:
+    moved = shutil.copytree(llama, tmp_path / "moved")
+    assert LocalDescriber(str(moved)).fingerprint() == LocalDescriber(llama).fingerprint()
+    weights = moved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert LocalDescriber(str(moved)).fingerprint() != LocalDescriber(llama).fingerprint()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
+from sage_pl.semantic.embedders.weights import settings_of
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
 from sage_pl.semantic.scft.encoder import SMOLLM2, load_decoder
@@ -53,6 +54,10 @@ class LocalDescriber:
 
     libraries: ClassVar[tuple[str, ...]] = ("transformers",)
     remembered: ClassVar[bool] = True
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Who is asked, in an artifact key and in the key of a remembered answer: a model in a folder is its weights there."""
+        return settings_of(self)
 
     def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
         model, tokenizer = self._load()

@@ -21,21 +21,21 @@ import polars as pl
 import torch
 from measuring import ROOT, about, median_seconds, unit, write
 
-from sage_pl.backbones.sasrec import SASRec
 from sage_pl.data.loader import Neighbours, TrainingUsers, load_sequences
 from sage_pl.data.targets import NextItem
-from sage_pl.item_encoders.dual import DualEncoder
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.losses.alignment import Alignment
-from sage_pl.losses.distillation import UserDistillation
-from sage_pl.losses.prototype import Prototype
 from sage_pl.memory import keep_freed
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.objectives.sampled_softmax import SampledSoftmax
-from sage_pl.objectives.softmax import Softmax
+from sage_pl.nn.backbones.sasrec import SASRec
+from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.losses.alignment import Alignment
+from sage_pl.nn.losses.distillation import UserDistillation
+from sage_pl.nn.losses.prototype import Prototype
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.dual import DualView
+from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.optimizers.row_adam import RowAdam
-from sage_pl.sequence_encoders.dual import DualView
-from sage_pl.sequence_encoders.single import SingleView
 from sage_pl.types import LossTerm
 
 RESULT, FIGURE = ROOT / "benchmarks" / "results" / "curves.json", ROOT / "docs" / "figures" / "cost.svg"

@@ -19,8 +19,8 @@ import torch
 from omegaconf import OmegaConf
 
 from sage_pl import cli
-from sage_pl.decoders.search import beam_search, best, occurs
 from sage_pl.evaluation.ranks import top_k
+from sage_pl.nn.decoders.search import beam_search, best, occurs
 from sage_pl.types import Memory, TopK
 
 WIDTHS, KS, BATCH = (10, 20, 50, 100, 200), (10, 20), 64

@@ -26,16 +26,16 @@ import torch
 from measuring import about, serve, take_turns, write
 from memory import Watch, resident
 
-from sage_pl.backbones.sasrec import SASRec
 from sage_pl.data.loader import HeldOutCases, TrainingUsers, load_sequences
 from sage_pl.data.targets import NextItem
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.item_encoders.text import TextEncoder
 from sage_pl.memory import keep_freed
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.objectives.sampled_softmax import SampledSoftmax
+from sage_pl.nn.backbones.sasrec import SASRec
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.text import TextEncoder
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
+from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.optimizers.row_adam import RowAdam
-from sage_pl.sequence_encoders.single import SingleView
 
 SIZES = (10_000, 100_000, 1_000_000)
 TEXT_SIZES = (10_000, 1_000_000, 10_000_000)

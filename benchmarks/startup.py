@@ -31,7 +31,7 @@ def tell_the_first_step() -> None:
 
     def entered(config: Any) -> bool:
         alone = enter(config)
-        from sage_pl.models.base import RecommenderModule  # of what the command imports next
+        from sage_pl.nn.modules.base import RecommenderModule  # of what the command imports next
 
         RecommenderModule.on_train_batch_end = lambda *_, **__: print(f"{STEP}{time.time()}", flush=True)  # type: ignore
         return alone

@@ -7,8 +7,8 @@ from sage_pl import config as checks
 from sage_pl.config import ConfigError
 
 ADAM = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1}
-SASREC = "sage_pl.backbones.sasrec.SASRec"
-TERM = "sage_pl.losses"
+SASREC = "sage_pl.nn.backbones.sasrec.SASRec"
+TERM = "sage_pl.nn.losses"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_targets_are_found_wherever_they_hide(config: dict[str, Any], path: str,
         pytest.param(
             {"_target_": SASREC, "_args_": [8]}, r"positional arguments \(_args_\); name them", id="positional"
         ),
-        pytest.param({"_target_": "sage_pl.backbones.sasrec.SASRek"}, "cannot be imported", id="misspelt class"),
+        pytest.param({"_target_": "sage_pl.nn.backbones.sasrec.SASRek"}, "cannot be imported", id="misspelt class"),
         pytest.param({"_target_": "sage_pl.nowhere.Part"}, "cannot be imported", id="misspelt module"),
     ],
 )
@@ -212,7 +212,7 @@ def test_terms_of_weight_0_and_what_only_they_need_are_pruned(config: DictConfig
 
 def test_named_parts_set_to_null_are_pruned(config: DictConfig) -> None:
     config.loss.terms.prototype = None
-    config.start = {"items": None, "states": {"_target_": "sage_pl.models.warm_start.WarmStart"}}
+    config.start = {"items": None, "states": {"_target_": "sage_pl.nn.modules.warm_start.WarmStart"}}
     config.item_encoder = {"experts": {"id": None, "text": {}}}
     assert checks.prune(config) == ["loss.terms.prototype", "start.items", "item_encoder.experts.id"]
     assert list(config.start) == ["states"]

@@ -219,10 +219,10 @@ def test_an_option_left_at_nothing_and_another_machine_are_no_difference(tmp_pat
 )
 def test_names_without_hydra(tmp_path: Path, run_dir: str, names: tuple[str, str]) -> None:
     model = {
-        "item_encoder": {"_target_": "sage_pl.item_encoders.dual.DualEncoder"},
+        "item_encoder": {"_target_": "sage_pl.nn.item_encoders.dual.DualEncoder"},
         "terms": {"mmd": {}, "alignment": {}},
     }
-    backbone = {"_target_": "sage_pl.backbones.sasrec.SASRec"}
+    backbone = {"_target_": "sage_pl.nn.backbones.sasrec.SASRec"}
     folder = make(tmp_path / "run", run_dir=run_dir, model=model, backbone=backbone)
     (folder / ".hydra" / "hydra.yaml").unlink()
     run = read(folder)

@@ -19,7 +19,7 @@ from sage_pl import config as checks
 from sage_pl.callbacks.epoch_seed import EpochSeed
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.evaluation.ranks import top_k
-from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.preparation import prepare
 
 ROOT = Path(__file__).parent.parent.parent

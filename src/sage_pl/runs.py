@@ -27,7 +27,7 @@ from sage_pl.evaluation.popularity import popularity_ranks
 from sage_pl.evaluation.recommended import RecommendedLists
 from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
 from sage_pl.evaluation.table import results_table, select
-from sage_pl.models.base import RecommenderModule
+from sage_pl.nn.modules.base import RecommenderModule
 
 log = logging.getLogger(__name__)
 PARTS = ("model", "data")  # what artifacts are prepared for

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sage_pl.backbones.attention import MultiHeadAttention, attention_mask
+from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask
 from tests.golden import naive
 from tests.golden.prepared import normal
 

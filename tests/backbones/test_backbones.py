@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.backbones.gru4rec import GRU4Rec
-from sage_pl.backbones.sasrec import SASRec
+from sage_pl.nn.backbones.gru4rec import GRU4Rec
+from sage_pl.nn.backbones.sasrec import SASRec
 from tests.golden import naive
 from tests.golden.prepared import BACKBONES, leaf, make_backbone, normal
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.backbones.bsarec import BSARec, low_pass
-from sage_pl.backbones.none import NoBackbone
+from sage_pl.nn.backbones.bsarec import BSARec, low_pass
+from sage_pl.nn.backbones.none import NoBackbone
 from tests.golden import naive
 from tests.golden.prepared import normal
 

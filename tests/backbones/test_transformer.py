@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from sage_pl.backbones.bert4rec import BERT4Rec
-from sage_pl.backbones.sasrec import SASRec
-from sage_pl.backbones.transformer import Transformer
+from sage_pl.nn.backbones.bert4rec import BERT4Rec
+from sage_pl.nn.backbones.sasrec import SASRec
+from sage_pl.nn.backbones.transformer import Transformer
 from tests.golden import naive
 from tests.golden.prepared import leaf, normal
 

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from sage_pl.artifacts import Step
 from sage_pl.config import check_needs, nodes, prune
 from sage_pl.data.datamodule import SequenceDataModule
-from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.preparation import prepare
 from tests.configs.composing import ALSO, CONF, PARTS, SOMEWHERE, choices, composed, resolved
 
@@ -102,7 +102,7 @@ def test_nothing_is_left_out_of_a_method_that_follows_no_other_run(method: str, 
 
 
 def test_what_another_run_must_make_first_is_left_out() -> None:
-    id_only = {"_target_": "sage_pl.item_encoders.id.IdEncoder", "n_items": 4, "dim": 2, "init": None}
+    id_only = {"_target_": "sage_pl.nn.item_encoders.id.IdEncoder", "n_items": 4, "dim": 2, "init": None}
     waiting = {**id_only, "init": SOMEWHERE}
     assert (waits(id_only), waits(waiting), waits({"experts": {"id": waiting}})) == (False, True, True)
     found = built({"_target_": "torch.nn.Sequential", "ready": id_only, "late": waiting})

@@ -3,10 +3,10 @@ import torch
 
 from sage_pl.data.prefixes import Prefixes
 from sage_pl.data.targets import NextItem
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.models.step import TrainingStep
-from sage_pl.objectives.softmax import Softmax
-from sage_pl.sequence_encoders.single import SingleView
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.single import SingleView
 from tests.golden.prepared import N_ITEMS, USERS, left_pad, make_backbone, write_sequences
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from sage_pl.decoders.collisions import expected_hits
 from sage_pl.evaluation.metrics import RankMetrics
+from sage_pl.nn.decoders.collisions import expected_hits
 from sage_pl.types import TopK
 
 

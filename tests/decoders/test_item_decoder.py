@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.decoders.bilinear import BilinearDecoder
-from sage_pl.decoders.item_decoder import ItemDecoder
-from sage_pl.decoders.transformer import TransformerDecoder
+from sage_pl.nn.decoders.bilinear import BilinearDecoder
+from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.decoders.transformer import TransformerDecoder
 from sage_pl.types import Memory
 from tests.decoders.tiny import (
     CODES,

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sage_pl.decoders.tree import CodeTree
+from sage_pl.nn.decoders.tree import CodeTree
 from tests.decoders.tiny import CODES, SHARED, SIZES
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sage_pl.decoders.bilinear import BilinearDecoder
-from sage_pl.decoders.item_decoder import ItemDecoder
-from sage_pl.decoders.transformer import TransformerDecoder
+from sage_pl.nn.decoders.bilinear import BilinearDecoder
+from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.decoders.transformer import TransformerDecoder
 from sage_pl.types import Memory
 from tests.golden.naive import attention, linear
 from tests.golden.prepared import normal

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from sage_pl import recommending
 from sage_pl.artifacts import Artifact
-from sage_pl.models.base import RecommenderModule
+from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.serving import Histories, TopKCache
 
 ROOT = Path(__file__).parent.parent.parent

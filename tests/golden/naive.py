@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sage_pl.backbones.gru4rec import GRU4Rec
+from sage_pl.nn.backbones.gru4rec import GRU4Rec
 
 Look = Callable[[int, int], bool]
 

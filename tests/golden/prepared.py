@@ -12,11 +12,11 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from sage_pl.backbones.bert4rec import BERT4Rec
-from sage_pl.backbones.gru4rec import GRU4Rec
-from sage_pl.backbones.sasrec import SASRec
 from sage_pl.data.targets import Cloze, NextItem
-from sage_pl.losses.items import real_items
+from sage_pl.nn.backbones.bert4rec import BERT4Rec
+from sage_pl.nn.backbones.gru4rec import GRU4Rec
+from sage_pl.nn.backbones.sasrec import SASRec
+from sage_pl.nn.losses.items import real_items
 from sage_pl.types import ItemTable, SeqBatch
 
 USERS = [[1, 2, 3, 4, 5, 6], [2, 2, 3, 1], [5, 4, 3, 2, 1, 7, 8, 2], [1, 2, 3], [3, 1, 4, 1, 5, 9, 2, 6, 5]]

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from sage_pl.data.loader import Neighbours, TrainingUsers, load_sequences
-from sage_pl.item_encoders.dual import DualEncoder
-from sage_pl.losses.alignment import Alignment
-from sage_pl.losses.distillation import UserDistillation
-from sage_pl.losses.prototype import Prototype
-from sage_pl.models.step import TrainingStep
-from sage_pl.objectives.softmax import Softmax
+from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.losses.alignment import Alignment
+from sage_pl.nn.losses.distillation import UserDistillation
+from sage_pl.nn.losses.prototype import Prototype
+from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.semantic.memberships import prototypes
-from sage_pl.sequence_encoders.dual import DualView
 from sage_pl.types import SeqBatch
 from tests.golden import naive
 from tests.golden.prepared import BACKBONES, N_ITEMS, USERS, Artifacts, make_backbone, make_targets

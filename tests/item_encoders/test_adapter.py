@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sage_pl.item_encoders.adapter import Adapter, MLPAdapter
+from sage_pl.nn.item_encoders.adapter import Adapter, MLPAdapter
 from tests.golden import naive
 from tests.golden.prepared import leaf, normal
 

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sage_pl.item_encoders.cached import CachedItems, write_tables
-from sage_pl.item_encoders.gated import GatedExperts
-from sage_pl.item_encoders.gates import SharedGate
-from sage_pl.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
+from sage_pl.nn.item_encoders.gated import GatedExperts
+from sage_pl.nn.item_encoders.gates import SharedGate
+from sage_pl.nn.item_encoders.id import IdEncoder
 
 
 def test_tables_answer_as_the_encoder_they_were_made_from(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.item_encoders.code_embedding import CodeEmbedding
-from sage_pl.item_encoders.codes import CodeEncoder
+from sage_pl.nn.item_encoders.code_embedding import CodeEmbedding
+from sage_pl.nn.item_encoders.codes import CodeEncoder
 from tests.decoders.tiny import CODES, SIZES, write_tokens
 from tests.golden.prepared import write_rows
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.item_encoders.dual import DualEncoder
-from sage_pl.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.item_encoders.id import IdEncoder
 from tests.golden.prepared import write_rows
 
 N, DIM, TEXT = 6, 4, 10

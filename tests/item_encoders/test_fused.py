@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sage_pl.item_encoders.fused import FusedEncoder
-from sage_pl.item_encoders.projection import TextProjection
+from sage_pl.nn.item_encoders.fused import FusedEncoder
+from sage_pl.nn.item_encoders.projection import TextProjection
 from tests.golden.prepared import write_rows
 
 N, DIM, TEXT = 6, 4, 10

@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.item_encoders.fused import FusedEncoder
-from sage_pl.item_encoders.gated import GatedExperts
-from sage_pl.item_encoders.gates import FrequencyGate, UniformGate
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.item_encoders.projection import TextProjection
-from sage_pl.item_encoders.text import TextEncoder
-from sage_pl.losses.mmd import MMD
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.objectives.softmax import Softmax
-from sage_pl.sequence_encoders.experts import Experts
-from sage_pl.sequence_encoders.single import SingleView
+from sage_pl.nn.item_encoders.fused import FusedEncoder
+from sage_pl.nn.item_encoders.gated import GatedExperts
+from sage_pl.nn.item_encoders.gates import FrequencyGate, UniformGate
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.projection import TextProjection
+from sage_pl.nn.item_encoders.text import TextEncoder
+from sage_pl.nn.losses.mmd import MMD
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.experts import Experts
+from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.types import ItemEncoder
 from tests.golden.prepared import (
     BACKBONES,

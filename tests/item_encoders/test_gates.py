@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sage_pl.data.frequency import equal_mass_buckets
 from sage_pl.data.loader import load_sequences
-from sage_pl.item_encoders.gates import ContinuousGate, FrequencyGate, SharedGate, UniformGate
+from sage_pl.nn.item_encoders.gates import ContinuousGate, FrequencyGate, SharedGate, UniformGate
 from tests.golden.prepared import write_sequences
 
 N = 22

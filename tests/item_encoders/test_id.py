@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.id import IdEncoder
 from tests.golden.prepared import write_rows
 
 N, DIM = 6, 4

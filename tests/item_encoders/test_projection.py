@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sage_pl.item_encoders.projection import TextProjection
+from sage_pl.nn.item_encoders.projection import TextProjection
 from tests.golden.prepared import normal
 
 

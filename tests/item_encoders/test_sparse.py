@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.item_encoders.cached import CachedItems, write_tables
-from sage_pl.item_encoders.dual import DualEncoder
-from sage_pl.item_encoders.fused import FusedEncoder
-from sage_pl.item_encoders.gated import GatedExperts
-from sage_pl.item_encoders.gates import SharedGate
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.item_encoders.residual_text import ResidualText
-from sage_pl.item_encoders.text import TextEncoder
+from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
+from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.item_encoders.fused import FusedEncoder
+from sage_pl.nn.item_encoders.gated import GatedExperts
+from sage_pl.nn.item_encoders.gates import SharedGate
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.residual_text import ResidualText
+from sage_pl.nn.item_encoders.text import TextEncoder
 from tests.golden.prepared import write_rows
 
 N, DIM, TEXT = 9, 4, 6

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.item_encoders import table
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.item_encoders.table import EncodedItems, ItemVectors
+from sage_pl.nn.item_encoders import table
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.table import EncodedItems, ItemVectors
 
 N, DIM = 9, 4
 IDS = [torch.tensor([[0, 3, 3], [7, 3, 10]]), torch.tensor([7, 1])]

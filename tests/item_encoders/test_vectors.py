@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.item_encoders import vectors
-from sage_pl.item_encoders.vectors import ItemText, every_row, load_table, standardised
+from sage_pl.nn.item_encoders import vectors
+from sage_pl.nn.item_encoders.vectors import ItemText, every_row, load_table, standardised
 from tests.golden.prepared import write_rows
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sage_pl.models.generative_step import GenerativeStep
+from sage_pl.nn.modules.generative_step import GenerativeStep
 from sage_pl.types import SeqBatch, Targets
 from tests.decoders.tiny import CODES, DIM, make_decoder
 from tests.golden.prepared import leaf, normal

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.losses.alignment import Alignment
-from sage_pl.losses.contrastive import soft_contrastive
+from sage_pl.nn.losses.alignment import Alignment
+from sage_pl.nn.losses.contrastive import soft_contrastive
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 
 MASK = N_ITEMS + 1

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.losses.code_groups import CodeGroups
-from sage_pl.losses.code_negatives import CodeNegatives
-from sage_pl.losses.code_tasks import QueryToCode, TextsToCode, TextToCode, UniformItems
-from sage_pl.losses.code_texts import CodeToText, StateToText
+from sage_pl.nn.losses.code_groups import CodeGroups
+from sage_pl.nn.losses.code_negatives import CodeNegatives
+from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode, UniformItems
+from sage_pl.nn.losses.code_texts import CodeToText, StateToText
 from sage_pl.types import LossTerm, Memory
 from tests.decoders.tiny import CODES, naive_log_probs, write_tokens
 from tests.golden.prepared import write_rows, write_sequences

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.losses.contrastive import (
+from sage_pl.nn.losses.contrastive import (
     Decoupled,
     InfoNCE,
     SoftTargets,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.losses.contrastive import soft_contrastive
-from sage_pl.losses.distillation import UserDistillation, means_of
+from sage_pl.nn.losses.contrastive import soft_contrastive
+from sage_pl.nn.losses.distillation import UserDistillation, means_of
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 
 NEIGHBOURS = torch.tensor([[0, 2, -1], [-1, -1, -1], [1, -1, -1], [2, 1, 0]])

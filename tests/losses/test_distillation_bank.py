@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.losses.contrastive import soft_contrastive
-from sage_pl.losses.distillation import UserDistillation
-from sage_pl.losses.distillation_bank import BankDistillation
+from sage_pl.nn.losses.contrastive import soft_contrastive
+from sage_pl.nn.losses.distillation import UserDistillation
+from sage_pl.nn.losses.distillation_bank import BankDistillation
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, normal
 
 TEACHERS = {1: [2, 3, 0], 2: [0, 0, 0], 3: [1, 0, 0], 4: [3, 1, 2]}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sage_pl.losses.items import compared_items, real_items
+from sage_pl.nn.losses.items import compared_items, real_items
 from tests.golden.prepared import HandStep
 
 IDS = torch.tensor([[0, 4, 2], [9, 2, 4]])  # 9 is the mask token

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.losses.mmd import ALPHAS, MMD, Gaussian, Laplacian, Linear, _mixture, mk_mmd, squared_distances
+from sage_pl.nn.losses.mmd import ALPHAS, MMD, Gaussian, Laplacian, Linear, _mixture, mk_mmd, squared_distances
 from tests.golden.prepared import leaf, normal
 
 KERNELS = {"gaussian": Gaussian(), "single": Gaussian([1.0]), "laplacian": Laplacian(), "linear": Linear()}

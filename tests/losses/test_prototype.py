@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.losses.prototype import Prototype
+from sage_pl.nn.losses.prototype import Prototype
 from tests.golden.prepared import HandStep, leaf, left_pad, normal, write
 
 N, DIM = 3, 2

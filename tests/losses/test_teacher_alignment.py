@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.losses.contrastive import Decoupled, InfoNCE, SoftTargets, info_nce, soft_contrastive
-from sage_pl.losses.teacher_alignment import TeacherAlignment
+from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE, SoftTargets, info_nce, soft_contrastive
+from sage_pl.nn.losses.teacher_alignment import TeacherAlignment
 from sage_pl.types import LossTerm
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal, write
 

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sage_pl.losses.contrastive import info_nce
-from sage_pl.losses.mmd import MMD
-from sage_pl.losses.view_alignment import CosineAlignment, InfoNCEAlignment, MSEAlignment, ViewAlignment
+from sage_pl.nn.losses.contrastive import info_nce
+from sage_pl.nn.losses.mmd import MMD
+from sage_pl.nn.losses.view_alignment import CosineAlignment, InfoNCEAlignment, MSEAlignment, ViewAlignment
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 
 MASK = N_ITEMS + 1

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from sage_pl import config as checks
 from sage_pl import runs
-from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.preparation import prepare
 from sage_pl.stages import Stage, stages
 
@@ -85,7 +85,7 @@ DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
     [
         ["text_only", "freeze=false"],
         ["text_only", ADAPTER.format("torch.nn.Linear", "")],
-        ["text_only", ADAPTER.format("sage_pl.item_encoders.adapter.MLPAdapter", ",dropout:0.2")],
+        ["text_only", ADAPTER.format("sage_pl.nn.item_encoders.adapter.MLPAdapter", ",dropout:0.2")],
         ["text_only", ADAPTER.format("torch.nn.Identity", ""), "item_encoder.text=${artifacts.reduce}"],
         ["text_only", DISTILLATION],
         ["llm_init", "item_encoder.init_std=0.02"],

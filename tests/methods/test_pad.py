@@ -32,7 +32,7 @@ def artifacts(folder: Path) -> dict[str, str]:
     [
         (["without=mmd"], True, "aligned id text"),
         (ANOTHER, True, "aligned id text"),
-        ([f"{MMD}.kernel._target_=sage_pl.losses.mmd.Laplacian"], True, "aligned id text"),
+        ([f"{MMD}.kernel._target_=sage_pl.nn.losses.mmd.Laplacian"], True, "aligned id text"),
         ([f"{MMD}.unbiased=false", f"{MMD}.offset=true", f"{MMD}.unique=false"], True, "aligned id text"),
         (["without=anchor"], True, "aligned id text"),
         (["without=id_expert"], False, "aligned text"),

@@ -9,15 +9,15 @@ import torch
 
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.loader import Neighbours
-from sage_pl.item_encoders.dual import DualEncoder
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.losses.alignment import Alignment
-from sage_pl.losses.distillation import UserDistillation
-from sage_pl.losses.prototype import Prototype
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.objectives.softmax import Softmax
-from sage_pl.sequence_encoders.dual import DualView
-from sage_pl.sequence_encoders.single import SingleView
+from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.losses.alignment import Alignment
+from sage_pl.nn.losses.distillation import UserDistillation
+from sage_pl.nn.losses.prototype import Prototype
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.dual import DualView
+from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.types import LossTerm
 from tests.golden.prepared import N_ITEMS, Artifacts, adam, make_backbone, make_targets, write
 

@@ -1,6 +1,6 @@
 import torch
 
-from sage_pl.models.epoch_means import EpochMeans
+from sage_pl.nn.modules.epoch_means import EpochMeans
 
 
 def test_a_mean_weighs_every_row_alike_and_begins_anew() -> None:

@@ -9,18 +9,18 @@ import torch
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.prefixes import Prefixes
 from sage_pl.data.targets import NextItem
-from sage_pl.decoders.item_decoder import ItemDecoder
-from sage_pl.item_encoders.codes import CodeEncoder
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.losses.code_negatives import CodeNegatives
-from sage_pl.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
-from sage_pl.losses.code_texts import CodeToText, StateToText
-from sage_pl.models.generative import GenerativeRecommender
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.objectives.codes import CodeCrossEntropy
-from sage_pl.objectives.softmax import Softmax
-from sage_pl.sequence_encoders.code_tokens import CodeTokens
-from sage_pl.sequence_encoders.single import SingleView
+from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.item_encoders.codes import CodeEncoder
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.losses.code_negatives import CodeNegatives
+from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
+from sage_pl.nn.losses.code_texts import CodeToText, StateToText
+from sage_pl.nn.modules.generative import GenerativeRecommender
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.objectives.codes import CodeCrossEntropy
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.code_tokens import CodeTokens
+from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.types import LossTerm, Recommender, SeqBatch
 from tests.decoders.tiny import make_network, random_codes, write_tokens
 from tests.golden.prepared import (

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.losses.distillation_bank import BankDistillation
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.models.step import TrainingStep
-from sage_pl.objectives.softmax import Softmax
-from sage_pl.scorers.semantic import SemanticSimilarity
-from sage_pl.sequence_encoders.interest_attention import InterestAttention
-from sage_pl.sequence_encoders.interest_queries import TextQueries
-from sage_pl.sequence_encoders.interests import InterestEncoder
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.losses.distillation_bank import BankDistillation
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.scorers.semantic import SemanticSimilarity
+from sage_pl.nn.sequence_encoders.interest_attention import InterestAttention
+from sage_pl.nn.sequence_encoders.interest_queries import TextQueries
+from sage_pl.nn.sequence_encoders.interests import InterestEncoder
 from tests.golden.prepared import (
     BACKBONES,
     N_ITEMS,

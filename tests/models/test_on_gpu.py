@@ -10,7 +10,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from sage_pl.data.datamodule import SequenceDataModule
-from sage_pl.models.sequential import SequentialRecommender
+from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.types import SeqBatch
 from tests.golden.prepared import BACKBONES
 from tests.models.conftest import MakeModel

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from sage_pl.data.datamodule import SequenceDataModule
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.models.step import TrainingStep
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.modules.step import TrainingStep
 from sage_pl.types import real
 from tests.golden.prepared import BACKBONES
 from tests.models.conftest import MakeModel

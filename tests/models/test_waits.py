@@ -11,20 +11,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.loader import Neighbours, NeighbourUsers
-from sage_pl.item_encoders.dual import DualEncoder
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.losses.alignment import Alignment
-from sage_pl.losses.distillation import UserDistillation
-from sage_pl.losses.distillation_bank import BankDistillation
-from sage_pl.losses.mmd import MMD
-from sage_pl.losses.prototype import Prototype
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.objectives.bce import BCE
-from sage_pl.objectives.sampled_softmax import SampledSoftmax
-from sage_pl.objectives.softmax import Softmax
+from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.losses.alignment import Alignment
+from sage_pl.nn.losses.distillation import UserDistillation
+from sage_pl.nn.losses.distillation_bank import BankDistillation
+from sage_pl.nn.losses.mmd import MMD
+from sage_pl.nn.losses.prototype import Prototype
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.objectives.bce import BCE
+from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.dual import DualView
+from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.optimizers.row_adam import RowAdam
-from sage_pl.sequence_encoders.dual import DualView
-from sage_pl.sequence_encoders.single import SingleView
 from sage_pl.types import LossTerm, SeqBatch
 from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, make_backbone, make_targets
 from tests.models.conftest import MAX_LEN, MakeModel

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sage_pl.models.warm_start import WarmStart
+from sage_pl.nn.modules.warm_start import WarmStart
 
 
 @pytest.fixture

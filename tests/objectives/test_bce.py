@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sage_pl.objectives.bce import BCE
+from sage_pl.nn.objectives.bce import BCE
 from sage_pl.types import SeqBatch
 from tests.golden.prepared import write_sequences
 from tests.objectives.conftest import MakeStep

@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 import torch
 
-from sage_pl.objectives.codes import CodeCrossEntropy
+from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.types import LossTerm
 from tests.decoders.tiny import CODES, NETWORKS, naive_log_probs
 from tests.golden.prepared import write_sequences

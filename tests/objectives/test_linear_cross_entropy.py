@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sage_pl.objectives.linear_cross_entropy import linear_cross_entropy
+from sage_pl.nn.objectives.linear_cross_entropy import linear_cross_entropy
 from tests.golden.prepared import leaf, normal
 
 TARGETS = torch.tensor([1, 5, 1, 2, 6, 3, 5])

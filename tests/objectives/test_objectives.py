@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.objectives.base import Objective, labelled
-from sage_pl.objectives.bce import BCE
-from sage_pl.objectives.sampled_softmax import SampledSoftmax
-from sage_pl.objectives.softmax import Softmax
+from sage_pl.nn.objectives.base import Objective, labelled
+from sage_pl.nn.objectives.bce import BCE
+from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
+from sage_pl.nn.objectives.softmax import Softmax
 from tests.golden.prepared import HandStep
 from tests.objectives.conftest import MakeStep
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from sage_pl.objectives.sampled_softmax import SampledSoftmax
-from sage_pl.objectives.softmax import Softmax
+from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
+from sage_pl.nn.objectives.softmax import Softmax
 from tests.golden.prepared import HandStep
 from tests.objectives.conftest import MakeStep
 

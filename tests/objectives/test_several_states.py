@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from sage_pl.objectives.base import labelled
-from sage_pl.objectives.bce import BCE
-from sage_pl.objectives.sampled_softmax import SampledSoftmax
-from sage_pl.objectives.softmax import Softmax
+from sage_pl.nn.objectives.base import labelled
+from sage_pl.nn.objectives.bce import BCE
+from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
+from sage_pl.nn.objectives.softmax import Softmax
 from tests.golden.prepared import HandStep, leaf, normal
 from tests.objectives.conftest import MakeStep
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sage_pl.objectives.softmax import Softmax
+from sage_pl.nn.objectives.softmax import Softmax
 from tests.golden.prepared import HandStep
 from tests.objectives.conftest import MakeStep
 

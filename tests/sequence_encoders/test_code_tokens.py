@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.sequence_encoders.code_tokens import CodeTokens
+from sage_pl.nn.sequence_encoders.code_tokens import CodeTokens
 from tests.decoders.tiny import rms_norm
 from tests.golden.naive import attention, linear
 from tests.golden.prepared import normal

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.sequence_encoders.dual import DualView
+from sage_pl.nn.sequence_encoders.dual import DualView
 from tests.golden import naive
 from tests.golden.prepared import BACKBONES, make_backbone, normal
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.sequence_encoders.experts import Experts
+from sage_pl.nn.sequence_encoders.experts import Experts
 from tests.golden.prepared import BACKBONES, make_backbone, normal
 
 LENGTH, DIMS = 4, {"text": 4, "id": 8, "aligned": 6}

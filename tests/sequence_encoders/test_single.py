@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sage_pl.sequence_encoders.single import SingleView
+from sage_pl.nn.sequence_encoders.single import SingleView
 from tests.golden.prepared import make_backbone, normal
 
 MASK = torch.tensor([[False, True, True], [True, True, True]])

@@ -14,12 +14,12 @@ import torch
 from sage_pl.artifacts import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.targets import NextItem
-from sage_pl.decoders.item_decoder import ItemDecoder
-from sage_pl.item_encoders.codes import CodeEncoder
-from sage_pl.item_encoders.id import IdEncoder
-from sage_pl.models.generative import GenerativeRecommender
-from sage_pl.models.sequential import SequentialRecommender
-from sage_pl.sequence_encoders.single import SingleView
+from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.item_encoders.codes import CodeEncoder
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.modules.generative import GenerativeRecommender
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.serving import CachedRecommender, Origin, TopKCache, popular, refresh
 from sage_pl.serving.top_k_cache import CacheError
 from tests.decoders.tiny import make_network, random_codes, write_tokens

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from sage_pl.artifacts import Artifact, identity
-from sage_pl.losses.contrastive import InfoNCE
+from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.semantic.embedders.sentence import ModelError, SentenceEmbedder
 from sage_pl.semantic.embedders.tuned import TunedEmbedder
 from sage_pl.semantic.scft.encoder import language_model, load_encoder

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts import Artifact, Store, identity
-from sage_pl.losses.contrastive import Decoupled, InfoNCE
+from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE
 from sage_pl.semantic.embedders.sentence import MINILM, ModelError
 from sage_pl.semantic.scft import lora
 from sage_pl.semantic.scft.encoder import SMOLLM2, SMOLLM2_PACKAGE
@@ -125,7 +125,7 @@ def test_the_configuration_builds_the_step_with_the_defaults_in_code() -> None:
     assert step == Scft(("title",), InfoNCE())
     assert identity(step)["temperature"]["start"] == 0.05
     assert instantiate(config.steps.scft, _convert_="all").columns == ("title",)
-    config.steps.scft.loss._target_ = "sage_pl.losses.contrastive.Decoupled"
+    config.steps.scft.loss._target_ = "sage_pl.nn.losses.contrastive.Decoupled"
     assert instantiate(config.steps.scft, _convert_="all").loss == Decoupled()
 
 

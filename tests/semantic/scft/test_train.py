@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.losses.contrastive import Decoupled, InfoNCE, SoftTargets
+from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE, SoftTargets
 from sage_pl.semantic.scft import train
 from sage_pl.semantic.scft.encoder import language_model, load_encoder
 from sage_pl.semantic.scft.lora import Lora

@@ -36,7 +36,7 @@ class Grouping:
     in descending order of their items' summed recency (1 for the oldest, n for the newest).
 
     The last training item of every user is left out, so that it can be predicted from the interests without being among
-    them (the leak rule; :mod:`sage_pl.sequence_encoders.interests`).
+    them (the leak rule; :mod:`sage_pl.nn.sequence_encoders.interests`).
 
     Args:
         max_interests: most groups of a user.

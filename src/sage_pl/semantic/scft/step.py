@@ -38,7 +38,7 @@ class Scft:
     Args:
         columns: columns of the items table; each is one attribute.
         loss: how two sides are contrasted, ``loss(a, b, temperature)``: ``InfoNCE``, ``Decoupled`` (the paper) or
-            ``SoftTargets`` (the reference code) of :mod:`sage_pl.losses.contrastive`.
+            ``SoftTargets`` (the reference code) of :mod:`sage_pl.nn.losses.contrastive`.
         labels: what stands before a column's value, as in :class:`sage_pl.semantic.texts.Texts`.
         instruction: what stands before every text, on a line of its own; None for nothing.
         model: name on the hub, a local folder, or ``smollm2``, see :func:`sage_pl.semantic.scft.encoder.load_encoder`.

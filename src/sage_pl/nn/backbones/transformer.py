@@ -1,0 +1,106 @@
+"""The Transformer that SASRec and BERT4Rec share; they differ in what a position may see."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask
+
+
+class Block(nn.Module):
+    """One layer of SASRec: ``q = LN(x); x = q + MHA(q, x, x); y = LN(x); x = y + FFN(y)``.
+
+    Only the query is normalised, and both residuals start from the normalised side, as in the original SASRec (Kang and
+    McAuley 2018, section 3.2) and the SAGE reference (docs/deviations.md).
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_query = nn.LayerNorm(dim, eps=1e-8)
+        self.attention = MultiHeadAttention(dim, heads, dropout)
+        self.norm = nn.LayerNorm(dim, eps=1e-8)
+        self.inner = nn.Linear(dim, dim)
+        self.outer = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.inner, self.outer):
+            nn.init.xavier_normal_(layer.weight)
+
+    def forward(
+        self, x: Float[Tensor, "B L D"], source: Float[Tensor, "B K D"], mask: Tensor
+    ) -> Float[Tensor, "B L D"]:
+        query = self.norm_query(x)
+        x = query + self.attention(query, source, mask)
+        y = self.norm(x)
+        return y + self.dropout(self.outer(self.dropout(F.relu(self.inner(y)))))
+
+
+class Transformer(nn.Module):
+    """A stack of :class:`Block` over left-padded sequences, with learned positions.
+
+    Positions count from the oldest visible item (1, 2, ...), so a training prefix looks exactly as it would when
+    served.
+
+    Args:
+        dim: width D.
+        max_len: longest input (one more position is kept for an appended mask token).
+        layers: number of blocks.
+        heads: attention heads per block.
+        dropout: on the input, the attention weights and the feed-forward layers.
+        causal: a position sees itself and what came before; False lets it see everything.
+        attend_padding: parity with the SAGE reference, where padding takes part in attention (docs/deviations.md). Padding
+            rows are exactly zero there, so all of them together equal one extra zero key whose logit is raised by
+            log(number of paddings).
+    """
+
+    def __init__(
+        self,
+        dim: int = 64,
+        max_len: int = 50,
+        layers: int = 2,
+        heads: int = 1,
+        dropout: float = 0.5,
+        causal: bool = True,
+        attend_padding: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.causal = causal
+        self.max_len = max_len
+        self.attend_padding = attend_padding
+        self.position = nn.Embedding(max_len + 2, dim, padding_idx=0)
+        nn.init.normal_(self.position.weight, std=0.02)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim, eps=1e-8)
+
+    def embed(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """``Dropout(sqrt(D) x + P[position])``."""
+        positions = mask.long().cumsum(1) * mask
+        return self.dropout(x * self.dim**0.5 + self.position(positions))
+
+    def forward(
+        self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], last_only: bool = False
+    ) -> Float[Tensor, "B K D"]:
+        keep = mask[..., None].to(x.dtype)
+        allowed = attention_mask(mask, self.causal)
+        if self.attend_padding:
+            allowed = self._with_padding_key(allowed, mask)
+        x = x * keep
+        for number, block in enumerate(self.blocks, start=1):
+            source = F.pad(x, (0, 0, 0, 1)) if self.attend_padding else x
+            if last_only and number == len(self.blocks):
+                x, allowed, keep = x[:, -1:], allowed[:, :, -1:], keep[:, -1:]
+            x = block(x, source, allowed) * keep
+        return self.norm(x) * keep
+
+    def _with_padding_key(
+        self, allowed: Bool[Tensor, "B 1 L L"], mask: Bool[Tensor, "B L"]
+    ) -> Float[Tensor, "B 1 L K"]:
+        """The mask as numbers to add, with one more column, log(number of paddings), for the key of all paddings."""
+        paddings = (self.max_len - mask.sum(1)).clamp(min=0).to(self.position.weight.dtype)
+        column = paddings.log()[:, None, None, None].expand(-1, 1, mask.shape[1], 1)
+        scores = torch.zeros_like(allowed, dtype=column.dtype).masked_fill(~allowed, float("-inf"))
+        return torch.cat([scores, column], dim=-1)

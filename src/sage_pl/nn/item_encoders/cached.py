@@ -1,0 +1,58 @@
+"""Items as finished tables: what any item encoder computes, looked up instead of computed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.item_encoders.table import ItemVectors, view_vectors
+from sage_pl.types import ItemEncoder, Views
+
+
+class CachedItems(nn.Module):
+    """``views(i)`` and ``output(i)`` of another item encoder, as rows of memory-mapped tables.
+
+    Serving a model this way needs no text vectors, no adapter and no gate.
+
+    Args:
+        folder: what :func:`write_tables` wrote: ``<view>.npy`` [R, D] for every view, among them ``output`` [R, E].
+
+    Raises:
+        FileNotFoundError: the folder has no ``output.npy``.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        if not (Path(folder) / "output.npy").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no output.npy; write it with scripts/export.py checkpoint=FILE folder=DIR"
+            )
+        for file in sorted(Path(folder).glob("*.npy")):
+            table = torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+            self.register_buffer(f"table_{file.stem}", table, persistent=False)
+        self.n_items = len(self.get_buffer("table_output")) - 2
+        self.input_dims: Mapping[str, int] = {name: table.shape[1] for name, table in self._tables()}
+        self.output_dim = self.input_dims["output"]
+
+    def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
+        return {name: F.embedding(ids, table) for name, table in self._tables() if names is None or name in names}
+
+    def _tables(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name.removeprefix("table_"), table) for name, table in self.named_buffers())
+
+    def output(self, views: Views) -> Float[Tensor, "*P E"]:
+        return views["output"]
+
+
+def write_tables(encoder: ItemEncoder, reads: Sequence[str], folder: Path, device: torch.device) -> None:
+    """Every item's ``output`` and the views that sequences read, one ``.npy`` file each."""
+    tables = {name: view_vectors(encoder, name, device) for name in reads}
+    tables["output"] = ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, device)
+    for name, table in tables.items():
+        np.save(folder / f"{name}.npy", table[:].cpu().numpy())

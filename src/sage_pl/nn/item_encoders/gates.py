@@ -1,0 +1,165 @@
+"""How much each expert counts for an item: shares that sum to 1, from the item's training frequency or without it.
+
+A gate is called with the experts' names (a node with ``_partial_: true``) and then gives, for ids [*P], their shares
+[*P, n_experts], columns in the order of the names. Since the item alone decides, a mixture of scores stays one inner
+product (:class:`sage_pl.nn.item_encoders.gated.GatedExperts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.data.frequency import equal_mass_buckets
+from sage_pl.data.loader import load_sequences
+
+
+def sigmoid_shares(theta: Float[Tensor, "*P n_experts"]) -> Float[Tensor, "*P n_experts"]:
+    """``sigma(t_e) / sum_e' sigma(t_e')``, also where every sigmoid is 0 in floating point."""
+    return F.softmax(F.logsigmoid(theta), dim=-1)
+
+
+class FrequencyGate(nn.Module):
+    """``g_e(i) = sigma(theta_e[b(i)]) / sum_e' sigma(theta_e'[b(i)])`` with b(i) the frequency bucket of item i.
+
+    Buckets hold equal shares of the training events, 1 the most popular; padding and mask token are in bucket 0. One free
+    number per expert and bucket, no network.
+
+    Args:
+        names: the experts.
+        sequences: path of the ``sequences`` artifact, for the training counts.
+        starts: per expert, the values of theta for bucket 0 and for the last bucket; those between lie on a line. Other
+            names are ignored, so that an expert can be left out.
+        n_buckets: buckets of equal mass.
+        zero_bucket: one more bucket for items that never occur in training; it starts as the last one.
+
+    Raises:
+        ValueError: an expert has no start, or one that is not two numbers.
+
+    Reference: PAD, frequency-aware gating; bucket rule and starts from its code.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        sequences: str,
+        starts: Mapping[str, Sequence[float]],
+        n_buckets: int = 10,
+        zero_bucket: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_starts(names, starts)
+        counts = load_sequences(sequences).train_counts
+        buckets = torch.from_numpy(equal_mass_buckets(counts, n_buckets, zero_bucket))
+        self.register_buffer("buckets", buckets, persistent=False)
+        self.buckets: Tensor
+        lines = torch.stack([_line(starts[name], n_buckets + 1) for name in names], dim=1)
+        self.theta = nn.Parameter(torch.cat([lines, lines[-1:]]) if zero_bucket else lines)
+
+    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        return F.embedding(self.buckets[ids], sigmoid_shares(self.theta))
+
+
+class ContinuousGate(nn.Module):
+    """``g(i) = softmax(MLP(f_i) / t)`` with ``f_i = log(1 + count_i)`` scaled to [0, 1]: smooth in the frequency.
+
+    The MLP is 1-64-10-64-n_experts, GELU after each hidden layer of 64.
+
+    Args:
+        names: the experts.
+        sequences: path of the ``sequences`` artifact, for the training counts.
+        hidden_dim: width of the two hidden layers.
+        frequency_dim: width in which a frequency is represented between them.
+        temperature: t.
+
+    Raises:
+        ValueError: ``temperature`` is not positive.
+
+    Reference: MME-SID's code.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        sequences: str,
+        hidden_dim: int = 64,
+        frequency_dim: int = 10,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"the gate's temperature is {temperature}, wanted a positive number, e.g. 1")
+        self.temperature = temperature
+        counts = torch.from_numpy(load_sequences(sequences).train_counts)
+        logs = torch.log1p(counts.float())
+        self.register_buffer("frequency", logs / logs.max().clamp(min=1), persistent=False)
+        self.frequency: Tensor
+        self.network = nn.Sequential(
+            nn.Linear(1, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, frequency_dim),
+            nn.Linear(frequency_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, len(names)),
+        )
+
+    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        return F.softmax(self.network(self.frequency[ids][..., None]) / self.temperature, dim=-1)
+
+
+class SharedGate(nn.Module):
+    """``g_e = sigma(theta_e) / sum_e' sigma(theta_e')``: learned shares, the same for every item.
+
+    Args:
+        names: the experts.
+        starts: theta per expert; other names are ignored.
+
+    Raises:
+        ValueError: an expert has no start.
+
+    Reference: PAD's code, its variant without frequency, where every item is in bucket 0.
+    """
+
+    def __init__(self, names: Sequence[str], starts: Mapping[str, float]) -> None:
+        super().__init__()
+        _check_starts(names, starts)
+        self.theta = nn.Parameter(torch.tensor([float(starts[name]) for name in names]))
+
+    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        return sigmoid_shares(self.theta).expand(*ids.shape, -1)
+
+
+class UniformGate(nn.Module):
+    """``g_e = 1 / n_experts``: no gate; the experts' scores are averaged.
+
+    Args:
+        names: the experts.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.register_buffer("shares", torch.full((len(names),), 1 / len(names)), persistent=False)
+        self.shares: Tensor
+
+    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        return self.shares.expand(*ids.shape, -1)
+
+
+def _line(ends: Sequence[float], steps: int) -> Float[Tensor, "steps"]:
+    if len(ends) != 2:
+        raise ValueError(
+            f"a start of the gate is {list(ends)}, wanted two numbers: for bucket 0 and for the last bucket"
+        )
+    return torch.linspace(ends[0], ends[1], steps)
+
+
+def _check_starts(names: Sequence[str], starts: Mapping[str, object]) -> None:
+    if missing := [name for name in names if name not in starts]:
+        raise ValueError(
+            f"the gate has no start for the expert {', '.join(missing)}, only for {', '.join(starts)}; add it with "
+            f"+item_encoder.gate.starts.{missing[0]}=..."
+        )

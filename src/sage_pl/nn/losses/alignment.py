@@ -1,0 +1,57 @@
+"""Global alignment: an item's adapted text and its collaborative vector should see the same neighbourhood."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.losses.contrastive import soft_contrastive
+from sage_pl.nn.losses.items import compared_items
+from sage_pl.types import LossContext, SeqBatch
+
+
+class Alignment(nn.Module):
+    """:func:`soft_contrastive` of the ``text`` and ``id`` views of the items that occur in the step's sequences.
+
+    Args:
+        weight: beta in the paper.
+        temperature: of the contrast; 1 in the reference.
+        detach_targets: soft targets are constants; False is the reference's form.
+        cosine: compare directions. The reference's plain products of short vectors leave both softmaxes nearly uniform, so
+            that the loss stays near the logarithm of the number of items; use a temperature around 0.1 with it.
+        max_items: items contrasted in one step; more are sampled down, since cost grows with their square. None keeps
+            all.
+        unique: each item once; False repeats it per occurrence, as the reference does.
+
+    Reference: LLM-ESR code, its item regulariser; docs/deviations.md. Differs: distinct items, detached targets, and it
+    works with every backbone (the reference never adds it for BERT4Rec).
+    """
+
+    needs = frozenset({"distinct_items"})
+    reads = frozenset({"id", "text"})
+    catalogue = False
+
+    def __init__(
+        self,
+        weight: float,
+        temperature: float = 1.0,
+        detach_targets: bool = True,
+        cosine: bool = False,
+        max_items: int | None = 512,
+        unique: bool = True,
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        self.temperature = temperature
+        self.detach_targets = detach_targets
+        self.cosine = cosine
+        self.max_items = max_items
+        self.unique = unique
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return []
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        ids = compared_items(step, "items", self.unique, self.max_items)
+        views = step.items.inputs(ids)
+        return soft_contrastive(views["text"], views["id"], self.temperature, self.detach_targets, self.cosine)

@@ -1,0 +1,85 @@
+"""The way back: from codes, or from a history, to the text of an item."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.losses.code_tasks import UniformItems
+from sage_pl.nn.losses.contrastive import info_nce
+from sage_pl.types import CodeContext, SeqBatch
+
+
+class CodeToText(nn.Module):
+    """:func:`info_nce` of ``sum_t E_t[c_{i,t}]`` and ``g(x_i)``: the sum of an item's codes finds its adapted text among those
+    of the step's items, and the other way round.
+
+    Args:
+        weight: factor of this loss.
+        sequences, count, trained: see :class:`sage_pl.nn.losses.code_tasks.UniformItems`.
+        temperature: of the cosines.
+
+    Reference: LC-Rec's index2item, which writes the title instead.
+    """
+
+    needs = frozenset[str]()
+    reads = frozenset({"codes", "text"})
+    catalogue = False
+
+    def __init__(
+        self, weight: float, sequences: str, count: int = 256, trained: bool = False, temperature: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        self.temperature = temperature
+        self.items = UniformItems(sequences, count, trained)
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        self._drawn = self.items.draw()
+        return [self._drawn]
+
+    def forward(self, step: CodeContext) -> Float[Tensor, ""]:
+        views = step.items.inputs(self._drawn)
+        return info_nce(views["codes"], views["text"], self.temperature)
+
+
+class StateToText(nn.Module):
+    """``-log softmax_j(cos(h, g(x_j)) / τ)[i]`` over the items j that labelled positions of the step predict: a state finds the
+    adapted text of the item that comes next.
+
+    Where other positions predict i too, they are no candidates.
+
+    Args:
+        weight: factor of this loss.
+        temperature: τ.
+        max_positions: positions compared in one step; more are sampled down, since cost grows with their square.
+
+    Reference: LC-Rec's fusion task from codes to titles.
+    """
+
+    decodes = True
+    needs = frozenset[str]()
+    reads = frozenset({"text"})
+    catalogue = False
+
+    def __init__(self, weight: float, temperature: float = 0.1, max_positions: int = 512) -> None:
+        super().__init__()
+        self.weight = weight
+        self.temperature = temperature
+        self.max_positions = max_positions
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return [batch["targets"]]
+
+    def forward(self, step: CodeContext) -> Float[Tensor, ""]:
+        memory, ids = step.predictions()
+        rows = torch.randperm(len(ids), device=ids.device)[: self.max_positions]
+        states, ids = memory.vectors[rows, -1], ids[rows]
+        texts = step.items.inputs(ids)["text"]
+        scores = F.normalize(states, dim=1) @ F.normalize(texts, dim=1).T / self.temperature
+        own = torch.arange(len(ids), device=ids.device)
+        others = (ids[:, None] == ids) & (own[:, None] != own)
+        losses = F.cross_entropy(scores.masked_fill(others, -torch.inf), own, reduction="none")
+        return losses.sum() / max(len(ids), 1)

@@ -1,0 +1,68 @@
+"""User distillation: a user's state is drawn to the mean state of semantically similar users."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.losses.contrastive import soft_contrastive
+from sage_pl.types import LossContext, SeqBatch
+
+
+class UserDistillation(nn.Module):
+    """``kd``: ``mean (u - mean_s u_s)^2`` over users and widths; ``cl``: :func:`soft_contrastive` of u and the
+    teachers' mean.
+
+    The teachers' states are computed without gradient from their training inputs; users without teachers are left out.
+
+    Args:
+        weight: alpha in the paper.
+        user_sim_func: ``kd`` or ``cl``.
+        temperature: of ``cl``.
+
+    Needs: ``state_rows``, ``neighbours``, ``taught``, ``neighbour_items``.
+    Reference: LLM-ESR, section 3.4; docs/deviations.md. Differs: the student's state is that of the main pass, where the
+    reference encodes the user a second time; teachers are encoded without dropout, since they are a target; teachers with
+    an empty input do not take part; BERT4Rec compares states at the appended mask token.
+    """
+
+    needs = frozenset({"neighbours", "taught", "neighbour_items"})
+    reads = frozenset[str]()
+    catalogue = False
+
+    def __init__(self, weight: float, user_sim_func: Literal["kd", "cl"] = "kd", temperature: float = 1.0) -> None:
+        super().__init__()
+        if user_sim_func not in ("kd", "cl"):
+            raise ValueError(f"loss.user_sim_func is {user_sim_func!r}, wanted 'kd' or 'cl'")
+        self.weight = weight
+        self.user_sim_func = user_sim_func
+        self.temperature = temperature
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return list(batch["neighbour_items"])
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        students, taught = step.user_states(), step.batch["taught"]
+        if not len(taught):
+            return students.new_zeros(())
+        return self.distance(students[taught], self.teacher_means(step, step.batch["neighbours"][taught]))
+
+    def distance(self, students: Float[Tensor, "B E"], teachers: Float[Tensor, "B E"]) -> Float[Tensor, ""]:
+        """Of states from their teachers' means."""
+        if self.user_sim_func == "kd":
+            return F.mse_loss(students, teachers)
+        return soft_contrastive(students, teachers, self.temperature)
+
+    @staticmethod
+    def teacher_means(step: LossContext, neighbours: Int[Tensor, "B S"]) -> Float[Tensor, "B E"]:
+        """Mean state of each user's teachers; every distinct teacher is encoded once."""
+        return means_of(step.encode(step.batch["neighbour_items"]), neighbours.clamp(min=0), neighbours >= 0)
+
+
+def means_of(states: Float[Tensor, "M E"], rows: Int[Tensor, "B S"], real: Bool[Tensor, "B S"]) -> Float[Tensor, "B E"]:
+    """The mean of the states in the rows where ``real``; zero where there are none."""
+    share = real.to(states.dtype) / real.sum(1, keepdim=True).clamp(min=1)
+    return F.embedding_bag(rows, states, per_sample_weights=share, mode="sum")

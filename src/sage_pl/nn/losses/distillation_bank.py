@@ -1,0 +1,78 @@
+"""User distillation from remembered states: the fast, approximate form of the distillation term."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sage_pl.nn.losses.distillation import UserDistillation, means_of
+from sage_pl.types import LossContext, SeqBatch
+
+
+class BankDistillation(UserDistillation):
+    """:class:`UserDistillation` whose teachers are states remembered from the teachers' own last training steps.
+
+    ``mean (u - mean_s m_s)^2``, where ``m_s`` is similar user s's state when s was last in a batch. Nobody is encoded a second
+    time, so the term costs a lookup; what it approximates is named here: a state is up to an epoch old, and was computed
+    with dropout. In the first epoch, similar users who were in no batch yet do not take part.
+
+    The bank is U x E numbers; it is part of the checkpoint, so that resuming stays exact.
+
+    Args:
+        weight: alpha in the paper.
+        n_users: U.
+        user_sim_func, temperature: see :class:`UserDistillation`.
+
+    Needs: ``user``, ``state_rows``, ``neighbour_users``.
+    """
+
+    needs = frozenset({"user", "neighbour_users"})
+
+    def __init__(
+        self, weight: float, n_users: int, user_sim_func: Literal["kd", "cl"] = "kd", temperature: float = 1.0
+    ) -> None:
+        super().__init__(weight, user_sim_func, temperature)
+        self.n_users = n_users
+        self.register_buffer("known", torch.zeros(n_users + 1, dtype=torch.bool))
+        self.known: Tensor
+        self.bank: Tensor | None = None  # [U + 1, E], made when the width of a state is known
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return []
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        students = step.user_states()
+        means, has_teacher = self.remembered(step.batch["neighbour_users"], students)
+        self.remember(step.batch["user"], students)
+        if self.user_sim_func == "cl":  # contrasts the taught with each other, so it must know who they are
+            taught = has_teacher.nonzero().squeeze(1)
+            return self.distance(students[taught], means[taught])
+        apart = F.mse_loss(students, means, reduction="none").mean(1)
+        return (apart * has_teacher).sum() / has_teacher.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def remembered(
+        self, neighbours: Int[Tensor, "B S"], like: Float[Tensor, "B E"]
+    ) -> tuple[Float[Tensor, "B E"], Tensor]:
+        """Mean remembered state of each user's teachers, and who has any."""
+        if self.bank is None:
+            self.bank = like.new_zeros(self.n_users + 1, like.shape[1])
+        self.bank = self.bank.to(like)
+        real = self.known[neighbours] & (neighbours > 0)
+        return means_of(self.bank, neighbours, real), real.any(1)
+
+    @torch.no_grad()
+    def remember(self, users: Int[Tensor, "B"], states: Float[Tensor, "B E"]) -> None:
+        assert self.bank is not None
+        self.bank[users] = states.detach()
+        self.known[users] = True
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {} if self.bank is None else {"bank": self.bank}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.bank = state.get("bank")

@@ -1,0 +1,68 @@
+"""Fuzzy prototypes: an item's collaborative vector is drawn to the centres of the clusters it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.losses.items import real_items
+from sage_pl.semantic.memberships import prototypes
+from sage_pl.types import LossContext, SeqBatch
+
+
+class Prototype(nn.Module):
+    """``mean (E_id[j] - q(j))^2`` with ``q(j) = sum_k U[j, k]^m c_k / sum_k U[j, k]^m``, over items and widths.
+
+    Args:
+        weight: gamma in the paper.
+        clusters: path of the ``cluster`` artifact (memberships U [R, C], centres c [C, D]).
+        fuzzy_m: the fuzzifier m > 1.
+        scope: ``catalogue`` takes every item once, so that tail items are reached too; ``batch`` takes every occurrence
+            in the step's inputs, as the reference does (docs/deviations.md).
+        normalise: divide by the sum of the powers; False is the reference's form, whose prototypes shrink towards the
+            origin.
+        index_offset: 1 reproduces the reference's off-by-one, where item j reads the memberships of item j + 1.
+
+    Reference: SAGE code line, ``ClusterHandler``; docs/deviations.md. Gradient reaches the ID table alone.
+    """
+
+    needs = frozenset[str]()
+    reads = frozenset({"id"})
+    catalogue = False  # of the whole catalogue it reads one view, which the step's items give without the others
+
+    def __init__(
+        self,
+        weight: float,
+        clusters: str,
+        fuzzy_m: float = 2.0,
+        scope: Literal["catalogue", "batch"] = "catalogue",
+        normalise: bool = True,
+        index_offset: int = 0,
+    ) -> None:
+        super().__init__()
+        if scope not in ("catalogue", "batch"):
+            raise ValueError(f"the prototype term's scope is {scope!r}, wanted 'catalogue' or 'batch'")
+        self.weight = weight
+        self.scope = scope
+        u = np.load(Path(clusters) / "memberships.npy", allow_pickle=False)
+        centres = np.load(Path(clusters) / "centres.npy", allow_pickle=False)
+        table = prototypes(u, centres, fuzzy_m, normalise=normalise, index_offset=index_offset)
+        self.register_buffer("table", torch.from_numpy(table).float(), persistent=False)
+        self.table: Tensor
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return []
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        if self.scope == "catalogue":
+            return F.mse_loss(step.items.whole("id")[1:-1], self.table[1:-1])
+        ids = real_items(step.batch["items"], step.mask_token)
+        if not len(ids):
+            return self.table.new_zeros(())
+        return F.mse_loss(step.items.inputs(ids)["id"], F.embedding(ids, self.table))

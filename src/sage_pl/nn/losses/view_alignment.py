@@ -1,0 +1,119 @@
+"""Two views of the same items are drawn together: which items, and the losses that compare item with item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.losses.contrastive import info_nce
+from sage_pl.nn.losses.items import compared_items
+from sage_pl.types import LossContext, SeqBatch
+
+
+class ViewAlignment(nn.Module):
+    """A loss over two views of the real items in the step's inputs; subclasses say how the two are compared.
+
+    Padding and mask token never take part. Gradient reaches both views.
+
+    Args:
+        weight: factor of this loss.
+        views: the two views.
+        max_items: items compared in one step; more are sampled down, since cost may grow with their square. None keeps
+            all.
+        unique: each item once; False repeats it per occurrence.
+
+    Raises:
+        ValueError: ``views`` are not two different ones, or ``max_items`` is below 2.
+    """
+
+    needs = frozenset({"distinct_items"})
+    catalogue = False
+
+    def __init__(
+        self,
+        weight: float,
+        views: Sequence[str] = ("text", "id"),
+        max_items: int | None = 512,
+        unique: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(views) != 2 or views[0] == views[1]:
+            raise ValueError(f"an alignment term's views are {list(views)}, wanted two different ones, e.g. [text,id]")
+        if max_items is not None and max_items < 2:
+            raise ValueError(f"an alignment term's max_items is {max_items}, wanted at least 2, or null for all items")
+        self.weight = weight
+        self.views = (views[0], views[1])
+        self.reads = frozenset(views)
+        self.max_items = max_items
+        self.unique = unique
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return []
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        ids = compared_items(step, "items", self.unique, self.max_items)
+        encoded = step.items.inputs(ids)
+        first, second = (encoded[name] for name in self.views)
+        return self.compare(first, second) if len(ids) else first.new_zeros(())
+
+    def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
+        """How far apart the two views are; row i of both is the same item, and there is at least one."""
+        raise NotImplementedError
+
+
+class InfoNCEAlignment(ViewAlignment):
+    """:func:`sage_pl.nn.losses.contrastive.info_nce` of the two views: each item is to be told from the others of the step.
+
+    Args:
+        weight, views, max_items, unique: see :class:`ViewAlignment`.
+        temperature: of the contrast.
+        cosine: compare directions; False takes inner products.
+
+    Raises:
+        ValueError: ``temperature`` is not positive.
+
+    Reference: one of PAD's alternatives to MMD (its ablation of alignment losses).
+    """
+
+    def __init__(
+        self,
+        weight: float,
+        views: Sequence[str] = ("text", "id"),
+        max_items: int | None = 512,
+        unique: bool = True,
+        temperature: float = 0.1,
+        cosine: bool = True,
+    ) -> None:
+        super().__init__(weight, views, max_items, unique)
+        if temperature <= 0:
+            raise ValueError(f"the InfoNCE term's temperature is {temperature}, wanted a positive number, e.g. 0.1")
+        self.temperature = temperature
+        self.cosine = cosine
+
+    def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
+        return info_nce(a, b, self.temperature, self.cosine)
+
+
+class CosineAlignment(ViewAlignment):
+    """``mean_i 1 - cos(a_i, b_i)``: both views of an item point the same way; lengths are free.
+
+    Args:
+        weight, views, max_items, unique: see :class:`ViewAlignment`.
+    """
+
+    def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
+        return (1 - F.cosine_similarity(a, b, dim=1)).mean()
+
+
+class MSEAlignment(ViewAlignment):
+    """``mean (a_i - b_i)^2`` over items and widths: both views of an item are the same vector.
+
+    Args:
+        weight, views, max_items, unique: see :class:`ViewAlignment`.
+    """
+
+    def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
+        return F.mse_loss(a, b)

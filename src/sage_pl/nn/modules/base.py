@@ -1,0 +1,195 @@
+"""What every trained recommender is: parts, named losses, a checkpoint that can be rebuilt, ranks as its evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.item_encoders.table import EncodedItems
+from sage_pl.nn.modules.epoch_means import EpochMeans
+from sage_pl.nn.modules.step import DISTINCT, each, presented
+from sage_pl.types import (
+    ItemEncoder,
+    LossContext,
+    LossTerm,
+    SeqBatch,
+    SequenceEncoder,
+    Targets,
+    TopK,
+    VectorTable,
+    real,
+)
+
+
+class RecommenderModule(pl.LightningModule):
+    """Trains ``sum_k weight_k loss_k`` over the objective and the named terms; each is logged unweighted, its
+    mean over an epoch, as ``train/loss/<name>``, the objective as ``recommendation``.
+
+    A subclass says what one step is (:meth:`step`) and how items are ranked (:class:`sage_pl.types.Recommender`).
+
+    Args:
+        item_encoder: what an item is (``sage_pl.nn.item_encoders``).
+        sequence_encoder: what a sequence of items is (``sage_pl.nn.sequence_encoders``).
+        targets: what is predicted (``sage_pl.data.targets``).
+        objective: the recommendation loss; None for a model that is not trained.
+        terms: further losses by name (``sage_pl.nn.losses``).
+        optimizer: called with the trainable parameters.
+        max_len: longest history that is read when predicting; older items are cut off.
+
+    Raises:
+        ValueError: a part reads a view the items do not have, or a loss wants items that are decoded where they are not.
+    """
+
+    served: ClassVar[tuple[str, ...]] = (
+        "sequence_encoder",
+        "targets",
+    )  # parts that a served model has, beside item tables
+
+    decodes: ClassVar[bool] = False  # what losses are given can score items by their codes (CodeContext)
+
+    def __init__(
+        self,
+        item_encoder: ItemEncoder,
+        sequence_encoder: SequenceEncoder,
+        targets: Targets,
+        objective: LossTerm | None,
+        terms: Mapping[str, LossTerm] | None,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None,
+        max_len: int | None,
+    ) -> None:
+        super().__init__()
+        self.terms: dict[str, LossTerm] = {} if objective is None else {"recommendation": objective}
+        self.terms |= terms or {}
+        readers = {"sequence encoder": sequence_encoder.reads}
+        readers |= {name: term.reads for name, term in self.terms.items()}
+        for name, views in readers.items():
+            if missing := views - item_encoder.input_dims.keys():
+                raise ValueError(
+                    f"{name} reads the view {', '.join(sorted(missing))} of the items, which have "
+                    f"{', '.join(item_encoder.input_dims)}; use item_encoder=dual, or leave that part out"
+                )
+        if not self.decodes and (
+            codes := [name for name, term in self.terms.items() if getattr(term, "decodes", False)]
+        ):
+            raise ValueError(
+                f"{', '.join(codes)}: for items that are decoded, and here items are ranked by inner products; use "
+                "model=generative as method=semantic_convergence does, or other losses"
+            )
+        self.stored: dict[str, Any] = {}  # plain values a checkpoint carries: what it can be rebuilt from
+        self.item_encoder = item_encoder
+        self.sequence_encoder = sequence_encoder
+        self.targets = targets
+        self.term_modules = nn.ModuleList(self.terms.values())  # type: ignore[arg-type]  # registers their buffers
+        self.optimizer = optimizer
+        self.max_len = max_len
+        self.means = EpochMeans()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Keys the losses read from a training batch as it is loaded."""
+        return frozenset[str]().union(*(term.needs for term in self.terms.values())).difference(DISTINCT)
+
+    def step(self, batch: SeqBatch) -> LossContext:
+        """What the losses see of a training batch."""
+        raise NotImplementedError
+
+    def output_table(self) -> VectorTable:
+        """Every item's vector [R, E]."""
+        raise NotImplementedError
+
+    def recommend(
+        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
+    ) -> TopK:
+        """The k best items after each history, with their scores."""
+        raise NotImplementedError
+
+    def hold_items(self) -> None:
+        """Before many calls of ``recommend`` with the same weights: make once what they share."""
+
+    def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
+        """1-based rank of each answer, per protocol."""
+        raise NotImplementedError
+
+    def encode(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None, last_only: bool = True
+    ) -> tuple[Float[Tensor, "B K *I E"], Bool[Tensor, "B M"]]:
+        """States of histories as they are read when predicting, and where these have items."""
+        ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
+        views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
+        batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
+        return self.sequence_encoder(views, real(ids), batch, last_only=last_only), real(ids)
+
+    def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
+        if self.training:
+            batch = presented(batch, self.targets, self.terms.values(), self.item_encoder.n_items + 1)
+        if self.device.type != "cuda":
+            return batch
+        # from pinned memory a GPU copies while the host goes on
+        return each(batch, lambda tensor: tensor.contiguous().pin_memory())
+
+    def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
+        return each(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+
+    def losses(self, batch: SeqBatch) -> dict[str, Float[Tensor, ""]]:
+        """Every term of one batch, unweighted, by name; the objective as ``recommendation``."""
+        step = self.step(batch)
+        return {name: term(step) for name, term in self.terms.items()}
+
+    def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:
+        losses = self.losses(batch)
+        total = torch.stack([self.terms[name].weight * loss for name, loss in losses.items()]).sum()
+        named = {f"train/loss/{name}": loss for name, loss in losses.items()}
+        self.means.add({**named, "train/loss": total}, len(batch["items"]))
+        return total
+
+    def on_train_epoch_start(self) -> None:
+        self.means.take()  # of an epoch that was interrupted
+
+    def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
+        if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
+            self.log_dict(self.means.take(), on_step=False, on_epoch=True, batch_size=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["sage_pl"] = self.stored
+
+    def on_fit_start(self) -> None:
+        """Before any work is done.
+
+        Raises:
+            ValueError: gradients are to be clipped, and some are sparse.
+        """
+        sparse = [name for name, part in self.named_modules() if getattr(part, "sparse", False)]
+        if sparse and self.trainer.gradient_clip_val:
+            raise ValueError(
+                f"trainer.gradient_clip_val={self.trainer.gradient_clip_val} cannot clip the sparse gradients of "
+                f"{', '.join(sparse)}; set trainer.gradient_clip_val=null, or item_encoder.sparse=false"
+            )
+
+    def on_train_start(self) -> None:
+        """When the optimizer is there.
+
+        Raises:
+            ValueError: gradients are to be clipped, and mixed precision leaves that to no fused optimizer.
+        """
+        fused = any(group.get("fused") for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
+        if fused and self.trainer.gradient_clip_val and str(self.trainer.precision).endswith("-mixed"):
+            raise ValueError(
+                f"trainer.gradient_clip_val={self.trainer.gradient_clip_val} with trainer.precision="
+                f"{self.trainer.precision} cannot clip the gradients of a fused optimizer; set optimizer.fused=false"
+            )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            raise ValueError("this model was built without an optimizer, to be served and not trained")
+        return self.optimizer(p for p in self.parameters() if p.requires_grad)
+
+    def validation_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
+        return self.answer_ranks(batch)
+
+    def test_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
+        return self.answer_ranks(batch)

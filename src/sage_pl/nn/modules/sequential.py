@@ -1,0 +1,119 @@
+"""The LightningModule: an item encoder, a sequence encoder, targets, an objective and named loss terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
+from sage_pl.nn.item_encoders.table import ItemVectors
+from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.types import ItemEncoder, LossTerm, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable
+
+
+class SequentialRecommender(RecommenderModule):
+    """``score(u, i) = <h_u, v_i>``: the state of a user's sequence against each item's vector.
+
+    Args:
+        item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len: see :class:`RecommenderModule`.
+        scorer: what is added to scores when predicting (``sage_pl.nn.scorers``); None for nothing.
+        start: parts that begin with what another run learned, by any name.
+        table_mb: memory for the items' vectors when ranking, in MiB. A larger catalogue is encoded anew, block by block,
+            for every batch of users: the same ranks, slower. Raise the evaluation's batch size with it.
+
+    Raises:
+        ValueError: the sequence encoder's states and the items' vectors differ in width.
+    """
+
+    def __init__(
+        self,
+        item_encoder: ItemEncoder,
+        sequence_encoder: SequenceEncoder,
+        targets: Targets,
+        objective: LossTerm | None = None,
+        terms: Mapping[str, LossTerm] | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+        max_len: int | None = None,
+        scorer: Scorer | None = None,
+        start: Mapping[str, Callable[[nn.Module], None]] | None = None,
+        table_mb: float = 4096,
+    ) -> None:
+        if sequence_encoder.output_dim != item_encoder.output_dim:
+            raise ValueError(
+                f"the sequence encoder's states are {sequence_encoder.output_dim} wide, the items' vectors "
+                f"{item_encoder.output_dim} (views {dict(item_encoder.input_dims)}); use item_encoder=dual with "
+                "sequence_encoder=dual, or item_encoder=id with sequence_encoder=single, of the same dim"
+            )
+        super().__init__(item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len)
+        self.scorer = scorer
+        self.table_mb = table_mb
+        for copy_weights in (start or {}).values():
+            copy_weights(self)
+        self._table: VectorTable | None = None
+
+    def step(self, batch: SeqBatch) -> TrainingStep:
+        return TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets, self.terms.values())
+
+    # What evaluation, export and serving use: the Recommender contract.
+
+    def output_table(self) -> VectorTable:
+        """Every item's scored vector [R, E]; a tensor, unless it is larger than ``table_mb``."""
+        if isinstance(self._table, Tensor):
+            return self._table[:, : self.item_encoder.output_dim]
+        return self._vectors(None)
+
+    @torch.no_grad()
+    def states(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *I F"]:
+        """The state each history is served with, or its I states, of which the best one scores an item.
+
+        Args:
+            items: histories.
+            users: whose they are, for sequence encoders that know more of a user than the history; None for nobody known.
+        """
+        hidden = self.encode(items, users)[0][:, -1]
+        if self.scorer is None:
+            return hidden
+        read, several = items if self.max_len is None else items[:, -self.max_len :], hidden.shape[1:-1].numel()
+        states = self.scorer.states(hidden.flatten(0, -2), read.repeat_interleave(several, 0))
+        return states if hidden.ndim + states.ndim == 4 else states.reshape(len(hidden), -1, states.shape[-1])
+
+    def ranking_table(self) -> VectorTable:
+        """The vectors whose inner products with :meth:`states` rank the items, [R, F]."""
+        return self._vectors(self.scorer) if self._table is None else self._table
+
+    def _vectors(self, scorer: Scorer | None) -> VectorTable:
+        def make(ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]:
+            outputs = self.item_encoder.output(self.item_encoder.views(ids))
+            return outputs if scorer is None else scorer.table(outputs, ids)
+
+        vectors = ItemVectors(make, self.item_encoder.n_items + 2, self.device)
+        return vectors[:] if vectors.nbytes <= self.table_mb * 2**20 else vectors
+
+    def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
+        """1-based rank of each answer: among all items (``full``) and among the sampled candidates, where given."""
+        table = self.ranking_table()
+        states, answers = self.states(batch["items"], batch.get("user")), batch["answer"]
+        ranks = {"full": full_ranks(states, table, answers, batch.get("seen"))}
+        if "candidates" in batch:
+            candidates = batch["candidates"]
+            ranks[f"sampled{candidates.shape[1]}"] = sampled_ranks(states, table, answers, candidates)
+        return ranks
+
+    def recommend(
+        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
+    ) -> TopK:
+        """The k best items after each history, with their scores."""
+        return top_k(self.states(items, users), self.ranking_table(), k, items if exclude_seen else None)
+
+    def hold_items(self) -> None:
+        self._table = self._vectors(self.scorer)
+
+    def on_validation_epoch_end(self) -> None:
+        self._table = None
+
+    on_validation_epoch_start = on_test_epoch_start = hold_items
+    on_test_epoch_end = on_validation_epoch_end

@@ -1,0 +1,101 @@
+"""One training step as the losses see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sage_pl.nn.item_encoders.table import EncodedItems
+from sage_pl.nn.losses.items import real_items
+from sage_pl.types import ItemEncoder, ItemTable, LossTerm, SeqBatch, SequenceEncoder, Targets, real
+
+DISTINCT = {"distinct_items": "items", "distinct_targets": "targets"}  # made for the losses that need them
+
+
+def presented(batch: SeqBatch, targets: Targets, terms: Collection[LossTerm], mask_token: int) -> SeqBatch:
+    """A training batch as the model reads it: inputs, labels and where these are, drawn negatives, distinct items.
+
+    Done before a batch is moved to an accelerator, which then never has to be asked how many of them there are.
+    """
+    made: Any = {**targets.training(batch)}
+    ids: Tensor = made["items"]
+    made["labels"] = made["targets"].flatten().nonzero().squeeze(1)
+    for name in DISTINCT.keys() & frozenset[str]().union(*(term.needs for term in terms)):
+        made[name] = real_items(made[DISTINCT[name]], mask_token).unique()
+    wanted = [ids, *(asked.to(ids.device) for term in terms for asked in term.item_ids(made))]
+    if not any(term.catalogue for term in terms):
+        made["encoded"] = torch.cat([tensor.flatten() for tensor in wanted]).unique()
+    return made
+
+
+def each(batch: SeqBatch, change: Callable[[Tensor], Tensor]) -> SeqBatch:
+    """The batch with every tensor changed, those in lists too."""
+    values: Any = batch
+    changed: Any = {
+        name: [change(part) for part in value] if isinstance(value, list) else change(value)
+        for name, value in values.items()
+    }
+    return changed
+
+
+@dataclass
+class TrainingStep:
+    """The encoded items and sequences of one batch; implements :class:`sage_pl.types.LossContext`."""
+
+    batch: SeqBatch
+    items: ItemTable
+    hidden: Float[Tensor, "B L *I E"]
+    sequence_encoder: SequenceEncoder
+    targets: Targets
+    mask_token: int
+
+    @classmethod
+    def run(
+        cls,
+        batch: SeqBatch,
+        item_encoder: ItemEncoder,
+        sequence_encoder: SequenceEncoder,
+        targets: Targets,
+        terms: Collection[LossTerm],
+    ) -> TrainingStep:
+        """Encode every item the step needs once, then every sequence; ``batch`` as it was loaded, or presented already."""
+        mask_token = item_encoder.n_items + 1
+        batch = batch if "labels" in batch else presented(batch, targets, terms, mask_token)
+        ids = batch["items"]
+        items = EncodedItems(item_encoder, batch.get("encoded"), ids.device)
+        hidden = sequence_encoder(items.inputs(ids), real(ids), batch)
+        return cls(batch, items, hidden, sequence_encoder, targets, mask_token)
+
+    def user_states(self) -> Float[Tensor, "B E"]:
+        if self.hidden.ndim == 4:
+            raise ValueError(
+                "a loss term reads the one state of a user, who has several here; use sequence_encoder.readout=mean, or leave "
+                "that term out"
+            )
+        return self.hidden[self.batch["state_rows"], -1]
+
+    @torch.no_grad()
+    def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
+        with _evaluating(self.sequence_encoder):
+            return torch.cat([self._last_states(self.targets.inference(items)) for items in groups])
+
+    def _last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
+        return self.sequence_encoder(self.items.inputs(ids), real(ids), {"items": ids}, last_only=True)[:, -1]
+
+
+@contextmanager
+def _evaluating(encoder: SequenceEncoder) -> Iterator[None]:
+    """Without dropout; afterwards every part is in the mode it was in."""
+    modes = [(part, part.training) for part in encoder.modules()]
+    encoder.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,44 @@
+"""Binary cross-entropy with one negative per labelled position: what the references train with."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sage_pl.nn.objectives.base import Objective, labelled
+from sage_pl.types import LossContext, SeqBatch
+
+
+class BCE(Objective):
+    """``mean -log sigma(s+) + mean -log(1 - sigma(s-))``, one negative per position, uniform over items not in the
+    user's sequence.
+
+    A negative that the sequence holds is drawn anew up to eight times, so one remains only where a user has most of the
+    candidates.
+
+    Kept for parity with the SAGE reference; softmax is far better under full ranking.
+
+    Args:
+        sequences, candidates, weight: see :class:`Objective`; the reference draws from all items.
+    """
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        targets = batch["targets"]
+        own = torch.cat([batch["items"], targets], dim=1)
+        drawn = self.draw(targets.shape, targets.device)
+        for _ in range(8):
+            clash = (drawn[..., None] == own[:, None, :]).any(-1)
+            if not clash.any():
+                break
+            drawn = torch.where(clash, self.draw(targets.shape, targets.device), drawn)
+        batch["negatives"] = torch.where(targets > 0, drawn, 0)
+        return [targets, batch["negatives"]]
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        hidden, targets = labelled(step)
+        negatives = step.batch["negatives"].flatten()[step.batch["labels"]]
+        positive = (hidden * step.items.outputs(targets)).sum(1)
+        negative = (hidden * step.items.outputs(negatives)).sum(1)
+        return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).sum() / max(len(targets), 1)

@@ -1,0 +1,49 @@
+"""Softmax against uniformly drawn negatives that the whole batch shares."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sage_pl.nn.objectives.base import Objective, labelled
+from sage_pl.types import LossContext, SeqBatch
+
+
+class SampledSoftmax(Objective):
+    """``-log( e^{s+} / (e^{s+} + sum_j e^{s_j + log(n / K)}) )`` with K negatives j uniform over the n candidate items.
+
+    The shift makes the sum an unbiased estimate of the full one. Drawn negatives that equal the target are left out.
+    The negatives are shared by the batch, so scoring them is one matrix product; cost does not grow with the catalogue.
+
+    Args:
+        sequences, candidates, weight: see :class:`Objective`.
+        negatives: K.
+
+    Reference: Klenitskiy and Vasilev 2023 train SASRec so, without the shift.
+    """
+
+    def __init__(
+        self,
+        sequences: str,
+        candidates: Literal["trained", "all"] = "trained",
+        weight: float = 1.0,
+        negatives: int = 512,
+    ) -> None:
+        super().__init__(sequences, candidates, weight)
+        self.negatives = negatives
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        batch["negatives"] = self.draw([self.negatives], batch["targets"].device)
+        return [batch["targets"], batch["negatives"]]
+
+    def forward(self, step: LossContext) -> Float[Tensor, ""]:
+        (hidden, targets), drawn = labelled(step), step.batch["negatives"]
+        positive = (hidden * step.items.outputs(targets)).sum(1, keepdim=True)
+        negative = hidden @ step.items.outputs(drawn).T + math.log(len(self.candidate_ids) / self.negatives)
+        negative = negative.masked_fill(drawn == targets[:, None], float("-inf"))
+        losses = F.logsigmoid(positive - negative.logsumexp(1, keepdim=True))
+        return -losses.sum() / max(len(targets), 1)

@@ -1,0 +1,106 @@
+"""SAM: interests in words look for their items in the sequence, then at each other."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.backbones.attention import MultiHeadAttention
+from sage_pl.nn.sequence_encoders.interest_queries import Queries
+from sage_pl.nn.sequence_encoders.interests import Interests
+
+
+@runtime_checkable
+class QuerySource(Protocol):
+    """Gives every user's queries."""
+
+    def __call__(self, users: Int[Tensor, "B"] | None, n: int) -> Queries: ...
+
+
+class InterestAttention(nn.Module):
+    """Interest-aware attention, then cross-interest attention.
+
+        ``z_k = sum_t softmax_t(<q_k, h_t + P_(L-t)> / sqrt(D)) h_t``
+        ``Z = Z + MHA(LN(Z)); Z = Z + FFN(LN(Z))``, ``layers`` times over a user's own interests; ``z_k = LN(z_k)``
+
+    Positions P count from the newest item. Padding is no key, and interests a user does not have are neither keys nor counted.
+
+    Args:
+        queries: what the interests ask for.
+        dim: width D.
+        max_len: longest history.
+        layers: of cross-interest attention; 0 leaves it out.
+        heads: of it.
+        dropout: in it.
+
+    Shape: states [B, L, D], mask [B, L], users [B] -> vectors [B, K, D], shares [B, K].
+
+    Reference: SAM's code. Differs: pre-norm for keys and values too, a norm at the end, masks; docs/methods.md.
+    """
+
+    per_user = True
+
+    def __init__(
+        self,
+        queries: QuerySource,
+        dim: int = 64,
+        max_len: int = 50,
+        layers: int = 1,
+        heads: int = 4,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.queries = queries
+        self.position = Ages(max_len, dim)
+        self.blocks = nn.ModuleList(CrossInterest(dim, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], users: Int[Tensor, "B"] | None
+    ) -> Interests:
+        queries, there = self.queries(users, len(states))
+        z = F.scaled_dot_product_attention(queries, self.position(states), states, visible(mask)[:, None])
+        for block in self.blocks:
+            z = block(z, there)
+        return Interests(self.norm(z), there / there.sum(1, keepdim=True))
+
+
+class CrossInterest(nn.Module):
+    """One Transformer layer over the interests of a user."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(dim)
+        self.attention = MultiHeadAttention(dim, heads, dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, z: Float[Tensor, "B K D"], there: Bool[Tensor, "B K"]) -> Float[Tensor, "B K D"]:
+        given = self.norm_attention(z)
+        z = z + self.dropout(self.attention(given, given, there[:, None, None]))
+        return z + self.dropout(self.feed_forward(self.norm(z)))
+
+
+class Ages(nn.Module):
+    """Adds a learned vector of each position's distance from the end of the sequence."""
+
+    def __init__(self, max_len: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(max_len + 1, dim)  # one more for an appended mask token
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def forward(self, states: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        return states + self.table.weight[: states.shape[1]].flip(0)
+
+
+def visible(mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    """The mask, and the last position of a row that holds padding alone, so that an attention over it stays finite."""
+    last = torch.arange(mask.shape[1], device=mask.device) == mask.shape[1] - 1
+    return mask | last

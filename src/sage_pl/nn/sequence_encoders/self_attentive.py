@@ -1,0 +1,40 @@
+"""ComiRec: interests without text, by self-attention."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.sequence_encoders.interest_attention import Ages, visible
+from sage_pl.nn.sequence_encoders.interests import Interests
+
+
+class SelfAttentive(nn.Module):
+    """``A = softmax_t(W_2 tanh(W_1 (H + P)^T))``, ``Z = A H``: K looks at the sequence, each learned for everybody.
+
+    Args:
+        dim: width D; W_1 is 4 D x D, as in the reference code.
+        max_len: longest history.
+        count: K.
+
+    Shape: states [B, L, D], mask [B, L] -> vectors [B, K, D], shares 1 / K.
+
+    Reference: ComiRec-SA (Cen et al. 2020). Differs: padding is masked; positions count from the newest item; trained with the
+    run's objective; no controller for diversity.
+    """
+
+    per_user = False
+
+    def __init__(self, dim: int = 64, max_len: int = 50, count: int = 4) -> None:
+        super().__init__()
+        self.position = Ages(max_len, dim)
+        self.scores = nn.Sequential(
+            nn.Linear(dim, 4 * dim, bias=False), nn.Tanh(), nn.Linear(4 * dim, count, bias=False)
+        )
+
+    def forward(
+        self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Interests:
+        scores = self.scores(self.position(states)).masked_fill(~visible(mask)[..., None], float("-inf"))
+        vectors = scores.softmax(1).transpose(1, 2) @ states
+        return Interests(vectors, vectors.new_full(vectors.shape[:2], 1 / vectors.shape[1]))

@@ -35,7 +35,7 @@ from sage_pl.nn.item_encoders.text import TextEncoder
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.sequence_encoders.single import SingleView
-from sage_pl.optimizers.row_adam import RowAdam
+from sage_pl.training.optimizers.row_adam import RowAdam
 
 SIZES = (10_000, 100_000, 1_000_000)
 TEXT_SIZES = (10_000, 1_000_000, 10_000_000)

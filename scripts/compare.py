@@ -19,7 +19,7 @@ def job(config: DictConfig) -> None:
     page = None if config.report is None else story.at_the_end("comparison", config.report)
 
     if config.wandb:
-        from sage_pl.loggers import wandb_run
+        from sage_pl.training.loggers import wandb_run
 
         wandb_run.check()
     comparing.compare(config)

@@ -16,11 +16,11 @@ from hydra import compose, initialize_config_dir
 
 from sage_pl import cli, memory, runs
 from sage_pl import config as checks
-from sage_pl.callbacks.epoch_seed import EpochSeed
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.evaluation.ranks import top_k
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.preparation import prepare
+from sage_pl.training.callbacks.epoch_seed import EpochSeed
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -20,14 +20,14 @@ from sage_pl import config as checks
 from sage_pl.artifacts import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
-from sage_pl.evaluation.callback import RankingEvaluation
 from sage_pl.evaluation.groups import Groups, days
 from sage_pl.evaluation.lists import word_vectors
 from sage_pl.evaluation.popularity import popularity_ranks
-from sage_pl.evaluation.recommended import RecommendedLists
 from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
 from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
+from sage_pl.training.callbacks.recommended import RecommendedLists
 
 log = logging.getLogger(__name__)
 PARTS = ("model", "data")  # what artifacts are prepared for

@@ -51,7 +51,7 @@ class Search:
 
     The first trial has the configuration's own values of what is searched; those of the others are a function of the seed
     and the trials before them. A trial that was cut off is repeated when the search goes on. The value of a trial is its
-    best validation, as :class:`sage_pl.callbacks.pruning.Pruning` reports it.
+    best validation, as :class:`sage_pl.training.callbacks.pruning.Pruning` reports it.
 
     Args:
         folder: of the search; the study is ``search.db`` in it.

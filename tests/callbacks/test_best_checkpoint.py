@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from sage_pl.callbacks.best_checkpoint import BestCheckpoint
+from sage_pl.training.callbacks.best_checkpoint import BestCheckpoint
 
 
 def state_of(folder: Path) -> dict:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from sage_pl.callbacks.epoch_lines import EpochLines
+from sage_pl.training.callbacks.epoch_lines import EpochLines
 
 METRICS = {
     "train/loss": torch.tensor(3.0),

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from sage_pl.callbacks.epoch_seed import EpochSeed
+from sage_pl.training.callbacks.epoch_seed import EpochSeed
 
 
 def draw(seed: int, epoch: int) -> list[float]:

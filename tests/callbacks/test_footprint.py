@@ -5,8 +5,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from sage_pl.callbacks import footprint
-from sage_pl.callbacks.footprint import Footprint
+from sage_pl.training.callbacks import footprint
+from sage_pl.training.callbacks.footprint import Footprint
 
 
 class Model(pl.LightningModule):

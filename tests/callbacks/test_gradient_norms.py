@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sage_pl.callbacks.gradient_norms import GradientNorms, norms
+from sage_pl.training.callbacks.gradient_norms import GradientNorms, norms
 
 
 class Parts(pl.LightningModule):
@@ -55,7 +55,8 @@ def test_what_is_logged_is_the_gradient_before_clipping() -> None:
 def test_measured_every_n_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = iter([1.0, 4.0])
     monkeypatch.setattr(
-        "sage_pl.callbacks.gradient_norms.norms", lambda module: {"train/grad_norm": torch.tensor(next(measured))}
+        "sage_pl.training.callbacks.gradient_norms.norms",
+        lambda module: {"train/grad_norm": torch.tensor(next(measured))},
     )
     assert fit(GradientNorms(every_n_steps=3), n_steps=6) == {"train/grad_norm": 2.5}  # steps 0 and 3
     assert next(measured, None) is None

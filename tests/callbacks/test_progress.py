@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sage_pl.callbacks.progress import Progress
+from sage_pl.training.callbacks.progress import Progress
 
 FIGURE = "val/full/ndcg@10"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sage_pl.callbacks.pruning import GivenUpError, Pruning
+from sage_pl.training.callbacks.pruning import GivenUpError, Pruning
 
 optuna = pytest.importorskip("optuna")
 FIGURE = "val/full/ndcg@10"

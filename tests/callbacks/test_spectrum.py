@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sage_pl.callbacks import spectrum as callback
-from sage_pl.callbacks.spectrum import Spectrum, gram_of_items, spectrum
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.sequence_encoders.single import SingleView
+from sage_pl.training.callbacks import spectrum as callback
+from sage_pl.training.callbacks.spectrum import Spectrum, gram_of_items, spectrum
 from sage_pl.types import Views
 from tests.golden.prepared import make_backbone, make_targets, normal
 

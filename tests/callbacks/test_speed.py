@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from sage_pl.callbacks import speed
-from sage_pl.callbacks.speed import Speed
+from sage_pl.training.callbacks import speed
+from sage_pl.training.callbacks.speed import Speed
 
 
 def epoch(monkeypatch: pytest.MonkeyPatch, times: list[float], validated: bool) -> dict[str, float]:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from sage_pl.callbacks.validation_table import ValidationTable
+from sage_pl.training.callbacks.validation_table import ValidationTable
 
 FIGURE = "val/full/ndcg@10"
 

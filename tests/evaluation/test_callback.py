@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sage_pl.data.sequences import Sequences
-from sage_pl.evaluation.callback import RankingEvaluation
 from sage_pl.evaluation.groups import Groups
 from sage_pl.evaluation.metrics import summarise
+from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 
 
 class FixedRanks(pl.LightningModule):

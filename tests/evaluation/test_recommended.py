@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.lists import list_metrics
 from sage_pl.evaluation.ranks import top_k
-from sage_pl.evaluation.recommended import RecommendedLists
+from sage_pl.training.callbacks.recommended import RecommendedLists
 from sage_pl.types import TopK
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sage_pl.loggers.wandb_run import LoggerError, WandbRun, check, log_comparison, tables
+from sage_pl.training.loggers.wandb_run import LoggerError, WandbRun, check, log_comparison, tables
 from tests.loggers.wandb_records import read
 
 wandb = pytest.importorskip("wandb")

@@ -7,7 +7,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from sage_pl.callbacks.epoch_seed import EpochSeed
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.nn.item_encoders import table as table_module
 from sage_pl.nn.item_encoders.id import IdEncoder
@@ -16,6 +15,7 @@ from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.scorers.semantic import SemanticSimilarity
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.nn.sequence_encoders.single import SingleView
+from sage_pl.training.callbacks.epoch_seed import EpochSeed
 from sage_pl.types import SeqBatch
 from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, adam, left_pad, make_backbone, make_targets
 from tests.models.conftest import MakeModel

@@ -14,7 +14,7 @@ from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.sequence_encoders.single import SingleView
-from sage_pl.optimizers.row_adam import RowAdam
+from sage_pl.training.optimizers.row_adam import RowAdam
 from tests.golden.prepared import N_ITEMS, Artifacts, adam, make_backbone, make_targets
 
 LR = 0.01

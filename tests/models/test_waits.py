@@ -24,7 +24,7 @@ from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.nn.sequence_encoders.single import SingleView
-from sage_pl.optimizers.row_adam import RowAdam
+from sage_pl.training.optimizers.row_adam import RowAdam
 from sage_pl.types import LossTerm, SeqBatch
 from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, make_backbone, make_targets
 from tests.models.conftest import MAX_LEN, MakeModel

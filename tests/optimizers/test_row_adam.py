@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sage_pl.optimizers.row_adam import RowAdam
+from sage_pl.training.optimizers.row_adam import RowAdam
 
 ROWS, DIM = 7, 3
 LOOKUPS = [[1, 2, 2, 5], [5, 1], [2, 6, 6, 6], [1, 2, 5], [3]]

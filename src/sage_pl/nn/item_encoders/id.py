@@ -23,7 +23,7 @@ class IdEncoder(nn.Module):
         init_std: with ``init``, multiply the items' start by one number that gives its entries this root mean square;
             None keeps them as they are, as the references do.
         sparse: the table's gradient holds the rows of the step alone, so a step's cost does not grow with N; needs
-            ``optimizer=row_adam`` (:class:`sage_pl.optimizers.row_adam.RowAdam`).
+            ``optimizer=row_adam`` (:class:`sage_pl.training.optimizers.row_adam.RowAdam`).
 
     Raises:
         ValueError: the start has another shape, or ``init_std`` is not positive or without ``init``.

@@ -19,9 +19,9 @@ import yaml
 from measuring import unit
 from omegaconf import OmegaConf
 
-from sage_pl import comparing
+from sage_pl.comparison import compare as comparing
+from sage_pl.comparison.statistics import gains
 from sage_pl.evaluation.groups import members
-from sage_pl.evaluation.statistics import gains
 
 USERS, ITEMS, METHODS, SEEDS, RESAMPLES, SHARE = 30_000, 20_000, 5, 2, 2_000, 50
 ROOT = Path(__file__).parent.parent

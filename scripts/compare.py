@@ -13,7 +13,7 @@ CONF = Path(__file__).parent.parent / "conf"
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="compare")
 @launch.one_line_errors
 def job(config: DictConfig) -> None:
-    from sage_pl import comparing
+    from sage_pl.comparison import compare as comparing
     from sage_pl.report import story
 
     page = None if config.report is None else story.at_the_end("comparison", config.report)

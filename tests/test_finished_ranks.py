@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.evaluation.statistics import gains
-from sage_pl.finished_ranks import RunRanks, read_ranks, same_cases, stacked
-from sage_pl.finished_runs import FinishedRun, RunError
+from sage_pl.comparison.ranks import RunRanks, read_ranks, same_cases, stacked
+from sage_pl.comparison.runs import FinishedRun, RunError
+from sage_pl.comparison.statistics import gains
 
 FRAME = pl.DataFrame(
     {

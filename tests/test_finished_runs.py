@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sage_pl.comparable_runs import comparable, systems
-from sage_pl.finished_runs import FinishedRun, RunError, find, read
+from sage_pl.comparison.runs import FinishedRun, RunError, find, read
+from sage_pl.comparison.systems import comparable, systems
 
 
 def make(folder: Path, method: str = "plain", seed: int = 42, name: str = "tea", **changes: Any) -> Path:

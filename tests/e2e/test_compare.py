@@ -17,14 +17,14 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from sage_pl import comparing
 from sage_pl.artifacts import Artifact
+from sage_pl.comparison import compare as comparing
+from sage_pl.comparison.runs import RunError
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.groups import Groups
 from sage_pl.evaluation.metrics import summarise
 from sage_pl.evaluation.popularity import popularity_ranks
 from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
-from sage_pl.finished_runs import RunError
 
 ROOT = Path(__file__).parent.parent.parent
 N_USERS, N_ITEMS = 200, 80
@@ -139,7 +139,7 @@ def test_the_command(make_run: MakeRun, tmp_path: Path) -> None:
     more = ["by=method", "baseline=plain", "resamples=200", f"hydra.run.dir='{tmp_path}/out'"]
     done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    assert "sage_pl.comparing" in done.stderr
+    assert "sage_pl.comparison.compare" in done.stderr
     assert " torch\n" not in done.stderr  # it starts fast
     text = (tmp_path / "out" / "comparison.md").read_text()
     assert "| ndcg@10 | popularity | – |" in text

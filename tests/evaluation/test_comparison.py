@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sage_pl.evaluation import comparison, statistics
-from sage_pl.evaluation.comparison import Cell, System, agreement, baseline_of, compare
+from sage_pl.comparison import cells as comparison
+from sage_pl.comparison import statistics
+from sage_pl.comparison.cells import Cell, System, agreement, baseline_of, compare
 
 PLAIN, SAGE, FLOOR = ("plain",), ("sage",), ("popularity",)
 N = 120

@@ -4,8 +4,8 @@ import csv
 import json
 from pathlib import Path
 
-from sage_pl.evaluation.comparison import Against, Agreement, Cell
-from sage_pl.evaluation.comparison_files import (
+from sage_pl.comparison.cells import Against, Agreement, Cell
+from sage_pl.comparison.files import (
     COLUMNS,
     Comparison,
     ListValue,
@@ -15,7 +15,7 @@ from sage_pl.evaluation.comparison_files import (
     markdown,
     write,
 )
-from sage_pl.evaluation.published import PaperTable, Row
+from sage_pl.comparison.published import PaperTable, Row
 
 AGAINST = Against("plain", 0.02, 0.01, None, 0.004, 0.008, 0.3, 0.001, "*")
 CELLS = [

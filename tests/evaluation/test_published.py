@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sage_pl.evaluation.comparison import Against, Cell
-from sage_pl.evaluation.published import Layout, Row
+from sage_pl.comparison.cells import Against, Cell
+from sage_pl.comparison.published import Layout, Row
 
 CONF = Path(__file__).parent.parent.parent / "conf" / "table"
 LAYOUT: dict[str, Any] = {

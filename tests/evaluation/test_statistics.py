@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sage_pl.evaluation import statistics
-from sage_pl.evaluation.metrics import summarise
-from sage_pl.evaluation.statistics import (
+from sage_pl.comparison import statistics
+from sage_pl.comparison.statistics import (
     bootstrap_means,
     cohens_d,
     gains,
@@ -22,6 +21,7 @@ from sage_pl.evaluation.statistics import (
     sign_flip_p,
     standard_deviation,
 )
+from sage_pl.evaluation.metrics import summarise
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def runs(small_settings: list[str], tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def comparison(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the comparison of the two."""
-    from sage_pl import comparing
+    from sage_pl.comparison import compare as comparing
 
     folder = tmp_path_factory.mktemp("comparison")
     config = OmegaConf.load(ROOT / "conf" / "compare.yaml")

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sage_pl.comparison.runs import FinishedRun, read
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.finished_runs import FinishedRun, read
 from sage_pl.report.blocks import MissingError
 from sage_pl.report.reading import RunFiles, one_run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sage_pl.comparison.runs import FinishedRun
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.finished_runs import FinishedRun
 from sage_pl.report import wording
 from sage_pl.report.blocks import Examples
 from sage_pl.report.reading import Record, RunFiles, Subject
@@ -88,7 +88,7 @@ def test_examples_are_what_the_runs_recommended(runs: dict[str, Path], compariso
 
     import polars as pl
 
-    from sage_pl.finished_runs import read
+    from sage_pl.comparison.runs import read
     from sage_pl.report.reading import compared
 
     content = json.loads((comparison / "comparison.json").read_text())

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import polars as pl
 
 from sage_pl.artifacts import Artifact, ArtifactError
-from sage_pl.evaluation import comparison
+from sage_pl.comparison import cells as comparison
+from sage_pl.comparison.runs import FinishedRun
 from sage_pl.evaluation.groups import FACTS, FAMILIES, members
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.finished_runs import FinishedRun
 from sage_pl.report.blocks import MissingError
 
 _IDS = {"user", "answer", "user_id", "item_id"}

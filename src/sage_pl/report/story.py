@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from sage_pl.comparison.runs import FinishedRun, RunError, read
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.finished_runs import FinishedRun, RunError, read
 from sage_pl.report import reading, wording
 from sage_pl.report.blocks import Block, Column, Facts, Prose, Section, Table, Value
 from sage_pl.report.page import Options, Page, chapter, write

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.evaluation import statistics
-from sage_pl.evaluation.comparison import FEW, FEW_MARK
+from sage_pl.comparison import statistics
+from sage_pl.comparison.cells import FEW, FEW_MARK
 from sage_pl.evaluation.groups import LENGTH, POPULARITY, members
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import drawing, wording

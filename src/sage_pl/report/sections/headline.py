@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sage_pl.evaluation.comparison import FEW, FEW_MARK
+from sage_pl.comparison.cells import FEW, FEW_MARK
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import wording
 from sage_pl.report.blocks import Block, Column, Prose, Section, Table, Value

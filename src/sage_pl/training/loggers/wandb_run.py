@@ -205,7 +205,7 @@ def log_comparison(folder: Path, project: str, group: str | None = None) -> None
     """A record of its own for a comparison: every value of ``comparison.json`` as the table ``comparison``, and its report.
 
     Args:
-        folder: with the files that :mod:`sage_pl.evaluation.comparison_files` writes.
+        folder: with the files that :mod:`sage_pl.comparison.files` writes.
         project: where the runs are.
         group: the sweep that was compared, if any.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.evaluation import statistics
+from sage_pl.comparison import statistics
 
 SIGNIFICANT, UNCERTAIN = "*", "~"
 FEW, FEW_MARK = 50, "†"  # cases; a group below it is marked in tables

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.evaluation import statistics
+from sage_pl.comparison import statistics
+from sage_pl.comparison.runs import FinishedRun, RunError, how_to_test_again
 from sage_pl.evaluation.groups import FACTS
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.finished_runs import FinishedRun, RunError, how_to_test_again
 
 Head = Literal["own", "ts_item", "reference"]
 _COUNTS = {"ts_item": "train_count", "reference": "user_count"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sage_pl.finished_runs import FinishedRun
+from sage_pl.comparison.runs import FinishedRun
 
 _MISSING = "nothing"
 

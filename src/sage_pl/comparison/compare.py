@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.comparable_runs import comparable, systems
-from sage_pl.evaluation import comparison, statistics
-from sage_pl.evaluation.comparison import Name, System
-from sage_pl.evaluation.comparison_files import Comparison, ListValue, Section, Table, write
+from sage_pl.comparison import cells as comparison
+from sage_pl.comparison import statistics
+from sage_pl.comparison.cells import Name, System
+from sage_pl.comparison.files import Comparison, ListValue, Section, Table, write
+from sage_pl.comparison.published import Layout
+from sage_pl.comparison.ranks import RunRanks, read_ranks, same_cases, stacked
+from sage_pl.comparison.runs import FinishedRun, RunError, find
+from sage_pl.comparison.systems import comparable, systems
 from sage_pl.evaluation.groups import FAMILIES, members
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.evaluation.published import Layout
-from sage_pl.finished_ranks import RunRanks, read_ranks, same_cases, stacked
-from sage_pl.finished_runs import FinishedRun, RunError, find
 
 log = logging.getLogger(__name__)
 _LISTS = "test/lists/"

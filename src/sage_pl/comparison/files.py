@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sage_pl.evaluation.comparison import FEW, FEW_MARK, Agreement, Cell
-from sage_pl.evaluation.published import PaperTable
+from sage_pl.comparison.cells import FEW, FEW_MARK, Agreement, Cell
+from sage_pl.comparison.published import PaperTable
 
 LEGEND = (
     "Values in percent: mean over seeds ± standard deviation over seeds. "

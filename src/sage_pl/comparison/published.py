@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sage_pl.evaluation.comparison import Cell
+from sage_pl.comparison.cells import Cell
 
 Sizes = tuple[int, int]  # users, items
 

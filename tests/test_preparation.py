@@ -28,7 +28,7 @@ def config(small_world: Path, tmp_path: Path) -> DictConfig:
         "candidates": {"_target_": "sage_pl.evaluation.candidates.Candidates", "n": 10, "seed": 0},
         "texts": {"_target_": "sage_pl.semantic.texts.Texts", "columns": ["title"]},
         "embed": {"_target_": "sage_pl.semantic.embedders.tfidf.TfidfEmbedder", "dim": "${dim}"},
-        "reduce": {"_target_": "sage_pl.semantic.precomputed.PrecomputedReduce", "path": "???"},
+        "reduce": {"_target_": "sage_pl.reference.steps.PrecomputedReduce", "path": "???"},
     }
     made = OmegaConf.create(
         {

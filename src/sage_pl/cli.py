@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl import config as checks
 from sage_pl import memory, recommending, runs, serving
-from sage_pl.data import handled
 from sage_pl.preparation import prepare
+from sage_pl.reference import export as handled
 from sage_pl.report import story
 from sage_pl.stages import stages
 

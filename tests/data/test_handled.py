@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from sage_pl.artifacts import Artifact
-from sage_pl.data.handled import export_handled
 from sage_pl.data.plain_pickle import read_plain_pickle
-from sage_pl.data.sources.handled import Handled
 from sage_pl.data.sources.raw import DataError
+from sage_pl.reference.export import export_handled
+from sage_pl.reference.source import Handled
 
 USERS, ITEMS, D, C = 4, 6, 5, 2
 
@@ -111,7 +111,7 @@ def test_a_failed_write_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("sage_pl.data.handled.pickle.dump", full)
+    monkeypatch.setattr("sage_pl.reference.export.pickle.dump", full)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(OSError, match="no space"):
         export_handled(tmp_path / "handled", artifacts)

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from sage_pl.artifacts import Artifact
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sequences import Sequences
-from sage_pl.data.sources.handled import Handled
 from sage_pl.data.sources.raw import DataError
 from sage_pl.data.split import LeaveOneOut, SplitRule
+from sage_pl.reference.source import Handled
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 SPLIT = CONF.parent / "split"

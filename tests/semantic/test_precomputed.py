@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from sage_pl.artifacts import Artifact, Step, Store, identity
-from sage_pl.data.handled import export_handled
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sources.folder import Folder
-from sage_pl.data.sources.handled import Handled
 from sage_pl.data.split import LeaveOneOut
-from sage_pl.semantic.precomputed import (
+from sage_pl.reference.export import export_handled
+from sage_pl.reference.source import Handled
+from sage_pl.reference.steps import (
     HandledStep,
     PrecomputedCluster,
     PrecomputedProfile,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sage_pl.data.sources.handled import Handled
 from sage_pl.data.sources.raw import DataError
+from sage_pl.reference.source import Handled
 
 PAIRS = "1 5\n1 9\n2 5\n1 5\n"
 

@@ -22,7 +22,7 @@ def export_handled(folder: str | Path, artifacts: Mapping[str, Artifact]) -> Non
 
     Arrays are float64 or int64. Row r of an item array is item r + 1, row r of a user array user r + 1. A neighbour is a
     0-based row; where a user has fewer neighbours than columns, its own row fills the rest (distillation from oneself
-    adds no loss), since the reference has no sign for "none". :mod:`sage_pl.semantic.precomputed` reads the files back,
+    adds no loss), since the reference has no sign for "none". :mod:`sage_pl.reference.steps` reads the files back,
     with the same arrays bit for bit.
 
     Args:

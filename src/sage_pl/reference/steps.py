@@ -5,7 +5,7 @@ file to the r-th user of ``inter.txt``; floats are float64. The files are right;
 memberships off by one, does not divide prototypes by ``sum_k U^m`` and never uses labels and strengths
 (docs/deviations.md; ``loss.terms.prototype.index_offset`` and ``normalise``). Here an item gets its own row.
 
-A step's key depends on the content of its files, not on their place. ``sage_pl.data.handled`` writes such a folder.
+A step's key depends on the content of its files, not on their place. ``sage_pl.reference.export`` writes such a folder.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 
 from sage_pl.artifacts import identity
 from sage_pl.semantic.embedders.openai import OpenAIEmbedder
-from sage_pl.semantic.service import ServiceError
+from sage_pl.semantic.language_models.service import ServiceError
 from tests.semantic.fake_service import CUT_OFF, KEY, running
 
 
@@ -19,7 +19,7 @@ def vectors(texts: list[str]) -> dict:
 @pytest.fixture
 def service(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr("sage_pl.semantic.service.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("sage_pl.semantic.language_models.service.time.sleep", lambda seconds: None)
     with running(lambda service, body: service.answer(body["input"]), "/v1/", retry_after="0.01") as server:
         server.answer = vectors
         yield server

@@ -10,7 +10,7 @@ from tests.semantic.interests.chat import described, sensible
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that would have been waited."""
     waited: list[float] = []
-    monkeypatch.setattr("sage_pl.semantic.service.time.sleep", waited.append)
+    monkeypatch.setattr("sage_pl.semantic.language_models.service.time.sleep", waited.append)
     return waited
 
 

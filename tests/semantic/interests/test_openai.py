@@ -7,7 +7,7 @@ import pytest
 from sage_pl.artifacts import identity
 from sage_pl.semantic.interests import openai
 from sage_pl.semantic.interests.openai import OpenAIDescriber
-from sage_pl.semantic.service import ServiceError
+from sage_pl.semantic.language_models.service import ServiceError
 from tests.semantic.fake_service import CUT_OFF, KEY
 from tests.semantic.interests.chat import TEXTS, describer, many, sensible
 

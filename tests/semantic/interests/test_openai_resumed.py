@@ -18,7 +18,7 @@ from sage_pl.artifacts import Artifact
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.keywords import Keywords
 from sage_pl.semantic.interests.phrases import Phrases
-from sage_pl.semantic.service import ServiceError
+from sage_pl.semantic.language_models.service import ServiceError
 from tests.semantic.fake_service import Service
 from tests.semantic.interests.chat import TEXTS, describer, sensible
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import polars as pl
 import pytest
 
-from sage_pl.semantic.interests.answers import Answers
 from sage_pl.semantic.interests.grouping import LeakError
 from sage_pl.semantic.interests.keywords import Keywords
 from sage_pl.semantic.interests.phrases import Phrases
 from sage_pl.semantic.interests.protocol import Groups
+from sage_pl.semantic.language_models.answers import Answers
 
 HISTORIES = [
     [1, 2, 3, 5, 5],

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from sage_pl.semantic.interests import questions
-from sage_pl.semantic.interests.questions import Questions
+from sage_pl.semantic.language_models import requests as questions
+from sage_pl.semantic.language_models.requests import Questions
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sage_pl.semantic.embedders.sentence import MINILM, ModelError
-from sage_pl.semantic.scft import encoder as module
-from sage_pl.semantic.scft.encoder import check_pooling, find_model, language_model, load_encoder
+from sage_pl.semantic.language_models import loading as module
+from sage_pl.semantic.language_models.loading import check_pooling, find_model, language_model, load_encoder
 
 TEXTS = ["name1 brand2 sort3 size4", "name7"]
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from sage_pl.semantic.embedders.sentence import ModelError
+from sage_pl.semantic.language_models.loading import language_model, load_encoder
 from sage_pl.semantic.scft import lora as module
-from sage_pl.semantic.scft.encoder import language_model, load_encoder
 from sage_pl.semantic.scft.lora import CONFIG, WEIGHTS, Lora, load_adapter, save_adapter
 
 TEXTS = ["name1 brand2 sort3", "name7"]

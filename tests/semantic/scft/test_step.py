@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from sage_pl.artifacts import Artifact, Store, identity
 from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE
 from sage_pl.semantic.embedders.sentence import MINILM, ModelError
+from sage_pl.semantic.language_models.loading import SMOLLM2, SMOLLM2_PACKAGE
 from sage_pl.semantic.scft import lora
-from sage_pl.semantic.scft.encoder import SMOLLM2, SMOLLM2_PACKAGE
 from sage_pl.semantic.scft.step import Scft
 from sage_pl.semantic.scft.train import Training
 from sage_pl.semantic.scft.views import AttributeDropout

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE, SoftTargets
+from sage_pl.semantic.language_models.loading import language_model, load_encoder
 from sage_pl.semantic.scft import train
-from sage_pl.semantic.scft.encoder import language_model, load_encoder
 from sage_pl.semantic.scft.lora import Lora
 from sage_pl.semantic.scft.temperature import Temperature, TrainedTemperature
 from sage_pl.semantic.scft.train import Training, batches, pooled, rate_of, tune

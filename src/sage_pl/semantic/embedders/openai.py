@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.semantic.embedders.protocol import TextEmbedder
-from sage_pl.semantic.service import Service, ServiceError
+from sage_pl.semantic.language_models.service import Service, ServiceError
 from sage_pl.semantic.texts import each_once
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class OpenAIEmbedder(TextEmbedder):
     """Asks a service for the vectors of all distinct texts. The texts leave this machine, and it may cost money.
 
     The key is read from the environment when it is needed, and is neither logged nor part of an artifact key. What fails for
-    a passing reason is repeated, see :class:`sage_pl.semantic.service.Service`.
+    a passing reason is repeated, see :class:`sage_pl.semantic.language_models.service.Service`.
 
     Args:
         model: the model's name there (the reference takes text-embedding-ada-002).

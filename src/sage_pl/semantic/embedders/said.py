@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
-from sage_pl.semantic.embedders.weights import settings_of
-from sage_pl.semantic.scft.encoder import SMOLLM2, load_decoder
+from sage_pl.semantic.language_models.loading import SMOLLM2, load_decoder
+from sage_pl.semantic.language_models.weights import settings_of
 from sage_pl.semantic.texts import each_once
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.semantic.embedders.protocol import TextEmbedder
-from sage_pl.semantic.embedders.weights import settings_of
+from sage_pl.semantic.language_models.weights import settings_of
 from sage_pl.semantic.texts import each_once
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 
 from sage_pl.artifacts import Artifact, file_digest
 from sage_pl.semantic.embedders.sentence import ModelError, encode
-from sage_pl.semantic.embedders.weights import settings_of, weights_in
-from sage_pl.semantic.scft.encoder import find_model, language_model, load_encoder
+from sage_pl.semantic.language_models.loading import find_model, language_model, load_encoder
+from sage_pl.semantic.language_models.weights import settings_of, weights_in
 from sage_pl.semantic.scft.lora import CONFIG, REPORT, WEIGHTS, load_adapter
 from sage_pl.semantic.scft.views import instructed
 from sage_pl.semantic.tables import padded

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
-from sage_pl.semantic.embedders.weights import settings_of
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
-from sage_pl.semantic.scft.encoder import SMOLLM2, load_decoder
+from sage_pl.semantic.language_models.loading import SMOLLM2, load_decoder
+from sage_pl.semantic.language_models.weights import settings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

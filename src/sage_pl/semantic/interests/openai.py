@@ -9,8 +9,8 @@ from typing import ClassVar, NamedTuple
 
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
-from sage_pl.semantic.interests.questions import Questions
-from sage_pl.semantic.service import RefusalError, Service, ServiceError
+from sage_pl.semantic.language_models.requests import Questions
+from sage_pl.semantic.language_models.service import RefusalError, Service, ServiceError
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class _Answer(NamedTuple):
 class OpenAIDescriber:
     """One question per user, and a second one where the answer is of no use. The texts leave this machine; it may cost money.
 
-    What fails for a passing reason is repeated, see :class:`sage_pl.semantic.service.Service`. A refusal of one question
+    What fails for a passing reason is repeated, see :class:`sage_pl.semantic.language_models.service.Service`. A refusal of one question
     (400, 413, 422, an answer without a message, e.g. of a content filter) is an answer of no use, and so is a malformed one
     whose correction is malformed too or not answered.
 
@@ -36,7 +36,7 @@ class OpenAIDescriber:
     not handed on, so that they are asked again when the cause is gone.
 
     Whatever ends the run early, Ctrl-C included, answers that have come are handed on before it is raised, and so are those
-    under way, see :class:`sage_pl.semantic.interests.questions.Questions`.
+    under way, see :class:`sage_pl.semantic.language_models.requests.Questions`.
 
     Args:
         model: the model's name there.

@@ -12,9 +12,9 @@ import polars as pl
 
 from sage_pl.artifacts import Artifact
 from sage_pl.data.sequences import Sequences
-from sage_pl.semantic.interests.answers import Answers
 from sage_pl.semantic.interests.grouping import grouped_users, refuse_leaks
 from sage_pl.semantic.interests.protocol import Describer, Groups
+from sage_pl.semantic.language_models.answers import Answers
 from sage_pl.semantic.texts import item_texts
 
 log = logging.getLogger(__name__)

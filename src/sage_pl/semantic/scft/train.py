@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sage_pl.memory import return_freed
 from sage_pl.semantic.embedders.sentence import batches_of_like_length, lengths
-from sage_pl.semantic.scft.encoder import language_model
+from sage_pl.semantic.language_models.loading import language_model
 from sage_pl.semantic.scft.progress import Progress
 from sage_pl.semantic.scft.temperature import TrainedTemperature
 

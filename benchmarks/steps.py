@@ -19,10 +19,10 @@ from hydra import compose, initialize_config_dir
 from measuring import ROOT, about, serve, take_turns, write
 from torch.profiler import record_function
 
-from sage_pl import config as checks
-from sage_pl import runs
 from sage_pl.memory import keep_freed
-from sage_pl.preparation import prepare
+from sage_pl.runs.fit import checks
+from sage_pl.runs.fit import fit as runs
+from sage_pl.runs.preparation import prepare
 
 ROUNDS, BATCHES = 30, 30
 REFERENCE_G = {"sasrec": 350.0, "bert4rec": 350.0, "gru4rec": 160.0}  # measured in the reference's code, 128 users

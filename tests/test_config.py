@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl import config as checks
-from sage_pl.config import ConfigError
+from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.fit import checks
 
 ADAM = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1}
 SASREC = "sage_pl.nn.backbones.sasrec.SASRec"
@@ -46,8 +46,8 @@ def test_a_target_outside_the_allowed_packages_is_refused(target: Any) -> None:
     [
         "pytorch_lightning.callbacks.model_checkpoint.os.system",
         "pytorch_lightning.loggers.csv_logs.os.remove",
-        "sage_pl.launch.subprocess.Popen",
-        "sage_pl.config.get_object",
+        "sage_pl.runs.launch.subprocess.Popen",
+        "sage_pl.runs.checks.get_object",
         "sage_pl.artifacts.os.remove",
         "sage_pl.artifacts.shutil.rmtree",
         "sage_pl.artifacts.FileLock",
@@ -60,7 +60,7 @@ def test_a_target_outside_the_allowed_packages_is_refused(target: Any) -> None:
         "torch.nn.functional",
         "sage_pl.types",
         "sage_pl.types.PADDING",
-        "sage_pl.config._PENDING.match",
+        "sage_pl.runs.checks._PENDING.match",
     ],
 )
 def test_no_way_out_of_the_allowed_packages_through_their_attributes(target: str) -> None:

@@ -14,11 +14,11 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl import launch
 from sage_pl.artifacts import ArtifactError
-from sage_pl.config import ConfigError
 from sage_pl.data.split import GlobalTime
-from sage_pl.launch import JobError, in_own_process, one_line_errors
+from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.fit import launch
+from sage_pl.runs.launch import JobError, in_own_process, one_line_errors
 
 CONF = Path(__file__).parent.parent / "conf"
 

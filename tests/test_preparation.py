@@ -13,9 +13,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts import Artifact, ArtifactError
-from sage_pl.config import ConfigError
 from sage_pl.data.sequences import Sequences
-from sage_pl.preparation import prepare
+from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.preparation import prepare
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from sage_pl.search import NAME, Search, SearchError, distribution, failed, finished, storage
+from sage_pl.runs.search import NAME, Search, SearchError, distribution, failed, finished, storage
 
 optuna = pytest.importorskip("optuna")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402

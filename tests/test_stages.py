@@ -10,9 +10,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl import runs
 from sage_pl.artifacts import identity
-from sage_pl.stages import Stage, stages
+from sage_pl.runs.fit import fit as runs
+from sage_pl.runs.stages import Stage, stages
 
 CONF = Path(__file__).parent.parent / "conf"
 Run = Callable[..., Path]

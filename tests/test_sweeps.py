@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from sage_pl import sweeps
+from sage_pl.runs.fit import sweeps
 
 
 def parsed(*overrides: str) -> dict[str, list[str]]:

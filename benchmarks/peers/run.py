@@ -33,7 +33,7 @@ from measuring import unit
 from steps import configuration
 
 from sage_pl.data.loader import load_sequences
-from sage_pl.preparation import prepare
+from sage_pl.runs.preparation import prepare
 
 RESULTS = Path(__file__).parent.parent / "results"
 SETTINGS = {

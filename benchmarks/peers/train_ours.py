@@ -14,12 +14,13 @@ import torch
 from exchange import Clock, IntArray, batches, finish, read_settings
 from hydra import compose, initialize_config_dir
 
-from sage_pl import cli, memory, runs
-from sage_pl import config as checks
+from sage_pl import cli, memory
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.evaluation.ranks import top_k
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.preparation import prepare
+from sage_pl.runs.fit import checks
+from sage_pl.runs.fit import fit as runs
+from sage_pl.runs.preparation import prepare
 from sage_pl.training.callbacks.epoch_seed import EpochSeed
 
 ROOT = Path(__file__).parent.parent.parent

@@ -1,6 +1,6 @@
 """How ``train.py`` runs many jobs: Hydra's own grid with a comparison at the end, and a search with Optuna.
 
-Hydra accepts sweepers from this namespace only; what they do is in :mod:`sage_pl.sweeps` and :mod:`sage_pl.search`.
+Hydra accepts sweepers from this namespace only; what they do is in :mod:`sage_pl.runs.sweeps` and :mod:`sage_pl.runs.search`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
-from sage_pl import search, sweeps
+from sage_pl.runs.fit import search, sweeps
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -61,7 +61,7 @@ class Grid(_Sweeper):
 
 
 class Search(_Sweeper):
-    """``search.trials`` runs, each chosen by those before it for the best validation; see :mod:`sage_pl.search`.
+    """``search.trials`` runs, each chosen by those before it for the best validation; see :mod:`sage_pl.runs.search`.
 
     At the end the best trial is compared with the first, which has the configuration's own values.
     """

@@ -14,12 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from sage_pl import config as checks
-from sage_pl import memory, recommending, runs, serving
-from sage_pl.preparation import prepare
+from sage_pl import memory, recommending, serving
 from sage_pl.reference import export as handled
 from sage_pl.report import story
-from sage_pl.stages import stages
+from sage_pl.runs.fit import checks
+from sage_pl.runs.fit import fit as runs
+from sage_pl.runs.preparation import prepare
+from sage_pl.runs.stages import stages
 
 log = logging.getLogger(__name__)
 

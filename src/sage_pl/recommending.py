@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sage_pl.artifacts import Artifact, file_digest, whole_file
-from sage_pl.config import ConfigError, entered_artifacts, suggest
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.devices import chosen
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.runs.checks import ConfigError, entered_artifacts, suggest
 from sage_pl.serving.cached_recommender import CachedRecommender, Served, popular
 from sage_pl.serving.histories import Histories, read_events
 from sage_pl.serving.refreshing import refresh

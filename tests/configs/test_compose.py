@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from sage_pl.config import check_targets, known_keys, prune, rehearsal, suggest, unused_weights, wanted_artifacts
+from sage_pl.runs.checks import check_targets, known_keys, prune, rehearsal, suggest, unused_weights, wanted_artifacts
 from tests.configs.composing import ALSO, CONF, PARTS, choices, composed, resolved
 
 TERMS = [path.stem for path in sorted((CONF / "loss" / "term").glob("*.yaml"))]

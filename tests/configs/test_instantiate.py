@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from sage_pl.artifacts import Step
-from sage_pl.config import check_needs, nodes, prune
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.preparation import prepare
+from sage_pl.runs.checks import check_needs, nodes, prune
+from sage_pl.runs.preparation import prepare
 from tests.configs.composing import ALSO, CONF, PARTS, SOMEWHERE, choices, composed, resolved
 
 STEPS = ["candidates", "embed", "reduce", "cluster", "retrieve"]

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from sage_pl import cli
-from sage_pl.preparation import prepare
+from sage_pl.runs.preparation import prepare
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = ["embed", "reduce", "cluster", "profile", "retrieve"]

@@ -11,11 +11,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from sage_pl import config as checks
-from sage_pl import runs
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.preparation import prepare
-from sage_pl.stages import Stage, stages
+from sage_pl.runs.fit import checks
+from sage_pl.runs.fit import fit as runs
+from sage_pl.runs.preparation import prepare
+from sage_pl.runs.stages import Stage, stages
 
 CONF = Path(__file__).parent.parent.parent / "conf"
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))

@@ -7,9 +7,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from sage_pl.config import check_targets
 from sage_pl.evaluation.ranks import full_ranks
 from sage_pl.nn.scorers.semantic import SemanticSimilarity
+from sage_pl.runs.checks import check_targets
 from tests.golden.prepared import left_pad, normal, write_rows
 
 N, TEXT, E = 7, 5, 4

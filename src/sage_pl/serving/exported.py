@@ -13,9 +13,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts import whole_folder
-from sage_pl.config import ConfigError, check_targets, entered_artifacts
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.runs.checks import ConfigError, check_targets, entered_artifacts
 
 _HERE = "<here>/"  # stands for the folder in what model.json says of files
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.artifacts import whole_file
-from sage_pl.config import flat
 from sage_pl.data.sequences import IntArray
+from sage_pl.runs.checks import flat
 
 Scores = npt.NDArray[np.floating]
 _FORMAT = "sage_pl lists of recommended items, 1"

@@ -13,11 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts import Artifact, identity
+from sage_pl.runs.stages import stages
 from sage_pl.semantic.tokenizer.balance import Balanced
 from sage_pl.semantic.tokenizer.kmeans import ResidualKMeans
 from sage_pl.semantic.tokenizer.rq_vae import ResidualVAE
 from sage_pl.semantic.tokenizer.step import Tokens
-from sage_pl.stages import stages
 
 ROOT = Path(__file__).parents[3]
 WANTED = {

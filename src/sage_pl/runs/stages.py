@@ -19,10 +19,10 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from sage_pl import config as checks
-from sage_pl import runs
 from sage_pl.artifacts import Artifact, unfinished
 from sage_pl.decisive import decides
+from sage_pl.runs.fit import checks
+from sage_pl.runs.fit import fit as runs
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts import Artifact, Step, Store, build, closure
-from sage_pl.config import check_missing, check_targets, enter_artifacts
+from sage_pl.runs.checks import check_missing, check_targets, enter_artifacts
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def prepare(config: DictConfig, wanted: Iterable[str], stages: Mapping[str, Step
     Args:
         config: the composed configuration; ``artifacts`` and ``catalog`` are filled in.
         wanted: names of steps, e.g. ``["candidates", "cluster"]``; ``sequences`` is always made.
-        stages: preceding runs (:mod:`sage_pl.stages`), by name.
+        stages: preceding runs (:mod:`sage_pl.runs.stages`), by name.
     """
     check_missing(config)
     plain: Any = OmegaConf.to_container(config.steps, resolve=True)

@@ -19,7 +19,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sage_pl.config import known_keys, suggest
+from sage_pl.runs.checks import known_keys, suggest
 
 log = logging.getLogger(__name__)
 _OVERRIDE = re.compile(r"^[+~]{0,2}([\w./@-]+)=?")

@@ -24,7 +24,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sage_pl import cli, recommending
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.serving import CachedRecommender, Histories, Origin, TopKCache, refresh
 

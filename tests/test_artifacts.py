@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact, ArtifactError, Store, build, identity, whole_file, whole_folder
+from sage_pl.artifacts.store import Artifact, ArtifactError, Store, build, identity, whole_file, whole_folder
 
 
 @dataclass(frozen=True)

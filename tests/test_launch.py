@@ -14,7 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts import ArtifactError
+from sage_pl.artifacts.store import ArtifactError
 from sage_pl.data.split import GlobalTime
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.fit import launch

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts import Artifact, ArtifactError
+from sage_pl.artifacts.store import Artifact, ArtifactError
 from sage_pl.data.sequences import Sequences
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.preparation import prepare

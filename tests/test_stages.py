@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts import identity
+from sage_pl.artifacts.store import identity
 from sage_pl.runs.fit import fit as runs
 from sage_pl.runs.stages import Stage, stages
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sage_pl.artifacts import Artifact, file_digest, whole_file
+from sage_pl.artifacts.store import Artifact, file_digest, whole_file
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.devices import chosen
 from sage_pl.nn.modules.base import RecommenderModule

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
-from sage_pl.artifacts import Step
+from sage_pl.artifacts.store import Step
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.runs.checks import check_needs, nodes, prune

@@ -11,7 +11,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.frequency import equal_mass_buckets, equal_mass_edges, least_of_head
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sequences import Sequences

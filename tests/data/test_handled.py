@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.plain_pickle import read_plain_pickle
 from sage_pl.data.sources.raw import DataError
 from sage_pl.reference.export import export_handled

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact, Store
+from sage_pl.artifacts.store import Artifact, Store
 from sage_pl.data.filters import DropRepeats, KCore, LastItems
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sequences import Sequences

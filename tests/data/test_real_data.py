@@ -12,7 +12,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.sources.raw import DataError

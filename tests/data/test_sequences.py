@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sage_pl.artifacts import Artifact, ArtifactError
+from sage_pl.artifacts.store import Artifact, ArtifactError
 from sage_pl.data.sequences import Sequences
 from tests.golden.prepared import write_sequences
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.comparison import compare as comparing
 from sage_pl.comparison.runs import RunError
 from sage_pl.data.sequences import Sequences

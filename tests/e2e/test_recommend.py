@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sage_pl import recommending
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.serving import Histories, TopKCache
 

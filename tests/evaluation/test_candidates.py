@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sage_pl.artifacts import Artifact, Store
+from sage_pl.artifacts.store import Artifact, Store
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.candidates import Candidates, draw
 

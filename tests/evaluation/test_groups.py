@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Cases, Sequences
 from sage_pl.evaluation.groups import BASIC, FACTS, FAMILIES, LENGTH, POPULARITY, Groups, days, distinct_users, members
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 
 MakeArtifact = Callable[..., Artifact]
 MakeSequences = Callable[..., Artifact]

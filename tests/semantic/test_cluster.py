@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from sage_pl.artifacts import Store
+from sage_pl.artifacts.store import Store
 from sage_pl.semantic.cluster import Cluster, ClusteringError, describe
 from sage_pl.semantic.tables import padded
 

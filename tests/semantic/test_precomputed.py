@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact, Step, Store, identity
+from sage_pl.artifacts.store import Artifact, Step, Store, identity
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sources.folder import Folder
 from sage_pl.data.split import LeaveOneOut

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.targets import NextItem
 from sage_pl.nn.decoders.item_decoder import ItemDecoder

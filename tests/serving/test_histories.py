@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sources.raw import DataError
 from sage_pl.serving.histories import Histories, read_events
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.filters import Filter
 from sage_pl.data.sources.raw import CLOCK, COLUMNS, DataError, RawData, Source, check_items, require_columns
 from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 
 IntArray = npt.NDArray[np.integer]
 

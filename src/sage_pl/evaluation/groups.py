@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.frequency import least_of_head
 from sage_pl.data.sequences import Cases, IntArray, Sequences
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.artifacts import Artifact, ArtifactError
+from sage_pl.artifacts.store import Artifact, ArtifactError
 from sage_pl.comparison import cells as comparison
 from sage_pl.comparison.runs import FinishedRun
 from sage_pl.evaluation.groups import FACTS, FAMILIES, members

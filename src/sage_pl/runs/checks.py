@@ -19,7 +19,7 @@ from omegaconf.errors import InterpolationKeyError
 from sage_pl.decisive import decides
 
 if TYPE_CHECKING:  # numpy and polars would slow --help down
-    from sage_pl.artifacts import Artifact
+    from sage_pl.artifacts.store import Artifact
 
 _HOW_LONG = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
 _LIGHTNING = ("callbacks.", "loggers.", "profilers.")

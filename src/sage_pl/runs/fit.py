@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
 from sage_pl.evaluation.groups import Groups, days

@@ -10,7 +10,7 @@ import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts import Artifact, Step, Store, build, closure
+from sage_pl.artifacts.store import Artifact, Step, Store, build, closure
 from sage_pl.runs.checks import check_missing, check_targets, enter_artifacts
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from sage_pl.artifacts import Artifact, unfinished
+from sage_pl.artifacts.store import Artifact, unfinished
 from sage_pl.decisive import decides
 from sage_pl.runs.fit import checks
 from sage_pl.runs.fit import fit as runs

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.semantic.memberships import NOISE, IntArray, centres, check_fuzzifier, entropies, memberships
 from sage_pl.semantic.tables import FloatArray, padded
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.semantic.reduce import write_components
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.semantic.tables import FloatArray, padded
 
 log = logging.getLogger(__name__)

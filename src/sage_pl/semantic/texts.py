@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences, windows
 from sage_pl.data.sources.raw import DataError, require_columns
 

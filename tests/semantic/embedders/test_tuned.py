@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file, save_file
 
-from sage_pl.artifacts import Artifact, identity
+from sage_pl.artifacts.store import Artifact, identity
 from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.semantic.embedders.sentence import ModelError, SentenceEmbedder
 from sage_pl.semantic.embedders.tuned import TunedEmbedder

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.keywords import Keywords
 from sage_pl.semantic.interests.phrases import Phrases
@@ -25,7 +25,7 @@ from tests.semantic.interests.chat import TEXTS, describer, sensible
 RUN = """
 import signal, sys
 from pathlib import Path
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.semantic.interests.openai import OpenAIDescriber
 from sage_pl.semantic.interests.phrases import Phrases
 

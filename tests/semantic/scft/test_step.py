@@ -12,7 +12,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts import Artifact, Store, identity
+from sage_pl.artifacts.store import Artifact, Store, identity
 from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE
 from sage_pl.semantic.embedders.sentence import MINILM, ModelError
 from sage_pl.semantic.language_models.loading import SMOLLM2, SMOLLM2_PACKAGE

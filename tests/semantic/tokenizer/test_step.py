@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sage_pl.artifacts import Store
+from sage_pl.artifacts.store import Store
 from sage_pl.semantic.tables import padded
 from sage_pl.semantic.tokenizer.balance import Balanced
 from sage_pl.semantic.tokenizer.collisions import group_sizes

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.report import drawing, wording
 from sage_pl.report.blocks import Block, Column, Facts, Figure, MissingError, Section, Table, Value

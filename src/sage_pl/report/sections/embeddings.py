@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.groups import POPULARITY
 from sage_pl.report import drawing, wording

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact, file_digest
+from sage_pl.artifacts.store import Artifact, file_digest
 from sage_pl.semantic.embedders.sentence import ModelError, encode
 from sage_pl.semantic.language_models.loading import find_model, language_model, load_encoder
 from sage_pl.semantic.language_models.weights import settings_of, weights_in

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.semantic.interests.linkage import average_linkage, cosine_distances, silhouettes
 from sage_pl.semantic.tables import FloatArray, normalised

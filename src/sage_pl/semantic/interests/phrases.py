@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.semantic.interests.grouping import grouped_users, refuse_leaks
 from sage_pl.semantic.interests.protocol import Describer, Groups

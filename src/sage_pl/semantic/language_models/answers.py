@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sage_pl.artifacts import identity
+from sage_pl.artifacts.store import identity
 
 
 class Answers:

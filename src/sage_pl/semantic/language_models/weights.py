@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from sage_pl.artifacts import file_digest, settings
+from sage_pl.artifacts.store import file_digest, settings
 
 KINDS = (".safetensors", ".bin", ".gguf")
 

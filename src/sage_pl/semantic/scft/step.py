@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sage_pl.artifacts import Artifact, identity, unfinished
+from sage_pl.artifacts.store import Artifact, identity, unfinished
 from sage_pl.semantic.embedders.sentence import MINILM
 from sage_pl.semantic.language_models.loading import check_pooling, find_model, language_model, load_encoder
 from sage_pl.semantic.language_models.weights import settings_of, weights_in

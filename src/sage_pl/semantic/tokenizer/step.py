@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from sage_pl.artifacts import Artifact
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.semantic.memberships import IntArray
 from sage_pl.semantic.tables import FloatArray

@@ -30,7 +30,7 @@ lint: .venv/installed-dev  ## style, import contracts and types
 
 shapes: .venv/installed-dev  ## the model parts' tests with every annotated tensor shape checked at run time
 	$(BIN)/python -m pytest -n logical --jaxtyping-packages=sage_pl,beartype.beartype -k "not refuse and not processes" \
-		tests/backbones tests/item_encoders tests/sequence_encoders tests/objectives tests/losses tests/models tests/golden
+		tests/nn tests/golden
 
 test: lint shapes  ## linters, types, tensor shapes and the whole suite
 	$(BIN)/python -m pytest -n logical --dist worksteal

@@ -21,9 +21,10 @@ import polars as pl
 import torch
 from measuring import ROOT, about, median_seconds, unit, write
 
-from sage_pl.data.loader import Neighbours, TrainingUsers, load_sequences
+from sage_pl.data.loader import TrainingUsers, load_sequences
+from sage_pl.data.neighbours import Neighbours
 from sage_pl.data.targets import NextItem
-from sage_pl.memory import keep_freed
+from sage_pl.hardware import keep_freed_memory
 from sage_pl.nn.backbones.sasrec import SASRec
 from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.item_encoders.id import IdEncoder
@@ -151,7 +152,7 @@ def draw(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    keep_freed()
+    keep_freed_memory()
     write("curves", measure())
     draw(json.loads(RESULT.read_text()))
 

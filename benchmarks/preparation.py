@@ -123,7 +123,9 @@ def similar_users(n: int) -> dict[str, Any]:
 
 
 def embedding(n: int) -> dict[str, Any]:
-    from sage_pl.semantic.embedders.sentence import SentenceEmbedder, encode, multiplies_bfloat16
+    from sage_pl.hardware import multiplies_bfloat16
+    from sage_pl.semantic.embedders.sentence import SentenceEmbedder
+    from sage_pl.semantic.language_models.batches import encode
 
     embedder = SentenceEmbedder()
     model = embedder._load()

@@ -28,7 +28,7 @@ from memory import Watch, resident
 
 from sage_pl.data.loader import HeldOutCases, TrainingUsers, load_sequences
 from sage_pl.data.targets import NextItem
-from sage_pl.memory import keep_freed
+from sage_pl.hardware import keep_freed_memory
 from sage_pl.nn.backbones.sasrec import SASRec
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.item_encoders.text import TextEncoder
@@ -80,7 +80,7 @@ def recommender(folder: str, n_items: int, kind: str) -> SequentialRecommender:
 
 def steps_of(folder: str, n_items: int, kind: str) -> tuple[Callable[[], object], Callable[[], dict[str, Any]]]:
     """Whole steps (batch, forward, backward, update), and at the end a ranking, for :func:`serve`."""
-    keep_freed()
+    keep_freed_memory()
     torch.manual_seed(0)
     libraries, random = sum(resident().values()), np.random.default_rng(1)
     data = load_sequences(folder)

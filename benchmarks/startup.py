@@ -25,7 +25,7 @@ STEP = "first step at "
 
 def tell_the_first_step() -> None:
     """In the process of a command: when its first training step has ended, print the time of day."""
-    from sage_pl.runs.fit import launch
+    from sage_pl.runs import launch
 
     enter = launch.in_own_process
 

@@ -19,9 +19,9 @@ from hydra import compose, initialize_config_dir
 from measuring import ROOT, about, serve, take_turns, write
 from torch.profiler import record_function
 
-from sage_pl.memory import keep_freed
-from sage_pl.runs.fit import checks
-from sage_pl.runs.fit import fit as runs
+from sage_pl.hardware import keep_freed_memory
+from sage_pl.runs import checks
+from sage_pl.runs import fit as runs
 from sage_pl.runs.preparation import prepare
 
 ROUNDS, BATCHES = 30, 30
@@ -53,7 +53,7 @@ def random_text(overrides: list[str], width: int = 1536) -> str:
 
 def parts(overrides: list[str]) -> Any:
     """Data module, model and evaluation of a run, as ``train.py`` would make them."""
-    keep_freed()
+    keep_freed_memory()
     config = configuration(overrides)
     checks.prune(config)
     prepare(config, checks.wanted_artifacts(config, runs.PARTS))

@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from sage_pl.runs.fit import launch
+from sage_pl.runs import launch
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -14,12 +14,12 @@ import torch
 from exchange import Clock, IntArray, batches, finish, read_settings
 from hydra import compose, initialize_config_dir
 
-from sage_pl import cli, memory
+from sage_pl import cli, hardware
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.evaluation.ranks import top_k
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.runs.fit import checks
-from sage_pl.runs.fit import fit as runs
+from sage_pl.runs import checks
+from sage_pl.runs import fit as runs
 from sage_pl.runs.preparation import prepare
 from sage_pl.training.callbacks.epoch_seed import EpochSeed
 
@@ -86,7 +86,7 @@ def main() -> None:
     settings = read_settings()
     torch.set_num_threads(settings["threads"])
     cli._quiet_libraries()
-    memory.keep_freed()
+    hardware.keep_freed_memory()
     pl.seed_everything(settings["seed"], verbose=False)
     clock = Clock(settings)
     datamodule, model, _ = parts(settings)

@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
-from sage_pl.runs.fit import search, sweeps
+from sage_pl.runs import search, sweeps
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -14,11 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from sage_pl import memory, recommending, serving
+from sage_pl import hardware, recommending, serving
 from sage_pl.reference import export as handled
 from sage_pl.report import story
-from sage_pl.runs.fit import checks
-from sage_pl.runs.fit import fit as runs
+from sage_pl.runs import checks
+from sage_pl.runs import fit as runs
 from sage_pl.runs.preparation import prepare
 from sage_pl.runs.stages import stages
 
@@ -36,7 +36,7 @@ def train(config: DictConfig) -> dict[str, float]:
         SystemExit: with code 130 after Ctrl-C.
     """
     _quiet_libraries()
-    memory.keep_freed()
+    hardware.keep_freed_memory()
     checks.refuse_given_artifacts(config)
     checks.make_paths_absolute(config)
     recipe: Any = OmegaConf.to_container(config, resolve=False)

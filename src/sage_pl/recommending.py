@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sage_pl.artifacts.store import Artifact, file_digest, whole_file
+from sage_pl.artifacts.files import file_digest, whole_file
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences
-from sage_pl.devices import chosen
+from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs.checks import ConfigError, entered_artifacts, suggest
 from sage_pl.serving.cached_recommender import CachedRecommender, Served, popular
@@ -101,7 +102,7 @@ def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: Recom
     artifact = Artifact.at(recipe.artifacts.sequences)
     catalogue = Catalogue.of(artifact)
     if model is not None:
-        model.to(chosen(config.device)).eval().hold_items()
+        model.to(chosen_device(config.device)).eval().hold_items()
     origin = Origin(model_name(config, recipe), (config.seen or recipe.evaluation.seen) == "mask")
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))
     cache = TopKCache(file) if model is None or file.is_file() else None

@@ -61,7 +61,7 @@ def built(node: Any, apart: bool = False) -> Any:
 
 def waits(node: Any) -> bool:
     """Whether a part would open an artifact that this test has not made; steps, sources and callbacks open nothing yet."""
-    lazy = ("sage_pl.semantic.", "sage_pl.data.sources.", "sage_pl.training.callbacks.")
+    lazy = ("sage_pl.semantic.", "sage_pl.data.sources.", "sage_pl.reference.", "sage_pl.training.callbacks.")
     return any(SOMEWHERE in child.values() for _, child in nodes(node) if not child["_target_"].startswith(lazy))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sage_pl.data.datamodule import SequenceDataModule
-from sage_pl.data.loader import Neighbours
+from sage_pl.data.neighbours import Neighbours
 from tests.golden.prepared import write, write_sequences
 
 USERS = [[1, 2, 3, 4, 5], [6, 5, 4], [3, 2], [1, 2, 3, 4, 5, 6, 1]]

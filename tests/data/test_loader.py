@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.data.loader import (
-    HeldOutCases,
-    LengthGroupedSampler,
-    Neighbours,
-    TrainingUsers,
-    load_candidates,
-    load_sequences,
-)
+from sage_pl.data.loader import HeldOutCases, LengthGroupedSampler, TrainingUsers, load_candidates, load_sequences
+from sage_pl.data.neighbours import Neighbours
 from sage_pl.data.sequences import Sequences
 from tests.golden.prepared import write, write_sequences
 

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from sage_pl.data.prefixes import Prefixes
-from sage_pl.data.targets import NextItem
+from sage_pl.data.targets import NextItem, Prefixes
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.modules.step import TrainingStep
 from sage_pl.nn.objectives.softmax import Softmax

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.loggers.wandb_records import read
+from tests.training.loggers.wandb_records import read
 
 pytest.importorskip("wandb")
 ROOT = Path(__file__).parent.parent.parent

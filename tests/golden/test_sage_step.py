@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.data.loader import Neighbours, TrainingUsers, load_sequences
+from sage_pl.data.loader import TrainingUsers, load_sequences
+from sage_pl.data.neighbours import Neighbours
 from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.losses.alignment import Alignment
 from sage_pl.nn.losses.distillation import UserDistillation

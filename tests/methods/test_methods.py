@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.runs.fit import checks
-from sage_pl.runs.fit import fit as runs
+from sage_pl.runs import checks
+from sage_pl.runs import fit as runs
 from sage_pl.runs.preparation import prepare
 from sage_pl.runs.stages import Stage, stages
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from sage_pl.semantic.intermediate import Intermediate
-from sage_pl.semantic.reduce import Reduce
+from sage_pl.semantic.reduce import Intermediate, Reduce
 from sage_pl.semantic.tables import padded
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts.store import identity
+from sage_pl.artifacts.identity import identity
 from sage_pl.semantic.profile import MeanProfile, PromptProfile
 from sage_pl.semantic.tables import padded
 

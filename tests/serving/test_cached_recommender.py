@@ -22,8 +22,8 @@ from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.serving import CachedRecommender, Origin, TopKCache, popular, refresh
 from sage_pl.serving.top_k_cache import CacheError
-from tests.decoders.tiny import make_network, random_codes, write_tokens
 from tests.golden.prepared import N_ITEMS, USERS, make_backbone, write_sequences
+from tests.nn.decoders.tiny import make_network, random_codes, write_tokens
 from tests.serving.summing import LISTS, ORIGIN, N, SumModel, made
 
 

@@ -16,17 +16,18 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
 from filelock import FileLock, Timeout
+
+from sage_pl.artifacts.files import file_digest, whole_folder
+from sage_pl.artifacts.identity import identity
 
 log = logging.getLogger(__name__)
 
@@ -92,64 +93,6 @@ class Step(Protocol):
         ...
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None: ...
-
-
-def identity(value: Any) -> Any:
-    """A plain, JSON-ready description of all that can change a step's result."""
-    if hasattr(value, "fingerprint"):
-        return {"class": type(value).__qualname__, **value.fingerprint()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"class": type(value).__qualname__, **settings(value)}
-    if isinstance(value, Mapping):
-        return {str(k): identity(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [identity(v) for v in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    raise TypeError(f"cannot hash a {type(value).__name__} into an artifact key: {value!r}; give it fingerprint()")
-
-
-def settings(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass that can change a result, each as its identity."""
-    return {f.name: identity(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A hidden path beside ``path``, to be written and moved there in one step; nothing of it is left where that fails.
-
-    The folder is made if it is missing.
-    """
-    part = _beside(Path(path))
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
-    """An empty hidden folder beside ``path``, likewise; ``path`` must be absent or empty."""
-    part = _beside(Path(path))
-    shutil.rmtree(part, ignore_errors=True)  # of a killed process with the same number
-    part.mkdir()
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _beside(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _versions(step: Step) -> dict[str, str]:
@@ -226,12 +169,6 @@ class Store:
             "seconds": round(seconds, 2),
             "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         }
-
-
-def unfinished(out: Path) -> Path:
-    """A folder beside the one a step is writing to, which outlives a crash: for work that can be continued."""
-    key = out.name.strip(".").split(".")[0]
-    return out.with_name(f".{key}.unfinished")
 
 
 def closure(inputs: Mapping[str, Iterable[str]], wanted: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sage_pl.decisive import decides
+from sage_pl.artifacts.identity import decides
 
 FILES = ("config.yaml", "metrics.json", "ranks.parquet")
 _SIGNS = ("train.log", "metrics.json", "ranks.parquet")  # any of these makes a folder a run, finished or not

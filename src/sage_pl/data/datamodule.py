@@ -10,14 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from sage_pl.data.loader import (
-    BatchExtra,
-    HeldOutCases,
-    LengthGroupedSampler,
-    TrainingUsers,
-    load_candidates,
-    load_sequences,
-)
+from sage_pl.data.loader import HeldOutCases, LengthGroupedSampler, TrainingUsers, load_candidates, load_sequences
+from sage_pl.data.neighbours import BatchExtra
 
 
 class SequenceDataModule(pl.LightningDataModule):
@@ -31,7 +25,7 @@ class SequenceDataModule(pl.LightningDataModule):
         eval_batch_size: users per evaluation step.
         seed: fixes the order of the training batches, together with the epoch.
         seen: ``keep`` ranks every item; ``mask`` hands the whole history to evaluation, to be left out of the ranking.
-        extras: named additions to training batches (:class:`sage_pl.data.loader.BatchExtra`).
+        extras: named additions to training batches (:class:`sage_pl.data.neighbours.BatchExtra`).
         length_block: batches that are sorted by length together; 1 turns length grouping off.
         num_workers: loader processes; 0 is fastest here, since a batch is one gather.
     """

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.artifacts.store import whole_file
+from sage_pl.artifacts.files import whole_file
 from sage_pl.data.sequences import Cases, IntArray
 from sage_pl.evaluation.metrics import KS, summarise
 from sage_pl.evaluation.popularity import FLOOR

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts.store import Artifact, whole_folder
+from sage_pl.artifacts.files import whole_folder
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.sources.raw import DataError
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from sage_pl.artifacts.store import file_digest
+from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
 from sage_pl.data.sources.raw import DataError, RawData, require_file
 

@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts.store import Artifact, file_digest
+from sage_pl.artifacts.files import file_digest
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.plain_pickle import read_plain_pickle
 from sage_pl.data.sources.raw import DataError, require_file
 from sage_pl.semantic.cluster import NOT_AN_ITEM, describe

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sage_pl.artifacts.store import whole_file
+from sage_pl.artifacts.files import whole_file
 from sage_pl.report.blocks import Facts, MissingError, Section
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import (

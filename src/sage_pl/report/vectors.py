@@ -101,8 +101,8 @@ def _built(files: RunFiles, checkpoint: Mapping[str, Any] | None) -> Any:
     """The model of a run without what only training needs, with a checkpoint's weights or as training begins."""
     from hydra.utils import instantiate
 
-    from sage_pl.runs.fit import checks as config
-    from sage_pl.runs.fit import fit as runs
+    from sage_pl.runs import checks as config
+    from sage_pl.runs import fit as runs
 
     files.artifact("sequences")
     node: Any = files.run.config.get("model")

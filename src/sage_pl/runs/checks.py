@@ -16,7 +16,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationKeyError
 
-from sage_pl.decisive import decides
+from sage_pl.artifacts.identity import decides
 
 if TYPE_CHECKING:  # numpy and polars would slow --help down
     from sage_pl.artifacts.store import Artifact

@@ -25,7 +25,7 @@ from sage_pl.evaluation.popularity import popularity_ranks
 from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
 from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs.fit import checks
+from sage_pl.runs import checks
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 

@@ -19,10 +19,11 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from sage_pl.artifacts.store import Artifact, unfinished
-from sage_pl.decisive import decides
-from sage_pl.runs.fit import checks
-from sage_pl.runs.fit import fit as runs
+from sage_pl.artifacts.files import unfinished
+from sage_pl.artifacts.identity import decides
+from sage_pl.artifacts.store import Artifact
+from sage_pl.runs import checks
+from sage_pl.runs import fit as runs
 
 log = logging.getLogger(__name__)
 

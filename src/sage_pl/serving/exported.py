@@ -12,7 +12,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.store import whole_folder
+from sage_pl.artifacts.files import whole_folder
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs.checks import ConfigError, check_targets, entered_artifacts

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts.store import whole_file
+from sage_pl.artifacts.files import whole_file
 from sage_pl.data.sequences import IntArray
 from sage_pl.runs.checks import flat
 

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts.store import identity
+from sage_pl.artifacts.identity import identity
 from sage_pl.semantic.embedders.openai import OpenAIEmbedder
 from sage_pl.semantic.language_models.service import ServiceError
 from tests.semantic.fake_service import CUT_OFF, KEY, running

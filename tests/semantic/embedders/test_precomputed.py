@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts.store import identity
+from sage_pl.artifacts.identity import identity
 from sage_pl.semantic.embedders.precomputed import PrecomputedEmbedder
 
 ROWS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])

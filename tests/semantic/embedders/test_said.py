@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from sage_pl.semantic.embedders.said import IGNORED, SaidEmbedder, losses_per_token, regenerate
-from sage_pl.semantic.embedders.sentence import ModelError
+from sage_pl.semantic.language_models.loading import ModelError
 from tests.semantic.scft.tiny import write_bert, write_llama
 
 TEXTS = ["name1 brand2", "name3", "name1 brand2", "sort4 size5 shade6 name7", "shade8"]

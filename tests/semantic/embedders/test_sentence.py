@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from sage_pl.semantic.embedders import sentence
-from sage_pl.semantic.embedders.sentence import MINILM, ModelError, SentenceEmbedder, batches_of_like_length, locate
+from sage_pl.semantic.embedders.sentence import SentenceEmbedder
+from sage_pl.semantic.language_models.batches import batches_of_like_length
+from sage_pl.semantic.language_models.loading import MINILM, ModelError, locate
 from tests.semantic.scft.tiny import write_bert
 
 TEXTS = ["a b", "c", "a b", "a b c d e f g h i j", "j i", "c c c c c"]

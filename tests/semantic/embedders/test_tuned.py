@@ -6,11 +6,12 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file, save_file
 
-from sage_pl.artifacts.store import Artifact, identity
+from sage_pl.artifacts.identity import identity
+from sage_pl.artifacts.store import Artifact
 from sage_pl.nn.losses.contrastive import InfoNCE
-from sage_pl.semantic.embedders.sentence import ModelError, SentenceEmbedder
+from sage_pl.semantic.embedders.sentence import SentenceEmbedder
 from sage_pl.semantic.embedders.tuned import TunedEmbedder
-from sage_pl.semantic.language_models.loading import language_model, load_encoder
+from sage_pl.semantic.language_models.loading import ModelError, language_model, load_encoder
 from sage_pl.semantic.scft.lora import WEIGHTS, load_adapter
 from sage_pl.semantic.scft.step import Scft
 from sage_pl.semantic.scft.train import Training

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from sage_pl.semantic.embedders.sentence import ModelError
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.local import LocalDescriber
+from sage_pl.semantic.language_models.loading import ModelError
 from tests.semantic.scft.tiny import write_llama
 
 TEXTS = ["", "name1 brand2", "name3", "name1 brand2 size4", "sort4 size5 shade6 name7", "shade8", ""]

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from sage_pl.artifacts.store import identity
+from sage_pl.artifacts.identity import identity
 from sage_pl.semantic.interests import openai
 from sage_pl.semantic.interests.openai import OpenAIDescriber
 from sage_pl.semantic.language_models.service import ServiceError

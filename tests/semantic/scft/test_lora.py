@@ -4,8 +4,7 @@ import shutil
 import pytest
 import torch
 
-from sage_pl.semantic.embedders.sentence import ModelError
-from sage_pl.semantic.language_models.loading import language_model, load_encoder
+from sage_pl.semantic.language_models.loading import ModelError, language_model, load_encoder
 from sage_pl.semantic.scft import lora as module
 from sage_pl.semantic.scft.lora import CONFIG, WEIGHTS, Lora, load_adapter, save_adapter
 

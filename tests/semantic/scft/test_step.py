@@ -12,10 +12,10 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts.store import Artifact, Store, identity
+from sage_pl.artifacts.identity import identity
+from sage_pl.artifacts.store import Artifact, Store
 from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE
-from sage_pl.semantic.embedders.sentence import MINILM, ModelError
-from sage_pl.semantic.language_models.loading import SMOLLM2, SMOLLM2_PACKAGE
+from sage_pl.semantic.language_models.loading import MINILM, SMOLLM2, SMOLLM2_PACKAGE, ModelError
 from sage_pl.semantic.scft import lora
 from sage_pl.semantic.scft.step import Scft
 from sage_pl.semantic.scft.train import Training

@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.store import Artifact, identity
+from sage_pl.artifacts.identity import identity
+from sage_pl.artifacts.store import Artifact
 from sage_pl.runs.stages import stages
 from sage_pl.semantic.tokenizer.balance import Balanced
 from sage_pl.semantic.tokenizer.kmeans import ResidualKMeans

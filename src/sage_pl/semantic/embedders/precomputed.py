@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from sage_pl.artifacts.store import Artifact, file_digest
+from sage_pl.artifacts.files import file_digest
+from sage_pl.artifacts.store import Artifact
 from sage_pl.semantic.tables import FloatArray, blocks, write_padded
 
 SHOWN = 5

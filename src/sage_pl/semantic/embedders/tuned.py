@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sage_pl.artifacts.store import Artifact, file_digest
-from sage_pl.semantic.embedders.sentence import ModelError, encode
-from sage_pl.semantic.language_models.loading import find_model, language_model, load_encoder
+from sage_pl.artifacts.files import file_digest
+from sage_pl.artifacts.store import Artifact
+from sage_pl.semantic.language_models.batches import encode
+from sage_pl.semantic.language_models.loading import ModelError, find_model, language_model, load_encoder
 from sage_pl.semantic.language_models.weights import settings_of, weights_in
 from sage_pl.semantic.scft.lora import CONFIG, REPORT, WEIGHTS, load_adapter
 from sage_pl.semantic.scft.views import instructed

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from sage_pl.semantic.embedders.sentence import ModelError, batches_of_like_length
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
-from sage_pl.semantic.language_models.loading import SMOLLM2, load_decoder
+from sage_pl.semantic.language_models.batches import batches_of_like_length
+from sage_pl.semantic.language_models.loading import SMOLLM2, ModelError, load_decoder
 from sage_pl.semantic.language_models.weights import settings_of
 
 if TYPE_CHECKING:

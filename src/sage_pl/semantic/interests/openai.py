@@ -27,9 +27,9 @@ class _Answer(NamedTuple):
 class OpenAIDescriber:
     """One question per user, and a second one where the answer is of no use. The texts leave this machine; it may cost money.
 
-    What fails for a passing reason is repeated, see :class:`sage_pl.semantic.language_models.service.Service`. A refusal of one question
-    (400, 413, 422, an answer without a message, e.g. of a content filter) is an answer of no use, and so is a malformed one
-    whose correction is malformed too or not answered.
+    What fails for a passing reason is repeated, see :class:`~sage_pl.semantic.language_models.service.Service`. A refusal of
+    one question (400, 413, 422, an answer without a message, e.g. of a content filter) is an answer of no use, and so is a
+    malformed one whose correction is malformed too or not answered.
 
     Answers of no use are handed on as such once the service has proved to be usable: by a usable answer after them, or by one
     before them if they are fewer than 50. Where none was usable, a trial question decides. 50 in a row end the run; they are

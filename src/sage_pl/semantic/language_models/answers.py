@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sage_pl.artifacts.store import identity
+from sage_pl.artifacts.identity import identity
 
 
 class Answers:

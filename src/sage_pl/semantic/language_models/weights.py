@@ -6,7 +6,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from sage_pl.artifacts.store import file_digest, settings
+from sage_pl.artifacts.files import file_digest
+from sage_pl.artifacts.identity import settings
 
 KINDS = (".safetensors", ".bin", ".gguf")
 

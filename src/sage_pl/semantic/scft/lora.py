@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sage_pl.semantic.embedders.sentence import ModelError
+from sage_pl.semantic.language_models.loading import ModelError
 
 if TYPE_CHECKING:
     from peft import LoraConfig

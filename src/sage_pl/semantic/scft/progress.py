@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sage_pl.artifacts.store import whole_file
+from sage_pl.artifacts.files import whole_file
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sage_pl.artifacts.store import Artifact, identity, unfinished
-from sage_pl.semantic.embedders.sentence import MINILM
-from sage_pl.semantic.language_models.loading import check_pooling, find_model, language_model, load_encoder
+from sage_pl.artifacts.files import unfinished
+from sage_pl.artifacts.identity import identity
+from sage_pl.artifacts.store import Artifact
+from sage_pl.semantic.language_models.loading import MINILM, check_pooling, find_model, language_model, load_encoder
 from sage_pl.semantic.language_models.weights import settings_of, weights_in
 from sage_pl.semantic.scft.diagnostics import describe_views
 from sage_pl.semantic.scft.lora import REPORT, Lora, require_peft, save_adapter
@@ -41,7 +42,8 @@ class Scft:
             ``SoftTargets`` (the reference code) of :mod:`sage_pl.nn.losses.contrastive`.
         labels: what stands before a column's value, as in :class:`sage_pl.semantic.texts.Texts`.
         instruction: what stands before every text, on a line of its own; None for nothing.
-        model: name on the hub, a local folder, or ``smollm2``, see :func:`sage_pl.semantic.language_models.loading.load_encoder`.
+        model: name on the hub, a local folder, or ``smollm2``, see
+            :func:`sage_pl.semantic.language_models.loading.load_encoder`.
         pooling: mean, lasttoken, cls or max.
         max_tokens: tokens kept of a view, at most the model's limit.
         views, lora, temperature, training: settings of each part.

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sage_pl.memory import return_freed
-from sage_pl.semantic.embedders.sentence import batches_of_like_length, lengths
+from sage_pl.hardware import return_freed_memory
+from sage_pl.semantic.language_models.batches import batches_of_like_length, lengths
 from sage_pl.semantic.language_models.loading import language_model
 from sage_pl.semantic.scft.progress import Progress
 from sage_pl.semantic.scft.temperature import TrainedTemperature
@@ -156,7 +156,7 @@ def tune(
             log.info("step %d of %d: loss %.4f, temperature %.4f, %.2f/s", len(losses), n_steps, recent, now, rate)
         progress.keep(losses)
         if len(losses) % TRIM == 0:
-            return_freed()
+            return_freed_memory()
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_disable()
     encoder.eval()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sage_pl.devices import chosen
+from sage_pl.hardware import chosen_device
 from sage_pl.semantic.tokenizer.collisions import group_sizes
 from sage_pl.semantic.tokenizer.kmeans import codebooks
 from sage_pl.semantic.tokenizer.residual import Quantised
@@ -91,7 +91,7 @@ class ResidualVAE:
 
     def fit(self, views: Views, seed: int) -> Quantised:
         """Latent vectors [N, e] and codebooks [T, V, e]."""
-        device = chosen(self.device)
+        device = chosen_device(self.device)
         pulled = views.target is not None and self.pull > 0
         rows = (views.source, views.target if pulled else views.source[:, :0], views.trust)
         source, target, trust = (torch.from_numpy(np.asarray(part, dtype=np.float32)).to(device) for part in rows)

@@ -1,0 +1,43 @@
+"""What this machine computes on: the device, its instructions, and the C library's memory."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt
+
+
+def chosen_device(device: str | None) -> str:
+    """The given device; None takes an accelerator, if there is one."""
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 products; without them the emulation is slower than float32."""
+    import torch
+
+    if device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def keep_freed_memory() -> None:
+    """Set glibc's malloc to keep freed memory, whose page faults cost a tenth of a training step. No-op elsewhere."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
+
+
+def return_freed_memory() -> None:
+    """Return glibc's freed memory to the system, for loops whose tensors differ in size at each step. No-op elsewhere."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

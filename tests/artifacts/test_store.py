@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sage_pl.artifacts.files import whole_file, whole_folder
+from sage_pl.artifacts.identity import identity
+from sage_pl.artifacts.store import Artifact, ArtifactError, Store, build
+
+
+@dataclass(frozen=True)
+class Source:
+    """Writes one number, and a line into ``log`` each time it works."""
+
+    value: int = 1
+    log: str = field(default=os.devnull, compare=False)
+    pause: float = field(default=0.0, compare=False)
+
+    name: ClassVar[str] = "source"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        with open(self.log, "a") as stream:
+            stream.write("source\n")
+        time.sleep(self.pause)
+        np.save(out / "number.npy", self.value)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Multiplies its input's number."""
+
+    factor: int = 2
+    of: str = "source"
+    log: str = field(default=os.devnull, compare=False)
+
+    name: ClassVar[str] = "scale"
+    version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.of,)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        with open(self.log, "a") as stream:
+            stream.write("scale\n")
+        np.save(out / "number.npy", inputs[self.of].array("number") * self.factor)
+
+
+@dataclass(frozen=True)
+class Broken(Source):
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        super().run(inputs, out)
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    (tmp_path / "log").touch()
+    return tmp_path / "log"
+
+
+def test_a_result_is_made_once_and_found_again(store, log) -> None:
+    step = Source(3, str(log))
+    first, second = store.get(step, {}), store.get(step, {})
+    assert first.array("number") == 3
+    assert first == second == Artifact.at(first.path)
+    assert log.read_text() == "source\n"
+
+
+def test_a_manifest_tells_what_made_the_result(store) -> None:
+    done = build({"source": Source(3), "scale": Scale(5)}, ["scale"], store)
+    manifest = json.loads((done["scale"].path / "manifest.json").read_text())
+    assert manifest["params"] == {"class": "Scale", "factor": 5, "of": "source"}
+    assert manifest["parents"] == {"source": done["source"].key}
+    assert manifest["libraries"] == {"numpy": np.__version__}
+    assert list(manifest["files"]) == ["number.npy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "runs"),
+    [
+        pytest.param({"scale": Scale(7)}, ["scale"], id="child"),
+        pytest.param({"source": Source(4)}, ["source", "scale"], id="parent"),
+        pytest.param({"source": Source(1, pause=0.001)}, [], id="no matter"),
+    ],
+)
+def test_a_change_reruns_only_what_depends_on_it(store, log, change, runs) -> None:
+    steps = {"source": Source(), "scale": Scale()}
+    build(steps, ["scale"], store)
+    changed = {name: replace(step, log=str(log)) for name, step in {**steps, **change}.items()}
+    build(changed, ["scale"], store)
+    assert log.read_text().split() == runs
+
+
+def test_a_new_version_of_the_code_reruns_it(store, monkeypatch) -> None:
+    before = store.key(Source(), {})
+    monkeypatch.setattr(Source, "version", 2)
+    assert store.key(Source(), {}) != before
+
+
+def test_a_crash_leaves_nothing_behind(store) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        store.get(Broken(), {})
+    assert [file.name for file in (store.root / "source").iterdir() if not file.name.endswith(".lock")] == []
+
+
+def interrupted(writing: AbstractContextManager[Path], write: Callable[[Path], None]) -> None:
+    with writing as part:
+        write(part)
+        assert part.exists()
+        raise KeyboardInterrupt
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path) -> None:
+    file = tmp_path / "made" / "x.txt"
+    with whole_file(file) as part:
+        part.write_text("first")
+        assert not file.exists()
+        assert part.parent == file.parent
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(whole_file(file), Path.touch)
+    assert file.read_text() == "first"
+    with whole_file(str(file)) as part:
+        part.write_text("third")
+    assert file.read_text() == "third"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path) -> None:
+    folder = tmp_path / "made" / "x"
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(whole_folder(folder), lambda part: (part / "half").touch())
+    assert list(folder.parent.iterdir()) == []
+    left = folder.with_name(f".x.{os.getpid()}.tmp")
+    left.mkdir()
+    (left / "old").touch()  # by a process that was killed
+    folder.mkdir()  # empty ones may be replaced
+    with whole_folder(folder) as part:
+        (part / "file").touch()
+        assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == ["file"]
+    with pytest.raises(OSError, match="not empty"), whole_folder(folder) as part:
+        (part / "other").touch()
+    assert [path.name for path in folder.parent.rglob("*")] == ["x", "file"]
+
+
+def make(root: Path, log: Path, barrier: multiprocessing.synchronize.Barrier) -> None:
+    barrier.wait()
+    Store(root).get(Source(1, str(log), pause=0.2), {})
+
+
+def test_two_processes_do_the_work_once(store, log) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+    workers = [context.Process(target=make, args=(store.root, log, barrier)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=20)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert log.read_text() == "source\n"
+
+
+def test_unknown_steps_are_named(store) -> None:
+    with pytest.raises(ArtifactError, match=r"no step is called 'source' \(asked for by scale\); known steps: scale"):
+        build({"scale": Scale()}, ["scale"], store)
+
+
+def test_a_circle_is_shown(store) -> None:
+    steps = {"a": Scale(of="b"), "b": Scale(of="a")}
+    with pytest.raises(ArtifactError, match=r"in a circle: a -> b -> a"):
+        build(steps, ["a"], store)
+
+
+def test_rows_of_a_table_are_counted_without_reading_it(tmp_path) -> None:
+    pl.DataFrame({"item": range(7), "title": ["t"] * 7}).write_parquet(tmp_path / "items.parquet")
+    artifact = Artifact("key", tmp_path, {})
+    assert artifact.height("items") == artifact.frame("items").height == 7
+
+
+def test_absent_files_and_unfinished_results_are_errors(store, tmp_path) -> None:
+    with pytest.raises(ArtifactError, match=r"is not a finished artifact .* run scripts/prepare\.py"):
+        Artifact.at(tmp_path)
+    with pytest.raises(ArtifactError, match=r"has no file other\.npy; delete that folder"):
+        store.get(Source(), {}).array("other")
+
+
+class Printed:
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"content": self.content}
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        pytest.param(Source(2, log="x"), {"class": "Source", "value": 2}, id="fields that matter"),
+        pytest.param(Printed("x"), {"class": "Printed", "content": "x"}, id="fingerprint"),
+        pytest.param((1, [2.5, None]), [1, [2.5, None]], id="nested"),
+        pytest.param({1: "a"}, {"1": "a"}, id="mapping"),
+    ],
+)
+def test_identity_is_plain(value, wanted) -> None:
+    assert identity(value) == wanted
+
+
+def test_what_cannot_be_hashed_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"cannot hash a \w*Path .*give it fingerprint\(\)"):
+        identity(Path("x"))

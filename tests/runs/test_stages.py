@@ -1,0 +1,96 @@
+"""Runs as steps: what a stage inherits, what names its result, and that an interrupted one goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from sage_pl.artifacts.identity import identity
+from sage_pl.runs import fit as runs
+from sage_pl.runs.stages import Stage, stages
+
+CONF = Path(__file__).parents[2] / "conf"
+Run = Callable[..., Path]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=["dataset=folder", "dataset.path=somewhere", *overrides])
+
+
+def stage(name: str, *overrides: str) -> Stage:
+    return stages(composed(*overrides))[name]
+
+
+def test_a_stage_is_the_run_with_its_own_parts_in_place() -> None:
+    config = stage("align", "method=pad", "backbone=gru4rec", "dropout=0.1", "+stages.align.optimizer.lr=0.5").config
+    assert config.item_encoder._target_.endswith("FusedEncoder")
+    assert config.sequence_encoder.view == "fused"
+    assert config.sequence_encoder.backbone._target_.endswith("GRU4Rec")
+    assert config.dropout == 0.1
+    assert config.optimizer.lr == 0.5
+    assert config.optimizer._target_ == "torch.optim.Adam"  # merged into, not replaced
+    assert list(config.loss.terms) == ["alignment"]
+    assert sorted(config.start) == ["items", "states"]
+    assert list(config.data.extras) == []
+
+
+def test_a_stage_has_no_terms_but_those_it_names() -> None:
+    own = stage("plain", "method=llmemb", "+loss/term@loss.terms.distillation=distillation")
+    assert not own.config.loss.terms
+    assert own.inputs == ("candidates", "sequences")
+    assert stage("align", "method=pad").inputs == ("candidates", "embed", "plain", "sequences")
+
+
+def test_what_decides_the_result_names_it() -> None:
+    first = identity(stage("plain", "method=pad"))
+    same = [
+        ["method=llmemb"],  # another method's plain run is this one
+        ["method=pad", "trainer.accelerator=cpu"],
+        ["method=pad", "loss.gamma=1"],
+        ["method=pad", "paths.outputs=elsewhere"],
+    ]
+    other = [["seed=1"], ["dropout=0.1"], ["trainer.max_epochs=3"], ["backbone=bert4rec"], ["objective=bce"]]
+    assert all(identity(stage("plain", *overrides)) == first for overrides in same)
+    assert all(identity(stage("plain", "method=pad", *overrides)) != first for overrides in other)
+
+
+def test_an_interrupted_stage_goes_on_from_its_last_epoch(
+    run_train: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Interrupted while it is tested, after both epochs: the second command trains none of them again."""
+    command = ["method=llmemb", "embedder=tfidf", "seed=11"]
+    report = runs._report
+    monkeypatch.setattr(runs, "_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(SystemExit):
+        run_train(*command)
+    monkeypatch.setattr(runs, "_report", report)
+    folder = run_train(*command)
+    lines = (folder / "train.log").read_text().splitlines()
+    begin, end = (next(i for i, line in enumerate(lines) if mark in line) for mark in ("goes on from", "plain      "))
+    assert begin > end  # first "plain ... running", then where it goes on
+    finished = next(i for i, line in enumerate(lines) if "plain" in line and "done in" in line)
+    assert not [line for line in lines[begin:finished] if "epoch   0" in line or "epoch   1" in line]
+    made = Path(OmegaConf.load(folder / "config.yaml").artifacts.plain)
+    assert {path.name for path in made.iterdir()} >= {"best.ckpt", "item_table.npy", "metrics.json", "config.yaml"}
+    assert not list(made.parent.glob("*.unfinished"))
+    history = pl.read_csv(made / "metrics.csv", infer_schema_length=None)
+    assert not (made / "metrics.earlier.csv").exists()
+    for column in ("train/loss", "val/spectrum/effective_rank"):
+        assert history.drop_nulls(column)["epoch"].to_list() == [0, 1], column
+    told = (made / "train.log").read_text()
+    assert told.index("a run of its own") < told.index("epoch   1") < told.index("goes on from")
+    assert any(f"stage plain {made}" in line for line in lines)
+
+
+def test_what_only_says_how_fast_does_not_name_it() -> None:
+    first = identity(stage("plain", "method=pad"))
+    for same in ("data.eval_batch_size=7", "data.num_workers=2", "evaluation.table_mb=1", "scorer=semantic"):
+        assert identity(stage("plain", "method=pad", same)) == first, same
+    for other in ("callbacks.best.monitor=val/full/mrr@10", "~callbacks.early_stopping"):
+        assert identity(stage("plain", "method=pad", other)) != first, other

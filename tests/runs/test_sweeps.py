@@ -1,0 +1,92 @@
+"""What a sweep varies, and how its jobs are compared at the end."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from sage_pl.runs import sweeps
+
+
+def parsed(*overrides: str) -> dict[str, list[str]]:
+    return sweeps.swept(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def test_what_varies_but_seeds_and_data() -> None:
+    assert parsed("method=plain,sage", "seed=1,2", "dataset=beauty,yelp", "dim=8") == {"method": ["plain", "sage"]}
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "values"),
+    [
+        ("loss.alpha=1e-1,0.20,0", "loss.alpha", ["0.1", "0.2", "0"]),  # as configuration values are written
+        ("freeze=true,false", "freeze", ["True", "False"]),
+        ("data.max_len=range(10,40,10)", "data.max_len", ["10", "20", "30"]),
+        ("+loss/term@loss.terms.x=mmd,mse", "loss/term@loss.terms.x", ["mmd", "mse"]),
+        ("dataset.path='a b','c'", "dataset.path", ["a b", "c"]),
+    ],
+)
+def test_values_as_a_comparison_names_them(override: str, key: str, values: list[str]) -> None:
+    assert parsed(override) == {key: values}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    made: list[list[str]] = []
+
+    def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        made.append(command)
+        return subprocess.CompletedProcess(command, len(made) - 1)  # the second one fails
+
+    monkeypatch.setattr(sweeps.subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["/here/train.py", "-m"])
+    return made
+
+
+def started(folder: Path) -> Path:
+    (folder / "it's one" / "0_job" / ".hydra").mkdir(parents=True)
+    return folder / "it's one"
+
+
+def test_the_first_value_of_the_first_key_is_the_baseline(calls: list[list[str]], tmp_path: Path) -> None:
+    folder = started(tmp_path)
+    sweeps.compare(
+        folder, {"loss.alpha": ["0.1", "0"], "backbone": ["sasrec", "gru4rec"]}, {"wandb": "sage-pl", "report": None}
+    )
+    (command,) = calls
+    assert command[:2] == [sys.executable, "/here/scripts/compare.py"]
+    given = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(command[2:])}
+    assert given == {
+        "runs": [f"{folder}/*"],
+        "by": ["loss.alpha", "backbone"],
+        "baseline": "0.1",
+        "hydra.run.dir": f"{folder}/comparison",
+        "wandb": "sage-pl",
+        "report": None,
+        "group": "it's one",
+    }
+
+
+def test_a_sweep_of_seeds_lists_its_method(calls: list[list[str]], tmp_path: Path) -> None:
+    sweeps.compare(started(tmp_path), {}, {})
+    assert "by=['method']" in calls[0]
+    assert "baseline=null" in calls[0]
+
+
+def test_no_job_no_comparison(calls: list[list[str]], tmp_path: Path) -> None:
+    sweeps.compare(tmp_path, {"method": ["plain"]}, {})
+    assert not calls
+
+
+def test_a_comparison_that_fails_is_a_warning(
+    calls: list[list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls.append([])
+    with caplog.at_level(logging.WARNING):
+        sweeps.compare(started(tmp_path), {}, {})
+    assert "could not be compared" in caplog.text

@@ -97,7 +97,7 @@ def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: Recom
 
     Raises:
         ConfigError: a user or an item is not in the data.
-        FileNotFoundError: there is neither a model nor a file of kept lists.
+        MissingFileError: there is neither a model nor a file of kept lists.
     """
     artifact = Artifact.at(recipe.artifacts.sequences)
     catalogue = Catalogue.of(artifact)

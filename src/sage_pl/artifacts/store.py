@@ -28,11 +28,12 @@ from filelock import FileLock, Timeout
 
 from sage_pl.artifacts.files import file_digest, whole_folder
 from sage_pl.artifacts.identity import identity
+from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
-class ArtifactError(RuntimeError):
+class ArtifactError(UserError, RuntimeError):
     """An artifact is damaged, or the steps given cannot produce what is asked for."""
 
 

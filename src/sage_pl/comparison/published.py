@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sage_pl.comparison.cells import Cell
+from sage_pl.errors import SettingError
 
 Sizes = tuple[int, int]  # users, items
 
@@ -61,7 +62,7 @@ class Layout:
         across: data sets side by side (LLMEmb), or below each other (LLM-ESR).
 
     Raises:
-        ValueError: a printed line has not one value per column, or is of unknown data.
+        SettingError: a printed line has not one value per column, or is of unknown data.
     """
 
     title: str
@@ -77,13 +78,13 @@ class Layout:
     def __post_init__(self) -> None:
         for data, backbones in self.printed.items():
             if data not in self.data:
-                raise ValueError(
+                raise SettingError(
                     f"{self.title} prints {data}, but it is not under data; add users and items, or a name"
                 )
             for backbone, models in backbones.items():
                 for model, values in models.items():
                     if len(values) != len(self.columns):
-                        raise ValueError(
+                        raise SettingError(
                             f"{self.title} prints {len(values)} values of {model} ({backbone}, {data}), wanted one for each "
                             f"of {', '.join(self.columns)}"
                         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sage_pl.artifacts.identity import decides
+from sage_pl.errors import SettingError
 
 FILES = ("config.yaml", "metrics.json", "ranks.parquet")
 _SIGNS = ("train.log", "metrics.json", "ranks.parquet")  # any of these makes a folder a run, finished or not
@@ -34,7 +35,7 @@ _RECIPE = (
 )  # what makes two runs one system, but for the seed
 
 
-class RunError(ValueError):
+class RunError(SettingError):
     """Runs that cannot be compared; the message says why."""
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from sage_pl.data.loader import HeldOutCases, LengthGroupedSampler, TrainingUsers, load_candidates, load_sequences
 from sage_pl.data.neighbours import BatchExtra
+from sage_pl.errors import SettingError
 
 
 class SequenceDataModule(pl.LightningDataModule):
@@ -45,7 +46,7 @@ class SequenceDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if seen not in ("keep", "mask"):
-            raise ValueError(f"evaluation.seen is {seen!r}, wanted 'keep' or 'mask'")
+            raise SettingError(f"evaluation.seen is {seen!r}, wanted 'keep' or 'mask'")
         self.sequences = load_sequences(sequences)
         self.candidates = load_candidates(candidates)
         self.max_len = max_len
@@ -66,7 +67,7 @@ class SequenceDataModule(pl.LightningDataModule):
         """Users with at least two training items: one to read, one to predict."""
         users = np.flatnonzero(self.sequences.train_end >= 2)
         if not len(users):
-            raise ValueError(
+            raise SettingError(
                 "no user has two training items, so there is nothing to learn; the training part is what the split "
                 "leaves: use longer sequences (dataset.filters) or another split (split=global_time)"
             )
@@ -84,7 +85,7 @@ class SequenceDataModule(pl.LightningDataModule):
     def _held_out(self, split: str) -> DataLoader:
         cases = getattr(self.sequences, split)
         if not len(cases):
-            raise ValueError(f"the {split} split holds no case: no user has enough events (leave-one-out needs 3)")
+            raise SettingError(f"the {split} split holds no case: no user has enough events (leave-one-out needs 3)")
         data = HeldOutCases(self.sequences, cases, self.max_len, self.candidates[split], self.mask_seen)
         rows, lengths = np.arange(len(cases)), np.minimum(cases.at, self.max_len)
         return self._loader(data, LengthGroupedSampler(rows, lengths, self.eval_batch_size, shuffle=False))

@@ -13,6 +13,7 @@ from typing import TypeVar
 import polars as pl
 
 from sage_pl.data.sources.raw import DataError, unix_seconds
+from sage_pl.errors import SettingError
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -122,7 +123,7 @@ class LastItems(Filter):
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise ValueError(f"LastItems.n is {self.n}, wanted at least 1")
+            raise SettingError(f"LastItems.n is {self.n}, wanted at least 1")
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         back = pl.int_range(pl.len(), 0, -1).over("user_id")  # n..1, counted from the user's last event

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.data.sequences import IntArray
+from sage_pl.errors import SettingError
 
 
 def least_of_head(counts: IntArray) -> int:
@@ -13,11 +14,11 @@ def least_of_head(counts: IntArray) -> int:
     last of them.
 
     Raises:
-        ValueError: no item has a count.
+        SettingError: no item has a count.
     """
     counted = np.sort(counts[counts > 0])[::-1]
     if not len(counted):
-        raise ValueError("no item has a count; the training part is empty")
+        raise SettingError("no item has a count; the training part is empty")
     return int(counted[-(-len(counted) // 5) - 1])
 
 
@@ -37,15 +38,15 @@ def equal_mass_edges(descending: IntArray, n_buckets: int) -> npt.NDArray[np.int
     Example: counts 5 3 2 1 1 in 3 buckets (4 events each) -> edges 0 1 3 5: {5}, {3, 2}, {1, 1}.
 
     Raises:
-        ValueError: there is no event at all, or no bucket.
+        SettingError: there is no event at all, or no bucket.
 
     Reference: rule recovered from PAD's released bucket edges, which it reproduces for Prime Pantry.
     """
     if n_buckets < 1:
-        raise ValueError(f"n_buckets is {n_buckets}, wanted at least 1")
+        raise SettingError(f"n_buckets is {n_buckets}, wanted at least 1")
     sums = np.cumsum(descending, dtype=np.int64)
     if not len(sums) or not sums[-1]:
-        raise ValueError(
+        raise SettingError(
             "no item occurs in training, so there is no frequency to go by; use gate@item_encoder.gate=shared"
         )
     edges, filled = [0], 0
@@ -70,7 +71,7 @@ def equal_mass_buckets(counts: IntArray, n_buckets: int = 10, zero_bucket: bool 
         [N + 2] bucket numbers.
 
     Raises:
-        ValueError: see :func:`equal_mass_edges`.
+        SettingError: see :func:`equal_mass_edges`.
 
     Reference: PAD, frequency-aware gating. Differs: its ties are split by an unstable sort.
     """

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.errors import SettingError
 
 _RATIO, _RATIO_ACCELERATOR = 1.25, 16.0  # longest by shortest length of what is encoded together
 
@@ -36,7 +37,7 @@ class NeighbourUsers:
     def __init__(self, neighbours: str, k: int = 10) -> None:
         self.table = np.asarray(np.load(f"{neighbours}/neighbours.npy", mmap_mode="r", allow_pickle=False))
         if k > self.table.shape[1]:
-            raise ValueError(f"{k} neighbours asked for, {self.table.shape[1]} prepared; raise steps.retrieve.k")
+            raise SettingError(f"{k} neighbours asked for, {self.table.shape[1]} prepared; raise steps.retrieve.k")
         self.k = k
 
     def __call__(self, users: IntArray, sequences: Sequences, max_len: int, device: str = "cpu") -> dict[str, Any]:
@@ -62,7 +63,9 @@ class Neighbours:
 
     def __init__(self, neighbours: str, k: int = 10, ratio: float | None = None) -> None:
         if ratio is not None and ratio <= 1:
-            raise ValueError(f"data.extras.neighbours.ratio is {ratio}, wanted a factor above 1, such as 1.25, or null")
+            raise SettingError(
+                f"data.extras.neighbours.ratio is {ratio}, wanted a factor above 1, such as 1.25, or null"
+            )
         self.ids = NeighbourUsers(neighbours, k)
         self.ratio = ratio
 

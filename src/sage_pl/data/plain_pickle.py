@@ -125,7 +125,7 @@ def read_plain_pickle(path: str | Path) -> Any:
         path: the file, such as the reference's ``itm_emb_np.pkl``.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        MissingFileError: there is no such file.
         UnsafePickleError: the pickle names or contains anything else, object arrays included; says what. Also when it is
             damaged.
     """

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.data.sources.raw import DataError
+from sage_pl.errors import SettingError
 
 IntArray = npt.NDArray[np.integer]
 
@@ -68,7 +69,7 @@ class GlobalTime:
         test: share before the test border.
 
     Raises:
-        ValueError: not 0 < valid < test < 1.
+        SettingError: not 0 < valid < test < 1.
         DataError: the times are positions, not dates, or a part would be empty.
     """
 
@@ -78,7 +79,7 @@ class GlobalTime:
 
     def __post_init__(self) -> None:
         if not 0 < self.valid < self.test < 1:
-            raise ValueError(f"split.valid={self.valid} and split.test={self.test}: wanted 0 < valid < test < 1")
+            raise SettingError(f"split.valid={self.valid} and split.test={self.test}: wanted 0 < valid < test < 1")
 
     def __call__(self, offsets: IntArray, times: IntArray) -> Split:
         refuse_positions(offsets, times)

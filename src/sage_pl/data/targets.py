@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.types import PADDING, SeqBatch, real
 
 
@@ -59,7 +60,7 @@ class Cloze:
 
     def __init__(self, n_items: int, probability: float = 0.6) -> None:
         if not 0 < probability <= 1:
-            raise ValueError(f"targets.probability is {probability}, wanted a share in (0, 1]")
+            raise SettingError(f"targets.probability is {probability}, wanted a share in (0, 1]")
         self.n_items = n_items
         self.mask_token = n_items + 1
         self.probability = probability

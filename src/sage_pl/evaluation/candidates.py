@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Cases, IntArray, Sequences
+from sage_pl.errors import SettingError
 
 _BLOCK = 20_000  # cases drawn at a time
 
@@ -30,7 +31,7 @@ class Candidates:
         seed: of the draw.
 
     Raises:
-        ValueError: ``n`` is below 1, or a user has not left ``n`` items untouched.
+        SettingError: ``n`` is below 1, or a user has not left ``n`` items untouched.
     """
 
     name: ClassVar[str] = "candidates"
@@ -43,7 +44,7 @@ class Candidates:
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise ValueError(
+            raise SettingError(
                 f"n is {self.n}; draw at least one candidate, or set data.candidates=null to rank all items only"
             )
 
@@ -58,7 +59,7 @@ def draw(sequences: Sequences, cases: Cases, n: int, generator: np.random.Genera
     """``n`` distinct untouched items for each case, [K, n], rows ascending.
 
     Raises:
-        ValueError: a user has not left ``n`` items untouched.
+        SettingError: a user has not left ``n`` items untouched.
     """
     size = sequences.n_items + 1
     user = np.repeat(np.arange(len(sequences.lengths)), sequences.lengths)
@@ -102,7 +103,7 @@ def _check_room(owners: IntArray, cases: Cases, n: int, n_items: int) -> None:
     """``owners``: one entry per distinct (user, item) pair."""
     free = n_items - np.bincount(owners, minlength=cases.user.max(initial=0) + 1)[cases.user]
     if len(free) and free.min() < n:
-        raise ValueError(
+        raise SettingError(
             f"user {cases.user[free.argmin()]} has touched all but {free.min()} of {n_items} items, but {n} candidates "
             f"are wanted; set evaluation.sampled to at most {free.min()}, or set data.candidates=null to rank all items only"
         )

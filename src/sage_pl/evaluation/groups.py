@@ -13,6 +13,7 @@ import polars as pl
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.frequency import least_of_head
 from sage_pl.data.sequences import Cases, IntArray, Sequences
+from sage_pl.errors import SettingError
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Groups(Mapping[str, BoolArray]):
         tail_items: [N + 2], True for items that make an answer ``item_tail``.
 
     Raises:
-        ValueError: an unknown rule or count, or a threshold that is missing or below 1.
+        SettingError: an unknown rule or count, or a threshold that is missing or below 1.
     """
 
     def __init__(
@@ -76,9 +77,9 @@ class Groups(Mapping[str, BoolArray]):
         days: IntArray | None = None,
     ) -> None:
         if count not in get_args(Count):
-            raise ValueError(f"count is {count!r}; choose from {', '.join(get_args(Count))}")
+            raise SettingError(f"count is {count!r}; choose from {', '.join(get_args(Count))}")
         if ts_user < 1:
-            raise ValueError(f"ts_user is {ts_user}; give a history length of at least 1 (dataset.ts_user)")
+            raise SettingError(f"ts_user is {ts_user}; give a history length of at least 1 (dataset.ts_user)")
         users = distinct_users(sequences)
         counts = sequences.train_counts if count == "train" else users
         self.tail_items = counts < _head_threshold(counts, item_rule, ts_item)
@@ -179,8 +180,8 @@ def _head_threshold(counts: IntArray, item_rule: ItemRule, ts_item: int | None) 
     """Smallest count of a head item."""
     if item_rule == "ts_item":
         if ts_item is None or ts_item < 1:
-            raise ValueError(f"item_rule=ts_item needs ts_item of at least 1 (dataset.ts_item), got {ts_item}")
+            raise SettingError(f"item_rule=ts_item needs ts_item of at least 1 (dataset.ts_item), got {ts_item}")
         return ts_item
     if item_rule != "top20":
-        raise ValueError(f"item_rule is {item_rule!r}; choose from {', '.join(get_args(ItemRule))}")
+        raise SettingError(f"item_rule is {item_rule!r}; choose from {', '.join(get_args(ItemRule))}")
     return least_of_head(counts)

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
+from sage_pl.errors import SettingError
+
 KS = (5, 10, 20)
 
 
@@ -30,7 +32,7 @@ class RankMetrics(Metric):
         sync_on_compute: add up over processes before computing; turn off where each process holds all the cases.
 
     Raises:
-        ValueError: ``ks`` is empty or holds a cut-off below 1.
+        SettingError: ``ks`` is empty or holds a cut-off below 1.
 
     Example:
         >>> metric = RankMetrics(groups=["item_tail"], ks=[2])
@@ -49,7 +51,7 @@ class RankMetrics(Metric):
     def __init__(self, groups: Sequence[str] = (), ks: Sequence[int] = KS, sync_on_compute: bool = True) -> None:
         super().__init__(sync_on_compute=sync_on_compute)
         if not ks or min(ks) < 1:
-            raise ValueError(f"ks must hold at least one cut-off and each must be at least 1, got {list(ks)}")
+            raise SettingError(f"ks must hold at least one cut-off and each must be at least 1, got {list(ks)}")
         self.groups = tuple(groups)
         self.ks = tuple(ks)
         rows = 1 + len(self.groups)
@@ -64,14 +66,14 @@ class RankMetrics(Metric):
             groups: which cases belong to which group; may be left out where the metric has none.
 
         Raises:
-            ValueError: a rank is below 1, or ``groups`` is not ``[G, B]``.
+            SettingError: a rank is below 1, or ``groups`` is not ``[G, B]``.
         """
         wanted = (len(self.groups), len(ranks))
         members = ranks.new_ones(wanted, dtype=torch.bool)[:0] if groups is None else groups
         if members.shape != wanted:
-            raise ValueError(f"groups must be of shape {wanted} for groups {self.groups}, got {tuple(members.shape)}")
+            raise SettingError(f"groups must be of shape {wanted} for groups {self.groups}, got {tuple(members.shape)}")
         if (ranks < 1).any():
-            raise ValueError(f"ranks start at 1, got {int(ranks.min())}")
+            raise SettingError(f"ranks start at 1, got {int(ranks.min())}")
         everyone = torch.ones(1, len(ranks), dtype=torch.float64, device=ranks.device)
         weights = torch.cat([everyone, members.double()])
         self.sums += weights @ self._worth(ranks.double())

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.types import PADDING, TopK, VectorTable
 
 _BLOCK, _BLOCK_ACCELERATOR = 2_000_000, 32_000_000  # scores held at a time; about 60 MB and 1 GB with the copies
@@ -40,7 +41,7 @@ def rank(answer_scores: Float[Tensor, "B"], scores: Float[Tensor, "B K"]) -> Int
         scores: the other candidates' scores, the answer not among them.
 
     Raises:
-        ValueError: a score is NaN.
+        SettingError: a score is NaN.
 
     >>> rank(torch.tensor([2.0, 2.0]), torch.tensor([[3.0, 1.0, 0.0], [2.0, 2.0, 2.0]])).tolist()
     [2, 3]
@@ -73,11 +74,11 @@ def full_ranks(
             on an accelerator, which small blocks leave idle.
 
     Raises:
-        ValueError: an answer is no real item, or a score is NaN.
+        SettingError: an answer is no real item, or a score is NaN.
     """
     n_items = len(table) - 2
     if ((answers < 1) | (answers > n_items)).any():
-        raise ValueError(f"answers must be item ids 1..{n_items}, got {int(answers.min())}..{int(answers.max())}")
+        raise SettingError(f"answers must be item ids 1..{n_items}, got {int(answers.min())}..{int(answers.max())}")
     answer_scores = _own_scores(states, table, answers[:, None], block).squeeze(1)
     higher, ties = torch.zeros_like(answers), torch.zeros_like(answers)
     masked = answers[:, None] if seen is None else torch.cat([answers[:, None], seen.to(answers.dtype)], 1)
@@ -102,7 +103,7 @@ def sampled_ranks(
     """Rank, 1..K + 1, of each answer among its user's own candidates (the answer not among them).
 
     Raises:
-        ValueError: a score is NaN.
+        SettingError: a score is NaN.
     """
     scores = _own_scores(states, table, torch.cat([answers[:, None], candidates], 1).long(), block)
     return rank(scores[:, 0], scores[:, 1:])
@@ -126,15 +127,15 @@ def top_k(
         block: scores held at a time, see :func:`full_ranks`.
 
     Raises:
-        ValueError: k is below 1, or a score is NaN.
+        SettingError: k is below 1, or a score is NaN.
     """
     if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+        raise SettingError(f"k must be at least 1, got {k}")
     ids = torch.full((len(states), k), PADDING, dtype=torch.int64, device=states.device)
     best = torch.full((len(states), k), -torch.inf, device=states.device)
     for rows, start, scores in _score_blocks(states, table, seen, block):
         if torch.isnan(scores).any():
-            raise ValueError("cannot recommend by NaN scores; check the model's weights and inputs")
+            raise SettingError("cannot recommend by NaN scores; check the model's weights and inputs")
         values, columns = scores.topk(min(k, scores.shape[1]), dim=1)
         best[rows], chosen = torch.cat([best[rows], values], 1).topk(k, dim=1)
         ids[rows] = torch.cat([ids[rows], columns + start], 1).gather(1, chosen)
@@ -146,7 +147,9 @@ def _counts(
 ) -> tuple[Int[Tensor, "B"], Int[Tensor, "B"]]:
     """How many candidates score higher than the answer, and how many the same."""
     if torch.isnan(scores).any() or torch.isnan(answer_scores).any():
-        raise ValueError("cannot rank NaN scores; the model has diverged: lower the learning rate or check its inputs")
+        raise SettingError(
+            "cannot rank NaN scores; the model has diverged: lower the learning rate or check its inputs"
+        )
     answer_scores = answer_scores[:, None]
     higher = (scores > answer_scores).sum(1, dtype=torch.int32)
     return higher, (scores == answer_scores).sum(1, dtype=torch.int32)

@@ -13,6 +13,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.data.sequences import Cases, IntArray
+from sage_pl.errors import SettingError
 from sage_pl.evaluation.metrics import KS, summarise
 from sage_pl.evaluation.popularity import FLOOR
 
@@ -52,12 +53,12 @@ def cases_frame(
         items: columns ``item`` and ``item_id``, as in the ``sequences`` artifact.
 
     Raises:
-        ValueError: a protocol has not one rank per case.
+        SettingError: a protocol has not one rank per case.
     """
     floor = {f"{FLOOR}/{protocol}": values for protocol, values in (floor or {}).items()}
     for protocol, values in {**ranks, **floor}.items():
         if len(values) != len(cases):
-            raise ValueError(f"{len(values)} ranks of protocol {protocol} for {len(cases)} cases; give one per case")
+            raise SettingError(f"{len(values)} ranks of protocol {protocol} for {len(cases)} cases; give one per case")
     frame = pl.DataFrame({"user": np.asarray(cases.user, np.int64), "answer": np.asarray(cases.answer, np.int64)})
     if users is not None:
         frame = frame.join(users.select("user", "user_id"), on="user", how="left", maintain_order="left")
@@ -82,10 +83,10 @@ def write_results(
         lists: [K, k] recommended items of every case, best first, 0 where there are fewer; written as ``recommended.npy``.
 
     Raises:
-        ValueError: a metric is not a finite number; nothing is written.
+        SettingError: a metric is not a finite number; nothing is written.
     """
     if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-        raise ValueError(
+        raise SettingError(
             f"metrics are not finite: {', '.join(sorted(bad))}; the model has diverged, nothing was written"
         )
     text = json.dumps({name: round(float(value), 6) for name, value in metrics.items()}, indent=2, sort_keys=True)

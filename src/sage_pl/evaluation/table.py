@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from sage_pl.errors import SettingError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -32,7 +34,7 @@ def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -
         metrics: which, one row per system each.
 
     Raises:
-        ValueError: no system has results of the protocol.
+        SettingError: no system has results of the protocol.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -56,7 +58,7 @@ def _sizes(rows: Rows, protocol: str) -> list[float]:
     with_results = [values for values in rows.values() if f"{protocol}/count" in values]
     if not with_results:
         known = sorted({name.split("/")[0] for values in rows.values() for name in values})
-        raise ValueError(f"no system has results of protocol {protocol!r}; there are results of {', '.join(known)}")
+        raise SettingError(f"no system has results of protocol {protocol!r}; there are results of {', '.join(known)}")
     return [with_results[0].get(f"{protocol}/count{_suffix(group)}", 0) for group in GROUPS]
 
 

@@ -25,7 +25,7 @@ class Handled:
         path: the folder.
 
     Raises:
-        FileNotFoundError: the folder has neither file.
+        MissingFileError: the folder has neither file.
         DataError: a line is not a pair of whole numbers, or the file is empty.
 
     Reference: LLM-ESR, ``data/<dataset>/handled/inter.txt``.

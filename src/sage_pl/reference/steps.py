@@ -24,6 +24,7 @@ from sage_pl.artifacts.files import file_digest
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.plain_pickle import read_plain_pickle
 from sage_pl.data.sources.raw import DataError, require_file
+from sage_pl.errors import SettingError
 from sage_pl.semantic.cluster import NOT_AN_ITEM, describe
 from sage_pl.semantic.memberships import NOISE, IntArray
 from sage_pl.semantic.tables import padded
@@ -42,7 +43,7 @@ class HandledStep:
         path: the folder.
 
     Raises:
-        ValueError: no folder is named.
+        SettingError: no folder is named.
     """
 
     path: str | Path | None = field(compare=False)
@@ -55,7 +56,7 @@ class HandledStep:
 
     def __post_init__(self) -> None:
         if self.path is None:
-            raise ValueError(
+            raise SettingError(
                 f"semantic=handled reads a folder, but steps.{self.name}.path is not set; name the folder with "
                 f"dataset=handled dataset.path=DIR, or for other data sets with +dataset.path=DIR"
             )
@@ -102,7 +103,7 @@ class PrecomputedReduce(HandledStep):
         ``table.npy`` float32 [R, D]. The variance explained is not in the folder, so ``explained.npy`` is not written.
 
     Raises:
-        FileNotFoundError: the folder lacks the file.
+        MissingFileError: the folder lacks the file.
         DataError: it is no plain pickle, its rows are not the data set's items, or a number is NaN.
 
     Reference: LLM-ESR, ``pca64_itm_emb_np.pkl``.
@@ -130,7 +131,7 @@ class PrecomputedCluster(HandledStep):
         and the report's ``silhouette`` is null.
 
     Raises:
-        FileNotFoundError: the folder lacks one of the four files.
+        MissingFileError: the folder lacks one of the four files.
         DataError: a file is no plain pickle, or the four do not fit the data set's items, each other or the convention.
 
     Reference: SAGE code line, ``hdbscan_*.pkl``.
@@ -182,7 +183,7 @@ class PrecomputedProfile(HandledStep):
         ``table.npy`` float32 [U + 1, D], row 0 zero.
 
     Raises:
-        FileNotFoundError: the folder lacks the file.
+        MissingFileError: the folder lacks the file.
         DataError: it is no plain pickle, its rows are not the data set's users, or a number is NaN.
 
     Reference: LLM-ESR, ``usr_emb_np.pkl``.
@@ -208,7 +209,7 @@ class PrecomputedRetrieve(HandledStep):
         ``neighbours.npy`` int32 [U + 1, k], user ids 1..U, 0 where there are fewer than k.
 
     Raises:
-        FileNotFoundError: the folder lacks the file.
+        MissingFileError: the folder lacks the file.
         DataError: it is no plain pickle, its rows are not the data set's users, or a position does not exist.
 
     Reference: LLM-ESR, ``sim_user_100.pkl``. Differs: users with one training item stay in the lists, as there, where

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sage_pl.errors import UserError
 from sage_pl.report.charts import Chart
 
 
-class MissingError(LookupError):
+class MissingError(UserError, LookupError):
     """What a section shows is not there; the message is the one sentence that stands in its place."""
 
 

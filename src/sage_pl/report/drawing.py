@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.errors import SettingError
 from sage_pl.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bar, Chart, Label, Path, Scale, Square, Tick
 
 FloatArray = npt.NDArray[np.floating]
@@ -28,11 +29,11 @@ def lines(
     """Curves over a common axis; with ``zero`` the vertical axis begins at 0.
 
     Raises:
-        ValueError: no series has a point.
+        SettingError: no series has a point.
     """
     xs, ys = [v for s in series for v in s.x], [v for s in series for v in s.y]
     if not xs:
-        raise ValueError(f"the chart {title!r} has no points to draw")
+        raise SettingError(f"the chart {title!r} has no points to draw")
     x = Scale(min(xs), max(xs), LEFT, RIGHT)
     low, high = (0.0 if zero else min(ys)), max(ys)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0

@@ -15,6 +15,7 @@ import polars as pl
 from sage_pl.artifacts.store import Artifact, ArtifactError
 from sage_pl.comparison import cells as comparison
 from sage_pl.comparison.runs import FinishedRun
+from sage_pl.errors import SettingError
 from sage_pl.evaluation.groups import FACTS, FAMILIES, members
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report.blocks import MissingError
@@ -22,7 +23,7 @@ from sage_pl.report.blocks import MissingError
 _IDS = {"user", "answer", "user_id", "item_id"}
 
 
-class ReportError(ValueError):
+class ReportError(SettingError):
     """No report can be made; the message says why."""
 
 

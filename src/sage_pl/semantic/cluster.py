@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.errors import SettingError
 from sage_pl.semantic.memberships import NOISE, IntArray, centres, check_fuzzifier, entropies, memberships
 from sage_pl.semantic.tables import FloatArray, padded
 
@@ -24,7 +25,7 @@ NOT_AN_ITEM = -2
 SILHOUETTE_SAMPLE = 5000
 
 
-class ClusteringError(ValueError):
+class ClusteringError(SettingError):
     """The items given do not fall into at least two clusters."""
 
 

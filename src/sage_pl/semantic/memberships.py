@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.tables import FloatArray, IntArray
 
 NOISE = -1
@@ -22,13 +23,13 @@ def centres(points: FloatArray, labels: IntArray, strength: FloatArray) -> Float
         [C, D].
 
     Raises:
-        ValueError: a cluster has no member of positive strength.
+        SettingError: a cluster has no member of positive strength.
     """
     member = labels != NOISE
     n_clusters = int(labels.max(initial=NOISE)) + 1
     mass = np.bincount(labels[member], weights=strength[member], minlength=n_clusters)
     if not (mass > 0).all():
-        raise ValueError(f"clusters {np.flatnonzero(mass <= 0).tolist()} have no member of positive strength")
+        raise SettingError(f"clusters {np.flatnonzero(mass <= 0).tolist()} have no member of positive strength")
     sums = np.zeros((n_clusters, points.shape[1]))
     np.add.at(sums, labels[member], strength[member, None] * points[member])
     return sums / mass[:, None]
@@ -67,7 +68,7 @@ def memberships(
     """
     n_clusters = len(centres)
     if n_clusters < 2:
-        raise ValueError(f"memberships need at least 2 clusters, got {n_clusters}")
+        raise SettingError(f"memberships need at least 2 clusters, got {n_clusters}")
     check_fuzzifier(fuzzy_m)
     logits = _log_closeness(points, centres, exponent)  # [N, C] numbers are held once, and changed in place
     members, noise = np.flatnonzero(labels != NOISE), labels == NOISE
@@ -118,7 +119,7 @@ def prototypes(
     """
     check_fuzzifier(fuzzy_m)
     if index_offset not in (0, 1):
-        raise ValueError(
+        raise SettingError(
             f"index_offset is {index_offset}, wanted 0 (item j reads row j) or 1 (the reference's off-by-one)"
         )
     powers = np.asarray(memberships, dtype=np.float64) ** fuzzy_m
@@ -140,4 +141,4 @@ def entropies(shares: FloatArray) -> FloatArray:
 def check_fuzzifier(fuzzy_m: float) -> None:
     """Refuse a fuzzifier for which the formulas have no value."""
     if not fuzzy_m > 1:
-        raise ValueError(f"fuzzy_m is {fuzzy_m}, wanted more than 1 (2 is usual)")
+        raise SettingError(f"fuzzy_m is {fuzzy_m}, wanted more than 1 (2 is usual)")

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.errors import SettingError
 from sage_pl.semantic.tables import FloatArray, padded
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Reduce:
         ``table.npy`` float32 [R, dim] and ``explained.npy`` float32 [dim], the share of variance of each component.
 
     Raises:
-        ValueError: ``dim`` is larger than the data allow.
+        SettingError: ``dim`` is larger than the data allow.
 
     Reference: SAGE code line, ``pca64_itm_emb_np.pkl``.
     """
@@ -47,7 +48,7 @@ class Reduce:
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         rows = np.asarray(inputs["embed"].array("table")[1:-1], dtype=np.float64)
         if not 1 <= self.dim <= min(rows.shape):
-            raise ValueError(
+            raise SettingError(
                 f"cannot reduce {rows.shape[0]} items of width {rows.shape[1]} to {self.dim} components; "
                 f"set steps.reduce.dim to 1..{min(rows.shape)} or take an embedder with wider vectors"
             )
@@ -69,7 +70,7 @@ class Intermediate:
         ``table.npy`` float32 [R, D'] and ``explained.npy`` float32 [D'], the share of variance of each component.
 
     Raises:
-        ValueError: ``dim`` is below 1.
+        SettingError: ``dim`` is below 1.
 
     Reference: LLMEmb, section on recommendation adaptation training. Differs: the decomposition is exact, where the reference's
     solver is randomised and unseeded.
@@ -85,7 +86,7 @@ class Intermediate:
 
     def __post_init__(self) -> None:
         if self.dim < 1:
-            raise ValueError(f"steps.intermediate.dim is {self.dim}, wanted at least 1")
+            raise SettingError(f"steps.intermediate.dim is {self.dim}, wanted at least 1")
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         rows = np.asarray(inputs["embed"].array("table")[1:-1], dtype=np.float64)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
+from sage_pl.errors import SettingError
 from sage_pl.semantic.tables import FloatArray, normalised
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Retrieve:
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise ValueError(f"steps.retrieve.k is {self.k}, wanted at least 1")
+            raise SettingError(f"steps.retrieve.k is {self.k}, wanted at least 1")
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         profiles = np.asarray(inputs["profile"].array("table"), dtype=np.float32)

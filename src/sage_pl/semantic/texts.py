@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.errors import SettingError
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Texts:
         ``texts.parquet``: item (1..N), text.
 
     Raises:
-        ValueError: the data set has no text, or lacks one of the columns.
+        SettingError: the data set has no text, or lacks one of the columns.
 
     Reference: SAGE code line, prompt notebooks. It embeds one fixed sentence per data set, with "unknown" for every missing
         attribute, and puts crawl-time review counts and mean stars into Yelp's prompts, which tell of the future. Here
@@ -57,7 +58,7 @@ class Texts:
         object.__setattr__(self, "columns", tuple(self.columns or ()))
         object.__setattr__(self, "labels", dict(self.labels or {}))
         if self.max_chars < 1:
-            raise ValueError(f"steps.texts.max_chars is {self.max_chars}, wanted at least 1")
+            raise SettingError(f"steps.texts.max_chars is {self.max_chars}, wanted at least 1")
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items = inputs["sequences"].frame("items").sort("item")
@@ -88,15 +89,17 @@ def check_columns(items: pl.DataFrame, columns: Sequence[str], key: str) -> None
         key: the option that chooses the columns, for the message.
 
     Raises:
-        ValueError: the data set has no text, or lacks one of the columns.
+        SettingError: the data set has no text, or lacks one of the columns.
     """
     known = [name for name in items.columns if name not in ("item", "item_id")]
     if not known:
-        raise ValueError("the data set has no item text; use embedder=cooccurrence, or method=plain, which needs none")
+        raise SettingError(
+            "the data set has no item text; use embedder=cooccurrence, or method=plain, which needs none"
+        )
     missing = [name for name in columns if name not in known]
     if missing or not columns:
         wanted = f"has no column {', '.join(missing)}" if missing else "has text, but no column is chosen"
-        raise ValueError(f"the items table {wanted}; set {key} to some of: {', '.join(known)}")
+        raise SettingError(f"the items table {wanted}; set {key} to some of: {', '.join(known)}")
 
 
 def attributes(items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str, str] | None) -> list[pl.Expr]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.errors import SettingError
 from sage_pl.serving.top_k_cache import CacheError, Origin, Scores, TopKCache
 from sage_pl.types import PADDING, Recommender, TopK
 
@@ -38,7 +39,7 @@ class CachedRecommender:
         popular: see :func:`popular`; for users without a kept list, when there is no model.
 
     Raises:
-        ValueError: neither ``cache`` nor ``origin`` is given.
+        SettingError: neither ``cache`` nor ``origin`` is given.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class CachedRecommender:
     ) -> None:
         if origin is None:
             if cache is None:
-                raise ValueError("a recommender without cache= needs origin=, which says what lists are made with")
+                raise SettingError("a recommender without cache= needs origin=, which says what lists are made with")
             origin = cache.origin
         elif cache is not None and (other := cache.origin.differences(origin)):
             log.warning("%s was made with another %s; none of its lists counts as fresh", cache.file, ", ".join(other))

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.files import whole_folder
+from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs.checks import ConfigError, check_targets, entered_artifacts
@@ -57,14 +58,12 @@ def load(folder: str | Path) -> RecommenderModule:
     ``stored`` is its name.
 
     Raises:
-        FileNotFoundError: the folder is not such a one.
+        MissingFileError: the folder is not such a one.
         ConfigError: it names a class that is not allowed.
     """
     place = Path(folder)
     if not (place / "model.json").is_file():
-        raise FileNotFoundError(
-            f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR"
-        )
+        raise MissingFileError(f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR")
     node: dict[str, Any] = json.loads((place / "model.json").read_text())
     name = node.pop("name", {})
     node = _replaced(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)

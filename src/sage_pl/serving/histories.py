@@ -13,6 +13,7 @@ import polars as pl
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences, windows
 from sage_pl.data.sources.raw import DataError, require_columns
+from sage_pl.errors import MissingFileError
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +77,12 @@ def read_events(file: str | Path) -> pl.DataFrame:
         file: ``.csv`` with a header, ``.jsonl`` or ``.parquet``.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        MissingFileError: there is no such file.
         DataError: it is none of the three, or lacks a column or a value.
     """
     path = Path(file)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"there is no file {path}; events=FILE names a table of user_id, item_id (and timestamp)"
         )
     readers: dict[str, Callable[[Path], pl.DataFrame]] = {

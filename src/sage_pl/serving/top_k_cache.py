@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.data.sequences import IntArray
+from sage_pl.errors import MissingFileError, SettingError
 from sage_pl.runs.checks import flat
 
 Scores = npt.NDArray[np.floating]
@@ -24,7 +25,7 @@ _KINDS = ("<u8", "<u8", "<i4", "<f4")  # of the columns of Lists
 _HEADER = 1 << 20  # bytes at most
 
 
-class CacheError(ValueError):
+class CacheError(SettingError):
     """A file of kept lists is damaged, or not what is asked for."""
 
 
@@ -90,14 +91,14 @@ class TopKCache:
         written: when, UTC.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        MissingFileError: there is no such file.
         CacheError: it is not such a file, or not all of one.
     """
 
     def __init__(self, file: str | Path) -> None:
         self.file = Path(file)
         if not self.file.is_file():
-            raise FileNotFoundError(f"there is no {file}; make it with scripts/recommend.py checkpoint=FILE users=all")
+            raise MissingFileError(f"there is no {file}; make it with scripts/recommend.py checkpoint=FILE users=all")
         with self.file.open("rb") as stream:
             line = stream.readline(_HEADER)
             try:

@@ -14,6 +14,7 @@ import polars as pl
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
 from sage_pl.data.sources.raw import RawData, check_items, require_file
+from sage_pl.errors import SettingError
 
 SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
 ITEM_SCHEMA = {
@@ -61,8 +62,8 @@ class Amazon:
         year: the release: 2014, 2018 or 2023.
 
     Raises:
-        ValueError: the year is no release.
-        FileNotFoundError: a file is absent.
+        SettingError: the year is no release.
+        MissingFileError: a file is absent.
         DataError: a line is malformed, not UTF-8 or lacks a field, or there is no review at all.
     """
 
@@ -72,7 +73,7 @@ class Amazon:
 
     def __post_init__(self) -> None:
         if self.year not in RELEASES:
-            raise ValueError(
+            raise SettingError(
                 f"dataset.year is {self.year!r}, wanted one of the releases {', '.join(map(str, RELEASES))}"
             )
 

@@ -29,7 +29,7 @@ class CSV:
         separator: one character between fields.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        MissingFileError: there is no such file.
         DataError: the file is empty or not UTF-8, has rows of another width, lacks a column or has empty ids or times.
     """
 

@@ -26,7 +26,7 @@ class Folder:
         missing: what to do when the folder has no interactions, for a data set that cannot be redistributed.
 
     Raises:
-        FileNotFoundError: the folder has no interactions.parquet.
+        MissingFileError: the folder has no interactions.parquet.
         DataError: a file is damaged or empty, lacks a column, has null ids or times, or repeats an item.
     """
 

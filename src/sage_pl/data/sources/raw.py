@@ -9,11 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
+from sage_pl.errors import MissingFileError, SettingError
+
 COLUMNS = ("user_id", "item_id", "timestamp")  # of interactions
 CLOCK = "unix_time"  # real times beside timestamps that are positions
 
 
-class DataError(ValueError):
+class DataError(SettingError):
     """Data that cannot be used as they are; the message says what was got, what was wanted and what to do."""
 
 
@@ -44,7 +46,7 @@ def unix_seconds(date: str) -> int:
     """Seconds of an ISO date with or without a time, which is UTC.
 
     Raises:
-        ValueError: it is no such date.
+        SettingError: it is no such date.
     """
     return int(dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp())
 
@@ -53,11 +55,11 @@ def require_file(path: Path, help: str) -> Path:
     """The path itself, if it is a file.
 
     Raises:
-        FileNotFoundError: naming the file, its folder and what to do.
+        MissingFileError: naming the file, its folder and what to do.
     """
     if not path.is_file():
         folder = "" if path.parent.is_dir() else ", which does not exist"
-        raise FileNotFoundError(f"no file {path.name} in folder {path.parent.absolute()}{folder}; {help}")
+        raise MissingFileError(f"no file {path.name} in folder {path.parent.absolute()}{folder}; {help}")
     return path
 
 

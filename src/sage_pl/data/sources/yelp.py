@@ -32,7 +32,7 @@ class Yelp:
         end: last date kept; the reference takes ``2019-12-31 00:00:00``.
 
     Raises:
-        FileNotFoundError: a file is absent.
+        MissingFileError: a file is absent.
         DataError: a line is malformed or lacks a field, or no review lies between the dates.
     """
 

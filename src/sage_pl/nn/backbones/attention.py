@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
+
 
 def attention_mask(mask: Bool[Tensor, "B L"], causal: bool) -> Bool[Tensor, "B 1 L L"]:
     """True where a query (row) may look at a key (column): real keys, and with ``causal`` none after the query.
@@ -43,7 +45,7 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, dim: int, heads: int = 1, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"dim {dim} is not divisible by heads {heads}")
+            raise SettingError(f"dim {dim} is not divisible by heads {heads}")
         self.heads = heads
         self.dropout = dropout
         self.query = nn.Linear(dim, dim, bias=bias)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask
 
 
@@ -68,7 +69,7 @@ class BSARec(nn.Module):
         cutoff: c; the c // 2 + 1 slowest waves pass.
 
     Raises:
-        ValueError: alpha is no share, or the cut-off is below 1.
+        SettingError: alpha is no share, or the cut-off is below 1.
     """
 
     causal = False
@@ -85,7 +86,9 @@ class BSARec(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= alpha <= 1 or cutoff < 1:
-            raise ValueError(f"backbone has alpha={alpha} and cutoff={cutoff}, wanted a share in [0, 1] and at least 1")
+            raise SettingError(
+                f"backbone has alpha={alpha} and cutoff={cutoff}, wanted a share in [0, 1] and at least 1"
+            )
         self.dim = dim
         self.cutoff = cutoff
         self.position = nn.Embedding(max_len + 2, dim, padding_idx=0)

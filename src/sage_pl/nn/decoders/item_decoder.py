@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.decoders.rows import group_logsumexp
 from sage_pl.nn.decoders.tree import CodeTree
 from sage_pl.nn.item_encoders.code_embedding import CodeEmbedding
@@ -28,7 +29,7 @@ class ItemDecoder(nn.Module):
         exhaustive_up_to: catalogues of so many items are ranked by scoring all of them, larger ones by beams.
 
     Raises:
-        ValueError: ``normalise`` is neither, or items have more codes than the network reads.
+        SettingError: ``normalise`` is neither, or items have more codes than the network reads.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ItemDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if normalise not in ("children", "codes"):
-            raise ValueError(f"decoder.normalise is {normalise!r}, wanted 'children' or 'codes'")
+            raise SettingError(f"decoder.normalise is {normalise!r}, wanted 'children' or 'codes'")
         self.n_items = n_items
         self.network = network
         self.normalise = normalise
@@ -50,7 +51,7 @@ class ItemDecoder(nn.Module):
         self.exhaustive = n_items <= exhaustive_up_to
         self.codes = CodeEmbedding(tokens, n_items, network.dim)
         if self.codes.levels > network.levels:
-            raise ValueError(
+            raise SettingError(
                 f"items have {self.codes.levels} codes, the decoder's network reads at most {network.levels}; use "
                 f"+decoder.network.levels={self.codes.levels}, or fewer codes: steps.tokens.quantiser.levels"
             )

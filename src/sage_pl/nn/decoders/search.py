@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import rank
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.types import PADDING, Memory, TopK
@@ -49,12 +50,12 @@ def best(found: TopK, k: int, seen: Int[Tensor, "B M"] | None = None) -> TopK:
     """The k likeliest of some items, best first, but for those of ``seen``; id 0 with ``-inf`` where there are fewer.
 
     Raises:
-        ValueError: k is below 1, or a score is NaN.
+        SettingError: k is below 1, or a score is NaN.
     """
     if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+        raise SettingError(f"k must be at least 1, got {k}")
     if found.scores.isnan().any():
-        raise ValueError("cannot recommend by NaN scores; check the model's weights and inputs")
+        raise SettingError("cannot recommend by NaN scores; check the model's weights and inputs")
     scores = found.scores if seen is None else found.scores.masked_fill(occurs(found.ids, seen), -torch.inf)
     missing = max(k - scores.shape[1], 0)
     scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
@@ -69,7 +70,7 @@ def answer_ranks(
     """Rank of each answer among the items found; ``n_items``, the worst, for one that is not among them or is in ``seen``.
 
     Raises:
-        ValueError: a score is NaN.
+        SettingError: a score is NaN.
     """
     own = found.ids == answers[:, None]
     others = own if seen is None else own | occurs(found.ids, seen)

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
+
 
 class Adapter(nn.Module):
     """``x -> W2 (W1 x + b1) + b2`` without an activation between, computed as ``(W2 W1) x + (W2 b1 + b2)``.
@@ -49,7 +51,7 @@ class MLPAdapter(nn.Module):
     Shape: ``[*P, input_dim] -> [*P, output_dim]``.
 
     Raises:
-        ValueError: ``dropout`` is no share.
+        SettingError: ``dropout`` is no share.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class MLPAdapter(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
-            raise ValueError(f"item_encoder.adapter.dropout is {dropout}, wanted a share in [0, 1)")
+            raise SettingError(f"item_encoder.adapter.dropout is {dropout}, wanted a share in [0, 1)")
         hidden_dim = hidden_dim or max(input_dim // 2, 1)
         self.down = nn.Linear(input_dim, hidden_dim)
         self.activation = activation or nn.GELU()

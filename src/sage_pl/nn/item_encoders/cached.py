@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.table import ItemVectors, view_vectors
 from sage_pl.types import ItemEncoder, Views
 
@@ -24,13 +25,13 @@ class CachedItems(nn.Module):
         folder: what :func:`write_tables` wrote: ``<view>.npy`` [R, D] for every view, among them ``output`` [R, E].
 
     Raises:
-        FileNotFoundError: the folder has no ``output.npy``.
+        MissingFileError: the folder has no ``output.npy``.
     """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         if not (Path(folder) / "output.npy").is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{folder} holds no output.npy; write it with scripts/export.py checkpoint=FILE folder=DIR"
             )
         for file in sorted(Path(folder).glob("*.npy")):

@@ -12,22 +12,24 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
+
 
 def load_codes(tokens: str, n_items: int) -> tuple[Int[Tensor, "R T"], tuple[int, ...]]:
     """The codes and the size V_t of each level of a ``tokens`` artifact.
 
     Raises:
-        ValueError: the codes do not belong to this data set, or one lies outside its vocabulary.
+        SettingError: the codes do not belong to this data set, or one lies outside its vocabulary.
     """
     codes = np.load(Path(tokens) / "codes.npy", allow_pickle=False).astype(np.int64)
     sizes = tuple(json.loads((Path(tokens) / "sizes.json").read_text())["sizes"])
     if codes.shape != (n_items + 2, len(sizes)):
-        raise ValueError(
+        raise SettingError(
             f"{tokens}/codes.npy is {list(codes.shape)}, wanted [{n_items + 2}, {len(sizes)}] (N + 2 rows, a column per "
             "level) for this data set; run scripts/prepare.py 'wanted=[tokens]' for it"
         )
     if ((codes[1:-1] < 0) | (codes[1:-1] >= sizes)).any():
-        raise ValueError(f"{tokens}/codes.npy has codes outside 0..V - 1 of their level, V = {list(sizes)}")
+        raise SettingError(f"{tokens}/codes.npy has codes outside 0..V - 1 of their level, V = {list(sizes)}")
     return torch.from_numpy(codes), sizes
 
 
@@ -46,7 +48,7 @@ class CodeEmbedding(nn.Module):
         dim: D.
 
     Raises:
-        ValueError: the codes do not belong to this data set, or one lies outside its vocabulary.
+        SettingError: the codes do not belong to this data set, or one lies outside its vocabulary.
     """
 
     def __init__(self, tokens: str, n_items: int, dim: int = 64) -> None:
@@ -75,7 +77,7 @@ class CodeEmbedding(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         theirs = state_dict.get(f"{prefix}codes")
         if theirs is not None and not torch.equal(theirs.to(self.codes.device), self.codes):
-            raise ValueError(
+            raise SettingError(
                 "the checkpoint's model was trained with other item codes than the tokens artifact holds; evaluate it "
                 "with the settings of steps.tokens, embedder and data it was trained with, or train again"
             )

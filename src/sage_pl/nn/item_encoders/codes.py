@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.adapter import Adapter
 from sage_pl.nn.item_encoders.code_embedding import CodeEmbedding
 from sage_pl.nn.item_encoders.vectors import ItemText
@@ -31,7 +32,7 @@ class CodeEncoder(nn.Module):
             similar codes; what is recommended is not.
 
     Raises:
-        ValueError: an artifact does not belong to this data set, or ``add_text`` is asked for without text.
+        SettingError: an artifact does not belong to this data set, or ``add_text`` is asked for without text.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class CodeEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if add_text and text is None:
-            raise ValueError("item_encoder.add_text needs text vectors: set item_encoder.text='${artifacts.embed}'")
+            raise SettingError("item_encoder.add_text needs text vectors: set item_encoder.text='${artifacts.embed}'")
         self.n_items = n_items
         self.codes = CodeEmbedding(tokens, n_items, dim)
         self.input_dims: Mapping[str, int] = {"item": dim, "codes": dim, "tokens": self.codes.levels * dim}
@@ -65,10 +66,10 @@ class CodeEncoder(nn.Module):
         """Take another part's codes and vectors in place of the own ones.
 
         Raises:
-            ValueError: they are of other items or another width.
+            SettingError: they are of other items or another width.
         """
         if codes.weight.shape != self.codes.weight.shape or not torch.equal(codes.codes, self.codes.codes):
-            raise ValueError(
+            raise SettingError(
                 f"items are read as codes {list(self.codes.weight.shape)} and decoded as {list(codes.weight.shape)} "
                 "(codes, width), or from different artifacts; give item_encoder and decoder the same tokens and dim"
             )

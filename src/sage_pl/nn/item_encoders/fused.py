@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.projection import TextProjection
 from sage_pl.nn.item_encoders.vectors import ItemText
 from sage_pl.types import Views
@@ -33,7 +34,7 @@ class FusedEncoder(nn.Module):
         sparse: see :class:`sage_pl.nn.item_encoders.id.IdEncoder`; of the ID table alone.
 
     Raises:
-        ValueError: the table does not belong to this data set, or ``dropout`` is no share.
+        SettingError: the table does not belong to this data set, or ``dropout`` is no share.
 
     Reference: PAD's code, its aligned tower. Differs: ID vectors start from N(0, 0.02²) as everywhere here (Xavier there),
     and each item of a step is projected once, where the reference projects every slot.
@@ -51,7 +52,7 @@ class FusedEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
-            raise ValueError(f"item_encoder.dropout is {dropout}, wanted a share in [0, 1)")
+            raise SettingError(f"item_encoder.dropout is {dropout}, wanted a share in [0, 1)")
         self.n_items = n_items
         self.input_dims: Mapping[str, int] = {"id": dim, "text": dim, "fused": dim}
         self.output_dim = dim

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.types import ItemEncoder, Views
 
 GATE = "gate"
@@ -29,7 +30,7 @@ class GatedExperts(nn.Module):
             (``sage_pl.nn.item_encoders.gates``; a node with ``_partial_: true``).
 
     Raises:
-        ValueError: there is no expert, one is called ``gate``, or they have different items.
+        SettingError: there is no expert, one is called ``gate``, or they have different items.
 
     Reference: PAD, frequency-aware mixture of the ID, the aligned and the text expert. Differs: the reference computes one
     score matrix per expert and mixes them, which is the same number.
@@ -39,13 +40,13 @@ class GatedExperts(nn.Module):
         super().__init__()
         self.names = tuple(sorted(experts))
         if not self.names or GATE in self.names:
-            raise ValueError(
+            raise SettingError(
                 f"item_encoder.experts are {list(self.names)}, wanted at least one, and none called {GATE!r}, which is "
                 "the view of the shares"
             )
         sizes = {name: experts[name].n_items for name in self.names}
         if len(set(sizes.values())) > 1:
-            raise ValueError(f"the experts have different items: {sizes}; give all n_items=${{catalog.n_items}}")
+            raise SettingError(f"the experts have different items: {sizes}; give all n_items=${{catalog.n_items}}")
         self.experts = nn.ModuleDict({name: experts[name] for name in self.names})  # type: ignore[misc]
         self.gate = gate(self.names)
         self.n_items = sizes[self.names[0]]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sage_pl.data.frequency import equal_mass_buckets
 from sage_pl.data.loader import load_sequences
+from sage_pl.errors import SettingError
 
 
 def sigmoid_shares(theta: Float[Tensor, "*P n_experts"]) -> Float[Tensor, "*P n_experts"]:
@@ -38,7 +39,7 @@ class FrequencyGate(nn.Module):
         zero_bucket: one more bucket for items that never occur in training; it starts as the last one.
 
     Raises:
-        ValueError: an expert has no start, or one that is not two numbers.
+        SettingError: an expert has no start, or one that is not two numbers.
 
     Reference: PAD, frequency-aware gating; bucket rule and starts from its code.
     """
@@ -77,7 +78,7 @@ class ContinuousGate(nn.Module):
         temperature: t.
 
     Raises:
-        ValueError: ``temperature`` is not positive.
+        SettingError: ``temperature`` is not positive.
 
     Reference: MME-SID's code.
     """
@@ -92,7 +93,7 @@ class ContinuousGate(nn.Module):
     ) -> None:
         super().__init__()
         if temperature <= 0:
-            raise ValueError(f"the gate's temperature is {temperature}, wanted a positive number, e.g. 1")
+            raise SettingError(f"the gate's temperature is {temperature}, wanted a positive number, e.g. 1")
         self.temperature = temperature
         counts = torch.from_numpy(load_sequences(sequences).train_counts)
         logs = torch.log1p(counts.float())
@@ -119,7 +120,7 @@ class SharedGate(nn.Module):
         starts: theta per expert; other names are ignored.
 
     Raises:
-        ValueError: an expert has no start.
+        SettingError: an expert has no start.
 
     Reference: PAD's code, its variant without frequency, where every item is in bucket 0.
     """
@@ -151,7 +152,7 @@ class UniformGate(nn.Module):
 
 def _line(ends: Sequence[float], steps: int) -> Float[Tensor, "steps"]:
     if len(ends) != 2:
-        raise ValueError(
+        raise SettingError(
             f"a start of the gate is {list(ends)}, wanted two numbers: for bucket 0 and for the last bucket"
         )
     return torch.linspace(ends[0], ends[1], steps)
@@ -159,7 +160,7 @@ def _line(ends: Sequence[float], steps: int) -> Float[Tensor, "steps"]:
 
 def _check_starts(names: Sequence[str], starts: Mapping[str, object]) -> None:
     if missing := [name for name in names if name not in starts]:
-        raise ValueError(
+        raise SettingError(
             f"the gate has no start for the expert {', '.join(missing)}, only for {', '.join(starts)}; add it with "
             f"+item_encoder.gate.starts.{missing[0]}=..."
         )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.vectors import load_start
 from sage_pl.types import Views
 
@@ -26,7 +27,7 @@ class IdEncoder(nn.Module):
             ``optimizer=row_adam`` (:class:`sage_pl.training.optimizers.row_adam.RowAdam`).
 
     Raises:
-        ValueError: the start has another shape, or ``init_std`` is not positive or without ``init``.
+        SettingError: the start has another shape, or ``init_std`` is not positive or without ``init``.
 
     Reference: LLM2BERT4Rec (Harte et al. 2023); LLM2X in LLMEmb's table.
     """
@@ -41,7 +42,7 @@ class IdEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if init_std is not None and (init is None or init_std <= 0):
-            raise ValueError(
+            raise SettingError(
                 f"item_encoder.init_std is {init_std} with init {init}; it rescales the start and must be positive: "
                 "set item_encoder.init='${artifacts.reduce}' or leave init_std out"
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
+
 
 class TextProjection(nn.Module):
     """``g(x) = f_k(... f_1(GELU(W x + b)))`` with ``f_j(y) = GELU(W_j dropout(y) + b_j)``.
@@ -18,7 +20,7 @@ class TextProjection(nn.Module):
     Shape: ``[*P, input_dim] -> [*P, output_dim]``.
 
     Raises:
-        ValueError: ``dropout`` is no share, or ``layers`` is negative.
+        SettingError: ``dropout`` is no share, or ``layers`` is negative.
 
     Reference: PAD's code (k = 4, dropout 0.1).
     """
@@ -26,9 +28,9 @@ class TextProjection(nn.Module):
     def __init__(self, input_dim: int, output_dim: int, layers: int = 4, dropout: float = 0.1) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
-            raise ValueError(f"the text projection's dropout is {dropout}, wanted a share in [0, 1)")
+            raise SettingError(f"the text projection's dropout is {dropout}, wanted a share in [0, 1)")
         if layers < 0:
-            raise ValueError(f"the text projection's layers are {layers}, wanted 0 or more after the first")
+            raise SettingError(f"the text projection's layers are {layers}, wanted 0 or more after the first")
         stack: list[nn.Module] = [nn.Linear(input_dim, output_dim), nn.GELU()]
         for _ in range(layers):
             stack += [nn.Dropout(dropout), nn.Linear(output_dim, output_dim), nn.GELU()]

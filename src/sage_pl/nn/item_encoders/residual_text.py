@@ -30,7 +30,7 @@ class ResidualText(IdEncoder):
         sparse: see :class:`sage_pl.nn.item_encoders.id.IdEncoder`; of the table alone, W is dense.
 
     Raises:
-        ValueError: the table does not belong to this data set.
+        SettingError: the table does not belong to this data set.
 
     Reference: UniSRec (Hou et al. 2022), transductive setting, sums text and ID as well. Differs: there the text passes
     a mixture of whitening experts trained beforehand.

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.adapter import Adapter
 from sage_pl.nn.item_encoders.vectors import ItemText
 from sage_pl.types import Views
@@ -30,7 +31,7 @@ class TextEncoder(nn.Module):
             most text encoders' vectors; whitened components are far longer, and first scores would be too.
 
     Raises:
-        ValueError: the table does not belong to this data set, or the adapter gives another width than ``dim``.
+        SettingError: the table does not belong to this data set, or the adapter gives another width than ``dim``.
 
     Reference: LLMEmb, equation 6 (its adapter; "w/o freeze" is ``freeze=False``). Differs: the padding row has no influence
     (masked everywhere).
@@ -54,7 +55,7 @@ class TextEncoder(nn.Module):
         self.mask_view = nn.Parameter(torch.empty(dim).normal_(std=0.01))  # LLMEmb's reference code
         width = _output_width(self.adapter, self.text(torch.zeros(1, dtype=torch.long)))
         if width != dim:
-            raise ValueError(
+            raise SettingError(
                 f"{type(self.adapter).__name__} maps text of width {self.text.width} to {width}, item_encoder.dim is {dim}; "
                 "set dim to that width or take an adapter that changes it (item_encoder.adapter)"
             )

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
+
 _RESIDENT = 2**30  # bytes of a mapped file that reading may bring into memory before they are given back
 _AROUND = 2**16  # bytes the system maps around a row that is read
 
@@ -26,11 +28,11 @@ def load_table(path: str, n_items: int) -> Float[Tensor, "R D"]:
     """The ``table.npy`` of an ``embed`` or ``reduce`` artifact, one row per id; read from the file as it is needed.
 
     Raises:
-        ValueError: the table does not have N + 2 rows.
+        SettingError: the table does not have N + 2 rows.
     """
     table = np.load(Path(path) / "table.npy", mmap_mode="c", allow_pickle=False)
     if len(table) != n_items + 2:
-        raise ValueError(
+        raise SettingError(
             f"{path}/table.npy has {len(table)} rows, wanted {n_items + 2} (N + 2) for this data set; "
             "run scripts/prepare.py for it"
         )
@@ -41,11 +43,11 @@ def load_start(path: str, n_items: int, dim: int) -> Float[Tensor, "R D"]:
     """The table of a ``reduce`` artifact, to start an ID table of width ``dim`` from.
 
     Raises:
-        ValueError: the table has another number of rows or another width.
+        SettingError: the table has another number of rows or another width.
     """
     start = load_table(path, n_items)
     if start.shape[1] != dim:
-        raise ValueError(
+        raise SettingError(
             f"the reduced text is {start.shape[1]} wide, item_encoder.dim is {dim}; set steps.reduce.dim={dim}"
         )
     return start
@@ -75,7 +77,7 @@ class ItemText(nn.Module):
     Shape: ``[*P] -> [*P, D]``.
 
     Raises:
-        ValueError: the table does not have N + 2 rows.
+        SettingError: the table does not have N + 2 rows.
     """
 
     def __init__(self, folder: str, n_items: int, freeze: bool = True, standardise: bool = False) -> None:

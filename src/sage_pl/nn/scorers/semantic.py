@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.vectors import ItemText
 from sage_pl.types import PADDING
 
@@ -35,7 +36,7 @@ class SemanticSimilarity(nn.Module):
     ``[B, L, E + T]``.
 
     Raises:
-        ValueError: the table does not belong to this data set, or ``pool`` is neither.
+        SettingError: the table does not belong to this data set, or ``pool`` is neither.
 
     Reference: AnkieFan/LLM-ESR, which takes the largest with weight 16.
     """
@@ -43,7 +44,7 @@ class SemanticSimilarity(nn.Module):
     def __init__(self, n_items: int, text: str, weight: float, pool: Literal["max", "mean"] = "max") -> None:
         super().__init__()
         if pool not in ("max", "mean"):
-            raise ValueError(f"scorer.pool is {pool!r}, wanted 'max' or 'mean'")
+            raise SettingError(f"scorer.pool is {pool!r}, wanted 'max' or 'mean'")
         self.n_items = n_items
         self.weight = weight
         self.pool = pool

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.types import Backbone, SeqBatch, Views
 
 
@@ -21,7 +22,7 @@ class Experts(nn.Module):
         experts: a sequence model per view.
 
     Raises:
-        ValueError: there is no expert, two share one model, or only some of them look both ways.
+        SettingError: there is no expert, two share one model, or only some of them look both ways.
 
     Reference: PAD, its three towers.
     """
@@ -30,12 +31,12 @@ class Experts(nn.Module):
         super().__init__()
         names = sorted(experts)
         if not names:
-            raise ValueError("sequence_encoder.experts is empty, wanted a backbone per expert of the items")
+            raise SettingError("sequence_encoder.experts is empty, wanted a backbone per expert of the items")
         if len({id(experts[name]) for name in names}) < len(names):
-            raise ValueError(f"the experts {', '.join(names)} share a backbone, wanted one of their own for each")
+            raise SettingError(f"the experts {', '.join(names)} share a backbone, wanted one of their own for each")
         if len({experts[name].causal for name in names}) > 1:
             looks = {name: experts[name].causal for name in names}
-            raise ValueError(f"causal differs between the experts: {looks}; one kind of targets cannot train both")
+            raise SettingError(f"causal differs between the experts: {looks}; one kind of targets cannot train both")
         self.experts = nn.ModuleDict({name: experts[name] for name in names})  # type: ignore[misc]
         self.reads = frozenset(names)
         self.output_dim = sum(experts[name].dim for name in names)

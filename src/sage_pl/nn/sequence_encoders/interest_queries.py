@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
+
 
 class Queries(NamedTuple):
     """Queries of every user, and which of them there are; the first always is one."""
@@ -30,7 +32,7 @@ class TextQueries(nn.Module):
         dim: width D of a query.
 
     Raises:
-        ValueError: the interests belong to another number of users.
+        SettingError: the interests belong to another number of users.
 
     Reference: SAM. Its code pads with rows that take part, up to the largest number in the batch; docs/methods.md.
     """
@@ -39,7 +41,7 @@ class TextQueries(nn.Module):
         super().__init__()
         offsets = torch.from_numpy(np.load(Path(interests) / "offsets.npy", allow_pickle=False))
         if len(offsets) != n_users + 2:
-            raise ValueError(
+            raise SettingError(
                 f"{interests} holds interests of {len(offsets) - 2} users, wanted {n_users}; "
                 "run scripts/prepare.py for this data set"
             )

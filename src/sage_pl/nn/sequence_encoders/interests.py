@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.types import Backbone, SeqBatch, Views
 
 Readout = Literal["mean", "attention", "max"]
@@ -51,7 +52,7 @@ class InterestEncoder(nn.Module):
         view: which view of the items is read.
 
     Raises:
-        ValueError: the readout is none of the three.
+        SettingError: the readout is none of the three.
 
     Reference: SAM's code reads the mean and knows no backbone (``backbone=none``); the residual is ours.
     """
@@ -66,7 +67,7 @@ class InterestEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if readout not in get_args(Readout):
-            raise ValueError(f"sequence_encoder.readout is {readout!r}, wanted one of {', '.join(get_args(Readout))}")
+            raise SettingError(f"sequence_encoder.readout is {readout!r}, wanted one of {', '.join(get_args(Readout))}")
         self.backbone = backbone
         self.extractor = extractor
         self.readout = readout

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.sequence_encoders.interest_attention import visible
 from sage_pl.nn.sequence_encoders.interests import Interests
 
@@ -30,7 +31,7 @@ class SparseInterests(nn.Module):
         temperature: tau.
 
     Raises:
-        ValueError: there are fewer concepts than interests.
+        SettingError: there are fewer concepts than interests.
 
     Reference: SINE (Tan et al. 2021), constants of RecBole. Differs: padding is masked (RecBole ignores it); the penalty on the
     pool's covariance is left out, which RecBole's CE loss does too.
@@ -41,7 +42,7 @@ class SparseInterests(nn.Module):
     def __init__(self, dim: int = 64, concepts: int = 50, count: int = 4, temperature: float = 0.1) -> None:
         super().__init__()
         if not 1 <= count <= concepts:
-            raise ValueError(
+            raise SettingError(
                 f"sequence_encoder.extractor has count={count} of concepts={concepts}, wanted 1 to so many"
             )
         self.count, self.temperature = count, temperature

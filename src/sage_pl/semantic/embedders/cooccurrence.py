@@ -12,6 +12,7 @@ import numpy as np
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.errors import SettingError
 from sage_pl.semantic.tables import normalised, padded
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class CooccurrenceEmbedder:
         ``table.npy`` float32 [R, dim].
 
     Raises:
-        ValueError: nothing co-occurs, or ``dim`` is too large.
+        SettingError: nothing co-occurs, or ``dim`` is too large.
 
     Reference: Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NeurIPS 2014.
     """
@@ -59,7 +60,7 @@ class CooccurrenceEmbedder:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shift", float(self.shift))  # 1 and 1.0 are one artifact
         if self.window < 1 or not self.shift > 0:
-            raise ValueError(
+            raise SettingError(
                 f"got window={self.window} and shift={self.shift}; wanted steps.embed.window >= 1, shift > 0"
             )
 
@@ -68,14 +69,14 @@ class CooccurrenceEmbedder:
 
         sequences = Sequences.load(inputs["sequences"])
         if not 1 <= self.dim < sequences.n_items:
-            raise ValueError(
+            raise SettingError(
                 f"cannot make {self.dim} dimensions of {sequences.n_items} items; "
                 f"set steps.embed.dim to 1..{sequences.n_items - 1}"
             )
         items, offsets = sequences.train_csr()
         information = positive_pmi(cooccurrences(items, offsets, self.window, sequences.n_items), self.shift)
         if not information.nnz:
-            raise ValueError(
+            raise SettingError(
                 "no two items occur together in the training part more often than by chance; take another embedder, "
                 "a larger steps.embed.window or a smaller steps.embed.shift"
             )

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.service import Service, ServiceError
 from sage_pl.semantic.texts import each_once
@@ -51,7 +52,7 @@ class OpenAIEmbedder(TextEmbedder):
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"steps.embed.base_url is {self.base_url!r}, wanted http://... or https://...")
+            raise SettingError(f"steps.embed.base_url is {self.base_url!r}, wanted http://... or https://...")
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in the order given, float32 [len(texts), D]."""

@@ -12,6 +12,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.artifacts.store import Artifact
+from sage_pl.errors import MissingFileError, SettingError
 from sage_pl.semantic.tables import FloatArray, blocks, write_padded
 
 SHOWN = 5
@@ -36,8 +37,8 @@ class PrecomputedEmbedder:
         ``table.npy`` float32 [R, D]; float16 where the file holds that, which is half as large and stays so in training.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the kind, shape, ids or values are wrong.
+        MissingFileError: there is no such file.
+        SettingError: the kind, shape, ids or values are wrong.
 
     Reference: SAGE code line, ``itm_emb_np.pkl``.
     """
@@ -64,10 +65,10 @@ class PrecomputedEmbedder:
             case ".pkl":
                 rows = _from_pickle(file, items)
             case _:
-                raise ValueError(f"{file} is of no known kind; wanted .parquet, .npy or .pkl (steps.embed.path=FILE)")
+                raise SettingError(f"{file} is of no known kind; wanted .parquet, .npy or .pkl (steps.embed.path=FILE)")
         broken = np.concatenate([at + np.flatnonzero(~np.isfinite(block).all(axis=1)) for at, block in blocks(rows)])
         if len(broken):
-            raise ValueError(
+            raise SettingError(
                 f"{file}: the vectors of {len(broken)} items hold NaN or infinite numbers (items "
                 f"{_some((broken + 1).tolist())}); mend them there, a zero vector will do"
             )
@@ -76,7 +77,7 @@ class PrecomputedEmbedder:
     def _file(self) -> Path:
         file = Path(self.path)
         if not file.is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"there is no file {file}; set steps.embed.path=FILE to a .parquet, .npy or .pkl file"
             )
         return file
@@ -86,9 +87,9 @@ def _checked(rows: Any, n_items: int, file: Path) -> FloatArray:
     """The rows if they are a matrix of numbers with one row per item."""
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
         got = f"{rows.dtype} array {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
-        raise ValueError(f"{file} holds a {got}, wanted a matrix of numbers [{n_items}, D]")
+        raise SettingError(f"{file} holds a {got}, wanted a matrix of numbers [{n_items}, D]")
     if len(rows) != n_items:
-        raise ValueError(
+        raise SettingError(
             f"{file} has {len(rows)} rows, wanted {n_items}, one per item of the data set and none for padding; if the items "
             "were filtered differently, give a .parquet file with item_id and embedding"
         )
@@ -100,7 +101,7 @@ def _from_pickle(file: Path, items: pl.DataFrame) -> FloatArray:
 
     ids = items["item_id"]
     if not ids.dtype.is_integer() or ids.sort().to_list() != list(range(1, len(items) + 1)):
-        raise ValueError(
+        raise SettingError(
             f"{file}: rows of a .pkl file belong to the item ids 1..{len(items)}, but this data set's ids are others; give a "
             ".parquet file with item_id and embedding"
         )
@@ -110,21 +111,21 @@ def _from_pickle(file: Path, items: pl.DataFrame) -> FloatArray:
 def _from_parquet(file: Path, items: pl.DataFrame) -> FloatArray:
     given = pl.read_parquet(file)
     if missing := {"item_id", "embedding"} - set(given.columns):
-        raise ValueError(f"{file} lacks the column {', '.join(sorted(missing))}; it has {', '.join(given.columns)}")
+        raise SettingError(f"{file} lacks the column {', '.join(sorted(missing))}; it has {', '.join(given.columns)}")
     given = given.select(pl.col("item_id").cast(pl.String), "embedding")
     wanted = items.select(pl.col("item_id").cast(pl.String))
     given = given.join(wanted, on="item_id", how="semi")
     if given["item_id"].is_duplicated().any():
         twice = given.filter(pl.col("item_id").is_duplicated())["item_id"].unique(maintain_order=True)
-        raise ValueError(f"{file} has more than one row for {len(twice)} items (item_id {_some(twice.to_list())})")
+        raise SettingError(f"{file} has more than one row for {len(twice)} items (item_id {_some(twice.to_list())})")
     joined = wanted.join(given, on="item_id", how="left", maintain_order="left")
     absent = joined.filter(pl.col("embedding").is_null())["item_id"].to_list()
     if absent:
-        raise ValueError(f"{file} has no embedding for {len(absent)} of {len(items)} items (item_id {_some(absent)})")
+        raise SettingError(f"{file} has no embedding for {len(absent)} of {len(items)} items (item_id {_some(absent)})")
     if not isinstance(joined.schema["embedding"], pl.Array):
         widths = joined["embedding"].list.len().unique().sort().to_list()
         if len(widths) > 1:
-            raise ValueError(f"{file}: embeddings have the widths {_some(widths)}, wanted one width")
+            raise SettingError(f"{file}: embeddings have the widths {_some(widths)}, wanted one width")
         joined = joined.with_columns(pl.col("embedding").list.to_array(widths[0]))
     return _checked(joined["embedding"].to_numpy(), len(items), file)
 

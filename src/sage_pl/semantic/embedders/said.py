@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.batches import batches_of_like_length
 from sage_pl.semantic.language_models.loading import SMOLLM2, ModelError, load_decoder
@@ -52,7 +53,7 @@ class SaidEmbedder(TextEmbedder):
 
     Raises:
         ModelError: the model is not to be had, or is no decoder.
-        ValueError: a number is out of range.
+        SettingError: a number is out of range.
 
     Reference: SAID (Hu et al. 2024), its first stage. Differs: the model stays frozen, where others add LoRA to it, and vectors
     are free, where the paper's come from a projector of ids.
@@ -72,7 +73,7 @@ class SaidEmbedder(TextEmbedder):
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.lr <= 0 or self.max_tokens < 2:
-            raise ValueError(
+            raise SettingError(
                 f"steps.embed has steps={self.steps}, lr={self.lr} and max_tokens={self.max_tokens}, wanted at least 1 step, a "
                 "rate above 0 and at least 2 tokens"
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.errors import SettingError
 from sage_pl.hardware import multiplies_bfloat16
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.batches import encode
@@ -45,7 +46,7 @@ class SentenceEmbedder(TextEmbedder):
 
     Raises:
         ModelError: the model is neither installed nor to be had.
-        ValueError: ``products`` is none of the three.
+        SettingError: ``products`` is none of the three.
 
     Differs from the reference: that one asks OpenAI's text-embedding-ada-002, see
         :class:`sage_pl.semantic.embedders.openai.OpenAIEmbedder`.
@@ -64,7 +65,7 @@ class SentenceEmbedder(TextEmbedder):
 
     def __post_init__(self) -> None:
         if self.products not in get_args(_Products):
-            raise ValueError(
+            raise SettingError(
                 f"steps.embed.products is {self.products!r}, wanted one of {', '.join(get_args(_Products))}"
             )
 

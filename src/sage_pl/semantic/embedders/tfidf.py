@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.tables import normalised
 
@@ -26,7 +27,7 @@ class TfidfEmbedder(TextEmbedder):
         ``table.npy`` float32 [R, dim]; rows have norm 1, or 0 where a text has no known term.
 
     Raises:
-        ValueError: the texts have no terms, or too few for ``dim``.
+        SettingError: the texts have no terms, or too few for ``dim``.
     """
 
     dim: int = 384
@@ -44,7 +45,7 @@ class TfidfEmbedder(TextEmbedder):
         terms = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=self.min_count, dtype=np.float64)
         weights = terms.fit_transform(texts)
         if not 1 <= self.dim < min(weights.shape):
-            raise ValueError(
+            raise SettingError(
                 f"cannot make {self.dim} dimensions of {weights.shape[0]} texts with {weights.shape[1]} distinct terms; "
                 f"set steps.embed.dim to 1..{min(weights.shape) - 1}"
             )

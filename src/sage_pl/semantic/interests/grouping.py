@@ -14,6 +14,7 @@ import numpy as np
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.errors import SettingError
 from sage_pl.semantic.interests.linkage import average_linkage, cosine_distances, silhouettes
 from sage_pl.semantic.tables import FloatArray, normalised
 
@@ -53,7 +54,7 @@ class Grouping:
         ``offsets.npy`` int64 [U + 2] where each user's begin.
 
     Raises:
-        ValueError: a number is out of range.
+        SettingError: a number is out of range.
 
     Reference: SAM's description. Its code chooses K by capsules of random, untrained weights, which is noise, and uses K
     alone; docs/methods.md.
@@ -74,7 +75,7 @@ class Grouping:
     def __post_init__(self) -> None:
         counts = (self.max_interests, self.max_items, 1 if self.fixed is None else self.fixed)
         if min(counts) < 1 or self.held_back not in (0, 1):
-            raise ValueError(
+            raise SettingError(
                 f"steps.groups has max_interests={self.max_interests}, max_items={self.max_items}, fixed={self.fixed} and "
                 f"held_back={self.held_back}; wanted at least 1 each, and 0 or 1 items held back"
             )
@@ -158,5 +159,5 @@ def refuse_leaks(users: list[list[list[int]]], sequences: Sequences) -> None:
             )
 
 
-class LeakError(ValueError):
+class LeakError(SettingError):
     """Something a model is tested on would reach what it is trained with."""

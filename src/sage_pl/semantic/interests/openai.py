@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
 from sage_pl.semantic.language_models.requests import Questions
@@ -70,7 +71,7 @@ class OpenAIDescriber:
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")) or self.concurrency < 1:
-            raise ValueError(
+            raise SettingError(
                 f"steps.phrases.describer has base_url={self.base_url!r} and concurrency={self.concurrency}, wanted http://... "
                 "or https://... and at least 1"
             )

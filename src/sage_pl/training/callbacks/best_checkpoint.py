@@ -8,6 +8,8 @@ from typing import Any
 
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from sage_pl.errors import MissingFileError
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best epoch's checkpoint; resuming brings the best one so far along.
@@ -20,7 +22,7 @@ class BestCheckpoint(ModelCheckpoint):
         dirpath, filename, monitor, mode: see Lightning's ModelCheckpoint.
 
     Raises:
-        FileNotFoundError: the best checkpoint so far is gone.
+        MissingFileError: the best checkpoint so far is gone.
     """
 
     def __init__(self, dirpath: str, filename: str, monitor: str, mode: str, resume: str | None = None) -> None:
@@ -36,9 +38,7 @@ class BestCheckpoint(ModelCheckpoint):
         if not best.is_file() and self.resume is not None:
             best = Path(self.resume).parent / best.name
         if not best.is_file():
-            raise FileNotFoundError(
-                f"the best checkpoint so far, {state_dict['best_model_path']}, is gone; put it back"
-            )
+            raise MissingFileError(f"the best checkpoint so far, {state_dict['best_model_path']}, is gone; put it back")
         if old != new:
             new.mkdir(parents=True, exist_ok=True)
             shutil.copy2(best, new / best.name)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from sage_pl.errors import SettingError
+
 
 class GradientNorms(pl.Callback):
     """Logs ``train/grad_norm`` and, for each part of the module, ``train/grad_norm/<part>``.
@@ -18,12 +20,12 @@ class GradientNorms(pl.Callback):
         every_n_steps: how often to measure; the first step of every epoch is measured.
 
     Raises:
-        ValueError: ``every_n_steps`` is below 1.
+        SettingError: ``every_n_steps`` is below 1.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
         if every_n_steps < 1:
-            raise ValueError(
+            raise SettingError(
                 f"every_n_steps is {every_n_steps}; wanted 1 or more (callbacks.gradient_norms.every_n_steps)"
             )
         self.every_n_steps = every_n_steps

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from sage_pl.errors import SettingError
 from sage_pl.evaluation.groups import BASIC, Groups
 from sage_pl.evaluation.metrics import KS, summarise
 from sage_pl.types import SeqBatch
@@ -32,12 +33,12 @@ class RankingEvaluation(Callback):
         test_ranks: protocol -> [K] ranks by case after a test, 0 where a case was not evaluated.
 
     Raises:
-        ValueError: ``groups`` lacks a split.
+        SettingError: ``groups`` lacks a split.
     """
 
     def __init__(self, groups: Mapping[str, Groups], ks: Sequence[int] = KS) -> None:
         if missing := PREFIX.keys() - groups.keys():
-            raise ValueError(f"groups are given for {sorted(groups)}, but not for {sorted(missing)}")
+            raise SettingError(f"groups are given for {sorted(groups)}, but not for {sorted(missing)}")
         self.groups = groups
         self.ks = tuple(ks)
         self.test_ranks: dict[str, npt.NDArray[np.int64]] = {}

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from sage_pl.errors import UserError
+
 if TYPE_CHECKING:
     import wandb
 
@@ -22,7 +24,7 @@ _FIGURES = ("ndcg@10", "hr@10")
 _RUN = "this run"
 
 
-class LoggerError(RuntimeError):
+class LoggerError(UserError, RuntimeError):
     """The record cannot be kept; the message says what to do."""
 
 

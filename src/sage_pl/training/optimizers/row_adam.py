@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from sage_pl.errors import SettingError
+
 
 class RowAdam(torch.optim.Optimizer):
     """Adam where a gradient is dense, and Adam of its rows alone where it is sparse (``item_encoder.sparse=true``).
@@ -31,7 +33,7 @@ class RowAdam(torch.optim.Optimizer):
             moves every row in every step.
 
     Raises:
-        ValueError: an argument is out of its range, or weight decay meets a sparse gradient.
+        SettingError: an argument is out of its range, or weight decay meets a sparse gradient.
 
     Reference: Kingma and Ba 2015, "Adam"; torch.optim.SparseAdam, whose values it repeats for sparse gradients.
     """
@@ -45,12 +47,12 @@ class RowAdam(torch.optim.Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         if lr <= 0 or eps < 0 or weight_decay < 0:
-            raise ValueError(
+            raise SettingError(
                 f"optimizer.lr is {lr}, optimizer.eps {eps}, optimizer.weight_decay {weight_decay}; wanted a positive lr "
                 "and no negative eps or weight_decay"
             )
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"optimizer.betas are {list(betas)}, wanted two numbers in [0, 1), e.g. [0.9,0.999]")
+            raise SettingError(f"optimizer.betas are {list(betas)}, wanted two numbers in [0, 1), e.g. [0.9,0.999]")
         defaults = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
@@ -98,7 +100,7 @@ class RowAdam(torch.optim.Optimizer):
 
     def _update_rows(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
         if group["weight_decay"]:
-            raise ValueError(
+            raise SettingError(
                 f"optimizer.weight_decay is {group['weight_decay']} and a gradient is sparse; decay would have to move "
                 "every row in every step: set optimizer.weight_decay=0 or item_encoder.sparse=false"
             )
@@ -118,7 +120,7 @@ def _rows(gradient: Float[Tensor, "R ..."]) -> tuple[Tensor, Tensor]:
     """The distinct rows of a sparse gradient, and their values; a row's Adam step is no sum over its occurrences."""
     gradient = gradient.coalesce()
     if gradient.sparse_dim() != 1:
-        raise ValueError(
+        raise SettingError(
             f"a gradient is sparse in {gradient.sparse_dim()} dimensions, wanted rows alone, as nn.Embedding(sparse=True)"
         )
     return gradient.indices()[0], gradient.values()

@@ -1,22 +1,6 @@
 """Evaluate a checkpoint alone: ``python scripts/evaluate.py checkpoint=FILE``."""
 
-from pathlib import Path
-
-import hydra
-from omegaconf import DictConfig
-
-from sage_pl.runs import launch
-
-CONF = Path(__file__).parent.parent / "conf"
-
-
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
-@launch.one_line_errors
-def job(config: DictConfig) -> None:
-    from sage_pl import cli
-
-    cli.evaluate(config)
-
+from sage_pl.commands.door import open_door
 
 if __name__ == "__main__":
-    launch.run(job, CONF, "evaluate")
+    open_door("evaluate", __file__)

@@ -57,7 +57,7 @@ class Grid(_Sweeper):
         return done
 
     def _compare(self, arguments: list[str]) -> None:
-        sweeps.compare(self.folder, sweeps.swept(self.parsed(arguments)), self.options())
+        sweeps.compare_jobs(self.folder, sweeps.swept(self.parsed(arguments)), self.options())
 
 
 class Search(_Sweeper):

@@ -28,6 +28,18 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def fast_products(accelerator: str = "auto") -> str:
+    """The faster type of large matrix products: ``bfloat16`` where the device has instructions for it, else ``float32``.
+
+    Args:
+        accelerator: as Lightning names it; ``auto`` and ``gpu`` take a GPU, if there is one.
+    """
+    import torch
+
+    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bfloat16" if multiplies_bfloat16(torch.device("cuda" if gpu else "cpu")) else "float32"
+
+
 def keep_freed_memory() -> None:
     """Set glibc's malloc to keep freed memory, whose page faults cost a tenth of a training step. No-op elsewhere."""
     libc = ctypes.CDLL(None)

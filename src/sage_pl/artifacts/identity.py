@@ -1,38 +1,109 @@
-"""What decides a result: the settings that can change it, and their canonical description."""
+"""What decides a result: one answer for stage keys, resuming, comparisons and serving.
+
+Every setting decides, unless it is listed here as indifferent; a new key counts by itself.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-_INDIFFERENT = (
-    "accelerator",
-    "devices",
-    "default_root_dir",
-    "enable_model_summary",
-    "enable_progress_bar",
-    "eval_batch_size",
-    "fused",
-    "log_every_n_steps",
-    r"neighbours\.ratio",
-    "num_sanity_val_steps",
-    "num_workers",
-    "profiler",
-    "table_mb",
-    "use_distributed_sampler",
+SOURCES = frozenset(
+    {  # groups and values that act only through the parts that refer to them: model, data, callbacks, steps
+        *(
+            "backbone",
+            "dataset",
+            "decoder",
+            "describer",
+            "dim",
+            "dropout",
+            "embedder",
+            "freeze",
+            "item_encoder",
+            "loss",
+        ),
+        *("method", "objective", "optimizer", "products", "scorer", "semantic", "sequence_encoder", "split", "start"),
+        *("targets", "tokenizer", "ts_item", "ts_user", "without"),
+    }
 )
-_LAST = re.compile(rf"(^|\.)({'|'.join(_INDIFFERENT)})$")
+
+_WHOLE = (  # where a run lives, how it is shown, and what has a key of its own
+    *("artifacts", "catalog", "choices", "hydra", "logger", "paths", "report", "resume", "role", "run_dir", "search"),
+    *("stages", "steps", "sweep"),
+)
+_TRAINER = (
+    *("accelerator", "default_root_dir", "devices", "enable_model_summary", "enable_progress_bar", "log_every_n_steps"),
+    *("num_sanity_val_steps", "profiler", "use_distributed_sampler"),
+)
+_INDIFFERENT = re.compile(
+    "|".join(
+        [
+            rf"({'|'.join(_WHOLE)})(\..*)?",
+            rf"(.*\.)?trainer\.({'|'.join(_TRAINER)})",
+            r"(.*\.)?(eval_batch_size|num_workers|table_mb)",
+            r"(.*\.)?optimizer\.fused",
+            r"(.*\.)?extras\.neighbours\.ratio",
+            r"callbacks\.\w+\.(dirpath|filename|folder|resume)",
+        ]
+    )
+)
+_OBSERVERS = {  # callbacks that watch a run and change nothing in it
+    *(
+        f"sage_pl.training.callbacks.{name}"
+        for name in (
+            *("epoch_lines.EpochLines", "footprint.Footprint", "gradient_norms.GradientNorms", "progress.Progress"),
+            *("pruning.Pruning", "spectrum.Spectrum", "speed.Speed", "validation_table.ValidationTable"),
+        )
+    ),
+    *(
+        f"pytorch_lightning.callbacks.{name}"
+        for name in (
+            *("DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary"),
+            *("RichProgressBar", "TQDMProgressBar"),
+        )
+    ),
+}
 
 
-def decides(key: str) -> bool:
-    """Whether a setting, by its dotted key, can change what is learned.
+def is_decisive(key: str) -> bool:
+    """Whether a setting, by its dotted key in a configuration, can change a result.
 
-    >>> decides("data.batch_size"), decides("data.eval_batch_size")
-    (True, False)
+    >>> is_decisive("data.batch_size"), is_decisive("data.eval_batch_size"), is_decisive("a_key_of_tomorrow")
+    (True, False, True)
     """
-    return not _LAST.search(key)
+    return not _INDIFFERENT.fullmatch(key)
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that decide what it learns and how it is judged, by dotted key.
+
+    Args:
+        config: a whole configuration with its references resolved, as plain values. Values that act through other parts
+            (:data:`SOURCES`) count where those parts read them.
+    """
+    leaves: dict[str, Any] = {}
+    for name, part in config.items():
+        if name in SOURCES:
+            continue
+        if name == "callbacks" and isinstance(part, Mapping):
+            part = {key: node for key, node in part.items() if not _observes(node)}
+        leaves |= dict(flat(part, name))
+    return {key: value for key, value in leaves.items() if is_decisive(key)}
+
+
+def flat(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested mappings with its dotted key; lists and empty mappings are leaves."""
+    if not isinstance(config, Mapping) or (not config and path):
+        yield path, config
+        return
+    for key, child in config.items():
+        yield from flat(child, f"{path}.{key}" if path else str(key))
+
+
+def _observes(node: Any) -> bool:
+    return node is None or (isinstance(node, Mapping) and node.get("_target_") in _OBSERVERS)
 
 
 def identity(value: Any) -> Any:

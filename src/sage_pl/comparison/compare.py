@@ -1,4 +1,4 @@
-"""The story of the command compare: finished runs in, tables with tests out."""
+"""Finished runs in, tables with tests out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.comparison import cells as comparison
 from sage_pl.comparison import statistics
@@ -27,13 +26,15 @@ _HEAD_RULE = ("evaluation.groups.item_rule", "evaluation.groups.count")
 Runs = Mapping[Name, Sequence[FinishedRun]]
 
 
-def compare(config: DictConfig) -> Comparison:
-    """Compare the runs that ``config.runs`` finds and write the tables into ``config.folder``.
+def compare_runs(options: dict[str, Any]) -> Comparison:
+    """Compare the runs that ``options["runs"]`` finds and write the tables into ``options["folder"]``.
+
+    Args:
+        options: the keys of ``conf/compare.yaml``.
 
     Raises:
         RunError: nothing can be compared, or an option does not fit.
     """
-    options: Any = OmegaConf.to_container(config, resolve=True)
     options["by"] = [options["by"]] if isinstance(options["by"], str) else list(options["by"])
     layout = _checked(options)
     found, unfinished = find(options["runs"])

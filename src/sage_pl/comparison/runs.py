@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sage_pl.artifacts.identity import decides
+from sage_pl.artifacts.identity import decisive
+from sage_pl.artifacts.renamed import current
 from sage_pl.errors import SettingError
 
 FILES = ("config.yaml", "metrics.json", "ranks.parquet")
@@ -26,13 +27,6 @@ _LAYOUT = (
 )
 _JOB = re.compile(r"\bjob \d+ \(.*\) (ended with exit code .*); its log is ")
 _LONGEST = 200  # characters of a log line that are shown
-_RECIPE = (
-    "model",
-    "optimizer",
-    "trainer",
-    "data",
-    "matmul_precision",
-)  # what makes two runs one system, but for the seed
 
 
 class RunError(SettingError):
@@ -104,12 +98,11 @@ class FinishedRun:
         }
 
     def recipe(self) -> dict[str, str]:
-        """What decides the result beside the seed; artifacts by their keys, other folders left out."""
-        flat = _flat({part: self.config.get(part) for part in _RECIPE})
+        """The settings that decide the result beside the seed; artifacts by their keys, other folders by their names."""
         return {
-            key: Path(value).name
-            for key, value in flat.items()
-            if value != "None" and decides(key) and not key.endswith(".seed")
+            key: Path(value).name if isinstance(value, str) else str(value)
+            for key, value in decisive(current(self.config)).items()
+            if value is not None and key.rpartition(".")[2] != "seed"
         }
 
 

@@ -101,22 +101,23 @@ def _built(files: RunFiles, checkpoint: Mapping[str, Any] | None) -> Any:
     """The model of a run without what only training needs, with a checkpoint's weights or as training begins."""
     from hydra.utils import instantiate
 
-    from sage_pl.runs import checks as config
-    from sage_pl.runs import fit as runs
+    from sage_pl.artifacts.renamed import current
+    from sage_pl.runs.checks import ConfigError, check_targets
+    from sage_pl.runs.fit import TERMS
 
     files.artifact("sequences")
-    node: Any = files.run.config.get("model")
+    node: Any = current(files.run.config.get("model"))
     if node is None:
         raise MissingError("the run's config.yaml holds no model")
     plain = {**node, "objective": None, "terms": {}, "start": {}}
     try:
-        config.check_targets({"model": plain})
-    except config.ConfigError as error:
+        check_targets({"model": plain})
+    except ConfigError as error:
         raise MissingError(f"the run's model cannot be built by this version: {error}") from error
     model = instantiate(plain, _convert_="all")
     if checkpoint is not None:
         weights = checkpoint["state_dict"]
-        model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(runs.TERMS)})
+        model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(TERMS)})
     return model.eval()
 
 

@@ -1,27 +1,20 @@
-"""Checks on a composed configuration, before anything is built from it.
-
-Nothing else in the package knows about configurations: parts are constructed from plain arguments.
-"""
+"""Checks of a configuration as plain values; each returns what is wrong, and nothing is built or changed."""
 
 from __future__ import annotations
 
-import difflib
+import importlib.metadata
 import inspect
-import re
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationKeyError
+from omegaconf import ListConfig
 
-from sage_pl.artifacts.identity import decides
+from sage_pl.artifacts.identity import flat
+from sage_pl.errors import SettingError
 
-if TYPE_CHECKING:  # numpy and polars would slow --help down
-    from sage_pl.artifacts.store import Artifact
-
-_HOW_LONG = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
+PACKAGES, PACKAGES_GROUP = "SAGE_PL_PACKAGES", "sage_pl.packages"
 _LIGHTNING = ("callbacks.", "loggers.", "profilers.")
 _COMMON = (
     "sage_pl.",
@@ -30,14 +23,26 @@ _COMMON = (
     "torchmetrics.",
     *(f"pytorch_lightning.{part}" for part in _LIGHTNING),
 )
-ALLOWED = (*_COMMON, "pytorch_lightning.Trainer")  # what a `_target_` may be called
-HOMES = (*_COMMON, "pytorch_lightning.trainer.")  # where what it leads to may live
+ALLOWED = (*_COMMON, "pytorch_lightning.Trainer")  # beginnings of a `_target_`
+HOMES = (*_COMMON, "pytorch_lightning.trainer.")  # modules that a `_target_` may lead to
 _SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
-_PENDING = re.compile(r"<artifact:(\w+)>")
 
 
-class ConfigError(ValueError):
+class ConfigError(SettingError):
     """The configuration cannot be run; the message lists every problem found."""
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """Raise one error for all problems, if there are any.
+
+    Raises:
+        ConfigError: with the problem, or with a line for each of several.
+    """
+    lines = list(dict.fromkeys(problems))
+    if len(lines) == 1:
+        raise ConfigError(lines[0])
+    if lines:
+        raise ConfigError("the configuration cannot be run:" + "".join(f"\n  {line}" for line in lines))
 
 
 def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -52,24 +57,36 @@ def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]
             yield from nodes(value, f"{path}[{index}]")
 
 
-def _problem(path: str, node: Mapping[str, Any]) -> str | None:
-    """What is wrong with one node, if anything."""
-    target = node["_target_"]
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        return f"{path}._target_ is {target!r}; allowed are names that begin with {', '.join(ALLOWED)}"
+def own_packages() -> tuple[str, ...]:
+    """Packages of the user's own whose classes may be parts: named in the environment variable ``SAGE_PL_PACKAGES``
+    (separated by commas), or by an installed distribution in the entry-point group ``sage_pl.packages``.
+    """
+    names = [name.strip() for name in os.environ.get(PACKAGES, "").split(",")]
+    names += [point.value for point in importlib.metadata.entry_points(group=PACKAGES_GROUP)]
+    return tuple(f"{name}." for name in names if name)
+
+
+def target_problem(path: str, node: Mapping[str, Any]) -> str | None:
+    """What is wrong with the ``_target_`` of one node or with its arguments, if anything."""
+    target, own = node["_target_"], own_packages()
+    if not isinstance(target, str) or not target.startswith((*ALLOWED, *own)):
+        return (
+            f"{path}._target_ is {target!r}; allowed are names that begin with {', '.join((*ALLOWED, *own))}, and those of "
+            f"packages that the environment variable {PACKAGES} names"
+        )
     try:
-        found = get_object(target)
+        part = get_object(target)
     except Exception as error:  # noqa: BLE001 - an import may fail in any way; the reason is passed on
         return f"{path}._target_ {target!r} cannot be imported: {error}"
-    if not f"{getattr(found, '__module__', '')}.".startswith(HOMES):
-        return f"{path}._target_ {target!r} leads to {found!r}, which lives outside {', '.join(HOMES)}"
-    if not inspect.isclass(found):
-        return f"{path}._target_ {target!r} is a {type(found).__name__}; parts are classes"
+    if not f"{getattr(part, '__module__', '')}.".startswith((*HOMES, *own)):
+        return f"{path}._target_ {target!r} leads to {part!r}, which lives outside {', '.join((*HOMES, *own))}"
+    if not inspect.isclass(part):
+        return f"{path}._target_ {target!r} is a {type(part).__name__}; parts are classes"
     if "_args_" in node:
         return f"{path} passes positional arguments (_args_); name them"
     arguments = {key: value for key, value in node.items() if key not in _SPECIAL}
     try:
-        signature = inspect.signature(found)
+        signature = inspect.signature(part)
     except ValueError:
         return f"{path}._target_ {target!r} is no part: it cannot be called with named arguments"
     try:
@@ -79,14 +96,18 @@ def _problem(path: str, node: Mapping[str, Any]) -> str | None:
     return None
 
 
+def target_problems(config: Mapping[str, Any]) -> list[str]:
+    """A line for every ``_target_`` that is not allowed or cannot be called with its arguments."""
+    return [problem for path, node in nodes(config) if (problem := target_problem(path, node))]
+
+
 def check_targets(config: Mapping[str, Any]) -> None:
     """Bind every ``_target_`` to the allow-list and to the signature it names.
 
     Raises:
         ConfigError: listing every node that would import something not allowed or could not be called.
     """
-    problems = [problem for path, node in nodes(config) if (problem := _problem(path, node))]
-    if problems:
+    if problems := target_problems(config):
         raise ConfigError("the configuration cannot be run:\n  " + "\n  ".join(problems))
 
 
@@ -103,179 +124,29 @@ def check_needs(needs: frozenset[str], provides: frozenset[str]) -> None:
         )
 
 
-_NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder.experts")
+def missing_values(recipe: Mapping[str, Any], *prefixes: str) -> list[str]:
+    """A line that names the mandatory values (``???``) below the given keys which are not set, if there are any."""
+    below = tuple(f"{prefix}." for prefix in prefixes)
+    keys = sorted(key for key, value in flat(recipe) if value == "???" and (key in prefixes or key.startswith(below)))
+    return [f"please set {', '.join(f'{key}=...' for key in keys)}"] if keys else []
 
 
-def prune(config: DictConfig) -> list[str]:
-    """Remove named parts set to null, terms of weight 0, and batch extras that no remaining term needs; returns their names.
-
-    Raises:
-        ConfigError: a weight is given for a term that there is not.
-    """
-    removed = []
-    with open_dict(config):
-        for path in _NAMED_PARTS:
-            parts: Any = OmegaConf.select(config, path)
-            for name in [name for name, part in (parts or {}).items() if part is None]:
-                del parts[name]
-                removed.append(f"{path}.{name}")
-        known = [str(name) for name, term in config.loss.terms.items() if "_target_" in term]
-        for name in config.loss.terms.keys() - set(known):
-            raise ConfigError(
-                f"loss.terms.{name} has a weight, but there is no such term; there are: {', '.join(known) or 'none'}"
-            )
-        for name in [name for name, term in config.loss.terms.items() if term.weight == 0]:
-            del config.loss.terms[name]
-            removed.append(f"loss.terms.{name}")
-        needed = frozenset[str]().union(*(_attribute(term, "needs") for term in config.loss.terms.values()))
-        for name in [name for name, extra in config.data.extras.items() if not _attribute(extra, "provides") & needed]:
-            del config.data.extras[name]
-            removed.append(f"data.extras.{name}")
-    return removed
+def given_artifacts(recipe: Mapping[str, Any]) -> list[str]:
+    """A line if paths of artifacts are set by hand: preparation alone fills them in."""
+    given = {name: path for name, path in (recipe.get("artifacts") or {}).items() if path != "???"}
+    if not given:
+        return []
+    return [
+        f"{', '.join(f'artifacts.{name}={path}' for name, path in given.items())} cannot be set: preparation fills them in. "
+        "To use something made elsewhere: a tuned text encoder: embedder=scft steps.embed.adapter=FOLDER; vectors: "
+        "embedder=precomputed steps.embed.path=FILE; a whole cache: paths.artifacts=FOLDER"
+    ]
 
 
-def _attribute(node: DictConfig, name: str) -> frozenset[str]:
-    problem = _problem("loss.terms", OmegaConf.to_container(node, resolve=False))  # type: ignore[arg-type]
-    if problem and "_target_" in problem:
-        raise ConfigError(problem)
-    return getattr(get_object(node._target_), name)
-
-
-def unused_weights(config: DictConfig) -> list[str]:
-    """Loss weights that no remaining term reads."""
-    raw = str(OmegaConf.to_container(config.loss.terms, resolve=False)) + str(config.get("stages"))
-    keys = [str(key) for key in config.loss if key != "terms"]
-    steps = str(OmegaConf.to_container(config.steps, resolve=False))
-    return [key for key in keys if f"${{loss.{key}}}" not in raw and f"${{loss.{key}}}" not in steps]
-
-
-def rehearsal(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:
-    """The given top-level parts as plain values, with stand-ins for what preparation will fill in.
-
-    Raises:
-        ConfigError: a part refers to something that the configuration does not have.
-    """
-    check_missing(config)
-    trial = config.copy()
-    with open_dict(trial):
-        for name in trial.artifacts:
-            trial.artifacts[name] = f"<artifact:{name}>"
-        trial.catalog = {"n_users": 1, "n_items": 1}
-    try:
-        return {part: OmegaConf.to_container(trial[part], resolve=True) for part in parts}
-    except InterpolationKeyError as error:
-        wanted = str(error.msg or error).partition("'")[2].partition("'")[0]
-        raise ConfigError(
-            f"{error.full_key} refers to ${{{wanted}}}, which this configuration does not have; choose what brings it, or set "
-            f"{error.full_key} to a value"
-        ) from error
-
-
-def wanted_artifacts(config: DictConfig, parts: Iterable[str]) -> list[str]:
-    """Names of the artifacts that the given top-level parts refer to."""
-    return sorted(set(_PENDING.findall(str(rehearsal(config, parts)))))
-
-
-def enter_artifacts(config: DictConfig, made: Mapping[str, Artifact]) -> None:
-    """Enter the paths of finished artifacts, and the catalogue's sizes, where parts refer to them."""
-    with open_dict(config):
-        for name, artifact in made.items():
-            config.artifacts[name] = str(Path(artifact.path).resolve())
-        sequences = made["sequences"]
-        config.catalog.n_items = sequences.height("items")
-        config.catalog.n_users = len(sequences.array("train_end")) - 1
-
-
-def entered_artifacts(config: DictConfig) -> dict[str, str]:
-    """The paths that :func:`enter_artifacts` entered, by name."""
-    paths: Any = OmegaConf.to_container(config.artifacts)
-    return {name: path for name, path in paths.items() if path != "???"}
-
-
-def refuse_given_artifacts(config: DictConfig) -> None:
-    """Artifacts are entered by preparation alone.
-
-    Raises:
-        ConfigError: some were given, with the options that take what was made elsewhere.
-    """
-    if given := entered_artifacts(config):
-        raise ConfigError(
-            f"{', '.join(f'artifacts.{name}={path}' for name, path in given.items())} cannot be given: preparation enters what "
-            "its steps make. Of what was made elsewhere, a tuned text encoder is taken by embedder=scft "
-            "steps.embed.adapter=FOLDER, vectors by embedder=precomputed steps.embed.path=FILE, a whole cache by "
-            "paths.artifacts=FOLDER"
-        )
-
-
-def make_paths_absolute(config: DictConfig) -> None:
-    """So that a checkpoint can be evaluated from any folder."""
-    config.paths = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
-    for node in (config.dataset, config.dataset.source, *config.steps.values()):
-        raw: Any = OmegaConf.to_container(node, resolve=False)
-        for key in {"path", "reviews", "metadata", "businesses", "adapter", "model"} & raw.keys():
-            if isinstance(raw[key], str) and Path(raw[key]).exists():
-                node[key] = str(Path(raw[key]).resolve())
-
-
-def flat(config: Any, path: str = "") -> dict[str, Any]:
-    """Every leaf by its dotted key."""
-    if not isinstance(config, Mapping):
-        return {path: config}
-    return {
-        k: v for key, child in config.items() for k, v in flat(child, f"{path}.{key}" if path else str(key)).items()
-    }
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys whose values differ, apart from where things live, how they are shown and how long a run goes on."""
-    before, after = flat(old), flat(new)
-    aside = ("resume", "sweep", "report", "paths.", "logger.", "hydra.", "artifacts.", "catalog.", *_HOW_LONG)
-    keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(aside) and decides(key))
-    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
-
-
-def check_given(config: DictConfig, *keys: str) -> None:
-    """A command's own mandatory arguments must be given.
+def check_given(config: Mapping[str, Any], *keys: str) -> None:
+    """A command's own mandatory arguments must be set.
 
     Raises:
         ConfigError: naming those that are not.
     """
-    _refuse_missing([key for key in keys if OmegaConf.is_missing(config, key)])
-
-
-def check_missing(config: DictConfig, needed: Iterable[str] = ()) -> None:
-    """Mandatory values (``???``) of the data set and of the steps that will run must be given.
-
-    Raises:
-        ConfigError: naming the keys to set.
-    """
-    prefixes = ("dataset.", *(f"steps.{name}." for name in needed))
-    raw = flat(OmegaConf.to_container(config, resolve=False))
-    _refuse_missing(sorted(key for key, value in raw.items() if value == "???" and key.startswith(prefixes)))
-
-
-def _refuse_missing(keys: list[str]) -> None:
-    if keys:
-        raise ConfigError(f"please set {', '.join(f'{key}=...' for key in keys)}")
-
-
-def suggest(key: str, known: Iterable[str]) -> str:
-    """The known key nearest to a mistyped one, as a hint, or nothing."""
-    known = list(known)
-    close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
-    if not close:  # the right name under the wrong parent, e.g. gamma for loss.gamma
-        close = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:3]
-    return f"did you mean {' or '.join(close)}?" if close else ""
-
-
-def known_keys(config: DictConfig) -> list[str]:
-    """Every dotted key of a configuration."""
-
-    def walk(value: Any, path: str) -> Iterator[str]:
-        if path:
-            yield path
-        if isinstance(value, Mapping):
-            for key, child in value.items():
-                yield from walk(child, f"{path}.{key}" if path else str(key))
-
-    return list(walk(OmegaConf.to_container(config, resolve=False), ""))
+    refuse(missing_values({key: config.get(key, "???") for key in keys}, *keys))

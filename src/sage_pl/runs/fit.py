@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from rich.console import Console
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
+from sage_pl.errors import UserError
 from sage_pl.evaluation.groups import Groups, days
 from sage_pl.evaluation.lists import word_vectors
 from sage_pl.evaluation.popularity import popularity_ranks
@@ -26,23 +28,41 @@ from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
 from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
+from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
 log = logging.getLogger(__name__)
-PARTS = ("model", "data")  # what artifacts are prepared for
 TERMS = "term_modules."  # losses' own parameters, which only training needs
 
 
 class Parts(NamedTuple):
-    """What a run is made of."""
+    """The parts that evaluation and serving need."""
 
     datamodule: SequenceDataModule
     model: RecommenderModule
     evaluation: RankingEvaluation
 
 
-class Finished(NamedTuple):
+class Run(NamedTuple):
+    """A run that is built and not yet trained.
+
+    Args:
+        config: a plan's, with the paths of its artifacts filled in.
+        parts: data, model and evaluation.
+        lists: the callback that writes recommended lists.
+        loggers: of the trainer.
+        trainer: with every callback.
+    """
+
+    config: DictConfig
+    parts: Parts
+    lists: RecommendedLists
+    loggers: list[Logger]
+    trainer: pl.Trainer
+
+
+class Results(NamedTuple):
     """A run that was trained and tested; the model has the weights of its best epoch."""
 
     metrics: dict[str, float]
@@ -50,8 +70,12 @@ class Finished(NamedTuple):
     checkpoint: Path
 
 
-def build(config: DictConfig, stored: dict[str, Any]) -> Parts:
-    """Data, model and evaluation of a prepared configuration; ``stored`` goes into the checkpoint."""
+def build_parts(config: DictConfig, stored: dict[str, Any]) -> Parts:
+    """Data, model and evaluation of a configuration whose artifacts are filled in; ``stored`` goes into the checkpoint.
+
+    Raises:
+        ConfigError: the parts do not fit each other.
+    """
     plain: Any = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
     checks.check_targets(plain)
     torch.set_float32_matmul_precision(config.matmul_precision)
@@ -67,35 +91,41 @@ def build(config: DictConfig, stored: dict[str, Any]) -> Parts:
     return Parts(datamodule, model, RankingEvaluation(groups, list(config.evaluation.ks)))
 
 
-def fit(
-    config: DictConfig, stored: dict[str, Any], resume: str | None = None, page: Callable[[Path], object] | None = None
-) -> Finished:
-    """Train, test the best checkpoint and write ``config.run_dir``: config, checkpoints, metrics, ranks.
+def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> Run:
+    """The run of a configuration whose artifacts are filled in; its folder is made and ``config.yaml`` written.
 
     Args:
-        config: composed, its artifacts prepared.
-        stored: what checkpoints carry: ``config``, the unresolved recipe, and ``artifact_keys``.
-        resume: a checkpoint to continue from.
-        page: called with the folder when its results are written, before loggers end their records.
+        config: see :func:`sage_pl.runs.plan.fill_in_artifacts`.
+        stored: what checkpoints carry: ``config``, the recipe, and ``artifact_keys``.
+        loggers: see :func:`make_loggers`.
 
     Raises:
-        ConfigError: no validation ran, or the parts do not fit each other.
+        ConfigError: the parts do not fit each other.
     """
     folder = Path(config.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
     pl.seed_everything(config.seed, verbose=False)
-    datamodule, model, evaluation = parts = build(config, stored)
+    parts = build_parts(config, stored)
     lists = _lists(config, parts)
-    callbacks = [*(_instance(node) for node in config.callbacks.values()), evaluation, lists]
-    loggers = make_loggers(config)
-    about: Any = OmegaConf.to_container(config, resolve=True)
+    callbacks = [*(_instance(node) for node in config.callbacks.values()), parts.evaluation, lists]
+    hyperparameters: Any = OmegaConf.to_container(config, resolve=True)
     for logger in loggers:
-        logger.log_hyperparams({**about, "artifact_keys": stored["artifact_keys"]})
+        logger.log_hyperparams({**hyperparameters, "artifact_keys": stored["artifact_keys"]})
     trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
-    _describe(model, trainer)
-    trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
-    best = trainer.checkpoint_callback
+    _describe(parts.model, trainer)
+    return Run(config, parts, lists, loggers, trainer)
+
+
+def fit(run: Run) -> Results:
+    """Train, test the best checkpoint and write the run's folder: checkpoints, metrics, ranks.
+
+    Raises:
+        ConfigError: no validation ran.
+    """
+    config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
+    trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
+    best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
         raise checks.ConfigError(
             "no validation ran, so there is no best epoch to test; lower trainer.check_val_every_n_epoch or raise "
@@ -103,14 +133,33 @@ def fit(
         )
     log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
     trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
-    metrics = _report(folder, config, parts, lists, trainer)
-    if page is not None:
-        page(folder)
-    artifacts = {name: Path(config.artifacts[name]) for name in stored["artifact_keys"]}
-    for logger in loggers:
-        if finish := getattr(logger, "finish_run", None):
-            finish(folder, metrics, artifacts)
-    return Finished(metrics, model.eval(), Path(best.best_model_path))
+    metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer)
+    return Results(metrics, model.eval(), Path(best.best_model_path))
+
+
+def finish(run: Run, results: Results, report: Callable[[Path], object] | None = None) -> None:
+    """After the results are written: the report, then the end of every logger's record. A failure of these is a warning.
+
+    Args:
+        run: that was fitted.
+        results: of it.
+        report: called with the run's folder.
+    """
+    folder, paths = Path(run.config.run_dir), filled_artifacts(run.config)
+    artifacts = {name: Path(path) for name, path in paths.items()}
+    if report is not None:
+        _or_warn("the report", lambda: report(folder))
+    for logger in run.loggers:
+        if finish_run := getattr(logger, "finish_run", None):
+            _or_warn(type(logger).__name__, functools.partial(finish_run, folder, results.metrics, artifacts))
+
+
+def _or_warn(name: str, action: Callable[[], object]) -> None:
+    try:
+        action()
+    except Exception as error:
+        bug = not isinstance(error, UserError)
+        log.warning("%s failed, the results are complete: %s", name, error, exc_info=bug)
 
 
 def make_loggers(config: DictConfig) -> list[Logger]:
@@ -120,14 +169,6 @@ def make_loggers(config: DictConfig) -> list[Logger]:
         ConfigError, LoggerError: with what is missing.
     """
     return [_instance(node) for node in config.logger.values()]
-
-
-def trained(config: DictConfig, stored: dict[str, Any], weights: Mapping[str, Any]) -> Parts:
-    """Data, model and evaluation of a prepared configuration, the model with the weights of a checkpoint, to be served."""
-    parts = build(config, stored)
-    parts.model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(TERMS)})
-    parts.model.eval()
-    return parts
 
 
 def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
@@ -145,16 +186,7 @@ def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
         enable_progress_bar=sys.stderr.isatty(),
     )
     trainer.test(model, datamodule, verbose=False)
-    return _report(folder, config, parts, lists, trainer)
-
-
-def without_training(config: DictConfig) -> DictConfig:
-    """A recipe without what only training needs: loss terms, warm starts, extras of batches."""
-    bare = config.copy()
-    OmegaConf.set_struct(bare, False)
-    bare.loss.terms, bare.start = {}, {}
-    checks.prune(bare)
-    return bare
+    return _write(folder, config, parts, lists, trainer)
 
 
 def _instance(node: DictConfig, **more: Any) -> Any:
@@ -175,7 +207,7 @@ def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:
     return RecommendedLists(data.sequences, groups.tail_items, words, data.mask_seen)
 
 
-def _report(
+def _write(
     folder: Path, config: DictConfig, parts: Parts, lists: RecommendedLists, trainer: pl.Trainer
 ) -> dict[str, float]:
     """Write metrics, ranks and recommended lists, print them beside the popularity floor."""

@@ -1,28 +1,24 @@
-"""Starting a command: hints for mistyped keys, and one process per job of a sweep."""
+"""Starting a command's jobs: errors of the user in one line, and one process per job of a sweep."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import os
-import re
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.runs.checks import known_keys, suggest
+from sage_pl.artifacts.identity import flat
+from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
-_OVERRIDE = re.compile(r"^[+~]{0,2}([\w./@-]+)=?")
 
 
 class JobError(RuntimeError):
@@ -30,30 +26,14 @@ class JobError(RuntimeError):
 
 
 class Stopped(SystemExit):
-    """A job that ran and ended with an error, which was told."""
+    """A job that ran and ended with an error, which was logged."""
 
 
-def run(job: Callable[[], None], config_dir: Path, config_name: str) -> None:
-    """Run a Hydra job; where composing its configuration failed, add what the mistyped key probably was.
+def one_line_errors(job: Callable[[DictConfig], object]) -> Callable[[DictConfig], None]:
+    """End with the message of an error of the user and exit code 1; any other error is a bug and keeps its traceback.
 
-    Args:
-        job: the function decorated with ``hydra.main``.
-        config_dir, config_name: what it composes.
-    """
-    try:
-        job()
-    except SystemExit as stop:
-        if stop.code not in (0, None) and not isinstance(stop, Stopped) and not HydraConfig.initialized():
-            for line in _hints(sys.argv[1:], config_dir, config_name):
-                print(line, file=sys.stderr)
-        raise
-
-
-def one_line_errors(job: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """End with the message of an error the user can act on, and exit code 1, instead of a traceback.
-
-    Those are the package's own exceptions, the ValueErrors it raises, and missing files. HYDRA_FULL_ERROR=1 shows where
-    they were raised.
+    Errors of the user are :class:`sage_pl.errors.UserError`, and a missing file that the configuration names.
+    HYDRA_FULL_ERROR=1 shows where they were raised.
     """
 
     @functools.wraps(job)
@@ -65,7 +45,9 @@ def one_line_errors(job: Callable[[DictConfig], None]) -> Callable[[DictConfig],
             raise
         except Exception as error:
             cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-            if not _ours(cause) or os.environ.get("HYDRA_FULL_ERROR"):
+            if os.environ.get("HYDRA_FULL_ERROR") or not (
+                isinstance(cause, UserError) or _is_a_named_file(cause, config)
+            ):
                 log.exception("failed")
                 raise
             log.error("%s", cause)
@@ -74,34 +56,24 @@ def one_line_errors(job: Callable[[DictConfig], None]) -> Callable[[DictConfig],
     return reported
 
 
-def _ours(error: BaseException) -> bool:
-    """Whether the package raised the error on purpose, with a message for the user."""
-    if type(error).__module__.startswith("sage_pl") or isinstance(error, FileNotFoundError):
-        return True
-    innermost = traceback.extract_tb(error.__traceback__)[-1].filename if error.__traceback__ else ""
-    return isinstance(error, ValueError) and Path(innermost).is_relative_to(Path(__file__).parent)
+def _is_a_named_file(error: BaseException, config: DictConfig) -> bool:
+    """Whether a file is missing that the configuration names."""
+    if not isinstance(error, FileNotFoundError) or error.filename is None:
+        return False
+    values = (value for _, value in flat(OmegaConf.to_container(config, resolve=False)))
+    missing = Path(os.fsdecode(error.filename)).resolve()
+    return any(isinstance(value, str) and value and Path(value).resolve() == missing for value in values)
 
 
-def _hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]:
-    """One line for every override whose key the configuration does not know."""
-    keys = [m.group(1) for a in arguments if "=" in a and not a.startswith("-") and (m := _OVERRIDE.match(a))]
-    groups = [str(p.relative_to(config_dir)) for p in config_dir.rglob("*") if p.is_dir()]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(config_dir), version_base="1.3"):
-            choices = [a for a in arguments if a.partition("=")[0] in groups and "," not in a]
-            known = known_keys(compose(config_name, overrides=choices))
-    except HydraException:
-        return []  # a choice that does not exist: Hydra's own message lists those that do
-    known += groups
-    unknown = [key for key in keys if key.partition("@")[0] not in known and not key.startswith("hydra.")]
-    return [f"{key}: no such key; {hint}" for key in unknown if (hint := suggest(key, known))]
-
-
-def in_own_process(config: DictConfig) -> bool:
+def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     """In a sweep, run this job as a process of its own and wait for it; True if that was done.
 
     A job then starts with fresh memory and seeds, and one that crashes takes nothing with it.
+
+    Args:
+        config: of the job.
+        program: what follows the interpreter's name to start the same command again. It is captured where the command is
+            opened, since a worker of submitit or Ray has a program of its own.
 
     Raises:
         JobError: the job failed; Hydra goes on with the others and reports it at the end.
@@ -114,7 +86,7 @@ def in_own_process(config: DictConfig) -> bool:
     places = [f"--config-dir={place}" for place in more]
     folder = Path(hydra.runtime.output_dir)
     alone = ["hydra.mode=RUN", f"sweep='{Path(hydra.sweep.dir).name}'", f"hydra.run.dir='{folder}'"]
-    command = [sys.executable, sys.argv[0], *places, *hydra.overrides.task, *own, *alone]
+    command = [sys.executable, *program, *places, *hydra.overrides.task, *own, *alone]
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise JobError(

@@ -1,46 +1,39 @@
-"""From a configuration to the artifacts it needs: what is missing is made, the rest is opened."""
+"""From a plan to its artifacts: what is missing is made, the rest is opened."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from sage_pl.artifacts.store import Artifact, Step, Store, build, closure
-from sage_pl.runs.checks import check_missing, check_targets, enter_artifacts
+from sage_pl.artifacts.store import Artifact, Step, Store, build
+from sage_pl.runs.plan import Plan
+from sage_pl.runs.stages import Stage
 
 log = logging.getLogger(__name__)
 
 
-def prepare(config: DictConfig, wanted: Iterable[str], stages: Mapping[str, Step] | None = None) -> dict[str, Artifact]:
-    """Make the wanted artifacts and all they depend on, and enter their paths and the catalogue's sizes in the config.
+def prepare(plan: Plan) -> dict[str, Artifact]:
+    """Make the artifacts of a plan and all they depend on; ``sequences`` is always made.
 
-    Args:
-        config: the composed configuration; ``artifacts`` and ``catalog`` are filled in.
-        wanted: names of steps, e.g. ``["candidates", "cluster"]``; ``sequences`` is always made.
-        stages: preceding runs (:mod:`sage_pl.runs.stages`), by name.
+    Returns:
+        Artifacts by name, parents first.
     """
-    check_missing(config)
-    plain: Any = OmegaConf.to_container(config.steps, resolve=True)
-    check_targets({"steps": plain})
-    stages = stages or {}
-    inputs = {name: _inputs(node) for name, node in plain.items()} | {name: s.inputs for name, s in stages.items()}
-    needed = closure(inputs, ["sequences", *wanted])
-    check_missing(config, needed)
-    steps = {name: stages.get(name) or instantiate(plain[name], _convert_="all") for name in needed}
+    steps = {name: _step(plan, name) for name in plan.steps}
     threads = torch.get_num_threads()
-    made = build(steps, needed, Store(config.paths.artifacts))
+    artifacts = build(steps, plan.steps, Store(plan.config.paths.artifacts))
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
-    enter_artifacts(config, made)
-    log.info("%s: %d users, %d items", config.dataset.name, config.catalog.n_users, config.catalog.n_items)
-    return made
+    sequences = artifacts["sequences"]
+    n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")
+    log.info("%s: %d users, %d items", plan.config.dataset.name, n_users, n_items)
+    return artifacts
 
 
-def _inputs(node: Mapping[str, Any]) -> tuple[str, ...]:
-    """The steps that a step reads; one that leaves them to its settings has to be built to be asked."""
-    step: Any = get_class(node["_target_"])
-    return step.inputs if isinstance(step.inputs, tuple) else instantiate(node, _convert_="all").inputs
+def _step(plan: Plan, name: str) -> Step:
+    if name in plan.stages:
+        return Stage.of(name, plan.stages[name])
+    plain: Any = OmegaConf.to_container(plan.config.steps[name], resolve=True)
+    return instantiate(plain, _convert_="all")

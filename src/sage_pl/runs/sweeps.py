@@ -33,7 +33,7 @@ def _text(value: ParsedElementType) -> str:
     return value.text if isinstance(value, QuotedString) else str(value)
 
 
-def compare(folder: Path, varied: Mapping[str, Sequence[str]], options: Mapping[str, str | None]) -> None:
+def compare_jobs(folder: Path, varied: Mapping[str, Sequence[str]], options: Mapping[str, str | None]) -> None:
     """Compare all jobs of a grid with those that have the first value of the first key that varies.
 
     Without such a key, methods are listed and nothing is tested.
@@ -51,18 +51,17 @@ def compare(folder: Path, varied: Mapping[str, Sequence[str]], options: Mapping[
 def run_comparison(
     folder: Path, runs: Sequence[str], by: Sequence[str], baseline: str, options: Mapping[str, str | None]
 ) -> None:
-    """``scripts/compare.py``, with its results in ``<folder>/comparison``; a problem of it is a warning.
+    """The command compare, with its results in ``<folder>/comparison``; a problem of it is a warning.
 
     Args:
         folder: of the sweep.
         runs, by, baseline: see ``conf/compare.yaml``.
         options: more keys of it, with their values.
     """
-    script = Path(sys.argv[0]).resolve().parent / "scripts" / "compare.py"
     settings = {"baseline": baseline, "hydra.run.dir": str(folder / "comparison"), "group": folder.name, **options}
     arguments = [f"runs=[{_quoted(runs)}]", f"by=[{_quoted(by)}]"]
     arguments += [f"{key}={'null' if value in (None, 'null') else _quoted([value])}" for key, value in settings.items()]
-    if subprocess.run([sys.executable, str(script), *arguments], check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "sage_pl", "compare", *arguments], check=False).returncode:
         log.warning("the jobs of %s could not be compared; the reason is above", folder)
 
 

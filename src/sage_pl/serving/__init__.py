@@ -1,9 +1,9 @@
 """A trained model at work: as a folder of its own, and as lists kept for every user."""
 
 from sage_pl.serving.cached_recommender import CachedRecommender, popular
-from sage_pl.serving.exported import load, save
+from sage_pl.serving.exported import load, model_name, save
 from sage_pl.serving.histories import Histories
 from sage_pl.serving.refreshing import refresh
 from sage_pl.serving.top_k_cache import Origin, TopKCache
 
-__all__ = ["CachedRecommender", "Histories", "Origin", "TopKCache", "load", "popular", "refresh", "save"]
+__all__ = ["CachedRecommender", "Histories", "Origin", "TopKCache", "load", "model_name", "popular", "refresh", "save"]

@@ -12,11 +12,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.files import whole_folder
+from sage_pl.artifacts.files import file_digest, whole_folder
+from sage_pl.artifacts.identity import flat, is_decisive
+from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs.checks import ConfigError, check_targets, entered_artifacts
+from sage_pl.runs.checks import ConfigError, check_targets
+from sage_pl.runs.plan import filled_artifacts
 
 _HERE = "<here>/"  # stands for the folder in what model.json says of files
 
@@ -45,7 +48,7 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name:
         write_tables(model.item_encoder, sorted(model.sequence_encoder.reads), work / "items", model.device)
         own = tuple(f"{name}." for name in model.served)
         torch.save({k: v.cpu() for k, v in model.state_dict().items() if k.startswith(own)}, work / "weights.pt")
-        artifacts = {path: f"artifacts/{name}" for name, path in entered_artifacts(config).items()}
+        artifacts = {path: f"artifacts/{name}" for name, path in filled_artifacts(config).items()}
         nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.served}
         nodes = _replaced(nodes, lambda text: _brought(text, artifacts.get(text), work))
         node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}
@@ -72,6 +75,23 @@ def load(folder: str | Path) -> RecommenderModule:
     model.load_state_dict(torch.load(place / "weights.pt", map_location="cpu", weights_only=True))
     model.stored = name
     return model.eval()
+
+
+def model_name(checkpoint: Path, overrides: Any, config: DictConfig) -> dict[str, Any]:
+    """What a model's lists follow from: ``checkpoint`` (sha256 of the file), the decisive ``overrides`` of its configuration,
+    and the keys of the ``artifacts`` it reads, item codes among them.
+
+    Args:
+        checkpoint: the file.
+        overrides: changes to the configuration that it carries.
+        config: that configuration, with the paths of its artifacts.
+    """
+    plain = OmegaConf.to_container(overrides) if OmegaConf.is_config(overrides) else overrides
+    return {
+        "checkpoint": file_digest(checkpoint),
+        "overrides": {key: value for key, value in flat(plain) if key and is_decisive(key)},
+        "artifacts": {name: Artifact.at(path).key for name, path in filled_artifacts(config).items()},
+    }
 
 
 def _brought(text: str, artifact: str | None, folder: Path) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.identity import flat
 from sage_pl.data.sequences import IntArray
 from sage_pl.errors import MissingFileError, SettingError
-from sage_pl.runs.checks import flat
 
 Scores = npt.NDArray[np.floating]
 _FORMAT = "sage_pl lists of recommended items, 1"
@@ -48,7 +48,7 @@ class Origin:
 
     def differences(self, other: Origin) -> list[str]:
         """Dotted keys of the values that are not the same."""
-        mine, theirs = (flat(json.loads(one.text)) for one in (self, other))
+        mine, theirs = (dict(flat(json.loads(one.text))) for one in (self, other))
         return sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
 
     def key(self, name: str, items: IntArray) -> int:

@@ -1,4 +1,4 @@
-"""What a trained model recommends: lists of all users in a file, or a few lists on the terminal."""
+"""The command recommend: lists of all users in a file, or a few lists on the terminal."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sage_pl.artifacts.files import file_digest, whole_file
+from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
+from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs.checks import ConfigError, entered_artifacts, suggest
+from sage_pl.runs import checkpoint
+from sage_pl.runs.checks import ConfigError, check_given
+from sage_pl.runs.hints import suggest
 from sage_pl.serving.cached_recommender import CachedRecommender, Served, popular
+from sage_pl.serving.exported import model_name
 from sage_pl.serving.histories import Histories, read_events
 from sage_pl.serving.refreshing import refresh
 from sage_pl.serving.top_k_cache import Origin, TopKCache, user_hash
@@ -31,14 +35,29 @@ log = logging.getLogger(__name__)
 _SHOWN = 10  # last items of a history on the terminal
 
 
-class Question(NamedTuple):
+def recommend(config: DictConfig) -> None:
+    """Recommend to all users, to some, or after one history, by ``config.checkpoint``.
+
+    Raises:
+        ConfigError, MissingFileError: the request or the checkpoint cannot be used.
+    """
+    check_given(config, "checkpoint")
+    request = parse_request(config)
+    quiet_libraries()
+    trained = checkpoint.open_checkpoint(config.checkpoint)
+    prepared = checkpoint.prepared(trained, config.overrides)
+    model = checkpoint.trained(prepared, trained).model if config.live else None
+    respond(config, request, prepared, model)
+
+
+class Request(NamedTuple):
     """Lists of all users (both None), of some, or of one history."""
 
     users: list[str] | None
     history: list[str] | None
 
 
-def question(config: DictConfig) -> Question:
+def parse_request(config: DictConfig) -> Request:
     """What the command asks for.
 
     Raises:
@@ -55,21 +74,21 @@ def question(config: DictConfig) -> Question:
     if config.users == "all" and not config.live:
         raise ConfigError("users=all makes lists, and live=false leaves the model out; drop one of them")
     if config.history is None:
-        return Question(None if config.users == "all" else _ids(config.users), None)
+        return Request(None if config.users == "all" else _ids(config.users), None)
     if config.events is not None:
         raise ConfigError("history=[...] is the whole history, so events=FILE has no use; leave one of them out")
-    return Question(None, _ids(config.history))
+    return Request(None, _ids(config.history))
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ItemNames:
     """Items by the model's id, [N + 1]; row 0 is empty."""
 
     ids: pl.Series
     titles: pl.Series | None
 
     @classmethod
-    def of(cls, artifact: Artifact) -> Catalogue:
+    def of(cls, artifact: Artifact) -> ItemNames:
         items = artifact.frame("items")
         empty = pl.Series([""])
         titles = pl.concat([empty, items["title"]]) if "title" in items.columns else None
@@ -86,12 +105,12 @@ class Catalogue:
         return list(zip(self.ids[rows].to_list(), titles, strict=True))
 
 
-def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: RecommenderModule | None) -> None:
+def respond(config: DictConfig, request: Request, recipe: DictConfig, model: RecommenderModule | None) -> None:
     """Write or show what was asked for.
 
     Args:
         config: the command's.
-        asked: :func:`question`.
+        request: see :func:`parse_request`.
         recipe: the model's configuration, prepared.
         model: trained; None to answer from kept lists and popularity.
 
@@ -100,33 +119,35 @@ def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: Recom
         MissingFileError: there is neither a model nor a file of kept lists.
     """
     artifact = Artifact.at(recipe.artifacts.sequences)
-    catalogue = Catalogue.of(artifact)
+    catalogue = ItemNames.of(artifact)
     if model is not None:
         model.to(chosen_device(config.device)).eval().hold_items()
-    origin = Origin(model_name(config, recipe), (config.seen or recipe.evaluation.seen) == "mask")
+    origin = Origin(
+        model_name(Path(config.checkpoint), config.overrides, recipe), (config.seen or recipe.evaluation.seen) == "mask"
+    )
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))
     cache = TopKCache(file) if model is None or file.is_file() else None
     most = popular(Sequences.load(artifact)) if model is None else None
     recommender = CachedRecommender(cache, origin, model, most)
-    if asked.history is not None:
-        items = np.array(_found(catalogue.numbers(), asked.history, "item"))
+    if request.history is not None:
+        items = np.array(_found(catalogue.numbers(), request.history, "item"))
         _show(catalogue, "after this history", items, recommender.recommend("", items, config.k))
         return
     histories = Histories.of(artifact, None if config.events is None else read_events(config.events))
-    if asked.users is None and model is not None:
+    if request.users is None and model is not None:
         k = config.k if cache is None else max(config.k, cache.k)  # longer lists answer for shorter ones
         _refresh(file, histories, origin, model, k, config.batch_size)
         if config.parquet is not None:
             write_parquet(config.parquet, TopKCache(file), histories, catalogue, config.k)
         return
     rows = {user: row for row, user in enumerate(histories.names)}
-    for row in _found(rows, asked.users or [], "user"):
+    for row in _found(rows, request.users or [], "user"):
         items, user = histories[row], histories.names[row]
         served = recommender.recommend(user, items, config.k, int(histories.users[row]))
         _show(catalogue, f"user {user}", items, served)
 
 
-def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, catalogue: Catalogue, k: int) -> None:
+def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, catalogue: ItemNames, k: int) -> None:
     """The first k of every user's kept items as ``user_id``, ``rank`` (from 1), ``item_id``, ``score``."""
     names = {user_hash(user): user for user in histories.names}
     users = pl.Series("user_id", [names[int(user)] for user in cache.lists.users])
@@ -143,21 +164,6 @@ def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, cata
     with whole_file(file) as part:
         frame.write_parquet(part)
     log.info("%d rows written to %s", len(frame), file)
-
-
-def model_name(config: DictConfig, recipe: DictConfig) -> dict[str, Any]:
-    """What a model's lists follow from: ``checkpoint`` (sha256 of the file), ``overrides`` of its configuration, and the
-    keys of the ``artifacts`` read, item codes among them.
-
-    Args:
-        config: a command's, with ``checkpoint`` and ``overrides``.
-        recipe: the model's configuration, prepared.
-    """
-    return {
-        "checkpoint": file_digest(Path(config.checkpoint)),
-        "overrides": OmegaConf.to_container(config.overrides),
-        "artifacts": {name: Artifact.at(path).key for name, path in entered_artifacts(recipe).items()},
-    }
 
 
 def _refresh(file: Path, histories: Histories, origin: Origin, model: RecommenderModule, k: int, batch: int) -> None:
@@ -184,7 +190,7 @@ def _found(known: Mapping[str, int], ids: list[str], kind: str) -> list[int]:
     return [known[one] for one in ids]
 
 
-def _show(catalogue: Catalogue, whose: str, history: IntArray, served: Served) -> None:
+def _show(catalogue: ItemNames, whose: str, history: IntArray, served: Served) -> None:
     console = Console()
     console.print(f"\n{whose}: {len(history)} items, the last {min(_SHOWN, len(history))}", highlight=False)
     for item, title in catalogue.rows(history[-_SHOWN:]):

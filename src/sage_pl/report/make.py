@@ -1,4 +1,4 @@
-"""The stories of the command report: a run's folder, or a comparison's, as one page."""
+"""A run's folder, or a comparison's, as one page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
-
-from omegaconf import DictConfig
 
 from sage_pl.comparison.runs import FinishedRun, RunError, read
 from sage_pl.evaluation.popularity import FLOOR
@@ -25,23 +23,8 @@ _METRICS = ("ndcg@10", "hr@10")
 _RESAMPLES = 1000
 
 
-def report(config: DictConfig) -> Path:
-    """The page of ``config.run`` or of ``config.comparison``.
-
-    Raises:
-        ReportError: not exactly one of the two is given, or the page cannot be made.
-    """
-    if (config.run is None) == (config.comparison is None):
-        raise ReportError("say what the report is about: run=FOLDER or comparison=FOLDER, one of the two")
-    options = Options(config.maps, config.map_items, config.examples, config.focus, config.seed)
-    make, folder = (of_run, config.run) if config.run is not None else (of_comparison, config.comparison)
-    file = make(folder, options, config.folder)
-    log.info("report      %s", file)
-    return file
-
-
-def at_the_end(what: Literal["run", "comparison"], how: str) -> Callable[[Path], None]:
-    """What training and comparing call with their folder when they are done; a page that cannot be made is a warning.
+def after_run(what: Literal["run", "comparison"], how: str) -> Callable[[Path], None]:
+    """What training and comparing call with their folder after their results are written.
 
     Args:
         what: the folder is about.
@@ -59,6 +42,8 @@ def at_the_end(what: Literal["run", "comparison"], how: str) -> Callable[[Path],
             log.info("report      %s", make(folder, Options(maps=how == "full")))
         except (ReportError, RunError) as error:
             log.warning("no report: %s", error)
+        except Exception:
+            log.warning("no report; the results are complete", exc_info=True)
 
     return write_page
 

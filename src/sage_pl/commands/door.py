@@ -1,0 +1,84 @@
+"""The doors of the commands: what ``train.py``, ``scripts/*.py`` and ``sage-pl COMMAND`` open."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from sage_pl.runs import launch
+from sage_pl.runs.hints import hints
+
+COMMANDS = {  # command -> the function that runs it; imported late, so that --help answers at once
+    "train": "train.train",
+    "prepare": "prepare.prepare",
+    "evaluate": "evaluate.evaluate",
+    "compare": "compare.compare",
+    "recommend": "recommend.recommend",
+    "export": "export.export",
+    "export_handled": "prepare.export_handled",
+    "report": "report.report",
+}
+
+
+def config_dir() -> Path:
+    """``conf/`` beside ``src/`` in a clone, else the copy that the wheel holds."""
+    package = Path(__file__).resolve().parent.parent
+    clone = package.parent.parent / "conf"
+    return clone if (clone / "train.yaml").is_file() else package / "conf"
+
+
+def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
+    """What a command does with its composed configuration.
+
+    Args:
+        command: a key of :data:`COMMANDS`.
+        program: see :func:`sage_pl.runs.launch.in_own_process`.
+    """
+    module, _, function = COMMANDS[command].partition(".")
+
+    @launch.one_line_errors
+    def run(config: DictConfig) -> None:
+        if not launch.in_own_process(config, program):
+            getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
+
+    return run
+
+
+def open_door(command: str, script: str | None = None) -> None:
+    """Run a command with the arguments of the command line.
+
+    Where its configuration cannot be composed, each mistyped key gets a line with the key that was probably meant.
+
+    Args:
+        command: a key of :data:`COMMANDS`.
+        script: the file that opens the door; None for ``python -m sage_pl COMMAND``.
+    """
+    program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
+    conf = config_dir()
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
+    except SystemExit as stop:
+        if stop.code not in (0, None) and not isinstance(stop, launch.Stopped) and not HydraConfig.initialized():
+            for line in hints(sys.argv[1:], conf, command):
+                print(line, file=sys.stderr)
+        raise
+
+
+def main() -> None:
+    """``sage-pl COMMAND [group=choice] [key=value]``."""
+    command, *arguments = sys.argv[1:] or ["--help"]
+    name = command.replace("-", "_")
+    if name not in COMMANDS:
+        wanted = " ".join(COMMANDS)
+        print(
+            f"usage: sage-pl COMMAND [group=choice] [key=value]\ncommands: {wanted}\n`sage-pl COMMAND --help` lists choices"
+        )
+        sys.exit(0 if command in ("-h", "--help") else f"there is no command {command!r}")
+    sys.argv = [f"{sys.argv[0]} {name}", *arguments]
+    open_door(name)

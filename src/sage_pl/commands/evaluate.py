@@ -1,0 +1,33 @@
+"""The command evaluate: test a checkpoint alone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.runs import checkpoint, checks, fit
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: DictConfig) -> dict[str, float]:
+    """Test ``config.checkpoint``, which holds its configuration; missing artifacts are made again.
+
+    Returns:
+        The metrics, as in ``metrics.json`` of the output folder.
+
+    Raises:
+        ConfigError, MissingFileError: the checkpoint is missing, is not one, or cannot be run.
+    """
+    checks.check_given(config, "checkpoint")
+    quiet_libraries()
+    trained = checkpoint.open_checkpoint(config.checkpoint)
+    prepared = checkpoint.prepared(trained, config.overrides)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    metrics = fit.test(prepared, checkpoint.trained(prepared, trained), folder)
+    log.info("metrics     %s", folder / "metrics.json")
+    return metrics

@@ -1,0 +1,28 @@
+"""The command export: a checkpoint as a folder that serves without text model, adapter or artifacts."""
+
+from __future__ import annotations
+
+import logging
+
+from omegaconf import DictConfig
+
+from sage_pl import serving
+from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.runs import checkpoint, checks
+
+log = logging.getLogger(__name__)
+
+
+def export(config: DictConfig) -> None:
+    """Write ``config.checkpoint`` into ``config.folder``.
+
+    Raises:
+        ConfigError, MissingFileError: the checkpoint or the folder cannot be used.
+    """
+    checks.check_given(config, "checkpoint", "folder")
+    quiet_libraries()
+    trained = checkpoint.open_checkpoint(config.checkpoint)
+    prepared = checkpoint.prepared(trained, config.overrides)
+    model = checkpoint.trained(prepared, trained).model
+    serving.save(model, prepared, config.folder, serving.model_name(trained.path, config.overrides, prepared))
+    log.info("written to %s; in Python: sage_pl.serving.load(folder).recommend(items, k)", config.folder)

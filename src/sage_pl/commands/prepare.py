@@ -1,0 +1,38 @@
+"""The commands prepare and export_handled: a data set's artifacts alone, and the reference's form of them."""
+
+from __future__ import annotations
+
+import logging
+
+from omegaconf import DictConfig
+
+from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.reference.export import export_handled as write_handled
+from sage_pl.runs import checks, preparation
+from sage_pl.runs.plan import make_plan, recipe_of
+
+log = logging.getLogger(__name__)
+_HANDLED = ("embed", "reduce", "cluster", "profile", "retrieve")
+
+
+def prepare(config: DictConfig) -> None:
+    """Make the artifacts that ``config.wanted`` names and log where they are.
+
+    Raises:
+        ConfigError: the configuration cannot be run.
+    """
+    quiet_libraries()
+    for name, artifact in preparation.prepare(make_plan(recipe_of(config), wanted=config.wanted)).items():
+        log.info("%-10s %s", name, artifact.path)
+
+
+def export_handled(config: DictConfig) -> None:
+    """Write a data set and its artifacts into ``config.folder`` as the reference's ``handled/`` folder.
+
+    Raises:
+        ConfigError: the configuration cannot be run.
+    """
+    checks.check_given(config, "folder")
+    quiet_libraries()
+    write_handled(config.folder, preparation.prepare(make_plan(recipe_of(config), wanted=_HANDLED)))
+    log.info("written to %s", config.folder)

@@ -1,0 +1,32 @@
+"""The command report: ``report.html`` of a run or of a comparison."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sage_pl.report import make
+from sage_pl.report.page import Options
+from sage_pl.report.reading import ReportError
+
+log = logging.getLogger(__name__)
+
+
+def report(config: DictConfig) -> Path:
+    """Write the page of ``config.run`` or of ``config.comparison``.
+
+    Returns:
+        The file.
+
+    Raises:
+        ReportError: not exactly one of the two is set, or the page cannot be made.
+    """
+    if (config.run is None) == (config.comparison is None):
+        raise ReportError("set what the report is about: run=FOLDER or comparison=FOLDER, one of the two")
+    options = Options(config.maps, config.map_items, config.examples, config.focus, config.seed)
+    write, folder = (make.of_run, config.run) if config.run is not None else (make.of_comparison, config.comparison)
+    file = write(folder, options, config.folder)
+    log.info("report      %s", file)
+    return file

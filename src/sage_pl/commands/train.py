@@ -1,0 +1,83 @@
+"""The command train: prepare what is missing, train, test the best checkpoint, report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from sage_pl import hardware
+from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.report import make
+from sage_pl.runs import fit
+from sage_pl.runs.checkpoint import Checkpoint, check_artifacts, continued, differences, open_checkpoint
+from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
+from sage_pl.runs.preparation import prepare
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Prepare what is missing, train, test the best checkpoint and write the run's folder.
+
+    Returns:
+        The metrics, as in ``metrics.json``.
+
+    Raises:
+        ConfigError: the configuration cannot be run.
+        SystemExit: with code 130 after Ctrl-C.
+    """
+    quiet_libraries()
+    hardware.keep_freed_memory()
+    checkpoint = None if config.resume is None else open_checkpoint(config.resume)
+    plan = _plan(config, checkpoint)
+    report = None if plan.config.report is None else make.after_run("run", plan.config.report)
+    loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
+    with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):
+        artifacts = prepare(plan)
+        keys = {name: artifact.key for name, artifact in artifacts.items()}
+        if checkpoint is not None:
+            check_artifacts(checkpoint, keys)
+        begun_with = plan.recipe if checkpoint is None else checkpoint.begun_with
+        stored = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
+        run = fit.build(fill_in_artifacts(plan.config, artifacts), stored, loggers)
+        results = fit.fit(run)
+        fit.finish(run, results, report)
+    for name in plan.stages:
+        log.info("%-11s %s", f"stage {name}", artifacts[name].path)
+    log.info("run folder  %s", plan.config.run_dir)
+    log.info("metrics     %s", Path(plan.config.run_dir) / "metrics.json")
+    log.info("checkpoint  %s", results.checkpoint)
+    return results.metrics
+
+
+def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
+    """The plan of a command, or of the run that it continues; what is left out or changed is logged."""
+    recipe = recipe_of(config)
+    if checkpoint is not None:
+        recipe = continued(checkpoint, recipe, HydraConfig.get().overrides.task)
+        for difference in differences(checkpoint.recipe, recipe):
+            log.warning("resuming with a change: %s", difference)
+    plan = make_plan(recipe, None if checkpoint is None else checkpoint.begun_with)
+    for name in plan.dropped:
+        log.info("%s has no effect in this run and is left out", name)
+    if unused := unused_weights(plan.config):
+        log.info("no loss term of this run reads %s", ", ".join(f"loss.{key}" for key in unused))
+    return plan
+
+
+@contextmanager
+def _ctrl_c_ends_cleanly(last: Path) -> Iterator[None]:
+    """Log how to resume after Ctrl-C, which Lightning turns into SystemExit, and exit with code 130."""
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt):
+        if last.is_file():
+            log.warning("interrupted; go on from the last finished epoch with resume=%s", last)
+        else:
+            log.warning("interrupted before the first epoch ended; the same command goes on with what is prepared")
+        raise SystemExit(130) from None

@@ -1,0 +1,205 @@
+"""Opening a checkpoint: what it was trained with, a plan to use it again, and the trained model."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sage_pl.artifacts.identity import flat, is_decisive
+from sage_pl.artifacts.renamed import current
+from sage_pl.errors import MissingFileError
+from sage_pl.runs import fit
+from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan
+from sage_pl.runs.preparation import prepare
+
+log = logging.getLogger(__name__)
+_FREE_GROUPS = frozenset({"logger", "trainer", "callbacks", "paths"})  # may change when a run is continued
+_DURATION = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
+_FIXED = (  # data, split and the network's structure: a continued run keeps them
+    *("dataset.", "split.", "steps.", "evaluation.sampled", "evaluation.seed", "item_encoder.", "sequence_encoder."),
+    *("backbone.", "stages.", "embedder.", "dim", "seed"),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint of this project carries.
+
+    Args:
+        path: the file.
+        recipe: of the run that wrote it.
+        begun_with: the recipe of the run's first part; the stages it builds upon follow from this one.
+        artifact_keys: of the artifacts it was trained with, by name.
+        weights: the model's state.
+    """
+
+    path: Path
+    recipe: Mapping[str, Any]
+    begun_with: Mapping[str, Any]
+    artifact_keys: Mapping[str, str]
+    weights: Mapping[str, torch.Tensor]
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint; classes it names by earlier names are named by their present ones.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ConfigError: the file is not a checkpoint of this project.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MissingFileError(f"there is no checkpoint {file}; runs keep theirs in outputs/runs/.../checkpoints/")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        stored, weights = content["sage_pl"], content["state_dict"]
+        recipe, keys = current(stored["config"]), stored["artifact_keys"]
+        return Checkpoint(file, recipe, current(stored.get("begun_with", stored["config"])), keys, weights)
+    except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ConfigError(
+            f"{file} is not a checkpoint of this project ({type(error).__name__}); take the last.ckpt or best.ckpt of a run "
+            "folder"
+        ) from error
+
+
+def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The recipe of a run that continues: the checkpoint's, with what the command line changes.
+
+    Data, method, backbone and every other choice come from the checkpoint. Values of the command line are taken over, and the
+    caller logs them; a choice or a value that contradicts the checkpoint is refused.
+
+    Args:
+        checkpoint: to continue from.
+        asked: the recipe that the command line composes.
+        overrides: the command line's own.
+
+    Raises:
+        ConfigError: listing every contradiction.
+    """
+    recipe = OmegaConf.create(dict(checkpoint.recipe))
+    OmegaConf.set_struct(recipe, False)
+    command, problems = OmegaConf.create(dict(asked)), []
+    choices: Mapping[str, Any] = checkpoint.recipe.get("choices") or {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element().lstrip("+~")
+        if key in (asked.get("choices") or {}):
+            if key in _FREE_GROUPS:
+                recipe[key] = command._get_node(key)
+            elif problem := _other_choice(key, choices, asked["choices"][key]):
+                problems.append(problem)
+        elif problem := _take_over(recipe, command, override, key):
+            problems.append(problem)
+    if problems:
+        raise ConfigError(
+            f"{checkpoint.path} cannot be continued with this command: {'; '.join(problems)}. Leave these out, since "
+            "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
+        )
+    plain: Any = OmegaConf.to_container(recipe, resolve=False)
+    return {**plain, **{key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}}
+
+
+def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | None:
+    if group not in choices:
+        return f"it does not record its {group}, got {group}={choice}"
+    same = str(choices[group]) == str(choice)
+    return None if same else f"it was trained with {group}={choices[group]}, got {group}={choice}"
+
+
+def _take_over(recipe: DictConfig, command: DictConfig, override: Override, key: str) -> str | None:
+    """Enter one value of the command line into the recipe, unless it contradicts it; returns the contradiction."""
+    before = OmegaConf.select(recipe, key)
+    after = None if override.is_delete() else OmegaConf.select(command, key)
+    if before != after and key.startswith(_FIXED) and not _is_place(before, after):
+        return f"it was trained with {key}={before}, got {key}={after}"
+    if override.is_delete():
+        parent, _, leaf = key.rpartition(".")
+        holder = OmegaConf.select(recipe, parent) if parent else recipe
+        if holder is not None and leaf in holder:
+            del holder[leaf]
+        return None
+    parent, _, leaf = key.rpartition(".")
+    holder = OmegaConf.select(command, parent) if parent else command
+    OmegaConf.update(recipe, key, holder._get_node(leaf), force_add=True)
+    return None
+
+
+def _is_place(before: Any, after: Any) -> bool:
+    """Whether two values are places of files: the same data may have moved, and the artifacts' keys tell others apart."""
+    return all(isinstance(value, str) and ("/" in value or "\\" in value) for value in (before, after))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Decisive settings that differ between two recipes, but for how long a run goes on."""
+    before, after = dict(flat(old)), dict(flat(new))
+    keys = sorted(key for key in before.keys() | after.keys() if is_decisive(key) and not key.startswith(_DURATION))
+    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
+
+
+def check_artifacts(checkpoint: Checkpoint, keys: Mapping[str, str]) -> None:
+    """A run continues with the artifacts it began with.
+
+    Raises:
+        ConfigError: naming those that are others.
+    """
+    if other := [name for name, key in keys.items() if checkpoint.artifact_keys.get(name, key) != key]:
+        raise ConfigError(
+            f"the checkpoint was trained with another {', '.join(other)}; resume with its own data settings"
+        )
+
+
+def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Plan:
+    """A plan to use a trained model: its recipe with changes, without what only training needs.
+
+    Raises:
+        ConfigError: the changes do not fit the recipe, or it cannot be run.
+    """
+    recipe = _changed(checkpoint.recipe, overrides)
+    bare = {**recipe, "loss": {**recipe["loss"], "terms": {}}, "start": {}, "callbacks": {}, "logger": {}}
+    return make_plan(bare, _changed(checkpoint.begun_with, overrides))
+
+
+def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
+    merged = OmegaConf.create(dict(recipe))
+    OmegaConf.set_struct(merged, True)
+    try:
+        merged.merge_with(changes)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"overrides do not fit the checkpoint's configuration: {error}") from error
+    plain: Any = OmegaConf.to_container(merged, resolve=False)
+    return plain
+
+
+def prepared(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> DictConfig:
+    """The configuration of :func:`plan_of` with its artifacts made; one that is not the checkpoint's is a warning."""
+    plan = plan_of(checkpoint, overrides)
+    artifacts = prepare(plan)
+    for name, key in checkpoint.artifact_keys.items():
+        if name in artifacts and artifacts[name].key != key:
+            now = artifacts[name].key
+            log.warning("%s is now %s, the model was trained with %s: data or libraries changed", name, now, key)
+    return fill_in_artifacts(plan.config, artifacts)
+
+
+def trained(config: DictConfig, checkpoint: Checkpoint) -> fit.Parts:
+    """Data, model and evaluation of a prepared configuration, the model with the checkpoint's weights, ready to serve."""
+    stored = {
+        "config": checkpoint.recipe,
+        "begun_with": checkpoint.begun_with,
+        "artifact_keys": checkpoint.artifact_keys,
+    }
+    parts = fit.build_parts(config, stored)
+    weights = {name: value for name, value in checkpoint.weights.items() if not name.startswith(fit.TERMS)}
+    parts.model.load_state_dict(weights)
+    parts.model.eval()
+    return parts

@@ -1,0 +1,257 @@
+"""From a configuration to a plan: every check is made here, and nothing is edited afterwards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class, get_object, instantiate
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import InterpolationKeyError
+
+from sage_pl import hardware
+from sage_pl.artifacts.store import Artifact, closure
+from sage_pl.nn.modules.step import DISTINCT
+from sage_pl.runs import checks
+from sage_pl.runs.checks import ConfigError
+
+PARTS = ("model", "data")  # artifacts are prepared for these
+_BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
+_NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder.experts")
+_LOADED = frozenset({"items", "user"})  # batch keys that need no extra
+_FILES = frozenset({"path", "reviews", "metadata", "businesses", "adapter", "model"})  # keys that may name a file
+_PENDING = re.compile(r"<artifact:(\w+)>")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that passed every check.
+
+    Args:
+        recipe: what a checkpoint carries: plain values, references unresolved.
+        config: the recipe without its idle parts; read-only.
+        stages: plans of the runs that this one builds upon, by name; only those whose artifact is read.
+        artifacts: names of the artifacts that model and data refer to.
+        steps: names of the steps and stages that make these, parents first.
+        dropped: what was left out of ``config``, for one log line each.
+    """
+
+    recipe: Mapping[str, Any]
+    config: DictConfig
+    stages: Mapping[str, Plan]
+    artifacts: tuple[str, ...]
+    steps: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def recipe_of(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values: paths absolute, ``choices`` and ``products`` as they are on this machine."""
+    recipe: Any = OmegaConf.to_container(config, resolve=False)
+    recipe["paths"] = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
+    for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):
+        for key in _FILES & set(node if isinstance(node, dict) else ()):
+            if isinstance(node[key], str) and Path(node[key]).exists():
+                node[key] = str(Path(node[key]).resolve())
+    if "choices" in recipe:
+        recipe["choices"] = OmegaConf.to_container(config.choices, resolve=True)
+    if recipe.get("products") == "auto":
+        recipe["products"] = hardware.fast_products(str(config.trainer.accelerator))
+    return recipe
+
+
+def make_plan(
+    recipe: Mapping[str, Any], begun_with: Mapping[str, Any] | None = None, wanted: Iterable[str] | None = None
+) -> Plan:
+    """Check a recipe and plan its run; touches no file.
+
+    Args:
+        recipe: plain values, references unresolved.
+        begun_with: the recipe whose stages are built upon, where it is another: that of a run which is continued.
+        wanted: names of the artifacts to prepare; None for those that model and data refer to.
+
+    Raises:
+        ConfigError: listing every problem.
+    """
+    problems = [*checks.given_artifacts(recipe), *checks.missing_values(recipe, "dataset")]
+    plans = _plans_of_stages(begun_with or recipe, problems)
+    try:
+        config, dropped = drop_idle_parts(OmegaConf.create(dict(recipe)))
+        plain = resolve_with_placeholders(config, [part for part in _BUILT if part in config])
+    except ConfigError as error:
+        checks.refuse([*problems, str(error)])
+        raise
+    problems += checks.target_problems(plain)
+    checks.refuse(problems)
+    checks.refuse(_missing_batch_keys(plain))
+    artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)
+    inputs = {name: _inputs(node) for name, node in plain["steps"].items()}
+    inputs |= {name: ("sequences", *plan.artifacts) for name, plan in plans.items()}
+    needed = tuple(closure(inputs, ["sequences", *artifacts]))
+    checks.refuse(checks.missing_values(recipe, *(f"steps.{name}" for name in needed)))
+    unread = [f"stages.{name}" for name in plans if name not in needed]
+    config.stages = {name: node for name, node in (config.get("stages") or {}).items() if name in needed}
+    OmegaConf.set_readonly(config, True)
+    used = {name: plan for name, plan in plans.items() if name in needed}
+    return Plan(recipe, config, used, artifacts, needed, (*dropped, *unread))
+
+
+def _plans_of_stages(recipe: Mapping[str, Any], problems: list[str]) -> dict[str, Plan]:
+    """A plan for each of the recipe's stages; what is wrong with them is added to ``problems``."""
+    plans = {}
+    for name in recipe.get("stages") or {}:
+        try:
+            plans[str(name)] = make_plan(stage_recipe(recipe, str(name)))
+        except ConfigError as error:
+            problems.append(str(error))
+    return plans
+
+
+def stage_recipe(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The recipe with the parts of ``stages.<name>`` in place of the run's own.
+
+    A stage has the loss terms, warm starts and scorer that it names and no others. What names a ``_target_`` replaces the
+    run's part as a whole; other values are merged into it.
+    """
+    base = {**recipe, "loss": {**recipe["loss"], "terms": {}}, "start": {}, "scorer": None}
+    stage = _overlaid(base, recipe["stages"][name])
+    stage |= {"stages": {}, "role": name}
+    stage["callbacks"] = {key: node for key, node in stage["callbacks"].items() if key != "pruning"}
+    return stage
+
+
+def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, node in over.items():
+        both = isinstance(node, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _overlaid(merged[key], node) if both and "_target_" not in node else node
+    return merged
+
+
+def drop_idle_parts(config: DictConfig) -> tuple[DictConfig, tuple[str, ...]]:
+    """A copy without named parts set to null, terms of weight 0, and batch extras that no remaining term needs.
+
+    Returns:
+        The copy, and the dotted names of what it lacks.
+
+    Raises:
+        ConfigError: a weight is set for a term that does not exist.
+    """
+    lean, dropped = config.copy(), []
+    OmegaConf.set_struct(lean, False)
+    for path in _NAMED_PARTS:
+        parts: Any = OmegaConf.select(lean, path)
+        for name in [name for name, part in (parts or {}).items() if part is None]:
+            del parts[name]
+            dropped.append(f"{path}.{name}")
+    terms = lean.loss.terms
+    complete = [str(name) for name, term in terms.items() if "_target_" in term]
+    for name in terms.keys() - set(complete):
+        raise ConfigError(
+            f"loss.terms.{name} has a weight, but there is no such term; there are: {', '.join(complete) or 'none'}"
+        )
+    for name in [name for name, term in terms.items() if term.weight == 0]:
+        del terms[name]
+        dropped.append(f"loss.terms.{name}")
+    needed = frozenset[str]().union(*(_attribute(term, "needs") for term in terms.values()))
+    extras = lean.data.extras
+    for name in [name for name, extra in extras.items() if not _attribute(extra, "provides") & needed]:
+        del extras[name]
+        dropped.append(f"data.extras.{name}")
+    return lean, tuple(dropped)
+
+
+def _attribute(node: DictConfig, name: str) -> frozenset[str]:
+    """An attribute of the class that a node names, after its check."""
+    problem = checks.target_problem("loss.terms", OmegaConf.to_container(node, resolve=False))  # type: ignore[arg-type]
+    if problem and "_target_" in problem:
+        raise ConfigError(problem)
+    return getattr(get_object(node._target_), name)
+
+
+def unused_weights(config: DictConfig) -> list[str]:
+    """Loss weights that no remaining term reads."""
+    raw = str(OmegaConf.to_container(config.loss.terms, resolve=False)) + str(config.get("stages"))
+    keys = [str(key) for key in config.loss if key != "terms"]
+    steps = str(OmegaConf.to_container(config.steps, resolve=False))
+    return [key for key in keys if f"${{loss.{key}}}" not in raw and f"${{loss.{key}}}" not in steps]
+
+
+def resolve_with_placeholders(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:
+    """The given top-level parts as plain values; placeholders stand for what preparation fills in and for missing values.
+
+    Raises:
+        ConfigError: a part refers to something that the configuration does not have.
+    """
+    trial = config.copy()
+    OmegaConf.set_readonly(trial, False)
+    OmegaConf.set_struct(trial, False)
+    trial.artifacts = {name: f"<artifact:{name}>" for name in trial.artifacts}
+    trial.catalog = {"n_users": 1, "n_items": 1}
+    for key in OmegaConf.missing_keys(trial):
+        OmegaConf.update(trial, key, f"<{key}>")
+    try:
+        return {part: _plain(trial[part]) for part in parts}
+    except InterpolationKeyError as error:
+        absent = str(error.msg or error).partition("'")[2].partition("'")[0]
+        raise ConfigError(
+            f"{error.full_key} refers to ${{{absent}}}, which this configuration does not have; choose what brings it, or set "
+            f"{error.full_key} to a value"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def artifacts_of(parts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the artifacts that parts refer to, as :func:`resolve_with_placeholders` gives them."""
+    return tuple(sorted(set(_PENDING.findall(str(parts)))))
+
+
+def fill_in_artifacts(
+    config: DictConfig, artifacts: Mapping[str, Artifact], run_dir: str | None = None, resume: str | None = None
+) -> DictConfig:
+    """A read-only copy with the paths of finished artifacts and the catalogue's sizes where parts refer to them.
+
+    Args:
+        config: a plan's.
+        artifacts: finished, ``sequences`` among them.
+        run_dir, resume: of a stage, whose folder is its own.
+    """
+    filled = config.copy()
+    with flag_override(filled, ["readonly", "struct"], [False, False]):
+        for name, artifact in artifacts.items():
+            filled.artifacts[name] = str(Path(artifact.path).resolve())
+        sequences = artifacts["sequences"]
+        filled.catalog.n_items = sequences.height("items")
+        filled.catalog.n_users = len(sequences.array("train_end")) - 1
+        if run_dir is not None:
+            filled.run_dir, filled.resume = run_dir, resume
+    return filled
+
+
+def filled_artifacts(config: DictConfig) -> dict[str, str]:
+    """The paths that :func:`fill_in_artifacts` entered, by name."""
+    paths: Any = OmegaConf.to_container(config.artifacts)
+    return {name: path for name, path in paths.items() if path != "???"}
+
+
+def _missing_batch_keys(plain: Mapping[str, Any]) -> list[str]:
+    """What the loss terms read from a batch must be loaded with it."""
+    terms, extras = plain["model"].get("terms") or {}, plain["data"].get("extras") or {}
+    needs = frozenset[str]().union(*(get_object(term["_target_"]).needs for term in terms.values()))
+    loaded = _LOADED.union(*(get_object(extra["_target_"]).provides for extra in extras.values()))
+    try:
+        checks.check_needs(needs - DISTINCT.keys(), loaded)
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def _inputs(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the steps a step reads. Where ``inputs`` is a property, the step is instantiated to evaluate it."""
+    step: Any = get_class(node["_target_"])
+    return step.inputs if isinstance(step.inputs, tuple) else instantiate(node, _convert_="all").inputs

@@ -57,7 +57,8 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
             if isinstance(node[key], str) and Path(node[key]).exists():
                 node[key] = str(Path(node[key]).resolve())
     if "choices" in recipe:
-        recipe["choices"] = OmegaConf.to_container(config.choices, resolve=True)
+        choices: Any = OmegaConf.to_container(config.choices, resolve=True)
+        recipe["choices"] = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
     if recipe.get("products") == "auto":
         recipe["products"] = hardware.fast_products(str(config.trainer.accelerator))
     return recipe

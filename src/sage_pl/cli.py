@@ -19,6 +19,7 @@ from sage_pl.reference import export as handled
 from sage_pl.report import story
 from sage_pl.runs import checks
 from sage_pl.runs import fit as runs
+from sage_pl.runs.choices import check_without, enter_choices, parts_of
 from sage_pl.runs.preparation import prepare
 from sage_pl.runs.stages import stages
 
@@ -37,6 +38,9 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     _quiet_libraries()
     hardware.keep_freed_memory()
+    enter_choices(config)
+    if problem := check_without(config.choices, parts_of(config.choices.get("method"))):
+        raise checks.ConfigError(problem)
     checks.refuse_given_artifacts(config)
     checks.make_paths_absolute(config)
     recipe: Any = OmegaConf.to_container(config, resolve=False)
@@ -98,6 +102,7 @@ def recommend(config: DictConfig) -> None:
 
 def prepare_only(config: DictConfig) -> None:
     """Make the wanted artifacts and say where they are."""
+    enter_choices(config)
     checks.refuse_given_artifacts(config)
     _quiet_libraries()
     for name, artifact in prepare(config, config.wanted, stages(config)).items():

@@ -45,9 +45,7 @@ def equal_mass_edges(descending: IntArray, n_buckets: int) -> npt.NDArray[np.int
         raise ValueError(f"n_buckets is {n_buckets}, wanted at least 1")
     sums = np.cumsum(descending, dtype=np.int64)
     if not len(sums) or not sums[-1]:
-        raise ValueError(
-            "no item occurs in training, so there is no frequency to go by; use gate@item_encoder.gate=shared"
-        )
+        raise ValueError("no item occurs in training, so there is no frequency to go by; use item_encoder/gate=shared")
     edges, filled = [0], 0
     for _ in range(n_buckets - 1):
         end = int(np.searchsorted(sums * n_buckets, filled * n_buckets + sums[-1])) + 1

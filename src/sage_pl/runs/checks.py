@@ -99,7 +99,7 @@ def check_needs(needs: frozenset[str], provides: frozenset[str]) -> None:
     if missing := needs - provides:
         raise ConfigError(
             f"the losses read {', '.join(sorted(missing))} from a batch, which holds {', '.join(sorted(provides))}; "
-            "add what provides it under data.extras (conf/data/default.yaml)"
+            "add what provides it under data.extras (conf/train.yaml)"
         )
 
 
@@ -229,7 +229,18 @@ def flat(config: Any, path: str = "") -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Keys whose values differ, apart from where things live, how they are shown and how long a run goes on."""
     before, after = flat(old), flat(new)
-    aside = ("resume", "sweep", "report", "paths.", "logger.", "hydra.", "artifacts.", "catalog.", *_HOW_LONG)
+    aside = (
+        "resume",
+        "sweep",
+        "report",
+        "choices.",
+        "paths.",
+        "logger.",
+        "hydra.",
+        "artifacts.",
+        "catalog.",
+        *_HOW_LONG,
+    )
     keys = sorted(key for key in before.keys() | after.keys() if not key.startswith(aside) and decides(key))
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
 

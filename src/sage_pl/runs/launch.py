@@ -83,7 +83,7 @@ def _ours(error: BaseException) -> bool:
 
 
 def _hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]:
-    """One line for every override whose key the configuration does not know."""
+    """One line for every override whose key is unknown, or whose choice stands in a folder of its group."""
     keys = [m.group(1) for a in arguments if "=" in a and not a.startswith("-") and (m := _OVERRIDE.match(a))]
     groups = [str(p.relative_to(config_dir)) for p in config_dir.rglob("*") if p.is_dir()]
     GlobalHydra.instance().clear()
@@ -92,10 +92,20 @@ def _hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str
             choices = [a for a in arguments if a.partition("=")[0] in groups and "," not in a]
             known = known_keys(compose(config_name, overrides=choices))
     except HydraException:
-        return []  # a choice that does not exist: Hydra's own message lists those that do
+        return _moved(arguments, config_dir)  # Hydra's own message lists the choices that a group has itself
     known += groups
     unknown = [key for key in keys if key.partition("@")[0] not in known and not key.startswith("hydra.")]
     return [f"{key}: no such key; {hint}" for key in unknown if (hint := suggest(key, known))]
+
+
+def _moved(arguments: list[str], config_dir: Path) -> list[str]:
+    """For every choice that only folders of its group have, such as ``without=prototype``, those choices."""
+    hints = []
+    for group, _, choice in (argument.partition("=") for argument in arguments):
+        files = sorted((config_dir / group).glob("*/*.yaml")) if choice else []
+        if names := [f"{group}={file.parent.name}/{choice}" for file in files if file.stem == choice]:
+            hints.append(f"{group}={choice}: no such choice; did you mean {' or '.join(names)}?")
+    return hints
 
 
 def in_own_process(config: DictConfig) -> bool:

@@ -94,9 +94,9 @@ DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
         ["llm_esr", "loss.alpha=0"],
         ["llm_esr", "sequence_encoder.cross_attention=false"],
         ["llm_esr", "item_encoder.init=null"],
-        ["sam", "without=interest_text"],
-        ["sam", "without=cross_interest_attention"],
-        ["sam", "without=adaptive_interests"],
+        ["sam", "without=sam/interest_text"],
+        ["sam", "without=sam/cross_interest_attention"],
+        ["sam", "without=sam/adaptive_interests"],
         ["sam", "steps.interests.shuffle=0"],
         ["sam", "sequence_encoder.readout=max"],
         ["sam", "sequence_encoder.readout=attention", "backbone=bert4rec"],
@@ -156,7 +156,7 @@ def test_sam_starts_as_the_plain_model(composed: Composed) -> None:
 
 def test_sam_prepares_interests_where_text_is_asked_for(composed: Composed) -> None:
     assert "interests" in checks.wanted_artifacts(composed("sam"), runs.PARTS)
-    for overrides in (["sam", "without=interest_text"], ["comirec"], ["sine"]):
+    for overrides in (["sam", "without=sam/interest_text"], ["comirec"], ["sine"]):
         assert checks.wanted_artifacts(composed(*overrides), runs.PARTS) == ["candidates", "sequences"]
 
 

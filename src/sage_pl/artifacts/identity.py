@@ -24,7 +24,7 @@ SOURCES = frozenset(
             "item_encoder",
             "loss",
         ),
-        *("method", "objective", "optimizer", "products", "scorer", "semantic", "sequence_encoder", "split", "start"),
+        *("method", "objective", "products", "scorer", "semantic", "sequence_encoder", "split", "start"),
         *("targets", "tokenizer", "ts_item", "ts_user", "without"),
     }
 )

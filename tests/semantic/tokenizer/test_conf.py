@@ -1,4 +1,4 @@
-"""The choices of conf/tokenizer and conf/quantiser, and the command that makes codes with the run they build upon."""
+"""The choices of conf/tokenizer and conf/tokenizer/quantiser, and the command that makes codes with the run they build upon."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_tokenizer_is_the_step_it_says_with_the_defaults_of_the_code(name) -> 
 
 @pytest.mark.parametrize("name", WANTED)
 def test_the_quantiser_is_exchanged_in_any_of_them(name) -> None:
-    config = composed("method=plain", f"tokenizer={name}", "quantiser@steps.tokens.quantiser=rq_vae")
+    config = composed("method=plain", f"tokenizer={name}", "tokenizer/quantiser@steps.tokens.quantiser=rq_vae")
     levels, pull = 4 if name == "lc_rec" else 3, 0.0 if name == "collaborative" else 0.1
     assert step(config).quantiser == ResidualVAE(levels=levels, pull=pull)
 

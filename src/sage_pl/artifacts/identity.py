@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 _INDIFFERENT = (
@@ -16,6 +17,7 @@ _INDIFFERENT = (
     "eval_batch_size",
     "fused",
     "log_every_n_steps",
+    "logger",
     r"neighbours\.ratio",
     "num_sanity_val_steps",
     "num_workers",
@@ -41,6 +43,8 @@ def identity(value: Any) -> Any:
         return {"class": type(value).__qualname__, **value.fingerprint()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__qualname__, **settings(value)}
+    if isinstance(value, partial):
+        return {"class": value.func.__qualname__, **{k: identity(v) for k, v in value.keywords.items() if decides(k)}}
     if isinstance(value, Mapping):
         return {str(k): identity(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

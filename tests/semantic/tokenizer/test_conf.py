@@ -54,7 +54,7 @@ def test_a_tokenizer_is_the_step_it_says_with_the_defaults_of_the_code(name) -> 
 def test_the_quantiser_is_exchanged_in_any_of_them(name) -> None:
     config = composed("method=plain", f"tokenizer={name}", "quantiser@steps.tokens.quantiser=rq_vae")
     levels, pull = 4 if name == "lc_rec" else 3, 0.0 if name == "collaborative" else 0.1
-    assert step(config).quantiser == ResidualVAE(levels=levels, pull=pull)
+    assert identity(step(config).quantiser) == identity(ResidualVAE(levels=levels, pull=pull))
 
 
 @pytest.mark.parametrize("method", ["sage", "semantic_convergence"])

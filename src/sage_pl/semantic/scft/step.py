@@ -7,11 +7,14 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pytorch_lightning import Trainer
 
 from sage_pl.artifacts.files import unfinished
 from sage_pl.artifacts.identity import identity
@@ -20,14 +23,17 @@ from sage_pl.semantic.language_models.loading import MINILM, check_pooling, find
 from sage_pl.semantic.language_models.weights import settings_of, weights_in
 from sage_pl.semantic.scft.diagnostics import describe_views
 from sage_pl.semantic.scft.lora import REPORT, Lora, require_peft, save_adapter
+from sage_pl.semantic.scft.module import Form, ReturnFreedMemory
 from sage_pl.semantic.scft.temperature import Temperature, TrainedTemperature
-from sage_pl.semantic.scft.train import Form, Training, tune
+from sage_pl.semantic.scft.train import Training, tune
 from sage_pl.semantic.scft.views import AttributeDropout, Attributes, ViewPairs, attribute_lists
 from sage_pl.semantic.texts import check_columns
+from sage_pl.semantic.trainers import make_trainer, trainer_settings, write_metrics
 
 log = logging.getLogger(__name__)
 
 MOST_HELD_OUT = 2000
+CHECKPOINT_EVERY = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,15 @@ class Scft:
         pooling: mean, lasttoken, cls or max.
         max_tokens: tokens kept of a view, at most the model's limit.
         views, lora, temperature, training: settings of each part.
-        device: where to compute; None takes an accelerator if there is one.
+        trainer: ``pytorch_lightning.Trainer`` with its settings; 0 steps leave the encoder as it comes, and a precision of
+            bfloat16 also holds the frozen weights in it, while adapters stay float32.
         offline: refuse to download.
 
     Writes:
-        ``adapter_model.safetensors`` and ``adapter_config.json``, in peft's format, the base model by its name; and
-        ``scft.json``: the settings, the base model's weight files by their sha256 where it is no name on the hub, the items'
-        number, the losses, and what held-out items look like before and after.
+        ``adapter_model.safetensors`` and ``adapter_config.json``, in peft's format, the base model by its name;
+        ``metrics.csv``, loss and temperature of each step; and ``scft.json``: the settings, the base model's weight files by
+        their sha256 where it is no name on the hub, the items' number, the losses, and what held-out items look like before
+        and after.
 
     Raises:
         ValueError: the data set has no text, lacks a column, or has too few distinct texts.
@@ -74,7 +82,7 @@ class Scft:
     lora: Lora = field(default_factory=Lora)
     temperature: Temperature = field(default_factory=Temperature)
     training: Training = field(default_factory=Training)
-    device: str | None = field(default=None, compare=False)
+    trainer: partial[Trainer] = field(default_factory=trainer_settings)
     offline: bool = field(default=False, compare=False)
 
     name: ClassVar[str] = "scft"
@@ -103,6 +111,7 @@ class Scft:
         with torch.random.fork_rng():
             torch.manual_seed(self.training.seed)
             report = self._tune(trained, held, out)
+        write_metrics(unfinished(out), out)
         shutil.rmtree(unfinished(out), ignore_errors=True)
         report = {
             "model": self.model,
@@ -133,16 +142,18 @@ class Scft:
     def _tune(self, trained: list[Attributes], held: list[Attributes], out: Path) -> dict[str, Any]:
         """Tune and save; returns what is worth knowing about it."""
         settings = self.training
-        encoder = load_encoder(self.model, self.pooling, self.max_tokens, settings.bf16, self.device, self.offline)
+        trainer = make_trainer(self.trainer, unfinished(out), ReturnFreedMemory(), train_time_interval=CHECKPOINT_EVERY)
+        device, bf16 = str(trainer.strategy.root_device), str(trainer.precision).startswith("bf16")
+        encoder = load_encoder(self.model, self.pooling, self.max_tokens, bf16, device, self.offline)
         config = self.lora.add_to(language_model(encoder))
-        temperature = TrainedTemperature(self.temperature).to(encoder.device)
+        temperature = TrainedTemperature(self.temperature)
         n_trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
         log.info("tuning %s weights of %s on %d texts", f"{n_trained:,}", self.model, len(trained))
         looked_at = ViewPairs(held, self.views, self.instruction, settings.seed + 1)
         fixed = [looked_at[i] for i in range(len(held))]
         before = describe_views(encoder, fixed) if fixed else None
         pairs = ViewPairs(trained, self.views, self.instruction, settings.seed)
-        losses = tune(encoder, pairs, self.loss, temperature, settings, unfinished(out) / "tuning.pt")
+        losses = tune(encoder, pairs, self.loss, temperature, settings, trainer)
         after = describe_views(encoder, fixed) if fixed else None
         for what, found in (("before", before), ("after", after)):
             if found:
@@ -151,7 +162,8 @@ class Scft:
         save_adapter(language_model(encoder), config, base, out)
         return {
             "trainable": n_trained,
-            "steps": len(losses),
+            "bf16": bf16,
+            "steps": trainer.global_step,
             "losses": losses,
             "temperature": temperature().item(),
             "equal_views": sum(a == b for a, b in fixed) / len(fixed) if fixed else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -41,7 +42,7 @@ class ResidualKMeans:
         if min(self.levels, self.codes, self.iterations) < 1 or self.pull < 0:
             raise ValueError(f"{self} wants at least one level, code and iteration, and a pull of at least 0")
 
-    def fit(self, views: Views, seed: int) -> Quantised:
+    def fit(self, views: Views, seed: int, out: Path | None = None) -> Quantised:
         """Codebooks [T, V, e] for the items' vectors [N, e]."""
         parts = [views.source]
         if views.target is not None and self.pull:

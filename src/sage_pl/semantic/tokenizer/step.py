@@ -47,7 +47,8 @@ class Tokens:
 
     Writes:
         ``codes.npy`` int32 [N + 2, H], -1 at rows 0 and N + 1; ``sizes.json``, ``{"sizes": [...]}``, the number of codes of
-        each of the H levels, a suffix included; ``codebooks.npy`` float32 [T, V, e]; ``report.json``.
+        each of the H levels, a suffix included; ``codebooks.npy`` float32 [T, V, e]; ``report.json``; and where codebooks
+        are trained ``metrics.csv``.
 
     Raises:
         ValueError: a setting is unknown, or there are fewer items than codes.
@@ -96,7 +97,7 @@ class Tokens:
         if self.collaborative:
             learnt = np.asarray(inputs[self.collaborative].array("item_table")[1:-1], dtype=np.float32)
             known["collaborative"] = directions(learnt, counts > 0)
-        quantised = self.quantiser.fit(self._views(known, counts), self.seed)
+        quantised = self.quantiser.fit(self._views(known, counts), self.seed, out)
         nearest, residuals = residual_codes(*quantised)
         codes = self._told_apart(nearest.copy(), residuals, quantised.codebooks[-1])
         sizes = [quantised.codebooks.shape[1]] * nearest.shape[1]

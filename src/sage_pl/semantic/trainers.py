@@ -66,13 +66,11 @@ def make_trainer(settings: partial[Trainer], folder: Path | None, *callbacks: Ca
 
 def fit(trainer: Trainer, module: LightningModule, batches: Any) -> None:
     """Train from the checkpoint in the trainer's folder, if there is one."""
-    checkpoint = trainer.checkpoint_callback
-    file = Path(checkpoint.dirpath or "", f"{LAST}.ckpt") if isinstance(checkpoint, ModelCheckpoint) else None
-    if file and not file.is_file():
-        file = None
-    if file:
+    file = Path(trainer.default_root_dir, f"{LAST}.ckpt")
+    resumed = trainer.checkpoint_callback is not None and file.is_file()
+    if resumed:
         log.info("continues from %s", file)
-    trainer.fit(module, batches, ckpt_path=file, weights_only=True)
+    trainer.fit(module, batches, ckpt_path=file if resumed else None, weights_only=True)
 
 
 def planned_steps(trainer: Trainer, n_batches: int) -> int:

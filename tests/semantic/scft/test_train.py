@@ -9,11 +9,10 @@ from pytorch_lightning import Trainer
 
 from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE, SoftTargets
 from sage_pl.semantic.language_models.loading import language_model, load_encoder
-from sage_pl.semantic.scft import module
+from sage_pl.semantic.scft import train
 from sage_pl.semantic.scft.lora import Lora
-from sage_pl.semantic.scft.module import pooled, rate_of
 from sage_pl.semantic.scft.temperature import Temperature, TrainedTemperature
-from sage_pl.semantic.scft.train import Training, tune
+from sage_pl.semantic.scft.train import Training, pooled, rate_of, tune
 from sage_pl.semantic.scft.views import AttributeDropout, ViewBatches, ViewPairs
 from sage_pl.semantic.trainers import make_trainer, trainer_settings
 from tests.semantic.scft.tiny import COLUMNS, columns
@@ -165,7 +164,7 @@ def test_texts_of_like_length_together_give_the_gradient_of_all_at_once(kind, re
     weights = [p for p in encoder.parameters() if p.requires_grad]
     found = {}
     for budget in (10, 10_000):
-        monkeypatch.setattr(module, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(train, "BATCH_TOKENS", budget)
         loss = InfoNCE()(*pooled(encoder, views), torch.tensor(0.1))
         found[budget] = loss, torch.autograd.grad(loss, weights)
     torch.testing.assert_close(found[10], found[10_000], atol=1e-5, rtol=1e-4)

@@ -97,3 +97,16 @@ def test_codes_are_prepared_with_the_run_they_come_from(prepare) -> None:
 def test_text_alone_trains_nothing(prepare) -> None:
     made = prepare("tokenizer=tiger")
     assert set(made.manifest["parents"]) == {"sequences", "embed"}
+
+
+def test_codebooks_are_trained_by_the_trainer_of_the_configuration(prepare) -> None:
+    """Its epochs decide the key; the device and further loggers do not."""
+    quantiser, trainer = "quantiser@steps.tokens.quantiser=rq_vae", "steps.tokens.quantiser.trainer"
+    made = prepare("tokenizer=tiger", quantiser, f"{trainer}.max_epochs=2")
+    assert (made.path / "metrics.csv").read_text().count("\n") == 3
+    more = f"{trainer}.logger=[{{_target_: pytorch_lightning.loggers.CSVLogger, save_dir: elsewhere}}]"
+    assert (
+        prepare("tokenizer=tiger", quantiser, f"{trainer}.max_epochs=2", f"{trainer}.accelerator=cpu", more).key
+        == made.key
+    )
+    assert prepare("tokenizer=tiger", quantiser, f"{trainer}.max_epochs=1").key != made.key

@@ -23,9 +23,8 @@ from sage_pl.semantic.language_models.loading import MINILM, check_pooling, find
 from sage_pl.semantic.language_models.weights import settings_of, weights_in
 from sage_pl.semantic.scft.diagnostics import describe_views
 from sage_pl.semantic.scft.lora import REPORT, Lora, require_peft, save_adapter
-from sage_pl.semantic.scft.module import Form, ReturnFreedMemory
 from sage_pl.semantic.scft.temperature import Temperature, TrainedTemperature
-from sage_pl.semantic.scft.train import Training, tune
+from sage_pl.semantic.scft.train import Form, ReturnFreedMemory, Training, tune
 from sage_pl.semantic.scft.views import AttributeDropout, Attributes, ViewPairs, attribute_lists
 from sage_pl.semantic.texts import check_columns
 from sage_pl.semantic.trainers import make_trainer, trainer_settings, write_metrics

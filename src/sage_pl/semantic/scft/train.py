@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pytorch_lightning import Trainer
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from sage_pl.hardware import return_freed_memory
+from sage_pl.semantic.language_models.batches import batches_of_like_length, lengths
 from sage_pl.semantic.language_models.loading import language_model
-from sage_pl.semantic.scft.module import Form, Tuning
 from sage_pl.semantic.scft.temperature import TrainedTemperature
 from sage_pl.semantic.scft.views import ViewBatches, ViewPairs
 from sage_pl.semantic.trainers import fit, planned_steps
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+log = logging.getLogger(__name__)
+
+BATCH_TOKENS = 4096  # padded tokens encoded together; does not change the result
+TRIM = 16  # steps after which freed memory is returned
+LINES = 10  # lines about the loss in the log
+
+
+class Form(Protocol):
+    """A contrastive loss of two sides whose rows belong together."""
+
+    def __call__(self, a: Tensor, b: Tensor, temperature: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +82,7 @@ def tune(
     form: Form,
     temperature: TrainedTemperature,
     training: Training,
-    trainer: Trainer,
+    trainer: pl.Trainer,
 ) -> list[float]:
     """Train what is trainable of the encoder, and the temperature; returns the loss of every batch.
 
@@ -75,7 +96,7 @@ def tune(
         raise ValueError(f"tuning contrasts different texts; got {len(pairs)}, wanted at least 2")
     batches = ViewBatches(pairs, training.batch_size, training.seed)
     n_steps = planned_steps(trainer, len(batches))
-    module = Tuning(encoder, form, temperature, training.lr, training.warmup, n_steps)
+    module = Tuning(encoder, form, temperature, training, n_steps)
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_enable({"use_reentrant": False})
     fit(trainer, module.train(), batches)
@@ -83,3 +104,121 @@ def tune(
         language_model(encoder).gradient_checkpointing_disable()
     encoder.to(trainer.strategy.root_device).eval()  # Lightning leaves it on the CPU
     return module.losses
+
+
+class Tuning(pl.LightningModule):
+    """Trains the encoder's trainable weights and the temperature, by AdamW without weight decay.
+
+    Both views of a batch go through the encoder, with dropout; other items of the batch are the negatives. Checkpoints hold
+    the trained weights alone, the state of torch's random numbers and the losses so far.
+
+    Args:
+        encoder: with adapters.
+        form, temperature: of the contrast.
+        training: rate and warm-up of the encoder's weights; the temperature has a rate of its own.
+        n_steps: optimiser's steps in all.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+
+    def __init__(
+        self,
+        encoder: SentenceTransformer,
+        form: Form,
+        temperature: TrainedTemperature,
+        training: Training,
+        n_steps: int,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # frozen weights are in no checkpoint
+        self.encoder = encoder
+        self.form = form
+        self.temperature = temperature
+        self.settings = training
+        self.n_steps = n_steps
+        self.losses: list[float] = []  # of every batch
+        self._random: list[Tensor] = []
+        self._start = 0, 0.0
+
+    def configure_optimizers(self) -> Any:
+        weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
+        groups = [
+            {"params": weights, "lr": self.settings.lr},
+            {"params": [self.temperature.log], "lr": self.temperature.settings.lr},
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_of(self.n_steps, self.settings.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: list[tuple[str, str]], batch_idx: int) -> Tensor:
+        first, second = pooled(self.encoder, batch)
+        with torch.autocast(self.device.type, enabled=False):
+            loss = self.form(first, second, self.temperature())
+        self.losses.append(loss.item())
+        if not math.isfinite(self.losses[-1]):
+            raise FloatingPointError(
+                f"the loss is {self.losses[-1]} at step {len(self.losses)}; lower steps.scft.training.lr, or set "
+                "steps.scft.loss.cosine=true"
+            )
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/temperature", self.temperature().detach(), batch_size=len(batch))
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.temperature.clamp()
+
+    def on_train_start(self) -> None:
+        self._start = len(self.losses), time.perf_counter()
+        if self._random:
+            torch.set_rng_state(self._random[0])
+            if torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(self._random[1:])
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        total, done = self.n_steps * self.trainer.accumulate_grad_batches, len(self.losses)
+        every = max(1, total // LINES)
+        if done % every == 0:
+            before, start = self._start
+            rate = (done - before) / (time.perf_counter() - start)
+            loss, temperature = float(np.mean(self.losses[-every:])), self.temperature().item()
+            log.info("batch %d of %d: loss %.4f, temperature %.4f, %.2f/s", done, total, loss, temperature, rate)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint |= {"state_dict": trained, "losses": self.losses, "random": [torch.get_rng_state(), *cuda]}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.losses, self._random = checkpoint["losses"], checkpoint["random"]
+
+
+class ReturnFreedMemory(pl.Callback):
+    """Returns freed memory to the system now and then: texts differ in length, so tensors differ in size at each step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step % TRIM == 0:
+            return_freed_memory()
+
+
+def pooled(
+    encoder: SentenceTransformer, views: list[tuple[str, str]]
+) -> tuple[Float[Tensor, "M D"], Float[Tensor, "M D"]]:
+    """The vectors of both sides, with gradient, float32; texts of like length go through the encoder together."""
+    texts = [pair[side] for side in (0, 1) for pair in views]
+    parts = list(batches_of_like_length(lengths(encoder, texts), BATCH_TOKENS))
+    vectors = []
+    for part in parts:
+        features = encoder.preprocess([texts[i] for i in part])
+        features = {n: v.to(encoder.device) if isinstance(v, Tensor) else v for n, v in features.items()}
+        vectors.append(encoder(features)["sentence_embedding"].float())
+    back = torch.from_numpy(np.argsort(np.concatenate(parts), kind="stable")).to(encoder.device)
+    first, second = torch.cat(vectors)[back].chunk(2)
+    return first, second
+
+
+def rate_of(steps: int, warmup: float) -> Callable[[int], float]:
+    """Factor of the learning rate at a step: up to 1 over the warm-up, then linearly towards 0."""
+    rising = int(steps * warmup)
+    return lambda step: (step + 1) / (rising + 1) if step < rising else (steps - step) / max(1, steps - rising)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,6 +18,9 @@ from sage_pl.semantic.tokenizer.collisions import group_sizes
 from sage_pl.semantic.tokenizer.vae import ResidualAutoencoder
 
 SLACK = 1.02  # reconstructions within 2 % of the best count as good
+
+# network, source, target and trust of a batch -> loss, codes
+Loss = Callable[[ResidualAutoencoder, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class EpochOrder(Sampler[Tensor]):
@@ -51,24 +54,16 @@ class Look:
     weights: dict[str, Any]
 
 
-class Loss(Protocol):
-    """The loss of a batch of source and target vectors and the targets' trust, and the codes that were used, [B, T]."""
-
-    def __call__(
-        self, network: ResidualAutoencoder, source: Tensor, target: Tensor, trust: Tensor, /
-    ) -> tuple[Tensor, Tensor]: ...
-
-
 class Quantisation(pl.LightningModule):
-    """Trains encoder, decoder and codebooks by AdamW at a constant rate, and keeps the weights of good epochs.
+    """Trains encoder, decoder and codebooks, and keeps the weights of good epochs.
 
     Args:
         network: the autoencoder.
         source: the vectors of all items.
         order: of the batches; its generator draws the items of unused codes too.
         loss: of a batch.
+        optimizer: made from the network's parameters.
         every: epochs between two looks at all items.
-        lr, weight_decay: of AdamW.
     """
 
     source: Tensor
@@ -79,22 +74,20 @@ class Quantisation(pl.LightningModule):
         source: Float[Tensor, "N D"],
         order: EpochOrder,
         loss: Loss,
+        optimizer: Callable[..., torch.optim.Optimizer],
         every: int,
-        lr: float,
-        weight_decay: float,
     ) -> None:
         super().__init__()
         self.network = network
         self.order = order
         self.loss = loss
+        self.optimizer = optimizer
         self.every = every
-        self.lr = lr
-        self.weight_decay = weight_decay
         self.looks: list[Look] = []
         self.register_buffer("source", source, persistent=False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.network.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        return self.optimizer(self.network.parameters())
 
     def on_train_epoch_start(self) -> None:
         self.used = torch.zeros(self.network.codebooks.shape[:2], device=self.device)

@@ -21,12 +21,7 @@ from sage_pl.artifacts.files import unfinished
 from sage_pl.semantic.tokenizer.kmeans import codebooks
 from sage_pl.semantic.tokenizer.module import EpochOrder, Quantisation
 from sage_pl.semantic.tokenizer.residual import Quantised
-from sage_pl.semantic.tokenizer.vae import (
-    ResidualAutoencoder,
-    evenness_loss,
-    pulling_loss,
-    quantisation_loss,
-)
+from sage_pl.semantic.tokenizer.vae import ResidualAutoencoder, evenness_loss, pulling_loss, quantisation_loss
 from sage_pl.semantic.tokenizer.views import Views
 from sage_pl.semantic.trainers import fit, make_trainer, trainer_settings, write_metrics
 
@@ -125,7 +120,8 @@ class ResidualVAE:
         every = max(1, self.trainer.keywords["max_epochs"] // LOOKS)
         trainer = make_trainer(self.trainer, folder, every_n_epochs=every)
         order = EpochOrder(len(data), settings.batch_size, seed)
-        module = Quantisation(network, data.tensors[0], order, self._loss, every, settings.lr, settings.weight_decay)
+        optimizer = partial(torch.optim.AdamW, lr=settings.lr, weight_decay=settings.weight_decay)
+        module = Quantisation(network, data.tensors[0], order, self._loss, optimizer, every)
         fit(trainer, module, DataLoader(data, None, sampler=order, generator=torch.Generator()))
         if not module.looks:
             raise ValueError("the RQ-VAE's error became infinite; set steps.tokens.quantiser.training.lr lower")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sage_pl.semantic.tokenizer import module
-from sage_pl.semantic.tokenizer.module import Look, revive, worth_keeping
+from sage_pl.semantic.tokenizer.module import Snapshot, pareto_front, revive
 from sage_pl.semantic.tokenizer.report import item_groups, preservation, relative_error
 from sage_pl.semantic.tokenizer.residual import decoded, residual_codes
 from sage_pl.semantic.tokenizer.rq_vae import ResidualVAE, Training
@@ -66,7 +66,7 @@ def test_two_runs_agree_and_leave_the_global_generator_alone(planted) -> None:
     assert (torch.get_rng_state() == state).all()
 
 
-@pytest.mark.parametrize("last", [3, 4, 5], ids="stopped at look {}".format)
+@pytest.mark.parametrize("last", [3, 4, 5], ids="stopped at snapshot {}".format)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(planted, tmp_path, monkeypatch, last) -> None:
     settings = ResidualVAE(**SMALL, training=Training(batch_size=50), trainer=epochs(6))
     whole = settings.fit(planted, seed=0)
@@ -76,10 +76,10 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(planted, tmp_path
         calls.append(1)
         if len(calls) == last:
             raise InterruptedError
-        return look(*given)
+        return take_snapshot(*given)
 
-    look = module.look
-    monkeypatch.setattr(module, "look", counted)
+    take_snapshot = module.take_snapshot
+    monkeypatch.setattr(module, "take_snapshot", counted)
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(InterruptedError):
@@ -93,23 +93,24 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(planted, tmp_path
 
 
 def test_fewest_collisions_among_good_reconstructions_by_hand() -> None:
-    looks = [
-        Look(error, shared, {}) for error, shared in [(1.5, 0.0), (1.01, 0.2), (1.0, 0.3), (1.015, 0.2), (1.02, 0.1)]
+    snapshots = [
+        Snapshot(error, shared, {})
+        for error, shared in [(1.5, 0.0), (1.01, 0.2), (1.0, 0.3), (1.015, 0.2), (1.02, 0.1)]
     ]
-    kept = worth_keeping(looks)
+    kept = pareto_front(snapshots)
     assert [(one.error, one.collisions) for one in kept] == [(1.01, 0.2), (1.0, 0.3), (1.02, 0.1)]
-    assert worth_keeping([*kept, Look(0.5, 0.9, {})])[0].error == 0.5  # the others are no longer within 2 %
+    assert pareto_front([*kept, Snapshot(0.5, 0.9, {})])[0].error == 0.5  # the others are no longer within 2 %
 
 
-def test_looks_choose_the_weights(planted, monkeypatch) -> None:
-    """The second of three looks is made the one with fewest collisions; its weights are what is returned."""
+def test_snapshots_choose_the_weights(planted, monkeypatch) -> None:
+    """The second of three snapshots is made the one with fewest collisions; its weights are what is returned."""
     seen = []
 
     def fake(network, source):
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
-        return Look(1.0, [0.5, 0.1, 0.4][len(seen) - 1], seen[-1])
+        return Snapshot(1.0, [0.5, 0.1, 0.4][len(seen) - 1], seen[-1])
 
-    monkeypatch.setattr(module, "look", fake)
+    monkeypatch.setattr(module, "take_snapshot", fake)
     found = ResidualVAE(**SMALL, trainer=epochs(3)).fit(planted, seed=0)
     assert len(seen) == 3
     np.testing.assert_array_equal(found.codebooks, seen[1]["codebooks"].numpy())

@@ -99,24 +99,24 @@ class Scft:
         check_pooling(self.pooling, "steps.scft.pooling")
 
     def fingerprint(self) -> dict[str, Any]:
-        """What stands for this step in an artifact key."""
+        """The settings that enter an artifact key."""
         return settings_of(self)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items = inputs["sequences"].frame("items")
         check_columns(items, self.columns, "steps.scft.columns")
         texts = attribute_lists(items, self.columns, self.labels)
-        trained, held = self._split(texts)
+        tuning, holdout = self._split(texts)
         with torch.random.fork_rng():
             torch.manual_seed(self.training.seed)
-            report = self._tune(trained, held, out)
+            report = self._tune(tuning, holdout, out)
         write_metrics(unfinished(out), out)
         shutil.rmtree(unfinished(out), ignore_errors=True)
         report = {
             "model": self.model,
             "weights": weights_in(find_model(self.model)[0]),
             "data": inputs["sequences"].key,
-            "items": {"all": items.height, "distinct": len(texts), "trained": len(trained), "held_out": len(held)},
+            "items": {"all": items.height, "distinct": len(texts), "trained": len(tuning), "held_out": len(holdout)},
             **report,
             "settings": identity(self),
         }
@@ -132,14 +132,14 @@ class Scft:
                 alone,
                 len(texts),
             )
-        wanted = min(int(len(texts) * self.training.held_out), MOST_HELD_OUT)
-        n = wanted if wanted > 1 else 0
+        n = min(int(len(texts) * self.training.held_out), MOST_HELD_OUT)
+        n = n if n > 1 else 0
         order = np.random.default_rng(self.training.seed).permutation(len(texts))
-        held = set(order[:n].tolist())
-        return [t for i, t in enumerate(texts) if i not in held], [t for i, t in enumerate(texts) if i in held]
+        holdout = set(order[:n].tolist())
+        return [t for i, t in enumerate(texts) if i not in holdout], [t for i, t in enumerate(texts) if i in holdout]
 
-    def _tune(self, trained: list[Attributes], held: list[Attributes], out: Path) -> dict[str, Any]:
-        """Tune and save; returns what is worth knowing about it."""
+    def _tune(self, tuning: list[Attributes], holdout: list[Attributes], out: Path) -> dict[str, Any]:
+        """Tune and save the adapters; returns the numbers of the report."""
         settings = self.training
         trainer = make_trainer(self.trainer, unfinished(out), ReturnFreedMemory(), train_time_interval=CHECKPOINT_EVERY)
         device, bf16 = str(trainer.strategy.root_device), str(trainer.precision).startswith("bf16")
@@ -147,16 +147,16 @@ class Scft:
         config = self.lora.add_to(language_model(encoder))
         temperature = TrainedTemperature(self.temperature)
         n_trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
-        log.info("tuning %s weights of %s on %d texts", f"{n_trained:,}", self.model, len(trained))
-        looked_at = ViewPairs(held, self.views, self.instruction, settings.seed + 1)
-        fixed = [looked_at[i] for i in range(len(held))]
+        log.info("tuning %s weights of %s on %d texts", f"{n_trained:,}", self.model, len(tuning))
+        holdout_pairs = ViewPairs(holdout, self.views, self.instruction, settings.seed + 1)
+        fixed = [holdout_pairs[i] for i in range(len(holdout))]
         before = describe_views(encoder, fixed) if fixed else None
-        pairs = ViewPairs(trained, self.views, self.instruction, settings.seed)
+        pairs = ViewPairs(tuning, self.views, self.instruction, settings.seed)
         losses = tune(encoder, pairs, self.loss, temperature, settings, trainer)
         after = describe_views(encoder, fixed) if fixed else None
-        for what, found in (("before", before), ("after", after)):
-            if found:
-                log.info("%-6s top-1 %.3f, cosine %.3f, uniformity %.3f", what, *found.values())
+        for when, numbers in (("before", before), ("after", after)):
+            if numbers:
+                log.info("%-6s top-1 %.3f, cosine %.3f, uniformity %.3f", when, *numbers.values())
         base = Path(self.model).name if Path(self.model).is_dir() else self.model
         save_adapter(language_model(encoder), config, base, out)
         return {

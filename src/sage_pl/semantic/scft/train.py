@@ -47,7 +47,7 @@ class Training:
             it.
         lr: of AdamW without weight decay, falling linearly to 0.
         warmup: share of the steps in which the rate rises first.
-        held_out: share of the items, at most 2,000, that are left out and looked at before and after.
+        held_out: share of the items, at most 2,000, that are left out and evaluated before and after.
         gradient_checkpointing: compute states twice to save memory.
         seed: of the adapters' start, dropout, order, views and the items held out.
 
@@ -195,7 +195,7 @@ class Tuning(pl.LightningModule):
 
 
 class ReturnFreedMemory(pl.Callback):
-    """Returns freed memory to the system now and then: texts differ in length, so tensors differ in size at each step."""
+    """Returns freed memory to the system every 16 steps: texts differ in length, so tensors differ in size at each step."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step % TRIM == 0:

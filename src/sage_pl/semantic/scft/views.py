@@ -57,8 +57,8 @@ class AttributeDropout:
 
     def draw(self, attributes: Sequence[str], generator: np.random.Generator) -> str:
         """One view."""
-        kept = max(1, len(attributes) - int(len(attributes) * self.ratio))
-        return SEPARATOR.join(attributes[i] for i in generator.permutation(len(attributes))[:kept])
+        size = max(1, len(attributes) - int(len(attributes) * self.ratio))
+        return SEPARATOR.join(attributes[i] for i in generator.permutation(len(attributes))[:size])
 
 
 class ViewPairs:
@@ -102,7 +102,7 @@ class ViewPairs:
 class ViewBatches:
     """Batches of pairs of views; each epoch is a permutation of the items, cut into full batches.
 
-    Lightning stores ``state_dict`` in a checkpoint, so that a resumed training goes on within an epoch.
+    Lightning stores ``state_dict`` in a checkpoint, so that a resumed training continues within an epoch.
 
     Args:
         pairs: two views of each item.
@@ -129,11 +129,11 @@ class ViewBatches:
             yield [self.pairs[i] for i in order[batch * self.size : (batch + 1) * self.size]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Position within the permutations, and where the draws of the views are."""
+        """Batches so far, and the state of the views' generator."""
         return {"done": self._done, "pairs": self.pairs.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self._done = state["done"]
         self.pairs.load_state_dict(state["pairs"])
 

@@ -46,7 +46,7 @@ class EpochOrder(Sampler[Tensor]):
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """The whole catalogue at one epoch: reconstruction error, share of items in collisions, and the weights."""
 
     error: float
@@ -63,7 +63,7 @@ class Quantisation(pl.LightningModule):
         order: of the batches; its generator draws the items of unused codes too.
         loss: of a batch.
         optimizer: made from the network's parameters.
-        every: epochs between two looks at all items.
+        every: epochs between two snapshots.
     """
 
     source: Tensor
@@ -83,7 +83,7 @@ class Quantisation(pl.LightningModule):
         self.loss = loss
         self.optimizer = optimizer
         self.every = every
-        self.looks: list[Look] = []
+        self.snapshots: list[Snapshot] = []
         self.register_buffer("source", source, persistent=False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -101,29 +101,29 @@ class Quantisation(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         done, last = self.current_epoch + 1, self.trainer.global_step == self.trainer.max_steps
         if done % self.every == 0 or last:
-            self.looks = worth_keeping([*self.looks, look(self.network, self.source)])
+            self.snapshots = pareto_front([*self.snapshots, take_snapshot(self.network, self.source)])
         if done != self.trainer.max_epochs and not last:
             revive(self.network, self.source, self.used, self.order.generator)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["looks"] = [asdict(kept) for kept in self.looks]
+        checkpoint["snapshots"] = [asdict(snapshot) for snapshot in self.snapshots]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.looks = [Look(**kept) for kept in checkpoint["looks"]]
+        self.snapshots = [Snapshot(**fields) for fields in checkpoint["snapshots"]]
 
 
 @torch.no_grad()
-def look(network: ResidualAutoencoder, source: Float[Tensor, "N D"]) -> Look:
+def take_snapshot(network: ResidualAutoencoder, source: Float[Tensor, "N D"]) -> Snapshot:
     """Error and collisions of all items, with a copy of the weights."""
     encoded = network(source)
     error = F.mse_loss(network.decoder(encoded.quantised), source).item()
     shared = float((group_sizes(encoded.codes.cpu().numpy()) > 1).mean())
-    return Look(error, shared, {name: value.clone() for name, value in network.state_dict().items()})
+    return Snapshot(error, shared, {name: value.clone() for name, value in network.state_dict().items()})
 
 
-def worth_keeping(looks: Sequence[Look]) -> list[Look]:
+def pareto_front(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
     """Those within 2 % of the best error that no other beats in both error and collisions."""
-    good = [one for one in looks if one.error <= SLACK * min(other.error for other in looks)]
+    good = [one for one in snapshots if one.error <= SLACK * min(other.error for other in snapshots)]
     return [one for one in good if not any(o.error < one.error and o.collisions <= one.collisions for o in good)]
 
 

@@ -26,7 +26,7 @@ from sage_pl.semantic.tokenizer.views import Views
 from sage_pl.semantic.trainers import fit, make_trainer, trainer_settings, write_metrics
 
 log = logging.getLogger(__name__)
-LOOKS = 20  # how often the whole catalogue is looked at, and a checkpoint written, while training
+SNAPSHOTS = 20  # of the whole catalogue while training, each with a checkpoint
 SAMPLE = 50_000  # items that the codebooks start from
 
 
@@ -45,7 +45,7 @@ class ResidualVAE:
 
     ``L_rec`` is the mean squared error of the decoded source times its width (1 where only the mean is decoded); the rest is
     in :mod:`sage_pl.semantic.tokenizer.vae`. Codebooks start as residual k-means of the untrained encoder's outputs; a code
-    that a whole epoch did not use is put on the residual of a random item. Kept are the weights of the look with the
+    that a whole epoch did not use is put on the residual of a random item. The result has the weights of the snapshot with the
     fewest collisions among those whose reconstruction is within 2 % of the best: collisions alone would reward noise.
 
     Args:
@@ -91,7 +91,7 @@ class ResidualVAE:
     def fit(self, views: Views, seed: int, out: Path | None = None) -> Quantised:
         """Latent vectors [N, e] and codebooks [T, V, e]; writes ``metrics.csv``, the losses, into ``out``.
 
-        An interrupted training continues from its last look.
+        An interrupted training continues from its last snapshot.
         """
         pulled = views.target is not None and self.pull > 0
         rows = (views.source, views.target if pulled else views.source[:, :0], views.trust)
@@ -115,17 +115,17 @@ class ResidualVAE:
             network.codebooks.copy_(torch.from_numpy(centres))
 
     def _train(self, network: ResidualAutoencoder, data: TensorDataset, seed: int, out: Path | None) -> None:
-        """Leave the weights of the best look in the network, float32 on the CPU."""
+        """Leave the weights of the best snapshot in the network, float32 on the CPU."""
         settings, folder = self.training, unfinished(out) if out else None
-        every = max(1, self.trainer.keywords["max_epochs"] // LOOKS)
+        every = max(1, self.trainer.keywords["max_epochs"] // SNAPSHOTS)
         trainer = make_trainer(self.trainer, folder, every_n_epochs=every)
         order = EpochOrder(len(data), settings.batch_size, seed)
         optimizer = partial(torch.optim.AdamW, lr=settings.lr, weight_decay=settings.weight_decay)
         module = Quantisation(network, data.tensors[0], order, self._loss, optimizer, every)
         fit(trainer, module, DataLoader(data, None, sampler=order, generator=torch.Generator()))
-        if not module.looks:
+        if not module.snapshots:
             raise ValueError("the RQ-VAE's error became infinite; set steps.tokens.quantiser.training.lr lower")
-        best = min(module.looks, key=lambda kept: (kept.collisions, kept.error))
+        best = min(module.snapshots, key=lambda snapshot: (snapshot.collisions, snapshot.error))
         log.info("RQ-VAE: error %.4f, %.1f %% of the items in collisions", best.error, 100 * best.collisions)
         network.float().load_state_dict(best.weights)
         if out and folder:

@@ -34,7 +34,7 @@ def run(shared: tuple[str, Path], small_settings: list[str], tmp_path: Path, mon
     """``train.py method=llmemb`` with that encoder instead of the small world's word counts."""
     settings = [entry for entry in small_settings if "embed" not in entry and "paths.outputs" not in entry]
     encoder, outputs = shared
-    quick = [f"steps.scft.training.{entry}" for entry in ("epochs=1", "batch_size=8")]
+    quick = ["steps.scft.trainer.max_epochs=1", "steps.scft.training.batch_size=8"]
     mine = ["method=llmemb", f"paths.outputs={outputs}", f"steps.scft.model={encoder}", "trainer.max_epochs=1"]
     return _runner("train", [*settings, *mine, *quick], tmp_path, monkeypatch)
 

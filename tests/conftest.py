@@ -18,8 +18,6 @@ import polars as pl
 import pytest
 from hypothesis import settings
 
-from sage_pl.commands.door import open_door
-
 settings.register_profile("unhurried", deadline=None)  # a loaded machine is no failure
 settings.load_profile("unhurried")
 
@@ -92,15 +90,18 @@ def run_train(small_settings: list[str], tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def _runner(script: str, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    file = str(ROOT / f"{script}.py")
+    from sage_pl.commands.door import open_door
+
     count = 0
 
     def run(*overrides: str) -> Path:
         nonlocal count
         count += 1
         folder = tmp_path / f"run{count}"
-        monkeypatch.setattr(sys, "argv", [file, *settings, *overrides, f"hydra.run.dir='{folder}'"])
-        open_door(script, file)
+        monkeypatch.setattr(
+            sys, "argv", [str(ROOT / f"{script}.py"), *settings, *overrides, f"hydra.run.dir='{folder}'"]
+        )
+        open_door(script, str(ROOT / f"{script}.py"))
         return folder
 
     return run

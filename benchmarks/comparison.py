@@ -19,7 +19,7 @@ import yaml
 from measuring import unit
 from omegaconf import OmegaConf
 
-from sage_pl.comparison import compare as comparing
+from sage_pl.comparison.compare import compare_runs
 from sage_pl.comparison.statistics import gains
 from sage_pl.evaluation.groups import members
 
@@ -36,7 +36,7 @@ def main() -> None:
         facts = write_runs(Path(place), generator)
         given = {"runs": f"{place}/*", "baseline": "method0", "folder": f"{place}/out", "resamples": RESAMPLES}
         start, worked = time.perf_counter(), time.process_time()
-        comparing.compare(OmegaConf.merge(config, given))  # type: ignore[arg-type]
+        compare_runs(OmegaConf.to_container(OmegaConf.merge(config, given), resolve=True))  # type: ignore[arg-type]
         seconds, work = time.perf_counter() - start, time.process_time() - worked
     values = np.stack([gains(ranks(generator, 0.1), "ndcg@10") for _ in range(METHODS + 1)])
     groups = list(members(facts).values())

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from sage_pl import cli
 from sage_pl.evaluation.ranks import top_k
 from sage_pl.nn.decoders.search import beam_search, best, occurs
+from sage_pl.runs.checkpoint import open_checkpoint, prepared, trained
 from sage_pl.types import Memory, TopK
 
 WIDTHS, KS, BATCH = (10, 20, 50, 100, 200), (10, 20), 64
@@ -46,8 +46,9 @@ def latency(work: Callable[[Memory], Any], memory: Memory) -> dict[str, float]:
 
 
 def main(checkpoint: str, users: int = 512) -> None:
-    config = OmegaConf.create({"checkpoint": checkpoint, "overrides": {}})
-    recipe, (datamodule, model, _) = cli._trained(config)
+    stored = open_checkpoint(checkpoint)
+    config = prepared(stored, {})
+    datamodule, model, _ = trained(config, stored)
     decoder = model.decoder
     batches = [batch["items"] for batch in datamodule.test_dataloader()]
     items = torch.cat([torch.nn.functional.pad(b, (datamodule.max_len - b.shape[1], 0)) for b in batches])
@@ -63,11 +64,11 @@ def main(checkpoint: str, users: int = 512) -> None:
     results["every item"] = latency(lambda m: best(TopK(ids, decoder.all_log_probs(m)), 10), memory)
     table = torch.randn(decoder.n_items + 2, decoder.network.dim)
     results["inner products"] = latency(lambda m: top_k(m.vectors[:, -1], table, 10), memory)
-    stored = Path(recipe.artifacts.tokens) / "codes.npy"
+    codes = Path(config.artifacts.tokens) / "codes.npy"
     tree = sum(buffer.nbytes for buffer in decoder.tree.buffers())
     results["bytes per item"] = {
         "codes": len(decoder.codes.sizes) * (1 if max(decoder.codes.sizes) <= 256 else 2),
-        "codes.npy": stored.stat().st_size / decoder.n_items,
+        "codes.npy": codes.stat().st_size / decoder.n_items,
         "tree in memory": tree / decoder.n_items,
         "vector": 4 * decoder.network.dim,
     }

@@ -29,8 +29,8 @@ def tell_the_first_step() -> None:
 
     enter = launch.in_own_process
 
-    def entered(config: Any) -> bool:
-        alone = enter(config)
+    def entered(config: Any, program: tuple[str, ...]) -> bool:
+        alone = enter(config, program)
         from sage_pl.nn.modules.base import RecommenderModule  # of what the command imports next
 
         RecommenderModule.on_train_batch_end = lambda *_, **__: print(f"{STEP}{time.time()}", flush=True)  # type: ignore

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from measuring import ROOT, about, serve, take_turns, write
 from torch.profiler import record_function
 
 from sage_pl.hardware import keep_freed_memory
-from sage_pl.runs import checks
-from sage_pl.runs import fit as runs
+from sage_pl.runs import fit
+from sage_pl.runs.plan import fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 
 ROUNDS, BATCHES = 30, 30
@@ -36,15 +36,20 @@ DISTILLATION = {"sasrec": "exact distillation", "bank": "bank"}  # beside the ca
 
 
 def configuration(overrides: list[str]) -> Any:
+    """As ``train.py`` composes it; nothing is written into its ``run_dir``."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", overrides=overrides)
+        return compose("train", overrides=["run_dir=outputs/benchmarks", *overrides])
+
+
+def prepared(overrides: list[str], wanted: Iterable[str] | None = None) -> Any:
+    """The configuration of a run with its artifacts made and filled in; None for those that it reads."""
+    plan = make_plan(recipe_of(configuration(overrides)), wanted=wanted)
+    return fill_in_artifacts(plan.config, prepare(plan))
 
 
 def random_text(overrides: list[str], width: int = 1536) -> str:
     """A file of one random vector per item of the data set."""
-    plain = configuration([*overrides, "method=plain"])
-    checks.prune(plain)
-    prepare(plain, [])
+    plain = prepared([*overrides, "method=plain"], wanted=[])
     file = Path(plain.paths.artifacts) / f"random-{plain.catalog.n_items}x{width}.npy"
     if not file.is_file():
         np.save(file, np.random.default_rng(0).standard_normal((plain.catalog.n_items, width), dtype=np.float32))
@@ -54,11 +59,9 @@ def random_text(overrides: list[str], width: int = 1536) -> str:
 def parts(overrides: list[str]) -> Any:
     """Data module, model and evaluation of a run, as ``train.py`` would make them."""
     keep_freed_memory()
-    config = configuration(overrides)
-    checks.prune(config)
-    prepare(config, checks.wanted_artifacts(config, runs.PARTS))
+    config = prepared(overrides)
     torch.manual_seed(0)
-    return runs.build(config, {})
+    return fit.build_parts(config, {})
 
 
 def stepper(overrides: list[str], batches: int = BATCHES) -> tuple[Callable[[int], None], Any]:
@@ -93,9 +96,7 @@ def main(overrides: list[str]) -> None:
     settings = [*SETTINGS, f"steps.embed.path={text}", *overrides]
     commands = {name: [__file__, "case", *settings, *own] for name, own in CASES.items()}
     for own in CASES.values():  # what is missing is made once, and not by all at the same time
-        config = configuration([*settings, *own])
-        checks.prune(config)
-        prepare(config, checks.wanted_artifacts(config, runs.PARTS))
+        prepared([*settings, *own])
     figures, one = take_turns(commands, ROUNDS)
     for name, found in figures.items():
         found["G"] = found["s"] / one

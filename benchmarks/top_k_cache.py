@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
-from sage_pl import cli, recommending
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
-from sage_pl.serving import CachedRecommender, Histories, Origin, TopKCache, refresh
+from sage_pl.runs.checkpoint import open_checkpoint, prepared, trained
+from sage_pl.serving import CachedRecommender, Histories, Origin, TopKCache, model_name, refresh
 
 ROOT = Path(__file__).parent.parent
 K, EVENTS, STALE, BATCH, REFRESHED = 100, 10, (0, 1, 5), 128, 20
@@ -117,16 +116,17 @@ def staleness(model: Any, data: Sequences, users: int, exclude_seen: bool) -> di
 
 
 def main(checkpoint: str, users: int = 2_000) -> None:
-    command = OmegaConf.create({"checkpoint": checkpoint, "overrides": {}})
-    recipe, (_, model, _) = cli._trained(command)
+    stored = open_checkpoint(checkpoint)
+    config = prepared(stored, {})
+    _, model, _ = trained(config, stored)
     model.hold_items()
-    artifact = Artifact.at(recipe.artifacts.sequences)
-    histories, exclude_seen = Histories.of(artifact), recipe.evaluation.seen == "mask"
+    artifact = Artifact.at(config.artifacts.sequences)
+    histories, exclude_seen = Histories.of(artifact), config.evaluation.seen == "mask"
     results = {
-        "dataset": recipe.dataset.name,
-        "items": recipe.catalog.n_items,
+        "dataset": config.dataset.name,
+        "items": config.catalog.n_items,
         "threads": torch.get_num_threads(),
-        **latencies(model, histories, Origin(recommending.model_name(command, recipe), exclude_seen)),
+        **latencies(model, histories, Origin(model_name(stored.path, {}, config), exclude_seen)),
         "staleness": staleness(model, Sequences.load(artifact), users, exclude_seen),
     }
     print(json.dumps(results, indent=2))

@@ -30,10 +30,9 @@ from sides import ABSENT, MODELS, SIDES, Contestant, Side, SideError, python
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from measuring import unit
-from steps import configuration
+from steps import prepared
 
 from sage_pl.data.loader import load_sequences
-from sage_pl.runs.preparation import prepare
 
 RESULTS = Path(__file__).parent.parent / "results"
 SETTINGS = {
@@ -80,8 +79,7 @@ def why_not(library: str) -> str | None:
 
 def export(overrides: list[str], file: Path) -> Events:
     """The prepared split as a file that every library can read."""
-    made = prepare(configuration(overrides), ["sequences"])
-    write_events(load_sequences(str(made["sequences"].path)), file)
+    write_events(load_sequences(prepared(overrides, wanted=[]).artifacts.sequences), file)
     return read_events(file)
 
 

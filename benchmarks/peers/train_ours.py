@@ -14,12 +14,13 @@ import torch
 from exchange import Clock, IntArray, batches, finish, read_settings
 from hydra import compose, initialize_config_dir
 
-from sage_pl import cli, hardware
+from sage_pl import hardware
+from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.evaluation.ranks import top_k
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.runs import checks
-from sage_pl.runs import fit as runs
+from sage_pl.runs.fit import Parts, build_parts
+from sage_pl.runs.plan import fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 from sage_pl.training.callbacks.epoch_seed import EpochSeed
 
@@ -45,7 +46,7 @@ class Rounds(pl.Callback):
         self.clock.end("epoch")
 
 
-def parts(settings: dict[str, Any]) -> runs.Parts:
+def parts(settings: dict[str, Any]) -> Parts:
     overrides = [
         *settings["overrides"],
         "method=plain",
@@ -59,16 +60,15 @@ def parts(settings: dict[str, Any]) -> runs.Parts:
         f"optimizer.lr={settings['lr']}",
         "data.candidates=null",
         "evaluation.seen=mask",
+        "run_dir=outputs/benchmarks",
     ]
     if settings["model"] != "gru4rec":
         overrides.append(f"backbone.heads={settings['heads']}")
     if settings["model"] == "bert4rec":
         overrides.append(f"targets.probability={settings['mask_probability']}")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=overrides)
-    checks.prune(config)
-    prepare(config, checks.wanted_artifacts(config, runs.PARTS))
-    return runs.build(config, {})
+        plan = make_plan(recipe_of(compose("train", overrides=overrides)))
+    return build_parts(fill_in_artifacts(plan.config, prepare(plan)), {})
 
 
 @torch.no_grad()
@@ -85,7 +85,7 @@ def recommend(model: SequentialRecommender, data: SequenceDataModule, k: int) ->
 def main() -> None:
     settings = read_settings()
     torch.set_num_threads(settings["threads"])
-    cli._quiet_libraries()
+    quiet_libraries()
     hardware.keep_freed_memory()
     pl.seed_everything(settings["seed"], verbose=False)
     clock = Clock(settings)

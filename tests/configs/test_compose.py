@@ -6,7 +6,10 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from sage_pl.runs.checks import check_targets, known_keys, prune, rehearsal, suggest, unused_weights, wanted_artifacts
+from sage_pl.runs.checks import check_targets
+from sage_pl.runs.hints import known_keys, suggest
+from sage_pl.runs.plan import resolve_with_placeholders, unused_weights
+from tests import planned
 from tests.configs.composing import ALSO, CONF, PARTS, choices, composed, resolved
 
 TERMS = [path.stem for path in sorted((CONF / "loss" / "term").glob("*.yaml"))]
@@ -25,11 +28,13 @@ def test_the_commands_compose(name: str) -> None:
 
 @pytest.mark.parametrize("term", TERMS)
 def test_every_term_can_be_added_to_any_method(term: str) -> None:
-    config = composed("method=plain", f"+loss/term@loss.terms.extra={term}")
+    added = f"+loss/term@loss.terms.extra={term}"
+    config = composed("method=plain", added)
     check_targets(resolved(config, "model"))
-    if getattr(get_object(config.loss.terms.extra._target_), "decodes", False):
-        config = composed("method=semantic_convergence", f"+loss/term@loss.terms.extra={term}")
-    assert rehearsal(config, ["model"])["model"]["terms"]["extra"], "what the term refers to comes with it"
+    decodes = getattr(get_object(config.loss.terms.extra._target_), "decodes", False)
+    config = planned.composed(f"method={'semantic_convergence' if decodes else 'plain'}", added)
+    model = resolve_with_placeholders(config, ["model"])["model"]
+    assert model["terms"]["extra"], "what the term refers to comes with it"
     if term in WEIGHTS:
         assert config.loss.terms.extra.weight == config.loss[WEIGHTS[term]]
 
@@ -79,21 +84,16 @@ def test_one_choice_takes_every_step_from_a_handled_folder() -> None:
 
 
 def test_what_is_prepared_follows_from_what_is_used() -> None:
-    plain, sage, light = composed("method=plain"), composed("method=sage"), composed("method=sage", "loss.alpha=0")
-    for config in (plain, sage, light):
-        prune(config)
-    assert wanted_artifacts(plain, ("model", "data")) == ["candidates", "sequences"]
-    assert wanted_artifacts(sage, ("model", "data")) == [
-        "candidates",
-        "cluster",
-        "embed",
-        "reduce",
-        "retrieve",
-        "sequences",
-    ]
-    assert "retrieve" not in wanted_artifacts(light, ("model", "data"))
-    assert unused_weights(plain) == ["alpha", "beta", "gamma", "user_sim_func"]
-    assert unused_weights(sage) == []
+    plain, sage, light = (
+        planned.planned("method=plain"),
+        planned.planned("method=sage"),
+        planned.planned("method=sage", "loss.alpha=0"),
+    )
+    assert plain.artifacts == ("candidates", "sequences")
+    assert sage.artifacts == ("candidates", "cluster", "embed", "reduce", "retrieve", "sequences")
+    assert "retrieve" not in light.artifacts
+    assert unused_weights(plain.config) == ["alpha", "beta", "gamma", "user_sim_func"]
+    assert unused_weights(sage.config) == []
 
 
 @pytest.mark.parametrize(

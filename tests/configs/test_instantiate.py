@@ -16,9 +16,10 @@ from pytorch_lightning.loggers import Logger
 from sage_pl.artifacts.store import Step
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.runs.checks import check_needs, nodes, prune
-from sage_pl.runs.preparation import prepare
+from sage_pl.runs.checks import check_needs, nodes
+from sage_pl.runs.plan import drop_idle_parts
 from tests.configs.composing import ALSO, CONF, PARTS, SOMEWHERE, choices, composed, resolved
+from tests.planned import planned, prepared
 
 STEPS = ["candidates", "embed", "reduce", "cluster", "retrieve"]
 PACKAGES = {"logger=wandb": "wandb", "logger=tensorboard": "tensorboard"}  # built only where they are installed
@@ -30,9 +31,7 @@ Build = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def world(small_settings: list[str]) -> DictConfig:
     """The small world, prepared: real paths and sizes."""
-    config = composed(*small_settings)
-    prepare(config, STEPS)
-    return config
+    return prepared(planned(*small_settings, wanted=STEPS))
 
 
 @pytest.fixture
@@ -40,8 +39,7 @@ def build(world: DictConfig, tmp_path: Path) -> Build:
     """All parts of a composition, built over the small world. Constructors only: no step runs, no model is fetched."""
 
     def make(*overrides: str, whole: bool = True) -> dict[str, Any]:
-        config = composed(*overrides)
-        prune(config)
+        config, _ = drop_idle_parts(composed(*overrides))
         config.dim, config.data.max_len, config.data.batch_size = 8, 8, 16
         known = {name: world.artifacts[name] for name in ("sequences", *STEPS)}
         output = str(tmp_path / "run")

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 # A process that has loaded the libraries once, and is copied for every command: seconds less for each of them.
 _LOADED = multiprocessing.get_context("forkserver")
-_LOADED.set_forkserver_preload(["sage_pl.cli", "sage_pl.runs.fit", "sage_pl.runs.stages"])
+_LOADED.set_forkserver_preload(
+    [f"sage_pl.commands.{name}" for name in ("train", "prepare", "evaluate", "recommend", "export")]
+)
 
 
 def command(script: str, *arguments: str) -> list[str]:

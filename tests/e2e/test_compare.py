@@ -19,7 +19,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts.store import Artifact
-from sage_pl.comparison import compare as comparing
+from sage_pl.comparison.compare import compare_runs
 from sage_pl.comparison.runs import RunError
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.groups import Groups
@@ -103,7 +103,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 @pytest.fixture
 def compare(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """The story in this process; returns comparison.json."""
+    """The comparison in this process; returns comparison.json."""
 
     def run(table: str | None = None, **changes: Any) -> dict[str, Any]:
         config = OmegaConf.load(ROOT / "conf" / "compare.yaml")
@@ -111,7 +111,7 @@ def compare(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         if table is not None:
             config = OmegaConf.merge(config, OmegaConf.load(ROOT / "conf" / "table" / f"{table}.yaml"))
         given = {"runs": f"{tmp_path}/runs/**", "folder": str(tmp_path / "out"), "resamples": 200}
-        comparing.compare(OmegaConf.merge(config, given, changes))  # type: ignore[arg-type]
+        compare_runs(OmegaConf.to_container(OmegaConf.merge(config, given, changes), resolve=True))  # type: ignore[arg-type]
         return json.loads((tmp_path / "out" / "comparison.json").read_text())
 
     return run

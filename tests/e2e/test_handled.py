@@ -9,27 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
-from sage_pl import cli
+from sage_pl.commands.door import open_door
+from sage_pl.commands.prepare import export_handled
 from sage_pl.runs.preparation import prepare
+from tests.planned import composed, planned
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = ["embed", "reduce", "cluster", "profile", "retrieve"]
 NOT_IN_THE_FOLDER = {"explained", "umap"}
 
 
-def composed(name: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
-
-
 @pytest.fixture(scope="module")
 def handled(small_settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world's results, as the reference would have left them."""
     folder = tmp_path_factory.mktemp("reference") / "handled"
-    cli.export_handled(composed("export_handled", *small_settings, f"folder={folder}"))
+    export_handled(composed(*small_settings, f"folder={folder}", name="export_handled"))
     return folder
 
 
@@ -48,13 +43,12 @@ def from_folder(small_settings: list[str], handled: Path, tmp_path: Path) -> Cal
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """``train.py`` in this process; returns the run's folder."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    import train
+    script = str(ROOT / "train.py")
 
     def run(*overrides: str) -> Path:
         folder = tmp_path / "run"
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *overrides, f"hydra.run.dir='{folder}'"])
-        train.job()
+        monkeypatch.setattr(sys, "argv", [script, *overrides, f"hydra.run.dir='{folder}'"])
+        open_door("train", script)
         return folder
 
     return run
@@ -63,8 +57,8 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 def test_the_folder_gives_what_the_native_steps_gave(
     small_settings: list[str], handled: Path, from_folder: Callable[[Path], list[str]]
 ) -> None:
-    native = prepare(composed("train", *small_settings), STEPS)
-    read = prepare(composed("train", *from_folder(handled)), STEPS)
+    native = prepare(planned(*small_settings, wanted=STEPS))
+    read = prepare(planned(*from_folder(handled), wanted=STEPS))
     assert [read["cluster"].manifest["params"]["class"], read["embed"].manifest["params"]["class"]] == [
         "PrecomputedCluster",
         "PrecomputedEmbedder",
@@ -113,7 +107,7 @@ def test_a_step_may_be_read_from_another_folder_or_computed(
         if not file.name.startswith("hdbscan"):
             (place / file.name).write_bytes(file.read_bytes())
     mixed = [f"steps.retrieve.path={other}", "steps.cluster=${native.cluster}"]
-    made = prepare(composed("train", *from_folder(part), *mixed), ["cluster", "retrieve"])
+    made = prepare(planned(*from_folder(part), *mixed, wanted=["cluster", "retrieve"]))
     classes = {name: made[name].manifest["params"]["class"] for name in ("reduce", "cluster", "retrieve")}
     assert classes == {"reduce": "PrecomputedReduce", "cluster": "Cluster", "retrieve": "PrecomputedRetrieve"}
     shares = made["cluster"].array("memberships")[1:-1].sum(axis=1)

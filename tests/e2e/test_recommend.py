@@ -12,8 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from sage_pl import recommending
 from sage_pl.artifacts.store import Artifact
+from sage_pl.commands import recommend as recommending
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.serving import Histories, TopKCache
 
@@ -46,8 +46,8 @@ def test_lists_of_all_users(
     folder = run_train(f"method={method[0]}", *method[1:], "trainer.max_epochs=1")
     checkpoint = f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
     models: list[RecommenderModule] = []
-    answer = recommending.answer
-    monkeypatch.setattr(recommending, "answer", lambda *all: (models.append(all[-1]), answer(*all)))
+    respond = recommending.respond
+    monkeypatch.setattr(recommending, "respond", lambda *all: (models.append(all[-1]), respond(*all)))
 
     recommend(checkpoint, "users=all", "k=6", f"parquet={tmp_path / 'lists.parquet'}")
     assert "60 users: 60 lists made" in capsys.readouterr().out
@@ -85,9 +85,9 @@ def test_lists_of_all_users(
     assert "recommended (live)" in shown
     model = models[-1]
     assert not model.training
-    numbers = recommending.Catalogue.of(sequences(folder)).numbers()
+    numbers = recommending.ItemNames.of(sequences(folder)).numbers()
     found = model.recommend(torch.tensor([[numbers["3"], numbers["7"]]]), 4).ids[0].tolist()
-    for item in (recommending.Catalogue.of(sequences(folder)).ids[number] for number in found):
+    for item in (recommending.ItemNames.of(sequences(folder)).ids[number] for number in found):
         assert f"number {item} " in shown
 
 

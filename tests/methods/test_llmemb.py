@@ -110,5 +110,5 @@ def test_an_artifact_given_by_hand_is_refused(run: Run, tmp_path: Path, capsys: 
     with pytest.raises(SystemExit):
         run(f"artifacts.scft={tmp_path}")
     said = capsys.readouterr().out
-    assert f"artifacts.scft={tmp_path} cannot be given" in said
+    assert f"artifacts.scft={tmp_path} cannot be set" in said
     assert "embedder=scft steps.embed.adapter=FOLDER" in said

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.runs import checks
-from sage_pl.runs import fit as runs
+from sage_pl.runs import checks, fit
+from sage_pl.runs.plan import PARTS, Plan, fill_in_artifacts, resolve_with_placeholders
 from sage_pl.runs.preparation import prepare
-from sage_pl.runs.stages import Stage, stages
+from tests.planned import planned, prepared
 
 CONF = Path(__file__).parent.parent.parent / "conf"
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
@@ -26,31 +24,24 @@ SMALL = {  # what a method needs on 40 items
     "whitened_text": ["steps.whiten.dim=6"],
 }
 
-Composed = Callable[..., DictConfig]
+MakePlan = Callable[..., Plan]
 
 
 @pytest.fixture
-def composed(small_settings: list[str]) -> Composed:
-    """The configuration of a command on the small world, without the parts that do nothing in it."""
+def plan_of(small_settings: list[str]) -> MakePlan:
+    """The plan of a command on the small world."""
 
-    def make(method: str, *overrides: str, prune: bool = True) -> DictConfig:
-        settings = [*small_settings, f"method={method}", *SMALL.get(method, []), *overrides]
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("train", overrides=settings)
-        if prune:
-            checks.prune(config)
-        return config
+    def make(method: str, *overrides: str, wanted: Iterable[str] | None = None) -> Plan:
+        return planned(*small_settings, f"method={method}", *SMALL.get(method, []), *overrides, wanted=wanted)
 
     return make
 
 
-def first_step(
-    config: DictConfig, before: Mapping[str, Stage] | None = None
-) -> tuple[SequentialRecommender, dict[str, float]]:
+def first_step(plan: Plan) -> tuple[SequentialRecommender, dict[str, float]]:
     """Prepare, build and train one batch; the model with its gradients, and what it logged."""
-    prepare(config, checks.wanted_artifacts(config, runs.PARTS), before)
+    config = prepared(plan)
     pl.seed_everything(config.seed, verbose=False)
-    datamodule, model, _ = runs.build(config, {})
+    datamodule, model, _ = fit.build_parts(config, {})
     model.training_step(next(iter(datamodule.train_dataloader())), 0).backward()
     return model, measured(model)
 
@@ -62,13 +53,11 @@ def measured(model: SequentialRecommender) -> dict[str, float]:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_composes_binds_and_takes_a_step(method: str, backbone: str, composed: Composed) -> None:
-    config = composed(method, f"backbone={backbone}", "trainer.max_epochs=1", prune=False)
-    before = stages(config)
-    checks.prune(config)
-    checks.check_targets(checks.rehearsal(config, (*runs.PARTS, "steps")))
-    model, logged = first_step(config, before)
-    assert logged.keys() == {"train/loss", "recommendation", *config.loss.terms}
+def test_a_method_composes_binds_and_takes_a_step(method: str, backbone: str, plan_of: MakePlan) -> None:
+    plan = plan_of(method, f"backbone={backbone}", "trainer.max_epochs=1")
+    checks.check_targets(resolve_with_placeholders(plan.config, (*PARTS, "steps")))
+    model, logged = first_step(plan)
+    assert logged.keys() == {"train/loss", "recommendation", *plan.config.loss.terms}
     assert torch.tensor(list(logged.values())).isfinite().all(), logged
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert all(gradient.isfinite().all() for gradient in gradients.values())
@@ -108,10 +97,10 @@ DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
     ],
     ids=lambda overrides: " ".join(overrides),
 )
-def test_the_variants_of_the_methods_page_take_a_step(overrides: list[str], composed: Composed) -> None:
-    config = composed(*overrides)
-    _, logged = first_step(config)
-    assert logged.keys() == {"train/loss", "recommendation", *config.loss.terms}
+def test_the_variants_of_the_methods_page_take_a_step(overrides: list[str], plan_of: MakePlan) -> None:
+    plan = plan_of(*overrides)
+    _, logged = first_step(plan)
+    assert logged.keys() == {"train/loss", "recommendation", *plan.config.loss.terms}
     assert torch.tensor(list(logged.values())).isfinite().all(), logged
 
 
@@ -124,9 +113,9 @@ def test_a_method_file_is_short_and_says_what_it_adds(method: str) -> None:
     assert f"Run: python train.py method={method}" in "\n".join(lines[1:6])
 
 
-def test_residual_text_starts_as_the_plain_model(composed: Composed) -> None:
-    plain, logged = first_step(composed("plain"))
-    model, first = first_step(composed("residual_text"))
+def test_residual_text_starts_as_the_plain_model(plan_of: MakePlan) -> None:
+    plain, logged = first_step(plan_of("plain"))
+    model, first = first_step(plan_of("residual_text"))
     assert first == logged
     expected, got = plain.state_dict(), model.state_dict()
     assert got.keys() - expected.keys() == {"item_encoder.weight"}
@@ -134,39 +123,39 @@ def test_residual_text_starts_as_the_plain_model(composed: Composed) -> None:
         assert torch.equal(got[name], value), name
 
 
-def test_llm_esr_is_sage_without_alignment_and_prototypes(composed: Composed) -> None:
-    _, expected = first_step(composed("sage", "loss.beta=0", "loss.gamma=0"))
-    _, logged = first_step(composed("llm_esr"))
+def test_llm_esr_is_sage_without_alignment_and_prototypes(plan_of: MakePlan) -> None:
+    _, expected = first_step(plan_of("sage", "loss.beta=0", "loss.gamma=0"))
+    _, logged = first_step(plan_of("llm_esr"))
     assert logged == expected
     assert logged.keys() == {"train/loss", "recommendation", "distillation"}
 
 
-def test_sam_starts_as_the_plain_model(composed: Composed) -> None:
+def test_sam_starts_as_the_plain_model(plan_of: MakePlan) -> None:
     """With the weights of a plain model, since its own parts draw random numbers too, its first loss is the plain one's."""
-    plain, expected = first_step(composed("plain", "dropout=0"))
-    config = composed("sam", "dropout=0")
-    model, _ = first_step(config)
+    plain, expected = first_step(plan_of("plain", "dropout=0"))
+    plan = plan_of("sam", "dropout=0")
+    model, _ = first_step(plan)
     own, given = model.state_dict(), plain.state_dict()
     more = own.keys() - given.keys()
     assert all(name.startswith(("sequence_encoder.extractor.", "sequence_encoder.gamma")) for name in more)
     model.load_state_dict(own | given)
-    model.training_step(next(iter(runs.build(config, {}).datamodule.train_dataloader())), 0)
+    model.training_step(next(iter(fit.build_parts(prepared(plan), {}).datamodule.train_dataloader())), 0)
     assert measured(model)["train/loss"] == expected["train/loss"]
 
 
-def test_sam_prepares_interests_where_text_is_asked_for(composed: Composed) -> None:
-    assert "interests" in checks.wanted_artifacts(composed("sam"), runs.PARTS)
+def test_sam_prepares_interests_where_text_is_asked_for(plan_of: MakePlan) -> None:
+    assert "interests" in plan_of("sam").artifacts
     for overrides in (["sam", "without=sam/interest_text"], ["comirec"], ["sine"]):
-        assert checks.wanted_artifacts(composed(*overrides), runs.PARTS) == ["candidates", "sequences"]
+        assert plan_of(*overrides).artifacts == ("candidates", "sequences")
 
 
-def test_interests_come_from_the_cache_as_they_were_made(composed: Composed, tmp_path: Path) -> None:
+def test_interests_come_from_the_cache_as_they_were_made(plan_of: MakePlan, tmp_path: Path) -> None:
     """Made twice, in two places, they are the same to the bit; asked for again, nothing is made."""
     made = []
     for name in ("one", "other"):
-        config = composed("sam", f"paths.artifacts={tmp_path / name}")
-        made.append(prepare(config, ["interests"]))
-        again = prepare(composed("sam", f"paths.artifacts={tmp_path / name}"), ["interests"])
+        command = ["sam", f"paths.artifacts={tmp_path / name}"]
+        made.append(prepare(plan_of(*command, wanted=["interests"])))
+        again = prepare(plan_of(*command, wanted=["interests"]))
         assert again["interests"].manifest == made[-1]["interests"].manifest  # with the time it was made
     for step, files in (("groups", ("items", "labels", "offsets")), ("interests", ("values", "offsets"))):
         one, other = (artifacts[step] for artifacts in made)
@@ -175,42 +164,41 @@ def test_interests_come_from_the_cache_as_they_were_made(composed: Composed, tmp
     assert made[0]["phrases"].frame("phrases").equals(made[1]["phrases"].frame("phrases"))
 
 
-def test_llm_init_starts_from_the_reduced_text(composed: Composed) -> None:
-    config = composed("llm_init")
-    start = prepare(config, ["reduce"])["reduce"].array("table")[1:-1]
-    model, _ = first_step(config)
+def test_llm_init_starts_from_the_reduced_text(plan_of: MakePlan) -> None:
+    start = prepare(plan_of("llm_init", wanted=["reduce"]))["reduce"].array("table")[1:-1]
+    model, _ = first_step(plan_of("llm_init"))
     assert torch.equal(model.item_encoder.table.weight.detach()[1:-1], torch.tensor(start))  # type: ignore[union-attr]
 
 
-def test_one_step_class_serves_two_steps(composed: Composed) -> None:
-    config = composed("whitened_text")
-    assert checks.wanted_artifacts(config, runs.PARTS) == ["candidates", "sequences", "whiten"]
-    made = prepare(config, ["whiten", "reduce"])
+def test_one_step_class_serves_two_steps(plan_of: MakePlan) -> None:
+    assert plan_of("whitened_text").artifacts == ("candidates", "sequences", "whiten")
+    plan = plan_of("whitened_text", wanted=["whiten", "reduce"])
+    made = prepare(plan)
     assert made["whiten"].key != made["reduce"].key
     assert made["whiten"].path.parent == made["reduce"].path.parent
     assert made["whiten"].array("table").shape[1] == 6
     assert made["whiten"].array("table")[1:-1].std(0, ddof=1) == pytest.approx(1, abs=1e-4)
+    config = fill_in_artifacts(plan.config, made)
     assert config.artifacts.whiten == str(made["whiten"].path.resolve())
     assert config.item_encoder.text == config.artifacts.whiten
 
 
 @pytest.mark.parametrize("method", ["text_only", "residual_text"])
-def test_the_freeze_key_reaches_every_text_encoder(method: str, composed: Composed) -> None:
-    assert composed(method).item_encoder.freeze is True
-    assert composed(method, "freeze=false").item_encoder.freeze is False
+def test_the_freeze_key_reaches_every_text_encoder(method: str, plan_of: MakePlan) -> None:
+    assert plan_of(method).config.item_encoder.freeze is True
+    assert plan_of(method, "freeze=false").config.item_encoder.freeze is False
 
 
 @pytest.mark.parametrize(
     ("method", "backbone"), [("plain", "sasrec"), ("llm_esr", "bert4rec"), ("text_only", "gru4rec")]
 )
-def test_semantic_similarity_joins_any_methods_ranking(method: str, backbone: str, composed: Composed) -> None:
+def test_semantic_similarity_joins_any_methods_ranking(method: str, backbone: str, plan_of: MakePlan) -> None:
     choices = {"without": ["scorer=none"], "zero": ["scorer=semantic", "scorer.weight=0"], "much": ["scorer=semantic"]}
     ranks = {}
     for name, overrides in choices.items():
-        config = composed(method, f"backbone={backbone}", *overrides)
-        prepare(config, checks.wanted_artifacts(config, runs.PARTS))
+        config = prepared(plan_of(method, f"backbone={backbone}", *overrides))
         pl.seed_everything(config.seed, verbose=False)
-        datamodule, model, _ = runs.build(config, {})
+        datamodule, model, _ = fit.build_parts(config, {})
         ranks[name] = model.eval().answer_ranks(next(iter(datamodule.val_dataloader())))["full"]
     assert torch.equal(ranks["zero"], ranks["without"])
     assert ranks["much"].float().mean() < ranks["without"].float().mean(), (

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from sage_pl.commands.door import open_door
+
 ROOT = Path(__file__).parent.parent.parent
 _VOID = {"meta", "link", "br", "img", "input", "hr", "path", "rect", "circle"}
 _RESOURCES = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
@@ -19,26 +21,23 @@ def runs(small_settings: list[str], tmp_path_factory: pytest.TempPathFactory) ->
     """Run folders of plain and SAGE; the first writes its page itself."""
     place = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        import train
-
         for method, page in (("plain", "quick"), ("sage", "null")):
             own = [f"method={method}", f"report={page}", f"hydra.run.dir='{place / method}'"]
             patch.setattr(sys, "argv", [str(ROOT / "train.py"), *small_settings, *own])
-            train.job()
+            open_door("train", str(ROOT / "train.py"))
     return {method: place / method for method in ("plain", "sage")}
 
 
 @pytest.fixture(scope="session")
 def comparison(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the comparison of the two."""
-    from sage_pl.comparison import compare as comparing
+    from sage_pl.comparison.compare import compare_runs
 
     folder = tmp_path_factory.mktemp("comparison")
     config = OmegaConf.load(ROOT / "conf" / "compare.yaml")
     del config["hydra"], config["defaults"]
     given = {"runs": [str(run) for run in runs.values()], "folder": str(folder), "resamples": 100}
-    comparing.compare(OmegaConf.merge(config, given))  # type: ignore[arg-type]
+    compare_runs(OmegaConf.to_container(OmegaConf.merge(config, given), resolve=True))  # type: ignore[arg-type]
     return folder
 
 

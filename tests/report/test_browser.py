@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sage_pl.report import story
+from sage_pl.report import make
 from sage_pl.report.page import Options
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -30,7 +30,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page_file(comparison: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return story.of_comparison(comparison, Options(map_items=30), tmp_path_factory.mktemp("page"))
+    return make.of_comparison(comparison, Options(map_items=30), tmp_path_factory.mktemp("page"))
 
 
 def open_page(browser: Any, file: Path, viewport: dict[str, int], **more: Any) -> tuple[Any, list[str]]:

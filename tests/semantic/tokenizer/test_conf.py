@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.store import Artifact
-from sage_pl.runs.stages import stages
+from sage_pl.runs.stages import Stage
 from sage_pl.semantic.tokenizer.balance import Balanced
 from sage_pl.semantic.tokenizer.kmeans import ResidualKMeans
 from sage_pl.semantic.tokenizer.rq_vae import ResidualVAE
 from sage_pl.semantic.tokenizer.step import Tokens
+from tests.planned import composed, planned
 
 ROOT = Path(__file__).parents[3]
+DATA = ("dataset=folder", "dataset.path=somewhere")
 WANTED = {
     "convergence": Tokens(ResidualKMeans()),
     "collaborative": Tokens(ResidualKMeans(pull=0.0)),
@@ -28,11 +29,6 @@ WANTED = {
     "tiger": Tokens(ResidualKMeans(), source="text", collaborative=None, collisions="suffix"),
     "lc_rec": Tokens(ResidualKMeans(levels=4), source="text", collaborative=None, balance=Balanced()),
 }
-
-
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", overrides=["dataset=folder", "dataset.path=somewhere", *overrides])
 
 
 def step(config: DictConfig) -> Tokens:
@@ -45,22 +41,22 @@ def test_no_choice_is_forgotten() -> None:
 
 @pytest.mark.parametrize("name", WANTED)
 def test_a_tokenizer_is_the_step_it_says_with_the_defaults_of_the_code(name) -> None:
-    config = composed("method=plain", f"tokenizer={name}")
+    config = composed(*DATA, "method=plain", f"tokenizer={name}")
     assert step(config) == WANTED[name]
     assert ("plain" in config.stages) == (WANTED[name].collaborative == "plain")
 
 
 @pytest.mark.parametrize("name", WANTED)
 def test_the_quantiser_is_exchanged_in_any_of_them(name) -> None:
-    config = composed("method=plain", f"tokenizer={name}", "tokenizer/quantiser@steps.tokens.quantiser=rq_vae")
+    config = composed(*DATA, "method=plain", f"tokenizer={name}", "tokenizer/quantiser@steps.tokens.quantiser=rq_vae")
     levels, pull = 4 if name == "lc_rec" else 3, 0.0 if name == "collaborative" else 0.1
     assert identity(step(config).quantiser) == identity(ResidualVAE(levels=levels, pull=pull))
 
 
 @pytest.mark.parametrize("method", ["sage", "semantic_convergence"])
 def test_the_run_behind_the_codes_is_the_plain_run_of_other_methods(method) -> None:
-    own = stages(composed(f"method={method}", "tokenizer=convergence"))["plain"]
-    assert identity(own) == identity(stages(composed("method=pad"))["plain"])
+    own = planned(*DATA, f"method={method}", "tokenizer=convergence", wanted=["tokens"]).stages["plain"]
+    assert identity(Stage.of("plain", own)) == identity(Stage.of("plain", planned(*DATA, "method=pad").stages["plain"]))
 
 
 @pytest.fixture
@@ -101,7 +97,7 @@ def test_text_alone_trains_nothing(prepare) -> None:
 
 def test_codebooks_are_trained_by_the_trainer_of_the_configuration(prepare) -> None:
     """Its epochs decide the key; the device and further loggers do not."""
-    quantiser, trainer = "quantiser@steps.tokens.quantiser=rq_vae", "steps.tokens.quantiser.trainer"
+    quantiser, trainer = "tokenizer/quantiser@steps.tokens.quantiser=rq_vae", "steps.tokens.quantiser.trainer"
     made = prepare("tokenizer=tiger", quantiser, f"{trainer}.max_epochs=2")
     assert (made.path / "metrics.csv").read_text().count("\n") == 3
     more = f"{trainer}.logger=[{{_target_: pytorch_lightning.loggers.CSVLogger, save_dir: elsewhere}}]"

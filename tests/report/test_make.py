@@ -1,4 +1,4 @@
-"""Pages of a run and of a comparison, made by the commands' own stories."""
+"""Pages of a run and of a comparison, made as the commands make them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sage_pl.report import story
+from sage_pl.report import make
 from sage_pl.report.page import LARGEST, Options
 from sage_pl.report.reading import ReportError
 
@@ -57,7 +57,7 @@ def test_what_a_run_does_not_have_is_a_sentence(runs: dict[str, Path], read_page
 
 
 def test_a_run_shows_everything_it_has(runs: dict[str, Path], read_page: ReadPage, tmp_path: Path) -> None:
-    page = opened(story.of_run(runs["sage"], Options(map_items=30, examples=2), tmp_path), read_page)
+    page = opened(make.of_run(runs["sage"], Options(map_items=30, examples=2), tmp_path), read_page)
     names = (
         "results",
         "groups",
@@ -84,7 +84,7 @@ def test_a_run_shows_everything_it_has(runs: dict[str, Path], read_page: ReadPag
 
 
 def test_a_comparison_shows_both_sides(comparison: Path, read_page: ReadPage) -> None:
-    page = opened(story.of_comparison(comparison, Options(maps=False)), read_page)
+    page = opened(make.of_comparison(comparison, Options(maps=False)), read_page)
     assert "sage against plain on folder" in page.text
     record = json.loads((comparison / "comparison.json").read_text())
     for value in record["values"]:
@@ -95,7 +95,7 @@ def test_a_comparison_shows_both_sides(comparison: Path, read_page: ReadPage) ->
     assert "Neither finds it" in page.text
     assert page.text.count("answer at rank") % 2 == 0
     with pytest.raises(ReportError, match="focus is 'pad', wanted one of sage"):
-        story.of_comparison(comparison, Options(maps=False, focus="pad"))
+        make.of_comparison(comparison, Options(maps=False, focus="pad"))
 
 
 def test_published_figures_and_failed_runs_are_shown(comparison: Path, read_page: ReadPage, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_published_figures_and_failed_runs_are_shown(comparison: Path, read_page
     paper = {"title": "Table 1", "source": "A paper", "labels": ["Backbone", "Model"], "columns": ["H@10", "N@10"]}
     record |= {"tables": [{**paper, "rows": [row, own]}], "unfinished": [{"folder": "runs/pad", "reason": "diverged"}]}
     (tmp_path / "comparison.json").write_text(json.dumps(record))
-    page = opened(story.of_comparison(tmp_path, Options(maps=False)), read_page)
+    page = opened(make.of_comparison(tmp_path, Options(maps=False)), read_page)
     assert "Beside published figures Table 1. A paper Backbone Model origin H@10 N@10" in page.text
     assert "SASRec SAGE printed 0.1234 – SASRec SAGE ours 0.2000 * 0.2500" in page.text
     assert "runs/pad: diverged" in page.text
@@ -118,7 +118,7 @@ def test_every_system_has_its_own_baseline(comparison: Path, read_page: ReadPage
     record["values"] += [value for value in other["values"] if value["system"] != "popularity"]
     record["runs"]["folder"] |= other["runs"]["folder"]
     (tmp_path / "comparison.json").write_text(json.dumps(record))
-    page = opened(story.of_comparison(tmp_path, Options(maps=False, focus="sage/gru4rec")), read_page)
+    page = opened(make.of_comparison(tmp_path, Options(maps=False, focus="sage/gru4rec")), read_page)
     assert "sage minus plain" in page.text
     assert "sage/gru4rec minus plain/gru4rec" in page.text
     assert "sage/gru4rec finds the answer, plain/gru4rec does not" in page.text
@@ -157,11 +157,11 @@ def test_mistakes_are_one_line(
 
 
 def test_a_page_that_cannot_be_made_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    story.at_the_end("run", "quick")(tmp_path)
+    make.after_run("run", "quick")(tmp_path)
     assert "no report" in caplog.text
     assert "is not a finished run" in caplog.text
     with pytest.raises(ReportError, match="report is 'fast'; wanted full, quick or null"):
-        story.at_the_end("run", "fast")
+        make.after_run("run", "fast")
 
 
 def test_runs_that_are_gone_are_named(
@@ -170,15 +170,15 @@ def test_runs_that_are_gone_are_named(
     record = json.loads((comparison / "comparison.json").read_text())
     record["runs"] = {"folder": {"plain": [str(runs["plain"])], "sage": [str(tmp_path / "gone")]}}
     (tmp_path / "comparison.json").write_text(json.dumps(record))
-    page = opened(story.of_comparison(tmp_path, Options(maps=False)), read_page)
+    page = opened(make.of_comparison(tmp_path, Options(maps=False)), read_page)
     assert "gone is not a finished run" in page.text
     record["runs"]["folder"].pop("plain")
     (tmp_path / "comparison.json").write_text(json.dumps(record))
     with pytest.raises(ReportError, match="none of the runs of"):
-        story.of_comparison(tmp_path, Options(maps=False))
+        make.of_comparison(tmp_path, Options(maps=False))
     (tmp_path / "comparison.json").write_text(json.dumps({"values": [], "lines": {}}))
     with pytest.raises(ReportError, match="has no runs, as older versions wrote it"):
-        story.of_comparison(tmp_path, Options())
+        make.of_comparison(tmp_path, Options())
 
 
 def test_without_checkpoint_artifacts_and_lists_the_rest_is_shown(
@@ -188,7 +188,7 @@ def test_without_checkpoint_artifacts_and_lists_the_rest_is_shown(
     shutil.copytree(runs["sage"], folder)
     for path in ("recommended.npy", "checkpoints/best.ckpt", "metrics.csv", "footprint.json", ".hydra/overrides.yaml"):
         (folder / path).unlink()
-    page = opened(story.of_run(folder, Options()), read_page)
+    page = opened(make.of_run(folder, Options()), read_page)
     assert "holds no recommended.npy; scripts/evaluate.py" in page.text
     assert "best.ckpt is gone" in page.text
     assert "Training. The run kept no values by epoch" in page.text
@@ -203,4 +203,4 @@ def test_ranks_of_an_older_version_are_refused(runs: dict[str, Path], tmp_path: 
     shutil.copytree(runs["plain"], folder)
     pl.read_parquet(folder / "ranks.parquet").drop("history").write_parquet(folder / "ranks.parquet")
     with pytest.raises(ReportError, match=r"ranks.parquet lacks history, .* scripts/evaluate.py"):
-        story.of_run(folder, Options())
+        make.of_run(folder, Options())

@@ -119,7 +119,7 @@ def staleness(model: Any, data: Sequences, users: int, exclude_seen: bool) -> di
 def main(checkpoint: str, users: int = 2_000) -> None:
     command = OmegaConf.create({"checkpoint": checkpoint, "overrides": {}})
     recipe, (_, model, _) = cli._trained(command)
-    model.hold_items()
+    model.cache_item_vectors()
     artifact = Artifact.at(recipe.artifacts.sequences)
     histories, exclude_seen = Histories.of(artifact), recipe.evaluation.seen == "mask"
     results = {

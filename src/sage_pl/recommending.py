@@ -102,7 +102,7 @@ def answer(config: DictConfig, asked: Question, recipe: DictConfig, model: Recom
     artifact = Artifact.at(recipe.artifacts.sequences)
     catalogue = Catalogue.of(artifact)
     if model is not None:
-        model.to(chosen_device(config.device)).eval().hold_items()
+        model.to(chosen_device(config.device)).eval().cache_item_vectors()
     origin = Origin(model_name(config, recipe), (config.seen or recipe.evaluation.seen) == "mask")
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))
     cache = TopKCache(file) if model is None or file.is_file() else None

@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.nn.item_encoders.table import EncodedItems
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
-from sage_pl.nn.modules.step import DISTINCT, each, presented
+from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
 from sage_pl.types import (
     ItemEncoder,
     LossContext,
-    LossTerm,
     SeqBatch,
     SequenceEncoder,
     Targets,
@@ -42,15 +42,11 @@ class RecommenderModule(pl.LightningModule):
         max_len: longest history that is read when predicting; older items are cut off.
 
     Raises:
-        ValueError: a part reads a view the items do not have, or a loss wants items that are decoded where they are not.
+        ValueError: a part reads a view the items do not have, or a loss needs items to be decoded where they are not.
     """
 
-    served: ClassVar[tuple[str, ...]] = (
-        "sequence_encoder",
-        "targets",
-    )  # parts that a served model has, beside item tables
-
-    decodes: ClassVar[bool] = False  # what losses are given can score items by their codes (CodeContext)
+    exported_parts: ClassVar[tuple[str, ...]] = ("sequence_encoder", "targets")  # exported beside item tables
+    decodes: ClassVar[bool] = False  # True where a step is a CodeContext
 
     def __init__(
         self,
@@ -65,6 +61,8 @@ class RecommenderModule(pl.LightningModule):
         super().__init__()
         self.terms: dict[str, LossTerm] = {} if objective is None else {"recommendation": objective}
         self.terms |= terms or {}
+        for name, term in self.terms.items():
+            term.name = name
         readers = {"sequence encoder": sequence_encoder.reads}
         readers |= {name: term.reads for name, term in self.terms.items()}
         for name, views in readers.items():
@@ -73,9 +71,7 @@ class RecommenderModule(pl.LightningModule):
                     f"{name} reads the view {', '.join(sorted(missing))} of the items, which have "
                     f"{', '.join(item_encoder.input_dims)}; use item_encoder=dual, or leave that part out"
                 )
-        if not self.decodes and (
-            codes := [name for name, term in self.terms.items() if getattr(term, "decodes", False)]
-        ):
+        if not self.decodes and (codes := [name for name, term in self.terms.items() if term.decodes]):
             raise ValueError(
                 f"{', '.join(codes)}: for items that are decoded, and here items are ranked by inner products; use "
                 "model=generative as method=semantic_convergence does, or other losses"
@@ -84,7 +80,7 @@ class RecommenderModule(pl.LightningModule):
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder
         self.targets = targets
-        self.term_modules = nn.ModuleList(self.terms.values())  # type: ignore[arg-type]  # registers their buffers
+        self.term_modules = nn.ModuleList(self.terms.values())  # registers their buffers
         self.optimizer = optimizer
         self.max_len = max_len
         self.means = EpochMeans()
@@ -95,7 +91,7 @@ class RecommenderModule(pl.LightningModule):
         return frozenset[str]().union(*(term.needs for term in self.terms.values())).difference(DISTINCT)
 
     def step(self, batch: SeqBatch) -> LossContext:
-        """What the losses see of a training batch."""
+        """What the losses see of a prepared training batch."""
         raise NotImplementedError
 
     def output_table(self) -> VectorTable:
@@ -108,8 +104,8 @@ class RecommenderModule(pl.LightningModule):
         """The k best items after each history, with their scores."""
         raise NotImplementedError
 
-    def hold_items(self) -> None:
-        """Before many calls of ``recommend`` with the same weights: make once what they share."""
+    def cache_item_vectors(self) -> None:
+        """Compute once what many calls of ``recommend`` with the same weights share."""
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol."""
@@ -126,18 +122,23 @@ class RecommenderModule(pl.LightningModule):
 
     def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
         if self.training:
-            batch = presented(batch, self.targets, self.terms.values(), self.item_encoder.n_items + 1)
+            batch = self.prepare(batch)
         if self.device.type != "cuda":
             return batch
-        # from pinned memory a GPU copies while the host goes on
-        return each(batch, lambda tensor: tensor.contiguous().pin_memory())
+        # a GPU copies from pinned memory while the CPU goes on
+        return map_tensors(batch, lambda tensor: tensor.contiguous().pin_memory())
+
+    def prepare(self, batch: SeqBatch) -> SeqBatch:
+        """A training batch with labels, draws and all else that a step reads (:func:`prepare_batch`)."""
+        mask_token = self.item_encoder.n_items + 1
+        return prepare_batch(batch, self.targets, self.terms.values(), mask_token, self.current_epoch)
 
     def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
-        return each(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def losses(self, batch: SeqBatch) -> dict[str, Float[Tensor, ""]]:
         """Every term of one batch, unweighted, by name; the objective as ``recommendation``."""
-        step = self.step(batch)
+        step = self.step(batch if "labels" in batch else self.prepare(batch))
         return {name: term(step) for name, term in self.terms.items()}
 
     def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:

@@ -15,10 +15,11 @@ from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.decoders.search import answer_ranks, beam_search, best, occurs
 from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.table import ItemVectors
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.generative_step import GenerativeStep, memory
 from sage_pl.nn.modules.step import TrainingStep
-from sage_pl.types import ItemEncoder, LossTerm, Memory, SeqBatch, SequenceEncoder, Targets, TopK, real
+from sage_pl.types import ItemEncoder, Memory, SeqBatch, SequenceEncoder, Targets, TopK, real
 
 _K = 20  # items for which a test says how many of the likeliest the beams find
 
@@ -40,7 +41,7 @@ class GenerativeRecommender(RecommenderModule):
         ValueError: the parts differ in width, the objective is not of decoded items, or a scorer is given.
     """
 
-    served: ClassVar[tuple[str, ...]] = (*RecommenderModule.served, "decoder")
+    exported_parts: ClassVar[tuple[str, ...]] = (*RecommenderModule.exported_parts, "decoder")
     decodes: ClassVar[bool] = True
 
     def __init__(
@@ -65,7 +66,7 @@ class GenerativeRecommender(RecommenderModule):
                 f"the sequence encoder's states are {sequence_encoder.output_dim} wide, the decoder's network is "
                 f"{decoder.network.dim}; set dim, which both follow"
             )
-        if objective is not None and not getattr(objective, "decodes", False):
+        if objective is not None and not objective.decodes:
             raise ValueError(
                 "items are ranked by their codes, which this objective does not train; use objective=codes"
             )
@@ -85,8 +86,8 @@ class GenerativeRecommender(RecommenderModule):
         return batch
 
     def step(self, batch: SeqBatch) -> GenerativeStep:
-        step = TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets, self.terms.values())
-        return GenerativeStep(**vars(step), decoder=self.decoder, epoch=self.current_epoch)
+        step = TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets)
+        return GenerativeStep(**vars(step), decoder=self.decoder)
 
     # What evaluation, export and serving use: the Recommender contract.
 

@@ -18,7 +18,6 @@ class GenerativeStep(TrainingStep):
     """A step with a decoder; implements :class:`sage_pl.types.CodeContext`."""
 
     decoder: ItemDecoder
-    epoch: int
 
     def predictions(self) -> tuple[Memory, Int[Tensor, "M"]]:
         return self._at_labels(self.hidden), self.batch["targets"].flatten()[self.batch["labels"]]

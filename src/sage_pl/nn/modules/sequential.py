@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
 from sage_pl.nn.item_encoders.table import ItemVectors
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.step import TrainingStep
-from sage_pl.types import ItemEncoder, LossTerm, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable
+from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable
 
 
 class SequentialRecommender(RecommenderModule):
@@ -56,7 +57,7 @@ class SequentialRecommender(RecommenderModule):
         self._table: VectorTable | None = None
 
     def step(self, batch: SeqBatch) -> TrainingStep:
-        return TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets, self.terms.values())
+        return TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets)
 
     # What evaluation, export and serving use: the Recommender contract.
 
@@ -109,11 +110,11 @@ class SequentialRecommender(RecommenderModule):
         """The k best items after each history, with their scores."""
         return top_k(self.states(items, users), self.ranking_table(), k, items if exclude_seen else None)
 
-    def hold_items(self) -> None:
+    def cache_item_vectors(self) -> None:
         self._table = self._vectors(self.scorer)
 
     def on_validation_epoch_end(self) -> None:
         self._table = None
 
-    on_validation_epoch_start = on_test_epoch_start = hold_items
+    on_validation_epoch_start = on_test_epoch_start = cache_item_vectors
     on_test_epoch_end = on_validation_epoch_end

@@ -118,7 +118,8 @@ def _leave_out_idle_parts(config: DictConfig) -> None:
     for name in checks.prune(config):
         log.info("%s has no effect in this run and is left out", name)
     if unused := checks.unused_weights(config):
-        log.info("no loss term of this run reads %s", ", ".join(f"loss.{key}" for key in unused))
+        names = ", ".join(f"loss.{key}" for key in unused)
+        log.info("no loss term of this run reads %s; a term's own weight is loss.terms.NAME.weight", names)
 
 
 def _checkpoint(path: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Global alignment: an item's adapted text and its collaborative vector should see the same neighbourhood."""
+"""Global alignment: an item's adapted text and its collaborative vector get the same neighbourhood."""
 
 from __future__ import annotations
 

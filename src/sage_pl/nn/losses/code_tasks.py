@@ -1,4 +1,4 @@
-"""Further ways to the same codes: from an item's text, from a history of texts, from a history and a query."""
+"""Further tasks with the same codes: from an item's text, from a history of texts, from a history and a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which items of a step a loss over items compares."""
+"""The items of a step that a loss over items compares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compared_items(
 
     Args:
         step: with ``unique``, its batch holds ``distinct_items`` or ``distinct_targets``.
-        source: which.
+        source: ``items`` for the inputs, or ``targets``.
         unique: each item once; False keeps duplicates; their number depends on the data, so on a GPU this forces a
             synchronisation.
         max_items: more are sampled down to so many; None keeps all.

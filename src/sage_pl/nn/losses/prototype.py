@@ -1,4 +1,4 @@
-"""Fuzzy prototypes: an item's collaborative vector is drawn to the centres of the clusters it belongs to."""
+"""Fuzzy prototypes: they pull an item's collaborative vector to the centres of the clusters it belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every trained recommender is: parts, named losses, a checkpoint that can be rebuilt, ranks as its evaluation."""
+"""The base class of the LightningModules: parts, named losses, a checkpoint that rebuilds the model, ranks for evaluation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RecommenderModule(pl.LightningModule):
     """Trains ``sum_k weight_k loss_k`` over the objective and the named terms; each is logged unweighted, its
     mean over an epoch, as ``train/loss/<name>``, the objective as ``recommendation``.
 
-    A subclass says what one step is (:meth:`step`) and how items are ranked (:class:`sage_pl.types.Recommender`).
+    A subclass defines one step (:meth:`step`) and the ranking of items (:class:`sage_pl.types.Recommender`).
 
     Args:
         item_encoder: what an item is (``sage_pl.nn.item_encoders``).
@@ -76,7 +76,7 @@ class RecommenderModule(pl.LightningModule):
                 f"{', '.join(codes)}: for items that are decoded, and here items are ranked by inner products; use "
                 "model=generative as method=semantic_convergence does, or other losses"
             )
-        self.stored: dict[str, Any] = {}  # plain values a checkpoint carries: what it can be rebuilt from
+        self.stored: dict[str, Any] = {}  # plain values in a checkpoint, from which the model is rebuilt
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder
         self.targets = targets
@@ -114,7 +114,7 @@ class RecommenderModule(pl.LightningModule):
     def encode(
         self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None, last_only: bool = True
     ) -> tuple[Float[Tensor, "B K *I E"], Bool[Tensor, "B M"]]:
-        """States of histories as they are read when predicting, and where these have items."""
+        """States of histories in the form used for prediction, and the mask of their items."""
         ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
         views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
         batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
@@ -149,7 +149,7 @@ class RecommenderModule(pl.LightningModule):
         return total
 
     def on_train_epoch_start(self) -> None:
-        self.means.take()  # of an epoch that was interrupted
+        self.means.take()  # drops those of an interrupted epoch
 
     def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
         if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
@@ -175,7 +175,7 @@ class RecommenderModule(pl.LightningModule):
         """When the optimizer is there.
 
         Raises:
-            ValueError: gradients are to be clipped, and mixed precision leaves that to no fused optimizer.
+            ValueError: gradients are to be clipped in mixed precision, which a fused optimizer does not support.
         """
         fused = any(group.get("fused") for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
         if fused and self.trainer.gradient_clip_val and str(self.trainer.precision).endswith("-mixed"):
@@ -186,7 +186,7 @@ class RecommenderModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            raise ValueError("this model was built without an optimizer, to be served and not trained")
+            raise ValueError("this model was built without an optimizer: it serves and cannot be trained")
         return self.optimizer(p for p in self.parameters() if p.requires_grad)
 
     def validation_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:

@@ -21,10 +21,10 @@ class SequentialRecommender(RecommenderModule):
 
     Args:
         item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len: see :class:`RecommenderModule`.
-        scorer: what is added to scores when predicting (``sage_pl.nn.scorers``); None for nothing.
-        start: parts that begin with what another run learned, by any name.
-        table_mb: memory for the items' vectors when ranking, in MiB. A larger catalogue is encoded anew, block by block,
-            for every batch of users: the same ranks, slower. Raise the evaluation's batch size with it.
+        scorer: added to scores when predicting (``sage_pl.nn.scorers``); None for nothing.
+        start: copies weights of another run into parts of this model, by any name.
+        table_mb: memory for the items' vectors when ranking, in MiB. A larger catalogue is encoded block by block for every
+            batch of users: the same ranks, slower. Raise the evaluation's batch size with it.
 
     Raises:
         ValueError: the sequence encoder's states and the items' vectors differ in width.
@@ -69,17 +69,17 @@ class SequentialRecommender(RecommenderModule):
 
     @torch.no_grad()
     def states(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *I F"]:
-        """The state each history is served with, or its I states, of which the best one scores an item.
+        """The state of each history, or its I states, of which the best one scores an item.
 
         Args:
             items: histories.
-            users: whose they are, for sequence encoders that know more of a user than the history; None for nobody known.
+            users: their users, for sequence encoders that read more of a user than the history; None where unknown.
         """
         hidden = self.encode(items, users)[0][:, -1]
         if self.scorer is None:
             return hidden
-        read, several = items if self.max_len is None else items[:, -self.max_len :], hidden.shape[1:-1].numel()
-        states = self.scorer.states(hidden.flatten(0, -2), read.repeat_interleave(several, 0))
+        history, several = items if self.max_len is None else items[:, -self.max_len :], hidden.shape[1:-1].numel()
+        states = self.scorer.states(hidden.flatten(0, -2), history.repeat_interleave(several, 0))
         return states if hidden.ndim + states.ndim == 4 else states.reshape(len(hidden), -1, states.shape[-1])
 
     def ranking_table(self) -> VectorTable:

@@ -1,4 +1,4 @@
-"""One training step as the losses see it."""
+"""The losses' view of one training step, and the batch it reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
 from sage_pl.types import ItemEncoder, ItemTable, SeqBatch, SequenceEncoder, Targets, real
 
-DISTINCT = {"distinct_items": "items", "distinct_targets": "targets"}  # made for the losses that need them
+DISTINCT = {"distinct_items": "items", "distinct_targets": "targets"}  # computed for the losses that need them
 
 
 def prepare_batch(
@@ -96,7 +96,7 @@ class TrainingStep:
 
 @contextmanager
 def _evaluating(encoder: SequenceEncoder) -> Iterator[None]:
-    """Without dropout; afterwards every part is in the mode it was in."""
+    """Turns dropout off, and restores the mode of every part afterwards."""
     modes = [(part, part.training) for part in encoder.modules()]
     encoder.eval()
     try:

@@ -193,11 +193,11 @@ def _attribute(node: DictConfig, name: str) -> frozenset[str]:
 
 
 def unused_weights(config: DictConfig) -> list[str]:
-    """Loss weights that no remaining term reads."""
-    raw = str(OmegaConf.to_container(config.loss.terms, resolve=False)) + str(config.get("stages"))
-    keys = [str(key) for key in config.loss if key != "terms"]
-    steps = str(OmegaConf.to_container(config.steps, resolve=False))
-    return [key for key in keys if f"${{loss.{key}}}" not in raw and f"${{loss.{key}}}" not in steps]
+    """Numbers under ``loss``, by name, that are not 0 and that no remaining term, stage or step reads."""
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    readers = str([raw["loss"]["terms"], raw.get("stages"), raw["steps"]])
+    weights = [key for key, value in raw["loss"].items() if isinstance(value, int | float) and value]
+    return [str(key) for key in weights if f"${{loss.{key}}}" not in readers]
 
 
 def resolve_with_placeholders(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def check(target: str) -> None:
 
 
 def test_a_package_that_is_not_named_is_refused_with_the_variable_that_names_it() -> None:
-    with pytest.raises(ConfigError, match=r"terms\.mine\._target_ is 'tea_parts\.Squared'; .*variable SAGE_PL_PACKAGES"):
+    with pytest.raises(
+        ConfigError, match=r"terms\.mine\._target_ is 'tea_parts\.Squared'; .*variable SAGE_PL_PACKAGES"
+    ):
         check("tea_parts.Squared")
 
 

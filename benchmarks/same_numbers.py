@@ -1,8 +1,8 @@
 """Whether a change keeps the numbers: every metric of some runs before and after it, compared to the last digit.
 
-``python benchmarks/same_numbers.py BEFORE AFTER [method=a,b] [key=value]``. BEFORE and AFTER are two checkouts, in each of which every
-method is prepared from nothing and trained for two epochs on the CPU; or two folders of finished runs, as an earlier call made them in
-``outputs/same_numbers/{before,after}``. The exit code is 0 if every metric is equal.
+``python benchmarks/same_numbers.py BEFORE AFTER [method=a,b] [key=value]``. BEFORE and AFTER are two checkouts: in each of them
+every method is prepared from nothing and trained for two epochs on the CPU. Or two folders of finished runs, as an earlier call
+made them in ``outputs/same_numbers/{before,after}``. The exit code is 0 if every metric is equal.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def one_run(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int)
     """A run against the popularity floor.
 
     Raises:
-        ReportError: its ranks cannot be used, or cover a part of the test users only.
+        ReportError: its ranks cannot be used.
     """
     files = RunFiles(run)
     label = "/".join(run.choices.get(key, "") for key in ("method", "backbone"))
@@ -208,8 +208,6 @@ def one_run(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int)
         groups = {"overall": np.ones(len(files.frame), bool)} | members(files.frame)
     except MissingError as reason:
         raise ReportError(str(reason)) from reason
-    if not files.protocols:
-        raise ReportError(f"{run.folder} ranked a part of the test users only (trainer.limit_test_batches)")
     families = {title: [n for n in names if n in groups] for title, names in FAMILIES.items()}
     families = {"all": ["overall"]} | {title: names for title, names in families.items() if names}
     title_of = {name: title for title, names in families.items() for name in names}

@@ -90,8 +90,7 @@ def run_train(small_settings: list[str], tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def _runner(script: str, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    monkeypatch.syspath_prepend(str(ROOT))
-    import train
+    from sage_pl.commands.door import open_door
 
     count = 0
 
@@ -102,7 +101,7 @@ def _runner(script: str, settings: list[str], tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(
             sys, "argv", [str(ROOT / f"{script}.py"), *settings, *overrides, f"hydra.run.dir='{folder}'"]
         )
-        train.job()
+        open_door(script, str(ROOT / f"{script}.py"))
         return folder
 
     return run

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
@@ -60,7 +60,7 @@ def test_a_target_outside_the_allowed_packages_is_refused(target: Any) -> None:
         "torch.nn.functional",
         "sage_pl.types",
         "sage_pl.types.PADDING",
-        "sage_pl.runs.checks._PENDING.match",
+        "sage_pl.runs.plan._PENDING.match",
     ],
 )
 def test_no_way_out_of_the_allowed_packages_through_their_attributes(target: str) -> None:
@@ -71,7 +71,7 @@ def test_no_way_out_of_the_allowed_packages_through_their_attributes(target: str
 @pytest.mark.parametrize(
     "target",
     [
-        "sage_pl.cli.train",
+        "sage_pl.commands.train.train",
         "sage_pl.types.real",
         "pytorch_lightning.callbacks.ModelCheckpoint.setup",
         "torch.nn.Module.load_state_dict",
@@ -162,131 +162,3 @@ def test_what_a_batch_lacks_is_named() -> None:
         ConfigError, match=r"the losses read neighbours from a batch, which holds items, user; add .*data.extras"
     ):
         checks.check_needs(frozenset({"items", "neighbours"}), frozenset({"items", "user"}))
-
-
-@pytest.fixture
-def config() -> DictConfig:
-    """A composed configuration in small."""
-    return OmegaConf.create(
-        {
-            "loss": {
-                "alpha": 0.1,
-                "gamma": 0.5,
-                "fuzzy_m": 2,
-                "terms": {
-                    "distillation": {"_target_": f"{TERM}.distillation.UserDistillation", "weight": "${loss.alpha}"},
-                    "prototype": {
-                        "_target_": f"{TERM}.prototype.Prototype",
-                        "weight": "${loss.gamma}",
-                        "clusters": "${artifacts.cluster}",
-                    },
-                },
-            },
-            "data": {
-                "sequences": "${artifacts.sequences}",
-                "extras": {
-                    "neighbours": {
-                        "_target_": "sage_pl.data.neighbours.Neighbours",
-                        "neighbours": "${artifacts.retrieve}",
-                    }
-                },
-            },
-            "model": {"n_items": "${catalog.n_items}", "terms": "${loss.terms}"},
-            "steps": {"cluster": {"fuzzy_m": "${loss.fuzzy_m}"}},
-            "artifacts": {"sequences": "???", "cluster": "???", "retrieve": "???", "embed": "???"},
-            "catalog": {"n_users": "???", "n_items": "???"},
-        }
-    )
-
-
-def test_nothing_is_pruned_where_all_is_used(config: DictConfig) -> None:
-    before = OmegaConf.to_container(config)
-    assert checks.prune(config) == []
-    assert OmegaConf.to_container(config) == before
-
-
-def test_terms_of_weight_0_and_what_only_they_need_are_pruned(config: DictConfig) -> None:
-    OmegaConf.set_struct(config, True)
-    config.loss.alpha = 0
-    assert checks.prune(config) == ["loss.terms.distillation", "data.extras.neighbours"]
-    assert list(config.loss.terms) == ["prototype"]
-    assert not config.data.extras
-
-
-def test_named_parts_set_to_null_are_pruned(config: DictConfig) -> None:
-    config.loss.terms.prototype = None
-    config.start = {"items": None, "states": {"_target_": "sage_pl.nn.modules.warm_start.WarmStart"}}
-    config.item_encoder = {"experts": {"id": None, "text": {}}}
-    assert checks.prune(config) == ["loss.terms.prototype", "start.items", "item_encoder.experts.id"]
-    assert list(config.start) == ["states"]
-    assert list(config.item_encoder.experts) == ["text"]
-
-
-def test_leaving_out_a_term_that_a_method_does_not_have_is_refused(config: DictConfig) -> None:
-    config.loss.terms.teacher_alignment = {"weight": 0}
-    with pytest.raises(
-        ConfigError, match=r"loss\.terms\.teacher_alignment .* no such term; there are: distillation, prototype"
-    ):
-        checks.prune(config)
-
-
-def test_an_extra_that_another_term_needs_stays(config: DictConfig) -> None:
-    config.loss.gamma = 0.0
-    assert checks.prune(config) == ["loss.terms.prototype"]
-    assert list(config.data.extras) == ["neighbours"]
-
-
-def test_pruning_imports_nothing_that_is_not_allowed(config: DictConfig) -> None:
-    config.loss.terms.distillation._target_ = "os.system"
-    with pytest.raises(ConfigError, match=r"_target_ is 'os\.system'; allowed are"):
-        checks.prune(config)
-
-
-@pytest.mark.parametrize(
-    ("removed", "expected"),
-    [
-        ([], []),
-        (["distillation"], ["alpha"]),
-        (["prototype"], ["gamma"]),
-        (["distillation", "prototype"], ["alpha", "gamma"]),
-    ],
-    ids=["none", "one", "the other", "both"],
-)
-def test_weights_that_no_term_reads(config: DictConfig, removed: list[str], expected: list[str]) -> None:
-    for name in removed:
-        del config.loss.terms[name]
-    assert checks.unused_weights(config) == expected
-
-
-def test_a_part_that_refers_to_what_is_not_there_is_named(config: DictConfig) -> None:
-    config.loss.terms.prototype.clusters = "${artifacts.tokens}"
-    with pytest.raises(ConfigError, match=r"loss\.terms\.prototype\.clusters refers to \$\{artifacts\.tokens\}, which"):
-        checks.wanted_artifacts(config, ["model"])
-
-
-def test_wanted_artifacts_are_those_the_parts_refer_to(config: DictConfig) -> None:
-    assert checks.wanted_artifacts(config, ["data"]) == ["retrieve", "sequences"]
-    assert checks.wanted_artifacts(config, ["model", "data"]) == ["cluster", "retrieve", "sequences"]
-    assert OmegaConf.is_missing(config.artifacts, "cluster"), "the configuration itself is left alone"
-    config.loss.gamma = 0
-    checks.prune(config)
-    assert checks.wanted_artifacts(config, ["model", "data"]) == ["retrieve", "sequences"]
-
-
-@pytest.mark.parametrize(
-    ("key", "hint"),
-    [
-        pytest.param("loss.gama", "did you mean loss.gamma?", id="letter missing"),
-        pytest.param("gamma", "did you mean loss.gamma?", id="parent missing"),
-        pytest.param("optim.gamma", "did you mean loss.gamma?", id="wrong parent"),
-        pytest.param("zzz", "", id="nothing near"),
-    ],
-)
-def test_a_mistyped_key_gets_a_hint(config: DictConfig, key: str, hint: str) -> None:
-    known = [name for name in checks.known_keys(config) if name in ("loss.gamma", "data.sequences", "steps.cluster")]
-    assert checks.suggest(key, known) == hint
-
-
-def test_known_keys_are_all_dotted_paths() -> None:
-    config = OmegaConf.create({"a": {"b": {"c": "${d}"}}, "d": [1, {"e": 2}]})
-    assert checks.known_keys(config) == ["a", "a.b", "a.b.c", "d"]

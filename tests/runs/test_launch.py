@@ -14,8 +14,10 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.store import ArtifactError
+from sage_pl.artifacts.store import ArtifactError, closure
+from sage_pl.data.neighbours import group_ends
 from sage_pl.data.split import GlobalTime
+from sage_pl.errors import MissingFileError
 from sage_pl.runs import launch
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.launch import JobError, in_own_process, one_line_errors
@@ -30,75 +32,9 @@ def failing(error: BaseException) -> Callable[[DictConfig], None]:
     return one_line_errors(job)
 
 
-def foreign() -> None:
-    raise ValueError("of somebody else")
-
-
-def ours() -> None:
-    GlobalTime(valid=2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "lines"),
-    [
-        (["loss.gama=1"], ["loss.gama: no such key; did you mean loss.gamma"]),
-        (["backbon=sasrec"], ["backbon: no such key; did you mean backbone"]),
-        (["dataset=csv", "dataset.seperator=;"], ["dataset.seperator: no such key; did you mean dataset.separator"]),
-        (["gamma=1", "trainer.max_epoch=3"], ["gamma: no such key; did you mean", "trainer.max_epoch: no such key"]),
-        (["+loss.gama=1"], ["loss.gama: no such key; did you mean loss.gamma"]),
-        (["dataset=csv", "dataset.separator=;", "loss.gamma=1", "backbone=gru4rec"], []),
-        (["-m", "--cfg=job", "backbone=gru4rec,sasrec"], []),
-        (["zzzzzz=1"], []),
-        (["+loss/term@loss.terms.x=alignment"], []),
-        (["hydra.mode=RUN", "hydra.run.dir=x"], []),
-        (["dataset=beuty", "loss.gama=1"], []),  # Hydra's message lists the data sets
-    ],
-    ids=" ".join,
-)
-def test_hints_name_the_key_that_was_probably_meant(arguments: list[str], lines: list[str]) -> None:
-    found = launch._hints(arguments, CONF, "train")
-    assert len(found) == len(lines)
-    for got, wanted in zip(found, lines, strict=True):
-        assert got.startswith(wanted)
-
-
-@pytest.mark.parametrize(("code", "hinted"), [(1, True), (0, False), (None, False)])
-def test_a_command_that_could_not_be_composed_ends_with_hints(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int | None, hinted: bool
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", "loss.gama=1"])
-    monkeypatch.setattr(launch.HydraConfig, "initialized", lambda: False)
-
-    def job() -> None:
-        sys.exit(code)
-
-    with pytest.raises(SystemExit) as stop:
-        launch.run(job, CONF, "train")
-    assert stop.value.code == code
-    assert ("did you mean loss.gamma" in capsys.readouterr().err) is hinted
-
-
-def test_a_command_that_ran_gets_no_hints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", "loss.gama=1"])
-    monkeypatch.setattr(launch.HydraConfig, "initialized", lambda: True)
-    with pytest.raises(SystemExit):
-        launch.run(lambda: sys.exit(1), CONF, "train")
-    assert not capsys.readouterr().err
-
-
-def test_a_job_that_ran_and_told_its_error_gets_no_hints(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", "loss.gama=1"])
-    monkeypatch.setattr(launch.HydraConfig, "initialized", lambda: False)
-    with pytest.raises(SystemExit):
-        launch.run(lambda: failing(ConfigError("wrong"))(OmegaConf.create()), CONF, "train")
-    assert "did you mean" not in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     "error",
-    [ConfigError("please set x=..."), ArtifactError("damaged"), FileNotFoundError("no file a.parquet")],
+    [ConfigError("please set x=..."), ArtifactError("damaged"), MissingFileError("no file a.parquet")],
     ids=lambda error: type(error).__name__,
 )
 def test_errors_for_the_user_are_one_line(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
@@ -145,11 +81,35 @@ def test_a_job_without_errors_just_runs(caplog: pytest.LogCaptureFixture) -> Non
     assert not caplog.records
 
 
-@pytest.mark.parametrize(("raiser", "answer"), [(ours, True), (foreign, False)], ids=["package", "elsewhere"])
-def test_a_value_error_is_ours_if_the_package_raised_it(raiser: Callable[[], None], answer: bool) -> None:
-    with pytest.raises(ValueError, match=r"of somebody else|split\.valid") as caught:
-        raiser()
-    assert launch._ours(caught.value) is answer
+def test_a_missing_file_is_the_users_where_the_configuration_names_it(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.parquet"
+    with pytest.raises(SystemExit):
+        one_line_errors(lambda config: file.read_bytes())(OmegaConf.create({"dataset": {"path": str(file)}}))
+    assert not caplog.records[-1].exc_info
+    with pytest.raises(FileNotFoundError):
+        one_line_errors(lambda config: file.read_bytes())(OmegaConf.create({"dataset": {"path": "elsewhere"}}))
+    assert caplog.records[-1].exc_info
+
+
+def test_a_mistake_of_the_user_is_told_by_its_class(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        one_line_errors(lambda config: GlobalTime(valid=2))(OmegaConf.create())
+    assert not caplog.records[0].exc_info
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [lambda _: closure({"a": 1}, ["a"]), lambda _: list(group_ends("x")), lambda _: launch.last_line(None)],
+    ids=["closure", "group_ends", "last_line"],
+)
+def test_a_bug_in_a_file_of_the_package_keeps_its_traceback(
+    bug: Callable[[DictConfig], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        one_line_errors(bug)(OmegaConf.create())
+    assert caplog.records[0].exc_info
 
 
 @pytest.fixture
@@ -186,7 +146,7 @@ def called(monkeypatch: pytest.MonkeyPatch, code: int) -> list[list[str]]:
 def test_a_single_run_stays_in_this_process(hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = called(monkeypatch, 0)
     hydra.mode = RunMode.RUN
-    assert not in_own_process(OmegaConf.create())
+    assert not in_own_process(OmegaConf.create(), ("train.py",))
     assert not commands
 
 
@@ -194,8 +154,8 @@ def test_a_job_gets_its_own_overrides_and_folder(
     hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     commands = called(monkeypatch, 0)
-    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "method=plain,sage"])
-    assert in_own_process(OmegaConf.create())
+    monkeypatch.setattr(sys, "argv", ["worker.py"])  # of submitit or Ray, not of the command
+    assert in_own_process(OmegaConf.create(), ("train.py",))
     assert commands == [
         [
             sys.executable,
@@ -223,7 +183,7 @@ def test_a_failed_job_is_named_with_its_log_and_last_words(
     if written is not None:
         (tmp_path / "train.log").write_text(written)
     with pytest.raises(JobError) as error:
-        in_own_process(OmegaConf.create())
+        in_own_process(OmegaConf.create(), ("train.py",))
     assert str(error.value) == (
         f"job 1 (method=plain loss.gamma=0.1) ended with exit code 3: {words}; its log is {tmp_path / 'train.log'}"
     )

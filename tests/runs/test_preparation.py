@@ -1,12 +1,9 @@
-"""What ``prepare`` makes, what it leaves alone, and what it enters in the configuration."""
+"""What ``prepare`` makes, what it leaves alone, and what is filled in with it."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.store import Artifact, ArtifactError
 from sage_pl.data.sequences import Sequences
+from sage_pl.runs import preparation
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.preparation import prepare
+from sage_pl.runs.plan import fill_in_artifacts, make_plan, recipe_of
 
 
 @pytest.fixture
@@ -38,26 +36,36 @@ def config(small_world: Path, tmp_path: Path) -> DictConfig:
             "catalog": {"n_users": "???", "n_items": "???"},
             "artifacts": dict.fromkeys(steps, "???"),
             "steps": steps,
+            "model": {},
+            "data": {"extras": {}},
+            "loss": {"terms": {}},
         }
     )
     OmegaConf.set_struct(made, True)
     return made
 
 
-def test_the_wanted_and_their_parents_are_made_and_entered(config: DictConfig, tmp_path: Path) -> None:
+def prepare(config: DictConfig, wanted: list[str]) -> dict[str, Artifact]:
+    return preparation.prepare(make_plan(recipe_of(config), wanted=wanted))
+
+
+def test_the_wanted_and_their_parents_are_made_and_filled_in(config: DictConfig, tmp_path: Path) -> None:
     made = prepare(config, ["embed"])
+    filled = fill_in_artifacts(config, made)
     assert list(made) == ["sequences", "texts", "embed"]
     for name, artifact in made.items():
-        assert Path(config.artifacts[name]).is_absolute()
-        assert Artifact.at(config.artifacts[name]).key == artifact.key
-    assert all(OmegaConf.is_missing(config.artifacts, name) for name in ("candidates", "reduce"))
+        assert Path(filled.artifacts[name]).is_absolute()
+        assert Artifact.at(filled.artifacts[name]).key == artifact.key
+    assert all(OmegaConf.is_missing(filled.artifacts, name) for name in ("candidates", "reduce"))
+    assert all(OmegaConf.is_missing(config.artifacts, name) for name in made), "the configuration itself is left alone"
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"sequences", "texts", "embed"}
 
 
 def test_the_catalogue_is_counted(config: DictConfig) -> None:
-    sequences = prepare(config, [])["sequences"]
-    assert dict(config.catalog) == {"n_users": 60, "n_items": int(sequences.array("values").max())}
-    assert np.unique(sequences.array("values")).tolist() == list(range(1, config.catalog.n_items + 1))
+    made = prepare(config, [])
+    sequences, catalog = made["sequences"], fill_in_artifacts(config, made).catalog
+    assert dict(catalog) == {"n_users": 60, "n_items": int(sequences.array("values").max())}
+    assert np.unique(sequences.array("values")).tolist() == list(range(1, catalog.n_items + 1))
 
 
 def test_a_split_by_time_cuts_every_history_at_one_moment(config: DictConfig) -> None:
@@ -86,8 +94,9 @@ def test_what_is_there_is_opened_and_what_changed_is_made(config: DictConfig, ca
     changed = prepare(config, ["embed"])
     assert changed["texts"].key == first["texts"].key
     assert changed["embed"].key != first["embed"].key
-    assert config.artifacts.embed == str(changed["embed"].path)
-    assert changed["embed"].array("table").shape == (config.catalog.n_items + 2, 5)
+    filled = fill_in_artifacts(config, changed)
+    assert filled.artifacts.embed == str(changed["embed"].path)
+    assert changed["embed"].array("table").shape == (filled.catalog.n_items + 2, 5)
 
 
 def test_a_missing_value_matters_only_to_a_step_that_runs(config: DictConfig) -> None:
@@ -117,24 +126,3 @@ def test_an_unfit_step_is_refused_even_if_nobody_wants_it(
     with pytest.raises(ConfigError, match=message):
         prepare(config, [])
     assert not (tmp_path / "cache").exists()
-
-
-@dataclasses.dataclass(frozen=True)
-class Before:
-    """Stands for a run this one builds upon."""
-
-    name: ClassVar[str] = "before"
-    version: ClassVar[int] = 1
-    inputs: ClassVar[tuple[str, ...]] = ("sequences",)
-    libraries: ClassVar[tuple[str, ...]] = ()
-
-    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        np.save(out / "n.npy", inputs["sequences"].frame("items").height)
-
-
-def test_a_run_before_this_one_is_made_like_a_step(config: DictConfig) -> None:
-    OmegaConf.update(config, "artifacts.before", "???", force_add=True)
-    made = prepare(config, ["before"], {"before": Before()})
-    assert list(made) == ["sequences", "before"]
-    assert made["before"].array("n") == config.catalog.n_items
-    assert config.artifacts.before == str(made["before"].path)

@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.identity import identity
-from sage_pl.runs import fit as runs
-from sage_pl.runs.stages import Stage, stages
+from sage_pl.runs import fit
+from sage_pl.runs.plan import make_plan, recipe_of
+from sage_pl.runs.stages import Stage
 
 CONF = Path(__file__).parents[2] / "conf"
 Run = Callable[..., Path]
@@ -20,15 +21,18 @@ Run = Callable[..., Path]
 
 def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=["dataset=folder", "dataset.path=somewhere", *overrides])
+        return compose("train", overrides=["dataset=folder", "dataset.path=somewhere", "run_dir=x", *overrides])
 
 
 def stage(name: str, *overrides: str) -> Stage:
-    return stages(composed(*overrides))[name]
+    plan = make_plan(recipe_of(composed(*overrides)))
+    return Stage.of(name, plan.stages[name])
 
 
 def test_a_stage_is_the_run_with_its_own_parts_in_place() -> None:
-    config = stage("align", "method=pad", "backbone=gru4rec", "dropout=0.1", "+stages.align.optimizer.lr=0.5").config
+    config = stage(
+        "align", "method=pad", "backbone=gru4rec", "dropout=0.1", "+stages.align.optimizer.lr=0.5"
+    ).plan.config
     assert config.item_encoder._target_.endswith("FusedEncoder")
     assert config.sequence_encoder.view == "fused"
     assert config.sequence_encoder.backbone._target_.endswith("GRU4Rec")
@@ -42,7 +46,7 @@ def test_a_stage_is_the_run_with_its_own_parts_in_place() -> None:
 
 def test_a_stage_has_no_terms_but_those_it_names() -> None:
     own = stage("plain", "method=llmemb", "+loss/term@loss.terms.distillation=distillation")
-    assert not own.config.loss.terms
+    assert not own.plan.config.loss.terms
     assert own.inputs == ("candidates", "sequences")
     assert stage("align", "method=pad").inputs == ("candidates", "embed", "plain", "sequences")
 
@@ -55,7 +59,20 @@ def test_what_decides_the_result_names_it() -> None:
         ["method=pad", "loss.gamma=1"],
         ["method=pad", "paths.outputs=elsewhere"],
     ]
-    other = [["seed=1"], ["dropout=0.1"], ["trainer.max_epochs=3"], ["backbone=bert4rec"], ["objective=bce"]]
+    swa = "pytorch_lightning.callbacks.StochasticWeightAveraging"
+    accumulate = "pytorch_lightning.callbacks.GradientAccumulationScheduler"
+    callbacks = [
+        [f"+callbacks.swa={{_target_: {swa}, swa_lrs: 0.01}}"],
+        [f"+callbacks.more={{_target_: {accumulate}, scheduling: {{0: 2}}}}"],
+    ]
+    other = [
+        *callbacks,
+        ["seed=1"],
+        ["dropout=0.1"],
+        ["trainer.max_epochs=3"],
+        ["backbone=bert4rec"],
+        ["objective=bce"],
+    ]
     assert all(identity(stage("plain", *overrides)) == first for overrides in same)
     assert all(identity(stage("plain", "method=pad", *overrides)) != first for overrides in other)
 
@@ -65,11 +82,11 @@ def test_an_interrupted_stage_goes_on_from_its_last_epoch(
 ) -> None:
     """Interrupted while it is tested, after both epochs: the second command trains none of them again."""
     command = ["method=llmemb", "embedder=tfidf", "seed=11"]
-    report = runs._report
-    monkeypatch.setattr(runs, "_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    write = fit._write
+    monkeypatch.setattr(fit, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(SystemExit):
         run_train(*command)
-    monkeypatch.setattr(runs, "_report", report)
+    monkeypatch.setattr(fit, "_write", write)
     folder = run_train(*command)
     lines = (folder / "train.log").read_text().splitlines()
     begin, end = (next(i for i, line in enumerate(lines) if mark in line) for mark in ("goes on from", "plain      "))

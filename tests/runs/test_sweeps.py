@@ -55,12 +55,12 @@ def started(folder: Path) -> Path:
 
 def test_the_first_value_of_the_first_key_is_the_baseline(calls: list[list[str]], tmp_path: Path) -> None:
     folder = started(tmp_path)
-    sweeps.compare(
+    sweeps.compare_jobs(
         folder, {"loss.alpha": ["0.1", "0"], "backbone": ["sasrec", "gru4rec"]}, {"wandb": "sage-pl", "report": None}
     )
     (command,) = calls
-    assert command[:2] == [sys.executable, "/here/scripts/compare.py"]
-    given = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(command[2:])}
+    assert command[:4] == [sys.executable, "-m", "sage_pl", "compare"]
+    given = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(command[4:])}
     assert given == {
         "runs": [f"{folder}/*"],
         "by": ["loss.alpha", "backbone"],
@@ -73,13 +73,13 @@ def test_the_first_value_of_the_first_key_is_the_baseline(calls: list[list[str]]
 
 
 def test_a_sweep_of_seeds_lists_its_method(calls: list[list[str]], tmp_path: Path) -> None:
-    sweeps.compare(started(tmp_path), {}, {})
+    sweeps.compare_jobs(started(tmp_path), {}, {})
     assert "by=['method']" in calls[0]
     assert "baseline=null" in calls[0]
 
 
 def test_no_job_no_comparison(calls: list[list[str]], tmp_path: Path) -> None:
-    sweeps.compare(tmp_path, {"method": ["plain"]}, {})
+    sweeps.compare_jobs(tmp_path, {"method": ["plain"]}, {})
     assert not calls
 
 
@@ -88,5 +88,5 @@ def test_a_comparison_that_fails_is_a_warning(
 ) -> None:
     calls.append([])
     with caplog.at_level(logging.WARNING):
-        sweeps.compare(started(tmp_path), {}, {})
+        sweeps.compare_jobs(started(tmp_path), {}, {})
     assert "could not be compared" in caplog.text

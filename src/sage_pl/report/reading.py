@@ -203,6 +203,11 @@ def one_run(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int)
         ReportError: its ranks cannot be used.
     """
     files = RunFiles(run)
+    if not files.protocols:
+        raise ReportError(
+            f"{run.folder} ranked a part of the test cases only (trainer.limit_test_batches, debug=fast_dev_run); a report "
+            "needs all of them: scripts/evaluate.py checkpoint=FILE ranks them"
+        )
     label = "/".join(run.choices.get(key, "") for key in ("method", "backbone"))
     try:
         groups = {"overall": np.ones(len(files.frame), bool)} | members(files.frame)

@@ -95,7 +95,7 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
         key = override.get_key_element().lstrip("+~")
         if key in (asked.get("choices") or {}):
             if key in _FREE_GROUPS:
-                recipe[key] = command._get_node(key)
+                recipe[key] = asked[key]
             elif problem := _other_choice(key, choices, asked["choices"][key]):
                 problems.append(problem)
         elif problem := _take_over(recipe, command, override, key):
@@ -166,7 +166,8 @@ def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Plan:
     """
     recipe = _changed(checkpoint.recipe, overrides)
     bare = {**recipe, "loss": {**recipe["loss"], "terms": {}}, "start": {}, "callbacks": {}, "logger": {}}
-    return make_plan(bare, _changed(checkpoint.begun_with, overrides))
+    place = {"run_dir": str(checkpoint.path.parent)}  # else it refers to the command that trained
+    return make_plan(bare | place, _changed(checkpoint.begun_with, overrides) | place)
 
 
 def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:

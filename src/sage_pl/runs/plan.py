@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import InterpolationKeyError
 
 from sage_pl import hardware
+from sage_pl.artifacts.identity import flat
 from sage_pl.artifacts.store import Artifact, closure
 from sage_pl.nn.modules.step import DISTINCT
 from sage_pl.runs import checks
@@ -56,7 +57,8 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
             if isinstance(node[key], str) and Path(node[key]).exists():
                 node[key] = str(Path(node[key]).resolve())
     if "choices" in recipe:
-        recipe["choices"] = OmegaConf.to_container(config.choices, resolve=True)
+        choices: Any = OmegaConf.to_container(config.choices, resolve=True)
+        recipe["choices"] = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
     if recipe.get("products") == "auto":
         recipe["products"] = hardware.fast_products(str(config.trainer.accelerator))
     return recipe
@@ -75,38 +77,56 @@ def make_plan(
     Raises:
         ConfigError: listing every problem.
     """
-    problems = [*checks.given_artifacts(recipe), *checks.missing_values(recipe, "dataset")]
+    problems: list[str] = []
     plans = _plans_of_stages(begun_with or recipe, problems)
+    config, dropped, plain = _checked(recipe, problems)
+    artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)
+    inputs = {name: _inputs(node) for name, node in plain["steps"].items()}
+    inputs |= {name: ("sequences", *plan.artifacts) for name, plan in plans.items()}
+    steps = tuple(closure(inputs, ["sequences", *artifacts]))
+    checks.refuse(checks.missing_values(recipe, *(f"steps.{name}" for name in steps)))
+    unread = [f"stages.{name}" for name in plans if name not in steps]
+    config.stages = {name: node for name, node in (config.get("stages") or {}).items() if name in steps}
+    OmegaConf.set_readonly(config, True)
+    used = {name: plan for name, plan in plans.items() if name in steps}
+    return Plan(recipe, config, used, artifacts, steps, (*dropped, *unread))
+
+
+def _plans_of_stages(recipe: Mapping[str, Any], problems: list[str]) -> dict[str, Plan]:
+    """A plan for each of the recipe's stages; what is wrong with them is added to ``problems``.
+
+    Their steps belong to the run's plan, where the stages are steps themselves.
+    """
+    plans = {}
+    for name in recipe.get("stages") or {}:
+        try:
+            stage = stage_recipe(recipe, str(name))
+            config, dropped, plain = _checked(stage, [])
+        except ConfigError as error:
+            problems.append(str(error))
+        else:
+            OmegaConf.set_readonly(config, True)
+            artifacts = artifacts_of({part: plain[part] for part in PARTS})
+            plans[str(name)] = Plan(stage, config, {}, artifacts, (), dropped)
+    return plans
+
+
+def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig, tuple[str, ...], dict[str, Any]]:
+    """A recipe's configuration without idle parts, what was dropped, and what is built as plain values.
+
+    Raises:
+        ConfigError: listing ``problems`` and those of this recipe.
+    """
+    problems = [*checks.given_artifacts(recipe), *checks.missing_values(recipe, "dataset"), *problems]
     try:
         config, dropped = drop_idle_parts(OmegaConf.create(dict(recipe)))
         plain = resolve_with_placeholders(config, [part for part in _BUILT if part in config])
     except ConfigError as error:
         checks.refuse([*problems, str(error)])
         raise
-    problems += checks.target_problems(plain)
-    checks.refuse(problems)
+    checks.refuse([*problems, *checks.target_problems(plain)])
     checks.refuse(_missing_batch_keys(plain))
-    artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)
-    inputs = {name: _inputs(node) for name, node in plain["steps"].items()}
-    inputs |= {name: ("sequences", *plan.artifacts) for name, plan in plans.items()}
-    needed = tuple(closure(inputs, ["sequences", *artifacts]))
-    checks.refuse(checks.missing_values(recipe, *(f"steps.{name}" for name in needed)))
-    unread = [f"stages.{name}" for name in plans if name not in needed]
-    config.stages = {name: node for name, node in (config.get("stages") or {}).items() if name in needed}
-    OmegaConf.set_readonly(config, True)
-    used = {name: plan for name, plan in plans.items() if name in needed}
-    return Plan(recipe, config, used, artifacts, needed, (*dropped, *unread))
-
-
-def _plans_of_stages(recipe: Mapping[str, Any], problems: list[str]) -> dict[str, Plan]:
-    """A plan for each of the recipe's stages; what is wrong with them is added to ``problems``."""
-    plans = {}
-    for name in recipe.get("stages") or {}:
-        try:
-            plans[str(name)] = make_plan(stage_recipe(recipe, str(name)))
-        except ConfigError as error:
-            problems.append(str(error))
-    return plans
+    return config, dropped, plain
 
 
 def stage_recipe(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -139,8 +159,7 @@ def drop_idle_parts(config: DictConfig) -> tuple[DictConfig, tuple[str, ...]]:
     Raises:
         ConfigError: a weight is set for a term that does not exist.
     """
-    lean, dropped = config.copy(), []
-    OmegaConf.set_struct(lean, False)
+    lean, dropped = _editable(config), []
     for path in _NAMED_PARTS:
         parts: Any = OmegaConf.select(lean, path)
         for name in [name for name, part in (parts or {}).items() if part is None]:
@@ -185,13 +204,12 @@ def resolve_with_placeholders(config: DictConfig, parts: Iterable[str]) -> dict[
     Raises:
         ConfigError: a part refers to something that the configuration does not have.
     """
-    trial = config.copy()
-    OmegaConf.set_readonly(trial, False)
-    OmegaConf.set_struct(trial, False)
+    trial = _editable(config)
     trial.artifacts = {name: f"<artifact:{name}>" for name in trial.artifacts}
     trial.catalog = {"n_users": 1, "n_items": 1}
-    for key in OmegaConf.missing_keys(trial):
-        OmegaConf.update(trial, key, f"<{key}>")
+    for key, value in flat(OmegaConf.to_container(trial, resolve=False)):
+        if value == "???":
+            OmegaConf.update(trial, key, f"<{key}>")
     try:
         return {part: _plain(trial[part]) for part in parts}
     except InterpolationKeyError as error:
@@ -200,6 +218,13 @@ def resolve_with_placeholders(config: DictConfig, parts: Iterable[str]) -> dict[
             f"{error.full_key} refers to ${{{absent}}}, which this configuration does not have; choose what brings it, or set "
             f"{error.full_key} to a value"
         ) from error
+
+
+def _editable(config: DictConfig) -> DictConfig:
+    copy = config.copy()
+    OmegaConf.set_readonly(copy, False)
+    OmegaConf.set_struct(copy, False)
+    return copy
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,82 @@
+"""The doors of the commands."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from sage_pl.commands import door
+from sage_pl.runs import launch
+from sage_pl.runs.checks import ConfigError
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch):
+    """``ending(error, ran)``: the composed command ends with an error; ``ran``: after its configuration was composed."""
+
+    def end(job, ran: bool) -> None:
+        monkeypatch.setattr(sys, "argv", ["train.py", "loss.gama=1"])
+        monkeypatch.setattr(door.HydraConfig, "initialized", lambda: ran)
+        monkeypatch.setattr(door.hydra, "main", lambda **_: lambda run: job)
+
+    return end
+
+
+@pytest.mark.parametrize(("code", "hinted"), [(1, True), (0, False), (None, False)])
+def test_a_command_that_could_not_be_composed_ends_with_hints(
+    ending, capsys: pytest.CaptureFixture[str], code: int | None, hinted: bool
+) -> None:
+    ending(lambda: sys.exit(code), False)
+    with pytest.raises(SystemExit) as stop:
+        door.open_door("train")
+    assert stop.value.code == code
+    assert ("did you mean loss.gamma" in capsys.readouterr().err) is hinted
+
+
+def test_a_command_that_ran_gets_no_hints(ending, capsys: pytest.CaptureFixture[str]) -> None:
+    ending(lambda: sys.exit(1), True)
+    with pytest.raises(SystemExit):
+        door.open_door("train")
+    assert not capsys.readouterr().err
+
+
+def test_a_job_that_ran_and_logged_its_error_gets_no_hints(ending, capsys: pytest.CaptureFixture[str]) -> None:
+    def wrong(config: object) -> None:
+        raise ConfigError("wrong")
+
+    ending(lambda: launch.one_line_errors(wrong)(OmegaConf.create()), False)
+    with pytest.raises(SystemExit):
+        door.open_door("train")
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", door.COMMANDS)
+def test_every_command_has_a_configuration_and_a_function(command: str) -> None:
+    import importlib
+
+    module, _, function = door.COMMANDS[command].partition(".")
+    assert (door.config_dir() / f"{command}.yaml").is_file()
+    assert callable(getattr(importlib.import_module(f"sage_pl.commands.{module}"), function))
+
+
+def test_a_job_carries_its_program_into_a_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A worker of submitit or Ray unpickles the job and has a program of its own in ``sys.argv``."""
+    cloudpickle = pytest.importorskip("cloudpickle")
+    programs = []
+    monkeypatch.setattr(launch, "in_own_process", lambda config, program: programs.append(program) or True)
+    carried = cloudpickle.dumps(door.job("train", ("/repo/train.py",)))
+    monkeypatch.setattr(sys, "argv", ["worker.py"])
+    pickle.loads(carried)(OmegaConf.create())  # noqa: S301 - made above
+    assert programs == [("/repo/train.py",)]
+
+
+def test_an_unknown_command_is_one_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "sage_pl", "trian"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "there is no command 'trian'" in done.stderr
+    assert "train prepare evaluate" in done.stdout

@@ -1,0 +1,51 @@
+"""A checkpoint and artifacts of version 0.1, whose modules had other names, are opened as they are.
+
+The files are a run of ``method=llm_init backbone=gru4rec dim=2`` on a made-up data set of 24 users and 16 items; the paths in
+the checkpoint were made relative.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sage_pl.artifacts.renamed import current
+from sage_pl.runs import checkpoint, fit
+
+FILES = Path(__file__).parent / "earlier_version"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(FILES, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_it_is_evaluated_with_the_artifacts_it_was_trained_with(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    earlier = checkpoint.open_checkpoint(folder / "best.ckpt")
+    manifests = sorted((folder / "artifacts").glob("*/*/manifest.json"))
+    caplog.set_level("INFO")
+    config = checkpoint.prepared(earlier, {})
+    assert sorted((folder / "artifacts").glob("*/*/manifest.json")) == manifests
+    assert "running" not in caplog.text
+    assert "the model was trained with" not in caplog.text
+    metrics = fit.test(config, checkpoint.trained(config, earlier), folder / "out")
+    for name, value in json.loads((folder / "metrics.json").read_text()).items():
+        assert metrics[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_every_class_it_names_is_there_under_its_present_name(folder: Path) -> None:
+    recipe = checkpoint.open_checkpoint(folder / "best.ckpt").recipe
+    assert recipe["backbone"]["_target_"] == "sage_pl.nn.backbones.gru4rec.GRU4Rec"
+    assert recipe["model"]["_target_"] == "sage_pl.nn.modules.sequential.SequentialRecommender"
+
+
+def test_names_that_did_not_move_stay() -> None:
+    assert current({"a": [{"_target_": "torch.optim.Adam"}], "b": "sage_pl.models.x"}) == {
+        "a": [{"_target_": "torch.optim.Adam"}],
+        "b": "sage_pl.models.x",
+    }

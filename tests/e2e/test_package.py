@@ -93,6 +93,20 @@ def test_a_run_needs_no_clone(installed: Path, small_settings: list[str], tmp_pa
     assert f"{installed}/sage_pl/conf" in (metrics.parent / ".hydra" / "hydra.yaml").read_text()
 
 
+def test_a_checkpoint_with_a_part_of_an_unnamed_package_is_refused(
+    installed: Path, small_settings: list[str], tmp_path: Path
+) -> None:
+    arguments = [*small_settings, "method=plain", "debug=fast_dev_run", "backbone._target_=my_parts.Mine"]
+    named = {"SAGE_PL_PACKAGES": "my_parts"}
+    done = sage_pl(installed, tmp_path, "train", *arguments, f"hydra.run.dir='{tmp_path}/run'", **named)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checkpoint = f"checkpoint={tmp_path}/run/checkpoints/best.ckpt"
+    done = sage_pl(installed, tmp_path, "evaluate", checkpoint)
+    assert done.returncode == 1
+    assert "SAGE_PL_PACKAGES" in done.stdout + done.stderr
+    assert sage_pl(installed, tmp_path, "evaluate", checkpoint, **named).returncode == 0
+
+
 def test_a_sweep_needs_no_clone(installed: Path, small_settings: list[str], tmp_path: Path) -> None:
     settings = [*small_settings, "method=plain", "trainer.max_epochs=1", f"hydra.sweep.dir='{tmp_path}/sweep'"]
     done = sage_pl(installed, tmp_path, "train", "-m", *settings, "backbone=sasrec,gru4rec")

@@ -21,7 +21,7 @@ METHODS = (
     *("sam", "semantic_convergence"),
 )
 BACKBONES = ("sasrec", "bert4rec", "gru4rec")
-SHORT = ("trainer.check_val_every_n_epoch=1", "report=null", "products=bfloat16")
+SHORT = ("trainer.check_val_every_n_epoch=1", "report=null")
 
 
 def call(script: str, *arguments: str) -> None:

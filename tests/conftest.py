@@ -80,6 +80,7 @@ def small_settings(small_world: Path, tmp_path_factory: pytest.TempPathFactory) 
         "data.max_len=8",
         "trainer.max_epochs=2",
         "report=null",
+        "products=float32",  # on any processor
     ]
 
 

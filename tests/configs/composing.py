@@ -72,6 +72,7 @@ def resolved(
     config = copy.deepcopy(config)
     OmegaConf.set_struct(config, False)
     config.catalog = dict(catalog or {"n_users": 3, "n_items": 4})
+    config.products = "float32"  # which a plan chooses by the processor
     named = re.findall(r"\$\{artifacts\.(\w+)\}", str(OmegaConf.to_container(config, resolve=False)))
     for name in {*config.artifacts, *named}:  # a method may name its own, which a loss of it then refers to
         config.artifacts[name] = (artifacts or {}).get(name, SOMEWHERE)

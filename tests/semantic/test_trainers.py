@@ -32,7 +32,7 @@ def test_settings_that_change_a_result_change_its_identity(change) -> None:
         {"log_every_n_steps": 1},
         {"default_root_dir": "elsewhere"},
     ],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_settings_of_where_and_how_it_is_shown_do_not(change) -> None:
     assert identity(trainer_settings(**change)) == identity(trainer_settings())

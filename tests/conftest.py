@@ -90,6 +90,12 @@ def run_train(small_settings: list[str], tmp_path: Path, monkeypatch: pytest.Mon
     return _runner("train", small_settings, tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def run_bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """The same without the small world's settings."""
+    return _runner("train", [], tmp_path / "bare", monkeypatch)
+
+
 def _runner(script: str, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     from sage_pl.commands.door import open_door
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from sage_pl.comparison.runs import read
 from sage_pl.evaluation.groups import members
@@ -95,6 +96,52 @@ def test_resuming_names_what_changed_and_refuses_other_data(run_train: Run, tmp_
     assert "loss.alpha: 0.1 -> 0.3" in (resumed / "train.log").read_text()
     with pytest.raises(SystemExit):
         run_train("method=sage", "evaluation.seed=7", f"resume={first}/checkpoints/last.ckpt")
+
+
+def test_a_checkpoint_alone_says_how_to_go_on(run_train: Run, run_bare: Run) -> None:
+    """Data, method and backbone come from it; only what the command line names is changed."""
+    settings = ["method=llm_esr", "backbone=gru4rec", "seed=7", "loss.alpha=0.2"]
+    whole = run_train(*settings, "trainer.max_epochs=3")
+    half = run_train(*settings, "trainer.max_epochs=1")
+    resumed = run_bare(f"resume={half}/checkpoints/last.ckpt", "trainer.max_epochs=3", "report=null")
+    assert (whole / "metrics.json").read_text() == (resumed / "metrics.json").read_text()
+    config = OmegaConf.load(resumed / "config.yaml")
+    assert (config.choices.method, config.choices.backbone, config.seed) == ("llm_esr", "gru4rec", 7)
+    assert "resuming with a change" not in (resumed / "train.log").read_text()
+    again = run_bare(f"resume={resumed}/checkpoints/last.ckpt", "method=llm_esr", "dropout=0.1", "trainer.max_epochs=4")
+    assert "dropout: 0.5 -> 0.1" in (again / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("contradiction", "message"),
+    [
+        ("method=plain", "it was trained with method=sage, got method=plain"),
+        ("backbone=gru4rec", "it was trained with backbone=sasrec, got backbone=gru4rec"),
+        ("dataset=beauty", "it was trained with dataset=folder, got dataset=beauty"),
+        ("evaluation.seed=7", "it was trained with evaluation.seed=0, got evaluation.seed=7"),
+        ("dim=16", "it was trained with dim=8, got dim=16"),
+    ],
+)
+def test_a_contradiction_is_refused_before_anything_is_prepared(
+    run_train: Run, run_bare: Run, tmp_path: Path, contradiction: str, message: str
+) -> None:
+    first = run_train("method=sage", "trainer.max_epochs=1")
+    cache = tmp_path / "cache"
+    with pytest.raises(SystemExit):
+        run_bare(f"resume={first}/checkpoints/last.ckpt", contradiction, f"paths.artifacts={cache}")
+    assert message in (tmp_path / "bare" / "run1" / "train.log").read_text()
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "of Lightning alone"])
+def test_a_foreign_checkpoint_is_one_sentence(run_bare: Run, tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "foreign.ckpt"
+    torch.save({"state_dict": {}}, file) if content is None else file.write_bytes(content)
+    with pytest.raises(SystemExit):
+        run_bare(f"resume={file}")
+    log = (tmp_path / "bare" / "run1" / "train.log").read_text()
+    assert "is not a checkpoint of this project" in log
+    assert "Traceback" not in log
 
 
 def test_the_seed_decides_everything(run_train: Run) -> None:

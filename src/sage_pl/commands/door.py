@@ -48,7 +48,7 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
     module, _, function = COMMANDS[command].partition(".")
 
     def run(config: DictConfig) -> None:
-        if not launch.in_own_process(config, program):
+        if "sweep" not in config or not launch.in_own_process(config, program):
             getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
 
     run.__module__ = command  # Hydra names a job after it: hydra.job.name

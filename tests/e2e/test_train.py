@@ -144,6 +144,18 @@ def test_a_foreign_checkpoint_is_one_sentence(run_bare: Run, tmp_path: Path, con
     assert "Traceback" not in log
 
 
+def test_a_run_says_nothing_about_settings_that_nobody_touched(run_train: Run) -> None:
+    def log(*overrides: str) -> str:
+        return (run_train("method=plain", "trainer.max_epochs=1", *overrides) / "train.log").read_text()
+
+    untouched = log()
+    assert "is left out" not in untouched
+    assert "no loss term" not in untouched
+    touched = log("loss.gamma=0.3", "data.extras.neighbours.k=5")
+    assert "no loss term of this run reads loss.gamma" in touched
+    assert "data.extras.neighbours has no effect in this run and is left out" in touched
+
+
 def test_the_seed_decides_everything(run_train: Run) -> None:
     first, again, other = (run_train("method=sage", f"seed={seed}") for seed in (1, 1, 2))
     assert (first / "metrics.json").read_text() == (again / "metrics.json").read_text()

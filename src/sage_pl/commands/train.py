@@ -56,14 +56,19 @@ def train(config: DictConfig) -> dict[str, float]:
 
 
 def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
-    """The plan of a command, or of the run that it continues; what is left out or changed is logged."""
-    recipe = recipe_of(config)
+    """The plan of a command, or of the run that it continues; what is left out or changed is logged.
+
+    Batch extras that no term needs are a default of every run, so one is named only where the command line sets it.
+    """
+    recipe, overrides = recipe_of(config), HydraConfig.get().overrides.task
     if checkpoint is not None:
-        recipe = continued(checkpoint, recipe, HydraConfig.get().overrides.task)
+        recipe = continued(checkpoint, recipe, overrides)
         for difference in differences(checkpoint.recipe, recipe):
             log.warning("resuming with a change: %s", difference)
     plan = make_plan(recipe, None if checkpoint is None else checkpoint.begun_with)
     for name in plan.dropped:
+        if name.startswith("data.extras.") and not any(name in override for override in overrides):
+            continue
         log.info("%s has no effect in this run and is left out", name)
     if unused := unused_weights(plan.config):
         names = ", ".join(f"loss.{key}" for key in unused)

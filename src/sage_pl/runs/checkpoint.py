@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import pickle
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -87,26 +87,25 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
     Raises:
         ConfigError: listing every contradiction.
     """
-    recipe = OmegaConf.create(dict(checkpoint.recipe))
-    OmegaConf.set_struct(recipe, False)
-    command, problems = OmegaConf.create(dict(asked)), []
-    choices: Mapping[str, Any] = checkpoint.recipe.get("choices") or {}
+    recipe: dict[str, Any] = copy.deepcopy(dict(checkpoint.recipe))
+    choices: Mapping[str, Any] = recipe.get("choices") or {}
+    groups: Mapping[str, Any] = asked.get("choices") or {}
+    problems = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element().lstrip("+~")
-        if key in (asked.get("choices") or {}):
-            if key in _FREE_GROUPS:
-                recipe[key] = asked[key]
-            elif problem := _other_choice(key, choices, asked["choices"][key]):
-                problems.append(problem)
-        elif problem := _take_over(recipe, command, override, key):
-            problems.append(problem)
+        if key not in groups:
+            problem = _take_over(recipe, asked, key, override.is_delete())
+        elif key in _FREE_GROUPS:  # logger, trainer, callbacks, paths
+            recipe[key], problem = asked[key], None
+        else:
+            problem = _other_choice(key, choices, groups[key])
+        problems += [] if problem is None else [problem]
     if problems:
         raise ConfigError(
             f"{checkpoint.path} cannot be continued with this command: {'; '.join(problems)}. Leave these out, since "
             "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
         )
-    plain: Any = OmegaConf.to_container(recipe, resolve=False)
-    return {**plain, **{key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}}
+    return {**recipe, **{key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}}
 
 
 def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | None:
@@ -116,22 +115,29 @@ def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | 
     return None if same else f"it was trained with {group}={choices[group]}, got {group}={choice}"
 
 
-def _take_over(recipe: DictConfig, command: DictConfig, override: Override, key: str) -> str | None:
+def _take_over(recipe: dict[str, Any], asked: Mapping[str, Any], key: str, delete: bool) -> str | None:
     """Enter one value of the command line into the recipe, unless it contradicts it; returns the contradiction."""
-    before = OmegaConf.select(recipe, key)
-    after = None if override.is_delete() else OmegaConf.select(command, key)
+    before, after = _at(recipe, key), None if delete else _at(asked, key)
     if before != after and key.startswith(_FIXED) and not _is_place(before, after):
         return f"it was trained with {key}={before}, got {key}={after}"
-    if override.is_delete():
-        parent, _, leaf = key.rpartition(".")
-        holder = OmegaConf.select(recipe, parent) if parent else recipe
-        if holder is not None and leaf in holder:
-            del holder[leaf]
-        return None
-    parent, _, leaf = key.rpartition(".")
-    holder = OmegaConf.select(command, parent) if parent else command
-    OmegaConf.update(recipe, key, holder._get_node(leaf), force_add=True)
+    *parents, leaf = key.split(".")
+    holder = recipe
+    for name in parents:
+        holder = holder.setdefault(name, {})
+        if not isinstance(holder, dict):
+            return f"{name} is {holder} there, so {key} cannot be set below it"
+    if delete:
+        holder.pop(leaf, None)
+    else:
+        holder[leaf] = after
     return None
+
+
+def _at(recipe: Mapping[str, Any], key: str) -> Any:
+    node: Any = recipe
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
 
 
 def _is_place(before: Any, after: Any) -> bool:

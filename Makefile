@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint shapes format bench bench-peers bench-gpu clean
+.PHONY: help install demo test test-slow lint shapes format bench bench-peers bench-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ shapes: .venv/installed-dev  ## the model parts' tests with every annotated tens
 	$(BIN)/python -m pytest -n logical --jaxtyping-packages=sage_pl,beartype.beartype -k "not refuse and not processes" \
 		tests/nn tests/golden
 
-test: lint shapes  ## linters, types, tensor shapes and the whole suite
-	$(BIN)/python -m pytest -n logical --dist worksteal
+test: lint shapes  ## linters, types, tensor shapes and the suite
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow"
+
+test-slow: .venv/installed-dev  ## the tests marked slow: the wheel, a browser, the benchmarks' processes
+	$(BIN)/python -m pytest -n logical --dist loadfile -m slow
 
 format: .venv/installed-dev  ## rewrite the code in house style
 	$(BIN)/ruff check --fix .

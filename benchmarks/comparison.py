@@ -71,7 +71,7 @@ def write_runs(place: Path, generator: np.random.Generator) -> pl.DataFrame:
     cases = pl.DataFrame({"user": np.arange(1, USERS + 1), "answer": generator.integers(1, ITEMS, USERS)})
     for method, seed in ((m, s) for m in range(METHODS) for s in range(SEEDS)):
         folder = place / f"tea-method{method}-seed{seed}"
-        (folder / ".hydra").mkdir(parents=True)
+        folder.mkdir(parents=True)
         own = {"full": ranks(generator, 0.1), "sampled100": ranks(generator, 0.5)}
         floor = {f"popularity/{protocol}": ranks(generator, 0.05) for protocol in own}
         cases.hstack(facts).with_columns(**own, **floor).write_parquet(folder / "ranks.parquet")
@@ -79,10 +79,15 @@ def write_runs(place: Path, generator: np.random.Generator) -> pl.DataFrame:
         (folder / "metrics.json").write_text(json.dumps(metrics))
         settings = {"sampled": 100, "seed": 0, "groups": {"ts_item": 4, "ts_user": 9}}
         keys = {"sequences": "/a/sequences/1", "candidates": "/a/candidates/1"}
-        config = {"seed": seed, "dataset": {"name": "tea"}, "artifacts": keys, "evaluation": settings}
+        choices = {"method": f"method{method}", "backbone": "sasrec"}
+        config = {
+            "seed": seed,
+            "choices": choices,
+            "dataset": {"name": "tea"},
+            "artifacts": keys,
+            "evaluation": settings,
+        }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        choices = {"hydra": {"runtime": {"choices": {"method": f"method{method}"}}}}
-        (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(choices))
     return facts
 
 

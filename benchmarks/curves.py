@@ -29,6 +29,7 @@ from sage_pl.nn.backbones.sasrec import SASRec
 from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.losses.alignment import Alignment
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.prototype import Prototype
 from sage_pl.nn.modules.sequential import SequentialRecommender
@@ -37,7 +38,6 @@ from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.training.optimizers.row_adam import RowAdam
-from sage_pl.types import LossTerm
 
 RESULT, FIGURE = ROOT / "benchmarks" / "results" / "curves.json", ROOT / "docs" / "figures" / "cost.svg"
 USERS, DIM, TEXT, CLUSTERS, MOST_NEIGHBOURS = 2_000, 64, 384, 20, 40

@@ -119,7 +119,7 @@ def main(checkpoint: str, users: int = 2_000) -> None:
     stored = open_checkpoint(checkpoint)
     config = prepared(stored, {})
     _, model, _ = trained(config, stored)
-    model.hold_items()
+    model.cache_item_vectors()
     artifact = Artifact.at(config.artifacts.sequences)
     histories, exclude_seen = Histories.of(artifact), config.evaluation.seen == "mask"
     results = {

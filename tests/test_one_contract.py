@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = ROOT / "src" / "sage_pl" / "models"
+MODULES = ROOT / "src" / "sage_pl" / "nn" / "modules"
 
 
 @pytest.mark.parametrize("place", ["src", "scripts", "train.py"])

@@ -32,12 +32,12 @@ class SeqBatch(TypedDict):
     labels: NotRequired[Int[Tensor, "M"]]  # where the flattened targets are not 0
     state_rows: NotRequired[Int[Tensor, "B"]]  # rows whose last position holds the state a user is served with
     neighbours: NotRequired[Int[Tensor, "B S"]]  # rows of the concatenated neighbour chunks, -1 where none
-    taught: NotRequired[Int[Tensor, "M"]]  # rows of the users that have neighbours
+    users_with_teachers: NotRequired[Int[Tensor, "M"]]  # rows of the users that have neighbours
     neighbour_items: NotRequired[list[Int[Tensor, "M L"]]]  # neighbours' training inputs, grouped by length
     neighbour_users: NotRequired[Int[Tensor, "B S"]]  # their ids, 0 where none
     distinct_items: NotRequired[Int[Tensor, "M"]]  # the real items of the inputs, each once, ascending
     distinct_targets: NotRequired[Int[Tensor, "M"]]  # the items that are predicted, likewise
-    negatives: NotRequired[Int[Tensor, "..."]]  # what the objective drew against the targets
+    draws: NotRequired[dict[str, Int[Tensor, "..."]]]  # what the losses drew at random, by the name of the loss
     encoded: NotRequired[Int[Tensor, "M"]]  # ids whose vectors the step makes, ascending; without it all
     answer: NotRequired[Int[Tensor, "B"]]  # held-out item
     case: NotRequired[Int[Tensor, "B"]]  # row of the split's evaluation cases
@@ -150,7 +150,7 @@ class VectorTable(Protocol):
 
 @runtime_checkable
 class LossContext(Protocol):
-    """All that a loss may touch in a step; not the module itself."""
+    """All that a loss (:class:`sage_pl.nn.losses.base.LossTerm`) may touch in a step; not the module itself."""
 
     batch: SeqBatch
     hidden: Float[Tensor, "B L *I E"]  # I: a position has several states, of which the best one scores an item
@@ -201,10 +201,8 @@ class DecoderNetwork(Protocol):
 
 
 class CodeContext(LossContext, Protocol):
-    """What a loss may touch where items are decoded: more than :class:`LossContext`. A loss that does has
+    """What a loss may touch where items are decoded: more than :class:`LossContext`. A loss that reads it has
     ``decodes = True``."""
-
-    epoch: int
 
     def predictions(self) -> tuple[Memory, Int[Tensor, "M"]]:
         """What each labelled position decodes its item from, and that item."""
@@ -218,25 +216,6 @@ class CodeContext(LossContext, Protocol):
         self, memory: Memory, ids: Int[Tensor, "M K"], among: Int[Tensor, "C"] | None = None
     ) -> Float[Tensor, "M K"]:
         """Logarithm of the probability that K items each are decoded, out of the items ``among`` or all."""
-        ...
-
-
-@runtime_checkable
-class LossTerm(Protocol):
-    """One named, weighted loss: an unweighted mean over valid entries, 0 where there are none."""
-
-    weight: float
-    needs: frozenset[str]  # batch keys it reads
-    reads: frozenset[str]  # views of the items it takes
-    catalogue: bool  # True: calls all_outputs(), so the step encodes the whole catalogue once, in all views
-
-    def __call__(self, step: LossContext) -> Float[Tensor, ""]: ...
-
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        """Ids, beyond the sequences', whose vectors this term will ask for.
-
-        Called once a step, before the batch moves to a device. What a term draws it adds to the batch, to move along.
-        """
         ...
 
 

@@ -96,6 +96,12 @@ def test_a_manifest_tells_what_made_the_result(store) -> None:
     assert list(manifest["files"]) == ["number.npy"]
 
 
+def test_a_step_whose_package_is_not_installed_is_named_with_the_command_that_helps(store, monkeypatch) -> None:
+    monkeypatch.setattr(Scale, "libraries", ("no-such-package",))
+    with pytest.raises(ArtifactError, match=r"step scale needs the package no-such-package: pip install 'sage-pl\[sem"):
+        build({"source": Source(), "scale": Scale()}, ["scale"], store)
+
+
 @pytest.mark.parametrize(
     ("change", "runs"),
     [

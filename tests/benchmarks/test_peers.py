@@ -111,6 +111,7 @@ def test_lists_that_are_not_comparable_are_refused(
         peers.score(np.array(top), events)
 
 
+@pytest.mark.slow
 def test_sides_take_turns_and_a_broken_one_is_told_with_its_reason(
     events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ def test_quality_over_seeds(peers: ModuleType) -> None:
     assert len(found) == 1, "one seed has no spread"
 
 
+@pytest.mark.slow
 def test_a_library_that_cannot_be_installed_is_told_with_its_reason(
     peers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +175,7 @@ def test_a_library_that_cannot_be_installed_is_told_with_its_reason(
     assert rows == [{"side": "RecTools", "model": "sasrec", "loss": rows[0]["loss"], "reason": reason}]
 
 
+@pytest.mark.slow
 def test_our_side_trains_and_recommends(peers: ModuleType, tmp_path: Path, small_settings: list[str]) -> None:
     run, sides = importlib.import_module("run"), importlib.import_module("sides")
     events = run.export(small_settings, tmp_path / "events.csv")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
@@ -75,8 +74,40 @@ def test_a_job_carries_its_program_into_a_worker(monkeypatch: pytest.MonkeyPatch
     assert programs == [("/repo/train.py",)]
 
 
-def test_an_unknown_command_is_one_line() -> None:
-    done = subprocess.run([sys.executable, "-m", "sage_pl", "trian"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "there is no command 'trian'" in done.stderr
-    assert "train prepare evaluate" in done.stdout
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("trian", "there is no command 'trian'; try: sage-pl train"),
+        ("export_handle", "there is no command 'export_handle'; try: sage-pl export-handled"),
+        ("zzz", "there is no command 'zzz'; try: sage-pl --help"),
+    ],
+)
+def test_an_unknown_command_is_one_line(word: str, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["sage-pl", word])
+    with pytest.raises(SystemExit) as stop:
+        door.main()
+    assert stop.value.code == answer
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]], ids=str)
+def test_help_lists_every_command(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sage-pl", *arguments])
+    door.main()
+    words = capsys.readouterr().out
+    assert all(command.replace("_", "-") in words for command in door.COMMANDS)
+
+
+@pytest.mark.parametrize("command", door.COMMANDS)
+def test_a_job_is_named_after_its_command_whichever_door_opens_it(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show = ["--cfg", "hydra", "--package", "hydra.job.name"]
+    for word in (command, command.replace("_", "-")):
+        monkeypatch.setattr(sys, "argv", ["sage-pl", word, *show])
+        door.main()
+        assert capsys.readouterr().out.strip() == command
+    monkeypatch.setattr(sys, "argv", ["script.py", *show])
+    door.open_door(command, "script.py")
+    assert capsys.readouterr().out.strip() == command

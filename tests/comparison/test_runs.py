@@ -208,6 +208,28 @@ def test_an_option_left_at_nothing_and_another_machine_are_no_difference(tmp_pat
     assert systems(members, ["method"])[1] == []
 
 
+def test_choices_of_the_configuration_come_before_those_of_hydra(tmp_path: Path) -> None:
+    gate = "item_encoder/gate"
+    choices = {"method": "pad", "backbone": "gru4rec", "without": "pad/gate", gate: "uniform", "debug": None}
+    (run,) = runs(make(tmp_path / "a", "plain", choices=choices))
+    assert [run.named(key) for key in ("method", "backbone", "without", gate)] == [
+        *("pad", "gru4rec", "pad/gate", "uniform")
+    ]
+    with pytest.raises(RunError, match="has no 'debug' to name it by"):
+        run.named("debug")
+
+
+def test_a_stage_is_named_by_itself(tmp_path: Path) -> None:
+    (run,) = runs(make(tmp_path / "a", choices={"method": "pad", "backbone": "gru4rec"}, role="align"))
+    assert (run.named("method"), run.named("backbone")) == ("align", "gru4rec")
+
+
+def test_choices_decide_neither_recipe_nor_setting(tmp_path: Path) -> None:
+    members = runs(*(make(tmp_path / name, choices={"method": name, "backbone": "x"}) for name in ("a", "b")))
+    assert members[0].recipe() == members[1].recipe()
+    assert members[0].setting() == members[1].setting()
+
+
 @pytest.mark.parametrize(
     ("run_dir", "names"),
     [

@@ -16,29 +16,13 @@ CONF = Path(__file__).parent.parent.parent / "conf"
 SOMEWHERE = "somewhere"  # stands for a path or a mandatory value that nobody gave
 PARTS = ("model", "data", "steps", "callbacks", "trainer", "logger")
 
-ABLATIONS = {  # what can be left out of one method only
-    "pad": [
-        *("mmd", "anchor", "pretraining", "id_expert", "aligned_expert", "text_expert", "frequency", "gate"),
-        *("aligned_and_text_experts", "id_and_text_experts", "id_and_aligned_experts"),
-    ],
-    "llm_esr": ["shared_backbone", "second_adapter_layer"],
-    "llmemb": ["adapter", "teacher", "scft"],
-    "sam": ["interest_text", "cross_interest_attention", "adaptive_interests"],
-    "semantic_convergence": [
-        "text_to_code",
-        "code_to_text",
-        "texts_to_code",
-        "state_to_text",
-        "code_negatives",
-        "tasks",
-    ],
-}
 ALSO = {  # a choice that means nothing without another
     "semantic=handled": ["dataset=handled"],
     "model=generative": ["method=semantic_convergence"],
     "objective=codes": ["method=semantic_convergence"],
 }
-ALSO |= {f"without={part}": [f"method={method}"] for method, parts in ABLATIONS.items() for part in parts}
+PARTS_LEFT_OUT = [path.relative_to(CONF / "without").with_suffix("") for path in (CONF / "without").glob("*/*.yaml")]
+ALSO |= {f"without={part.as_posix()}": [f"method={part.parent}"] for part in PARTS_LEFT_OUT}
 
 
 def groups_of_a_run() -> set[str]:
@@ -53,7 +37,9 @@ def choices() -> list[str]:
     found = []
     for path in sorted(CONF.rglob("*.yaml")):
         group = path.parent.relative_to(CONF).as_posix()
-        if group != "." and group != "local":
+        if group.startswith("without/"):
+            found.append(f"without={path.relative_to(CONF / 'without').with_suffix('').as_posix()}")
+        elif group != "." and group != "local":
             found.append(f"{group}={path.stem}" if group in groups_of_a_run() else f"+{group}@alone={path.stem}")
     return found
 

@@ -36,7 +36,7 @@ def test_every_term_can_be_added_to_any_method(term: str) -> None:
     model = resolve_with_placeholders(config, ["model"])["model"]
     assert model["terms"]["extra"], "what the term refers to comes with it"
     if term in WEIGHTS:
-        assert config.loss.terms.extra.weight == config.loss[WEIGHTS[term]]
+        assert config.loss.terms.extra.weight == composed("method=sage").loss[WEIGHTS[term]]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,56 @@ def test_what_is_prepared_follows_from_what_is_used() -> None:
     assert plain.artifacts == ("candidates", "sequences")
     assert sage.artifacts == ("candidates", "cluster", "embed", "reduce", "retrieve", "sequences")
     assert "retrieve" not in light.artifacts
-    assert unused_weights(plain.config) == ["alpha", "beta", "gamma", "user_sim_func"]
-    assert unused_weights(sage.config) == []
+    assert unused_weights(sage.config) == unused_weights(light.config) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["method=plain"], []),
+        (["method=plain", "loss.gamma=0.05"], ["gamma"]),
+        (["method=plain", "loss.gamma=0"], []),
+        (["method=plain", "+loss/term@loss.terms.alignment=alignment", "loss.beta=0.3"], ["beta"]),
+        (["method=pad"], []),
+        (["method=pad", "without=pad/mmd"], []),
+        (["method=sage", "without=sage/alignment"], []),
+        (["method=sage", "without=sage/terms"], []),
+        (["method=llm_esr", "without=llm_esr/distillation"], []),
+        (["method=llm_esr", "loss.gamma=0.05"], ["gamma"]),
+        (["method=llmemb", "without=llmemb/teacher"], []),
+        (["method=semantic_convergence"], []),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_weight_is_unused_where_the_user_set_it_and_no_term_reads_it(
+    overrides: list[str], expected: list[str]
+) -> None:
+    assert unused_weights(planned.planned(*overrides).config) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["method=llmemb"], {"teacher_alignment": 0.01}),
+        (
+            ["method=llmemb", "+loss/term@loss.terms.distillation=distillation"],
+            {"teacher_alignment": 0.01, "distillation": 0.1},
+        ),
+        (
+            ["method=llmemb", "loss.alpha=1", "+loss/term@loss.terms.bank=distillation_bank"],
+            {"teacher_alignment": 1, "bank": 0.1},
+        ),
+        (["method=pad", "+loss/term@loss.terms.prototype=prototype"], {"prototype": 0.05}),
+        (["method=sage", "loss.gamma=1"], {"distillation": 0.1, "alignment": 0.1, "prototype": 1}),
+        (
+            ["method=sage", "loss/term@loss.terms.distillation=distillation_bank", "loss.alpha=1"],
+            {"distillation": 1, "alignment": 0.1, "prototype": 0.05},
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_term_has_the_weight_of_its_method_or_its_own(overrides: list[str], expected: dict[str, float]) -> None:
+    assert {name: term.weight for name, term in composed(*overrides).loss.terms.items()} == expected
 
 
 @pytest.mark.parametrize(

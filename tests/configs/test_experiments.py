@@ -62,10 +62,10 @@ def test_how_many_jobs_a_sweep_has(experiment: str, jobs: int) -> None:
     ("part", "terms"),
     [
         ("nothing", {"distillation": 0.1, "alignment": 0.1, "prototype": 0.05}),
-        ("distillation", {"distillation": 0, "alignment": 0.1, "prototype": 0.05}),
-        ("alignment", {"distillation": 0.1, "alignment": 0, "prototype": 0.05}),
-        ("prototype", {"distillation": 0.1, "alignment": 0.1, "prototype": 0}),
-        ("terms", {"distillation": 0, "alignment": 0, "prototype": 0}),
+        ("sage/distillation", {"distillation": 0, "alignment": 0.1, "prototype": 0.05}),
+        ("sage/alignment", {"distillation": 0.1, "alignment": 0, "prototype": 0.05}),
+        ("sage/prototype", {"distillation": 0.1, "alignment": 0.1, "prototype": 0}),
+        ("sage/terms", {"distillation": 0, "alignment": 0, "prototype": 0}),
     ],
 )
 def test_what_is_left_out_of_sage(part: str, terms: dict[str, float]) -> None:

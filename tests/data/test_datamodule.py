@@ -58,7 +58,7 @@ def test_what_a_batch_provides(sequences: str, tmp_path: Path) -> None:
     path = write(tmp_path / "retrieve", neighbours=np.zeros((5, 2), dtype=np.int32))
     plain, similar = (SequenceDataModule(sequences, extras=e) for e in (None, {"similar": Neighbours(path, k=1)}))
     assert plain.provides == {"items", "user"}
-    assert similar.provides == {"items", "user", "neighbours", "taught", "neighbour_items"}
+    assert similar.provides == {"items", "user", "neighbours", "users_with_teachers", "neighbour_items"}
     for data in (plain, similar):
         assert next(iter(data.train_dataloader())).keys() == data.provides
 

@@ -45,7 +45,9 @@ def test_neighbours_are_those_of_the_table(
         found = [rows[place] for place in places if place >= 0]
         assert found == naive_teachers(user, k, max_len)
         assert len(places) == k
-    assert batch["taught"].tolist() == [i for i, user in enumerate(users) if naive_teachers(user, k, max_len)]
+    assert batch["users_with_teachers"].tolist() == [
+        i for i, user in enumerate(users) if naive_teachers(user, k, max_len)
+    ]
     assert len(rows) == len({tuple(row) for row in rows}) == batch["neighbours"].max() + 1, "each of them once"
 
 
@@ -94,7 +96,7 @@ def test_an_accelerator_gets_fewer_groups_of_the_same_teachers(tmp_path: Path) -
 def test_nobody_similar_leaves_nobody_to_encode(sequences: Sequences, make_neighbours: MakeNeighbours) -> None:
     batch = make_neighbours(k=2)(np.array([4, 4]), sequences, 50)
     assert batch["neighbours"].tolist() == [[-1, -1], [-1, -1]]
-    assert batch["taught"].tolist() == []
+    assert batch["users_with_teachers"].tolist() == []
     assert batch["neighbour_items"] == []
     assert batch.keys() == Neighbours.provides
 
@@ -113,7 +115,7 @@ def test_a_training_batch_holds_training_items_alone(
     rows = [row[row > 0].tolist() for row in batch["items"]]
     assert rows == [USERS[3][:-2][-(max_len + 1) :], USERS[1][:-2][-(max_len + 1) :]]
     assert batch["user"].tolist() == [4, 2]
-    assert batch.keys() == {"items", "user", "neighbours", "taught", "neighbour_items"}
+    assert batch.keys() == {"items", "user", "neighbours", "users_with_teachers", "neighbour_items"}
 
 
 @pytest.mark.parametrize(("split", "back"), [("valid", 2), ("test", 1)])

@@ -3,7 +3,7 @@ import torch
 
 from sage_pl.data.targets import NextItem, Prefixes
 from sage_pl.nn.item_encoders.id import IdEncoder
-from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.nn.modules.step import TrainingStep, prepare_batch
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.single import SingleView
 from tests.golden.prepared import N_ITEMS, USERS, left_pad, make_backbone, write_sequences
@@ -37,7 +37,8 @@ def test_a_causal_model_learns_the_same_from_prefixes_as_from_positions(backbone
     for targets in (NextItem(), Prefixes()):
         items.zero_grad()
         batch: dict = {"items": left_pad(USERS), "user": torch.arange(1, len(USERS) + 1)}
-        loss = objective(TrainingStep.run(batch, items, SingleView(body), targets, [objective]))
+        prepared = prepare_batch(batch, targets, [objective], N_ITEMS + 1)
+        loss = objective(TrainingStep.run(prepared, items, SingleView(body), targets))
         loss.backward()
         losses.append(loss)
         gradients.append(items.table.weight.grad.clone())

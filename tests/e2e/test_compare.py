@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,22 @@ def test_several_keys_and_the_baseline_of_the_same_backbone(
     assert (
         value(compare(by=["method", "backbone"], baseline="plain/sasrec"), "sage/gru4rec")["baseline"] == "plain/sasrec"
     )
+
+
+@pytest.mark.parametrize("baseline", ["nothing", "sage/distillation", "sage/distillation/gru4rec"])
+def test_parts_left_out_are_systems_and_any_of_them_is_the_baseline(
+    make_run: MakeRun, compare: Callable[..., dict[str, Any]], baseline: str
+) -> None:
+    for seed, (without, backbone) in enumerate(product(["nothing", "sage/distillation"], ["sasrec", "gru4rec"])):
+        file = make_run("sage", seed, 0.2, backbone=backbone) / "config.yaml"
+        choices = {"method": "sage", "without": without, "backbone": backbone}
+        file.write_text(file.read_text() + yaml.safe_dump({"choices": choices}))
+    record = compare(by=["without", "backbone"], baseline=baseline)
+    names = {"popularity", *(f"{part}/{b}" for part in ("nothing", "sage/distillation") for b in ("sasrec", "gru4rec"))}
+    assert {value["system"] for value in record["values"]} == names
+    expected = baseline if baseline.endswith("gru4rec") else f"{baseline}/gru4rec"
+    other = ({"nothing/gru4rec", "sage/distillation/gru4rec"} - {expected}).pop()
+    assert value(record, other)["baseline"] == expected
 
 
 def test_against_the_floor_and_against_nothing(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:

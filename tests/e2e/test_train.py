@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import torch
 
+from sage_pl.comparison.runs import read
 from sage_pl.evaluation.groups import members
 
 Run = Callable[..., Path]
@@ -48,6 +49,24 @@ def test_a_run_leaves_everything_it_promises(run_train: Run, method: str, backbo
     assert ((lists == answer[:, None]).any(1) == (ranks["full"] <= 10).to_numpy()).mean() > 0.95  # but for ties
     for name in ("config.yaml", "train.log", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
         assert (folder / name).stat().st_size > 0, name
+
+
+def test_its_choices_are_plain_values_in_its_configuration_and_its_checkpoint(run_train: Run) -> None:
+    method = ["method=pad", "without=pad/gate", "trainer.max_epochs=1"]
+    folder = run_train(*method)
+    run = read(folder)
+    assert [run.named(key) for key in ("method", "backbone", "without")] == ["pad", "sasrec", "pad/gate"]
+    assert run.named("item_encoder/gate") == "uniform"
+    stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["sage_pl"]
+    assert stored["config"]["choices"] == run.config["choices"]
+    assert all(isinstance(choice, str | None) for choice in run.config["choices"].values())
+    stages = [read(Path(run.config["artifacts"][name])) for name in ("plain", "align")]
+    assert [stage.named("method") for stage in stages] == ["plain", "align"]
+
+    resumed = run_train(*method, "debug=limit", f"resume={folder}/checkpoints/last.ckpt")
+    assert read(resumed).named("debug") == "limit"
+    assert "resuming with a change" not in (resumed / "train.log").read_text(), "a choice's name decides nothing"
+    assert read(resumed).artifact("align") == run.artifact("align")
 
 
 def test_every_sage_term_is_logged_by_its_name(run_train: Run) -> None:

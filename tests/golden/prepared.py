@@ -16,6 +16,7 @@ from sage_pl.data.targets import Cloze, NextItem
 from sage_pl.nn.backbones.bert4rec import BERT4Rec
 from sage_pl.nn.backbones.gru4rec import GRU4Rec
 from sage_pl.nn.backbones.sasrec import SASRec
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
 from sage_pl.types import ItemTable, SeqBatch
 
@@ -155,6 +156,13 @@ class HandStep:
     def mean_output(self, items: Tensor) -> Tensor:
         sums = (self.outputs(items) * (items > 0)[..., None]).sum(1)
         return (sums / (items > 0).sum(1, keepdim=True)).detach()
+
+
+def draw(term: LossTerm, batch: SeqBatch, epoch: int = 0) -> Any:
+    """What a loss draws, entered into the batch."""
+    drawn = term.draw(batch, epoch)
+    batch["draws"] = {} if drawn is None else {term.name: drawn}
+    return drawn
 
 
 def leaf(tensor: Tensor) -> Tensor:

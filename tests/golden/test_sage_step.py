@@ -14,7 +14,7 @@ from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.losses.alignment import Alignment
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.prototype import Prototype
-from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.nn.modules.step import TrainingStep, prepare_batch
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.semantic.memberships import prototypes
@@ -108,7 +108,9 @@ def test_a_sage_step_equals_plain_loops_in_every_loss_and_gradient(name: str, tm
     parameters = {**dict(items.named_parameters(prefix="items")), **dict(sequences.named_parameters(prefix="states"))}
 
     torch.manual_seed(0)
-    step = TrainingStep.run(data[np.array([5, 2, 1, 3])], items, sequences, make_targets(name), terms.values())
+    targets = make_targets(name)
+    batch = prepare_batch(data[np.array([5, 2, 1, 3])], targets, terms.values(), N_ITEMS + 1)
+    step = TrainingStep.run(batch, items, sequences, targets)
     losses = {key: term(step) for key, term in terms.items()}
     total = torch.stack([WEIGHTS[key] * loss for key, loss in losses.items()]).sum()
     gradients = torch.autograd.grad(total, list(parameters.values()))

@@ -34,7 +34,7 @@ def run(shared: tuple[str, Path], small_settings: list[str], tmp_path: Path, mon
     """``train.py method=llmemb`` with that encoder instead of the small world's word counts."""
     settings = [entry for entry in small_settings if "embed" not in entry and "paths.outputs" not in entry]
     encoder, outputs = shared
-    quick = [f"steps.scft.training.{entry}" for entry in ("epochs=1", "batch_size=8")]
+    quick = ["steps.scft.trainer.max_epochs=1", "steps.scft.training.batch_size=8"]
     mine = ["method=llmemb", f"paths.outputs={outputs}", f"steps.scft.model={encoder}", "trainer.max_epochs=1"]
     return _runner("train", [*settings, *mine, *quick], tmp_path, monkeypatch)
 
@@ -66,7 +66,7 @@ def trained(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_without_scft_the_encoder_is_used_as_it_comes(run: Run) -> None:
-    folder = run("without=scft")
+    folder = run("without=llmemb/scft")
     trained(folder)
     made = artifacts(folder)
     assert json.loads((Path(made["scft"]) / "scft.json").read_text())["losses"] == []
@@ -77,19 +77,19 @@ def test_without_scft_the_encoder_is_used_as_it_comes(run: Run) -> None:
 
 
 def test_without_adapter_the_components_are_the_vectors(run: Run) -> None:
-    folder = run("without=adapter")
+    folder = run("without=llmemb/adapter")
     assert not [name for name in trained(folder) if name.startswith("item_encoder.adapter")]
     assert np.load(Path(artifacts(folder)["intermediate"]) / "table.npy").shape[1] == 8
 
 
 def test_without_freeze_the_text_vectors_are_trained(run: Run) -> None:
-    folder = run("without=freeze")
+    folder = run("without=llmemb/freeze")
     text = np.load(Path(artifacts(folder)["intermediate"]) / "table.npy")
     assert not np.allclose(trained(folder)["item_encoder.text.table"][1:-1], text[1:-1])
 
 
 def test_without_teacher_no_plain_run_is_made(run: Run) -> None:
-    folder = run("without=teacher")
+    folder = run("without=llmemb/teacher")
     trained(folder)
     assert "plain" not in artifacts(folder)
     assert "train/loss/teacher_alignment" not in pl.read_csv(folder / "metrics.csv").columns
@@ -99,7 +99,7 @@ def test_an_adapter_from_another_project_is_used_where_none_was_tuned(run: Run, 
     """Its folder is elsewhere and nothing else came along."""
     first = artifacts(run())
     given, outputs = shutil.copytree(first["scft"], tmp_path / "given"), tmp_path / "outputs"
-    made = artifacts(run(f"steps.embed.adapter={given}", f"paths.outputs={outputs}", "without=teacher"))
+    made = artifacts(run(f"steps.embed.adapter={given}", f"paths.outputs={outputs}", "without=llmemb/teacher"))
     assert "scft" not in made
     assert not (outputs / "artifacts" / "scft").exists()
     before, after = (np.load(Path(one["embed"]) / "table.npy") for one in (first, made))

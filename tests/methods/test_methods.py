@@ -83,9 +83,9 @@ DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
         ["llm_esr", "loss.alpha=0"],
         ["llm_esr", "sequence_encoder.cross_attention=false"],
         ["llm_esr", "item_encoder.init=null"],
-        ["sam", "without=interest_text"],
-        ["sam", "without=cross_interest_attention"],
-        ["sam", "without=adaptive_interests"],
+        ["sam", "without=sam/interest_text"],
+        ["sam", "without=sam/cross_interest_attention"],
+        ["sam", "without=sam/adaptive_interests"],
         ["sam", "steps.interests.shuffle=0"],
         ["sam", "sequence_encoder.readout=max"],
         ["sam", "sequence_encoder.readout=attention", "backbone=bert4rec"],
@@ -145,7 +145,7 @@ def test_sam_starts_as_the_plain_model(plan_of: MakePlan) -> None:
 
 def test_sam_prepares_interests_where_text_is_asked_for(plan_of: MakePlan) -> None:
     assert "interests" in plan_of("sam").artifacts
-    for overrides in (["sam", "without=interest_text"], ["comirec"], ["sine"]):
+    for overrides in (["sam", "without=sam/interest_text"], ["comirec"], ["sine"]):
         assert plan_of(*overrides).artifacts == ("candidates", "sequences")
 
 

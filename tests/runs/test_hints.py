@@ -40,6 +40,11 @@ def test_known_keys_are_all_dotted_paths() -> None:
         (["zzzzzz=1"], []),
         (["+loss/term@loss.terms.x=alignment"], []),
         (["hydra.mode=RUN", "hydra.run.dir=x"], []),
+        (["without=prototype"], ["without=prototype: no such choice; did you mean without=sage/prototype?"]),
+        (
+            ["without=freeze"],
+            ["without=freeze: no such choice; did you mean without=llm_esr/freeze or without=llmemb/fr"],
+        ),
         (["dataset=beuty", "loss.gama=1"], []),  # Hydra's message lists the data sets
     ],
     ids=" ".join,

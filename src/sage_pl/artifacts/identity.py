@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-SOURCES = frozenset(
-    {  # groups and values that act only through the parts that refer to them: model, data, callbacks, steps
-        *(
+SOURCES = (
+    frozenset(  # groups and values that act only through the parts that refer to them: model, data, callbacks, steps
+        [
             "backbone",
             "dataset",
             "decoder",
@@ -23,24 +24,54 @@ SOURCES = frozenset(
             "freeze",
             "item_encoder",
             "loss",
-        ),
-        *("method", "objective", "optimizer", "products", "scorer", "semantic", "sequence_encoder", "split", "start"),
-        *("targets", "tokenizer", "ts_item", "ts_user", "without"),
-    }
+            "method",
+            "objective",
+            "products",
+            "scorer",
+            "semantic",
+            "sequence_encoder",
+            "split",
+            "start",
+            "targets",
+            "tokenizer",
+            "ts_item",
+            "ts_user",
+            "without",
+        ]
+    )
 )
-
-_WHOLE = (  # where a run lives, how it is shown, and what has a key of its own
-    *("artifacts", "catalog", "choices", "hydra", "logger", "paths", "report", "resume", "role", "run_dir", "search"),
-    *("stages", "steps", "sweep"),
-)
-_TRAINER = (
-    *("accelerator", "default_root_dir", "devices", "enable_model_summary", "enable_progress_bar", "log_every_n_steps"),
-    *("num_sanity_val_steps", "profiler", "use_distributed_sampler"),
-)
+_WHOLE = [
+    "artifacts",
+    "catalog",
+    "choices",
+    "hydra",
+    "logger",
+    "paths",
+    "report",
+    "resume",
+    "role",
+    "run_dir",
+    "search",
+    "stages",
+    "steps",
+    "sweep",
+]
+_TRAINER = [
+    "accelerator",
+    "default_root_dir",
+    "devices",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "log_every_n_steps",
+    "logger",
+    "num_sanity_val_steps",
+    "profiler",
+    "use_distributed_sampler",
+]
 _INDIFFERENT = re.compile(
     "|".join(
         [
-            rf"({'|'.join(_WHOLE)})(\..*)?",
+            rf"({'|'.join(_WHOLE)})(\..*)?",  # where a run lives, how it is shown, and what has a key of its own
             rf"(.*\.)?trainer\.({'|'.join(_TRAINER)})",
             r"(.*\.)?(eval_batch_size|num_workers|table_mb)",
             r"(.*\.)?optimizer\.fused",
@@ -49,22 +80,35 @@ _INDIFFERENT = re.compile(
         ]
     )
 )
-_OBSERVERS = {  # callbacks that watch a run and change nothing in it
-    *(
-        f"sage_pl.training.callbacks.{name}"
-        for name in (
-            *("epoch_lines.EpochLines", "footprint.Footprint", "gradient_norms.GradientNorms", "progress.Progress"),
-            *("pruning.Pruning", "spectrum.Spectrum", "speed.Speed", "validation_table.ValidationTable"),
-        )
-    ),
-    *(
-        f"pytorch_lightning.callbacks.{name}"
-        for name in (
-            *("DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary"),
-            *("RichProgressBar", "TQDMProgressBar"),
-        )
-    ),
-}
+_OBSERVERS = frozenset(  # callbacks that watch a run and change nothing in it
+    [
+        *map(
+            "sage_pl.training.callbacks.{}".format,
+            [
+                "epoch_lines.EpochLines",
+                "footprint.Footprint",
+                "gradient_norms.GradientNorms",
+                "progress.Progress",
+                "pruning.Pruning",
+                "spectrum.Spectrum",
+                "speed.Speed",
+                "validation_table.ValidationTable",
+            ],
+        ),
+        *map(
+            "pytorch_lightning.callbacks.{}".format,
+            [
+                "DeviceStatsMonitor",
+                "LearningRateMonitor",
+                "ModelCheckpoint",
+                "ModelSummary",
+                "RichModelSummary",
+                "RichProgressBar",
+                "TQDMProgressBar",
+            ],
+        ),
+    ]
+)
 
 
 def is_decisive(key: str) -> bool:
@@ -112,6 +156,9 @@ def identity(value: Any) -> Any:
         return {"class": type(value).__qualname__, **value.fingerprint()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__qualname__, **settings(value)}
+    if isinstance(value, partial):  # a step's Trainer
+        chosen = {key: identity(item) for key, item in value.keywords.items() if is_decisive(f"trainer.{key}")}
+        return {"class": value.func.__qualname__, **chosen}
     if isinstance(value, Mapping):
         return {str(k): identity(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -97,7 +97,12 @@ class Step(Protocol):
 
 
 def _versions(step: Step) -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in step.libraries}
+    try:
+        return {name: importlib.metadata.version(name) for name in step.libraries}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ArtifactError(
+            f"the step {step.name} needs the package {error.name}: pip install 'sage-pl[semantic]'"
+        ) from error
 
 
 class Store:

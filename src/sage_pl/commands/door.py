@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Callable
@@ -24,6 +25,10 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "export_handled": "prepare.export_handled",
     "report": "report.report",
 }
+USAGE = f"""\
+usage: sage-pl COMMAND [group=choice] [key=value]
+commands: {", ".join(COMMANDS).replace("_", "-")}
+`sage-pl COMMAND --help` lists what a command takes."""
 
 
 def config_dir() -> Path:
@@ -42,12 +47,12 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
     """
     module, _, function = COMMANDS[command].partition(".")
 
-    @launch.one_line_errors
     def run(config: DictConfig) -> None:
         if not launch.in_own_process(config, program):
             getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
 
-    return run
+    run.__module__ = command  # Hydra names a job after it: hydra.job.name
+    return launch.one_line_errors(run)
 
 
 def open_door(command: str, script: str | None = None) -> None:
@@ -74,11 +79,11 @@ def main() -> None:
     """``sage-pl COMMAND [group=choice] [key=value]``."""
     command, *arguments = sys.argv[1:] or ["--help"]
     name = command.replace("-", "_")
-    if name not in COMMANDS:
-        wanted = " ".join(COMMANDS)
-        print(
-            f"usage: sage-pl COMMAND [group=choice] [key=value]\ncommands: {wanted}\n`sage-pl COMMAND --help` lists choices"
-        )
-        sys.exit(0 if command in ("-h", "--help") else f"there is no command {command!r}")
-    sys.argv = [f"{sys.argv[0]} {name}", *arguments]
-    open_door(name)
+    if command in ("-h", "--help"):
+        print(USAGE)
+    elif name in COMMANDS:
+        sys.argv = [f"{sys.argv[0]} {command}", *arguments]
+        open_door(name)
+    else:
+        close = difflib.get_close_matches(name, COMMANDS, n=1) or ["--help"]
+        sys.exit(f"there is no command {command!r}; try: sage-pl {close[0].replace('_', '-')}")

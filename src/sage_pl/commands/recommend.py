@@ -121,7 +121,7 @@ def respond(config: DictConfig, request: Request, recipe: DictConfig, model: Rec
     artifact = Artifact.at(recipe.artifacts.sequences)
     catalogue = ItemNames.of(artifact)
     if model is not None:
-        model.to(chosen_device(config.device)).eval().hold_items()
+        model.to(chosen_device(config.device)).eval().cache_item_vectors()
     origin = Origin(
         model_name(Path(config.checkpoint), config.overrides, recipe), (config.seen or recipe.evaluation.seen) == "mask"
     )

@@ -66,7 +66,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
     for name in plan.dropped:
         log.info("%s has no effect in this run and is left out", name)
     if unused := unused_weights(plan.config):
-        log.info("no loss term of this run reads %s", ", ".join(f"loss.{key}" for key in unused))
+        names = ", ".join(f"loss.{key}" for key in unused)
+        log.info("no loss term of this run reads %s; a term's own weight is loss.terms.NAME.weight", names)
     return plan
 
 

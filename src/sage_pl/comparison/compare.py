@@ -147,7 +147,11 @@ def _baselines(names: Sequence[Name], baseline: str | None) -> dict[Name, Name]:
         return {}
     if baseline == FLOOR:
         return dict.fromkeys(names, (FLOOR,))
-    pairs = {name: comparison.baseline_of(name, tuple(str(baseline).split("/"))) for name in names}
+    beginnings = {
+        "/".join(name[:n]): name[:n] for name in names for n in range(1, len(name) + 1)
+    }  # a choice may hold "/"
+    first = beginnings.get(str(baseline), (str(baseline),))
+    pairs = {name: comparison.baseline_of(name, first) for name in names}
     return {name: base for name, base in pairs.items() if base in names}
 
 

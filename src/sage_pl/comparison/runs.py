@@ -1,8 +1,7 @@
 """Folders of finished runs: found by pattern, read, and checked to be of one experiment.
 
-A finished run holds ``config.yaml``, ``metrics.json`` and ``ranks.parquet``. What a run was called on the command line
-(``method=sage backbone=sasrec``) is in its ``.hydra/hydra.yaml``; without it, names are taken from the folder's name or the
-configuration.
+A finished run holds ``config.yaml``, ``metrics.json`` and ``ranks.parquet``. The choices that name it (``method=sage
+backbone=sasrec``) are the key ``choices`` of its ``config.yaml``, or in older runs in ``.hydra/hydra.yaml``.
 """
 
 from __future__ import annotations
@@ -139,13 +138,11 @@ def read(folder: Path) -> FinishedRun:
     """
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")
-    config, hydra = (_yaml(folder / name) for name in ("config.yaml", ".hydra/hydra.yaml"))
+    config = _yaml(folder / "config.yaml")
     metrics = _metrics(folder / "metrics.json")
     if not (_at(config, "artifacts.sequences") and _at(config, "artifacts.candidates")):
         raise RunError(f"{folder}/config.yaml names no artifacts.sequences and artifacts.candidates; it is of no run")
-    known: Any = _at(hydra, "hydra.runtime.choices") or _at(hydra, "runtime.choices") or {}
-    choices = {key: str(value) for key, value in known.items() if value is not None}
-    return FinishedRun(folder, config, _derived_names(folder, config) | choices, metrics)
+    return FinishedRun(folder, config, _choices(folder, config), metrics)
 
 
 def how_to_test_again(folder: Path) -> str:
@@ -174,8 +171,20 @@ def _metrics(file: Path) -> Mapping[str, float]:
     return metrics
 
 
-def _derived_names(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Method and backbone of a run without ``.hydra``: from the house layout of folders, else from the parts."""
+def _choices(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """The choices that name a run; a stage has its own name in place of a method."""
+    choices: Any = config.get("choices")
+    if choices is None:
+        hydra = _yaml(folder / ".hydra" / "hydra.yaml")
+        choices = _at(hydra, "hydra.runtime.choices") or _at(hydra, "runtime.choices") or {}
+    elif (role := config.get("role", "run")) != "run":
+        choices = {**choices, "method": role}
+    names = {group: str(choice) for group, choice in choices.items() if choice is not None}
+    return names if {"method", "backbone"} <= names.keys() else _names_of_parts(folder, config) | names
+
+
+def _names_of_parts(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """Method and backbone of a run without these choices: from the layout of run folders, else from the parts."""
     layout = re.compile(_LAYOUT.replace("{dataset}", re.escape(str(_at(config, "dataset.name")))))
     for place in (config.get("run_dir", ""), folder):
         if found := layout.search(f"/{place}"):

@@ -47,7 +47,7 @@ def equal_mass_edges(descending: IntArray, n_buckets: int) -> npt.NDArray[np.int
     sums = np.cumsum(descending, dtype=np.int64)
     if not len(sums) or not sums[-1]:
         raise SettingError(
-            "no item occurs in training, so there is no frequency to go by; use gate@item_encoder.gate=shared"
+            "no item occurs in training, so there is no frequency to go by; use item_encoder/gate=shared"
         )
     edges, filled = [0], 0
     for _ in range(n_buckets - 1):

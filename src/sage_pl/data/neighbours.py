@@ -59,7 +59,7 @@ class Neighbours:
             on an accelerator, which many small groups leave idle.
     """
 
-    provides = frozenset({"neighbours", "taught", "neighbour_items"})
+    provides = frozenset({"neighbours", "users_with_teachers", "neighbour_items"})
 
     def __init__(self, neighbours: str, k: int = 10, ratio: float | None = None) -> None:
         if ratio is not None and ratio <= 1:
@@ -80,8 +80,11 @@ class Neighbours:
         group = np.searchsorted(group_ends(max_len, ratio), np.minimum(ends[distinct], max_len))
         parts = np.split(distinct, np.flatnonzero(np.diff(group)) + 1) if len(distinct) else []
         windows = [torch.from_numpy(sequences.window(part, ends[part], max_len)) for part in parts]
-        taught = torch.from_numpy(np.flatnonzero(wanted.any(1)))
-        return {"neighbours": torch.from_numpy(row[wanted]), "taught": taught, "neighbour_items": windows}
+        return {
+            "neighbours": torch.from_numpy(row[wanted]),
+            "users_with_teachers": torch.from_numpy(np.flatnonzero(wanted.any(1))),
+            "neighbour_items": windows,
+        }
 
 
 def group_ends(max_len: int, ratio: float = _RATIO) -> IntArray:

@@ -120,7 +120,7 @@ def check_needs(needs: frozenset[str], provides: frozenset[str]) -> None:
     if missing := needs - provides:
         raise ConfigError(
             f"the losses read {', '.join(sorted(missing))} from a batch, which holds {', '.join(sorted(provides))}; "
-            "add what provides it under data.extras (conf/data/default.yaml)"
+            "add what provides it under data.extras (conf/train.yaml)"
         )
 
 

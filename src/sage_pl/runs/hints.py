@@ -39,7 +39,7 @@ def known_keys(config: DictConfig) -> list[str]:
 
 
 def hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]:
-    """One line for every override whose key the configuration does not know.
+    """One line for every override whose key is unknown, or whose choice stands in a folder of its group.
 
     Args:
         arguments: of the command line.
@@ -53,7 +53,17 @@ def hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]
             choices = [a for a in arguments if a.partition("=")[0] in groups and "," not in a]
             known = known_keys(compose(config_name, overrides=choices))
     except HydraException:
-        return []  # a choice that does not exist: Hydra's own message lists those that do
+        return _in_folders(arguments, config_dir)  # Hydra's own message lists the choices that a group has itself
     known += groups
     unknown = [key for key in keys if key.partition("@")[0] not in known and not key.startswith("hydra.")]
     return [f"{key}: no such key; {hint}" for key in unknown if (hint := suggest(key, known))]
+
+
+def _in_folders(arguments: list[str], config_dir: Path) -> list[str]:
+    """For every choice that only folders of its group have, such as ``without=prototype``, those choices."""
+    lines = []
+    for group, _, choice in (argument.partition("=") for argument in arguments):
+        files = sorted((config_dir / group).glob("*/*.yaml")) if choice else []
+        if names := [f"{group}={file.parent.name}/{choice}" for file in files if file.stem == choice]:
+            lines.append(f"{group}={choice}: no such choice; did you mean {' or '.join(names)}?")
+    return lines

@@ -18,6 +18,7 @@ from sage_pl.artifacts.store import Artifact, closure
 from sage_pl.nn.modules.step import DISTINCT
 from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.choices import check_without, parts_of, plain_choices
 
 PARTS = ("model", "data")  # artifacts are prepared for these
 _BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
@@ -57,8 +58,7 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
             if isinstance(node[key], str) and Path(node[key]).exists():
                 node[key] = str(Path(node[key]).resolve())
     if "choices" in recipe:
-        choices: Any = OmegaConf.to_container(config.choices, resolve=True)
-        recipe["choices"] = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
+        recipe["choices"] = plain_choices(config)
     if recipe.get("products") == "auto":
         recipe["products"] = hardware.fast_products(str(config.trainer.accelerator))
     return recipe
@@ -77,7 +77,9 @@ def make_plan(
     Raises:
         ConfigError: listing every problem.
     """
-    problems: list[str] = []
+    choices: Any = recipe.get("choices") or {}
+    problem = check_without(choices, parts_of(choices.get("method")))
+    problems = [] if problem is None else [problem]
     plans = _plans_of_stages(begun_with or recipe, problems)
     config, dropped, plain = _checked(recipe, problems)
     artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)
@@ -191,11 +193,11 @@ def _attribute(node: DictConfig, name: str) -> frozenset[str]:
 
 
 def unused_weights(config: DictConfig) -> list[str]:
-    """Loss weights that no remaining term reads."""
-    raw = str(OmegaConf.to_container(config.loss.terms, resolve=False)) + str(config.get("stages"))
-    keys = [str(key) for key in config.loss if key != "terms"]
-    steps = str(OmegaConf.to_container(config.steps, resolve=False))
-    return [key for key in keys if f"${{loss.{key}}}" not in raw and f"${{loss.{key}}}" not in steps]
+    """Numbers under ``loss``, by name, that are not 0 and that no remaining term, stage or step reads."""
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    readers = str([raw["loss"]["terms"], raw.get("stages"), raw["steps"]])
+    weights = [key for key, value in raw["loss"].items() if isinstance(value, int | float) and value]
+    return [str(key) for key in weights if f"${{loss.{key}}}" not in readers]
 
 
 def resolve_with_placeholders(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from sage_pl.artifacts.files import unfinished
-from sage_pl.artifacts.identity import decisive
+from sage_pl.artifacts.identity import SOURCES, decisive, is_decisive
 from sage_pl.artifacts.store import Artifact
 from sage_pl.runs import fit
 from sage_pl.runs.plan import Plan, fill_in_artifacts, resolve_with_placeholders
@@ -58,8 +58,9 @@ class Stage:
     @classmethod
     def of(cls, name: str, plan: Plan) -> Stage:
         """The step that makes the run of a plan."""
-        whole = resolve_with_placeholders(plan.config, [str(key) for key in plan.config])
-        return cls(name, tuple(sorted({"sequences", *plan.artifacts})), decisive(whole), plan)
+        parts = [str(key) for key in plan.config if is_decisive(str(key)) and key not in SOURCES]
+        recipe = decisive(resolve_with_placeholders(plan.config, parts))
+        return cls(name, tuple(sorted({"sequences", *plan.artifacts})), recipe, plan)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         folder = unfinished(out)

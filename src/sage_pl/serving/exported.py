@@ -46,19 +46,19 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name:
     with whole_folder(final) as work:
         (work / "items").mkdir()
         write_tables(model.item_encoder, sorted(model.sequence_encoder.reads), work / "items", model.device)
-        own = tuple(f"{name}." for name in model.served)
+        own = tuple(f"{name}." for name in model.exported_parts)
         torch.save({k: v.cpu() for k, v in model.state_dict().items() if k.startswith(own)}, work / "weights.pt")
         artifacts = {path: f"artifacts/{name}" for name, path in filled_artifacts(config).items()}
-        nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.served}
+        nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.exported_parts}
         nodes = _replaced(nodes, lambda text: _brought(text, artifacts.get(text), work))
         node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}
         (work / "model.json").write_text(json.dumps({"name": dict(name), **node}, indent=2))
 
 
 def load(folder: str | Path) -> RecommenderModule:
-    """The model of a folder that :func:`save` wrote, ready for ``recommend(items, k)``; before many calls, ``hold_items()``.
+    """The model of a folder that :func:`save` wrote, ready for ``recommend(items, k)``.
 
-    ``stored`` is its name.
+    Call ``cache_item_vectors()`` before many calls of it. ``stored`` is the model's name.
 
     Raises:
         MissingFileError: the folder is not such a one.

@@ -42,7 +42,6 @@ def make_step(
     targets: Any = ((2, 5), (0, 7)),
     padding: int = 0,
     flipped: bool = False,
-    epoch: int = 9,
 ) -> Any:
     """Users with the inputs 1 2 and _ 3; a network that reads whole sequences predicts after their ends alone."""
     items, wanted, hidden = torch.tensor([[1, 2], [0, 3]]), torch.tensor(targets), normal(2, 2, DIM, seed=1)
@@ -53,7 +52,7 @@ def make_step(
     front = torch.zeros(2, padding, dtype=torch.long)
     items, wanted = torch.cat([front, items], 1), torch.cat([front, wanted], 1)
     hidden = leaf(torch.cat([torch.full((2, padding, DIM), 7.0).double(), hidden], 1))
-    batch: Any = {"items": items, "targets": wanted, "labels": wanted.flatten().nonzero().squeeze(1)}
+    batch: Any = {"items": items, "targets": wanted, "labels": wanted.flatten().nonzero().squeeze(1), "draws": {}}
     decoder, unused = make_decoder(folder, name), None
     targets_of: Targets = unused  # type: ignore[assignment]
-    return GenerativeStep(batch, Views(), hidden, Adding(), targets_of, N + 1, decoder, epoch)  # type: ignore[arg-type]
+    return GenerativeStep(batch, Views(), hidden, Adding(), targets_of, N + 1, decoder)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from sage_pl.nn.losses.alignment import Alignment
-from sage_pl.nn.losses.contrastive import soft_contrastive
+from sage_pl.nn.losses.contrastive import SoftTargets
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 
 MASK = N_ITEMS + 1
@@ -18,7 +18,7 @@ def step_of(rows: list[list[int]] = ROWS, width: int = 0) -> HandStep:
 
 def expected(step: HandStep, ids: list[int]) -> Tensor:
     assert step.text_table is not None
-    return soft_contrastive(step.text_table[ids], step.id_table[ids])
+    return SoftTargets(detach_targets=True)(step.text_table[ids], step.id_table[ids], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_contrasts_the_real_items_of_the_step(unique: bool, ids: list[int]) -> N
 def test_cosine_is_handed_on() -> None:
     step = step_of()
     assert step.text_table is not None
-    expected = soft_contrastive(step.text_table[DISTINCT], step.id_table[DISTINCT], 0.2, cosine=True)
+    expected = SoftTargets(True, detach_targets=True)(step.text_table[DISTINCT], step.id_table[DISTINCT], 0.2)
     torch.testing.assert_close(Alignment(0.1, 0.2, cosine=True)(step), expected, atol=1e-12, rtol=0)
 
 

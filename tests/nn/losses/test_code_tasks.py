@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_groups import CodeGroups
 from sage_pl.nn.losses.code_negatives import CodeNegatives
 from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode, UniformItems
 from sage_pl.nn.losses.code_texts import CodeToText, StateToText
-from sage_pl.types import LossTerm, Memory
-from tests.golden.prepared import write_rows, write_sequences
+from sage_pl.types import Memory
+from tests.golden.prepared import draw, write_rows, write_sequences
 from tests.nn.decoders.tiny import CODES, naive_log_probs, write_tokens
 from tests.nn.losses.coding import N, make_step
 
@@ -65,7 +66,8 @@ def test_a_kind_is_what_shares_the_first_code(tokens: str) -> None:
 
 def test_text_to_code_by_hand(sequences: str, tmp_path: Path) -> None:
     step, term = make_step(tmp_path), TextToCode(0.1, sequences, count=4)
-    (drawn,) = term.item_ids(step.batch)
+    drawn = draw(term, step.batch)
+    assert [ids.tolist() for ids in term.item_ids(step.batch)] == [drawn.tolist()]
     loss = term(step)
     torch.testing.assert_close(loss, -of(step, step.items.text[drawn], drawn.tolist()).mean(), **EXACT)
     loss.backward()
@@ -86,6 +88,7 @@ def test_texts_to_code_by_hand(tmp_path: Path) -> None:
 
 def test_query_to_code_asks_by_an_item_of_the_kind(tokens: str, tmp_path: Path) -> None:
     step, term = make_step(tmp_path), QueryToCode(0.1, tokens, N)
+    draw(term, step.batch)
     (asked,) = term.item_ids(step.batch)
     assert asked.shape == step.batch["targets"].shape
     positions = [(0, 0), (0, 1), (1, 1)]
@@ -100,6 +103,7 @@ def test_query_to_code_asks_by_an_item_of_the_kind(tokens: str, tmp_path: Path) 
 def test_query_to_code_with_written_queries(tokens: str, tmp_path: Path) -> None:
     queries = write_rows(tmp_path / "queries", np.random.default_rng(0).normal(size=(N, 6)))
     step, term = make_step(tmp_path), QueryToCode(0.1, tokens, N, 4, queries).double()
+    assert draw(term, step.batch) is None
     assert term.item_ids(step.batch) == []
     states = torch.stack([step.hidden[0, 0], step.hidden[0, 1], step.hidden[1, 1]])
     asked = term.adapter(term.queries(torch.tensor([2, 5, 7])))  # type: ignore[misc]
@@ -108,6 +112,7 @@ def test_query_to_code_with_written_queries(tokens: str, tmp_path: Path) -> None
 
 def test_code_to_text_by_hand(sequences: str, tmp_path: Path) -> None:
     step, term = make_step(tmp_path), CodeToText(0.1, sequences, count=3, temperature=0.5)
+    draw(term, step.batch)
     drawn = term.item_ids(step.batch)[0].tolist()
     loss = term(step)
     cosines = [
@@ -149,6 +154,7 @@ def test_negatives_by_hand(tokens: str, tmp_path: Path, monkeypatch: pytest.Monk
     step, term = make_step(tmp_path), CodeNegatives(0.05, tokens, N)
     others = {2: [4, 2, 1, 3], 5: [1, 7, 6, 5], 7: [3, 2, 7, 7]}  # an item is not its own negative
     monkeypatch.setattr(term, "negatives", lambda ids: torch.tensor([others[int(i)] for i in ids]))
+    draw(term, step.batch, epoch=2)
     states = {2: step.hidden[0, 0], 5: step.hidden[0, 1], 7: step.hidden[1, 1]}
     losses = []
     for item, negatives in others.items():
@@ -168,9 +174,13 @@ def test_negatives_are_two_of_all_and_two_of_the_kind(tokens: str) -> None:
 
 
 def test_negatives_wait_for_their_epoch(tokens: str, tmp_path: Path) -> None:
-    term = CodeNegatives(0.05, tokens, N, after=2)
-    assert term(make_step(tmp_path, epoch=1)) == 0
-    assert term(make_step(tmp_path, epoch=2)) > 0
+    term, step = CodeNegatives(0.05, tokens, N, after=2), make_step(tmp_path)
+    state = torch.get_rng_state()
+    assert draw(term, step.batch, epoch=1) is None
+    assert torch.equal(torch.get_rng_state(), state)
+    assert term(step) == 0
+    assert draw(term, step.batch, epoch=2).shape == (3, 5)
+    assert term(step) > 0
 
 
 @pytest.mark.parametrize(
@@ -191,13 +201,13 @@ def test_whatever_the_padding_and_without_predictions(kind: str, sequences: str,
     for padding in (0, 3):
         step = make_step(tmp_path, padding=padding)
         torch.manual_seed(1)
-        term.item_ids(step.batch)
+        draw(term, step.batch, epoch=9)
         if kind == "query":
-            term._asked = torch.where(step.batch["targets"] > 0, 6, 0)
+            step.batch["draws"] = {term.name: torch.where(step.batch["targets"] > 0, 6, 0)}
         losses.append(term(step))
     torch.testing.assert_close(*losses, **EXACT)
     empty = make_step(tmp_path, targets=((0, 0), (0, 0)))
-    term.item_ids(empty.batch)
+    draw(term, empty.batch, epoch=9)
     loss = term(empty)
     assert loss.isfinite()
     assert (loss == 0) == (kind not in ("text_to_code", "code_to_text"))

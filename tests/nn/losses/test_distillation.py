@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.nn.losses.contrastive import soft_contrastive
+from sage_pl.nn.losses.contrastive import SoftTargets
 from sage_pl.nn.losses.distillation import UserDistillation, means_of
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
 
@@ -18,7 +18,7 @@ def step_of(neighbours: Tensor = NEIGHBOURS, order: list[int] | None = None, wid
         "items": torch.ones(len(order), 2, dtype=torch.long),
         "state_rows": torch.tensor(order),
         "neighbours": neighbours[order],
-        "taught": (neighbours[order] >= 0).any(1).nonzero().flatten(),
+        "users_with_teachers": (neighbours[order] >= 0).any(1).nonzero().flatten(),
         "neighbour_items": [left_pad(rows, width) for rows in CHUNKS],
     }
     return HandStep(batch, leaf(normal(len(order), 2, 4, seed=3)), leaf(normal(N_ITEMS + 2, 4, seed=1)))
@@ -43,7 +43,9 @@ def test_kd_is_the_squared_distance_to_the_mean_teacher() -> None:
 def test_cl_contrasts_users_with_their_mean_teachers(temperature: float) -> None:
     step = step_of()
     term = UserDistillation(0.1, "cl", temperature)
-    torch.testing.assert_close(term(step), soft_contrastive(*pairs(step), temperature), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        term(step), SoftTargets(detach_targets=True)(*pairs(step), temperature), atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("kind", ["kd", "cl"])

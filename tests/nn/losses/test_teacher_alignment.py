@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE, SoftTargets, info_nce, soft_contrastive
+from sage_pl.nn.losses.base import LossTerm
+from sage_pl.nn.losses.contrastive import Decoupled, InfoNCE, SoftTargets
 from sage_pl.nn.losses.teacher_alignment import TeacherAlignment
-from sage_pl.types import LossTerm
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal, write
 
 MASK = N_ITEMS + 1
@@ -67,7 +67,7 @@ def test_by_hand(tmp_path: Path) -> None:
 )
 def test_contrasts_the_chosen_items(teacher: str, choices: dict[str, bool], ids: list[int]) -> None:
     loss = term_of(teacher, **choices)(step_of())
-    torch.testing.assert_close(loss, info_nce(*rows(ids), 0.1), atol=1e-12, rtol=0)
+    torch.testing.assert_close(loss, InfoNCE()(*rows(ids), 0.1), atol=1e-12, rtol=0)
 
 
 def test_distinct_items_do_not_feel_a_repeated_token(teacher: str) -> None:
@@ -86,8 +86,8 @@ def test_the_reference_codes_form_is_at_hand(teacher: str) -> None:
     """Teacher first, as there: its soft targets are normalised over rows, so that the order matters."""
     student, frozen = rows([1, 3, 4, 4])
     loss = term_of(teacher, form=SoftTargets(), temperature=2.0, unique=False)(step_of())
-    torch.testing.assert_close(loss, soft_contrastive(frozen, student, 2.0, False), atol=1e-12, rtol=0)
-    assert (loss - soft_contrastive(student, frozen, 2.0, False)).abs() > 1e-6
+    torch.testing.assert_close(loss, SoftTargets()(frozen, student, 2.0), atol=1e-12, rtol=0)
+    assert (loss - SoftTargets()(student, frozen, 2.0)).abs() > 1e-6
 
 
 def test_gradient_reaches_the_students_view_of_those_items_alone(teacher: str) -> None:

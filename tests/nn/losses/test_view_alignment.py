@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sage_pl.nn.losses.contrastive import info_nce
+from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.nn.losses.mmd import MMD
 from sage_pl.nn.losses.view_alignment import CosineAlignment, InfoNCEAlignment, MSEAlignment, ViewAlignment
 from tests.golden.prepared import N_ITEMS, HandStep, leaf, left_pad, normal
@@ -81,7 +81,7 @@ def test_infonce_is_the_shared_one_with_its_settings() -> None:
     step = step_of()
     for cosine in (True, False):
         term = InfoNCEAlignment(0.1, temperature=0.3, cosine=cosine)
-        expected = info_nce(*sides(step, DISTINCT), 0.3, cosine)
+        expected = InfoNCE(cosine)(*sides(step, DISTINCT), 0.3)
         torch.testing.assert_close(term(step), expected, atol=1e-12, rtol=0)
 
 

@@ -12,14 +12,15 @@ from sage_pl.data.neighbours import Neighbours
 from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.losses.alignment import Alignment
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.prototype import Prototype
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.nn.sequence_encoders.single import SingleView
-from sage_pl.types import LossTerm
 from tests.golden.prepared import N_ITEMS, Artifacts, adam, make_backbone, make_targets, write
+from tests.nn.decoders.tiny import random_codes, write_tokens
 
 MakeModel = Callable[..., SequentialRecommender]
 MAX_LEN = 6
@@ -28,6 +29,12 @@ MAX_LEN = 6
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts.write(tmp_path)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> str:
+    sizes = (3, 3, 3)
+    return write_tokens(tmp_path / "tokens", random_codes(0, 30, sizes)[:N_ITEMS], sizes)
 
 
 @pytest.fixture

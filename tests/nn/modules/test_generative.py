@@ -11,6 +11,7 @@ from sage_pl.data.targets import NextItem, Prefixes
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_negatives import CodeNegatives
 from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
 from sage_pl.nn.losses.code_texts import CodeToText, StateToText
@@ -20,7 +21,7 @@ from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.code_tokens import CodeTokens
 from sage_pl.nn.sequence_encoders.single import SingleView
-from sage_pl.types import LossTerm, Recommender, SeqBatch
+from sage_pl.types import Recommender, SeqBatch
 from tests.golden.prepared import (
     BACKBONES,
     N_ITEMS,
@@ -36,16 +37,9 @@ from tests.nn.decoders.tiny import make_network, random_codes, write_tokens
 from tests.nn.modules.test_sequential import trainer
 from tests.nn.modules.test_waits import Asked
 
-SIZES = (3, 3, 3)
 HISTORIES = left_pad([[1, 2, 3], [4], [5, 6, 7, 8]])
 ANSWERS = torch.tensor([4, 9, 5])
 Make = Callable[..., GenerativeRecommender]
-
-
-@pytest.fixture
-def tokens(tmp_path: Path) -> str:
-    codes = random_codes(0, 30, SIZES)[:N_ITEMS]
-    return write_tokens(tmp_path / "tokens", codes, SIZES)
 
 
 @pytest.fixture
@@ -187,7 +181,6 @@ def test_a_training_step_in_mixed_precision(
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_host_never_waits_for_a_step(backbone: str, make: Make, datamodule: SequenceDataModule) -> None:
-    """Before it, once: items are drawn where their codes are, and an accelerator is asked which."""
     model = make(backbone)
     batch = model.on_before_batch_transfer(next(iter(datamodule.train_dataloader())), 0)
     with Asked() as asked:

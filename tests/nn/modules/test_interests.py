@@ -11,7 +11,6 @@ import torch
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.losses.distillation_bank import BankDistillation
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.nn.modules.step import TrainingStep
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.scorers.semantic import SemanticSimilarity
 from sage_pl.nn.sequence_encoders.interest_attention import InterestAttention
@@ -82,7 +81,7 @@ def test_who_a_user_is_matters_and_may_be_unknown(readout: str, make: Make) -> N
 def test_the_state_that_is_trained_is_the_one_that_is_served(backbone: str, readout: str, make: Make) -> None:
     model = make(backbone, readout)
     batch: Any = {"items": left_pad(USERS), "user": torch.arange(1, 6)}
-    step = TrainingStep.run(batch, model.item_encoder, model.sequence_encoder, model.targets, model.terms.values())
+    step = model.step(model.prepare(batch))
     trained = step.hidden[step.batch["state_rows"], -1]
     served = model.states(left_pad([user[:-1] for user in USERS]), batch["user"])
     torch.testing.assert_close(trained, served, atol=1e-12, rtol=0)
@@ -124,8 +123,6 @@ def test_a_term_on_users_states_goes_with_averaged_interests(make: Make) -> None
         "neighbour_users": torch.tensor([[2], [3], [1], [5], [4]]),
     }
     model = make()
-    step = TrainingStep.run(
-        batch, model.item_encoder, model.sequence_encoder, model.targets, [*model.terms.values(), term]
-    )
+    step = model.step(model.prepare(batch))
     term(step)
     assert term(step) > 0

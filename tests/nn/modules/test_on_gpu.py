@@ -50,9 +50,9 @@ def test_loss_and_gradients_are_those_of_the_processor(
 ) -> None:
     model = make_model(backbone, sage).double()
     for batch in datamodule.train_dataloader():
-        presented = model.on_before_batch_transfer(batch, 0)
-        expected, gradients = loss_and_gradients(model.cpu(), presented)
-        loss, found = loss_and_gradients(model.cuda(), on_gpu(presented))
+        prepared = model.on_before_batch_transfer(batch, 0)
+        expected, gradients = loss_and_gradients(model.cpu(), prepared)
+        loss, found = loss_and_gradients(model.cuda(), on_gpu(prepared))
         torch.testing.assert_close(loss, expected, rtol=0, atol=1e-9)
         assert found.keys() == gradients.keys()
         for name, gradient in gradients.items():
@@ -68,13 +68,13 @@ def test_the_host_never_waits_in_a_step(
     model = make_model(backbone, sage).cuda()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     for number, batch in enumerate(datamodule.train_dataloader()):
-        presented = model.on_before_batch_transfer(batch, 0)
-        assert presented["items"].is_pinned()
+        prepared = model.on_before_batch_transfer(batch, 0)
+        assert prepared["items"].is_pinned()
         if number == 0:  # libraries set themselves up
-            model.training_step(on_gpu(presented), 0).backward()
+            model.training_step(on_gpu(prepared), 0).backward()
         with waiting_is_an_error():
             optimizer.zero_grad()
-            model.training_step(on_gpu(presented), 0).backward()
+            model.training_step(on_gpu(prepared), 0).backward()
             optimizer.step()
 
 

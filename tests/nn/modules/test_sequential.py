@@ -69,7 +69,7 @@ def test_a_fit_logs_every_term_and_moves_every_trained_part(
 
 def test_what_the_losses_read_is_known(make_model: MakeModel, datamodule: SequenceDataModule) -> None:
     assert make_model(sage=False).needs == frozenset()
-    assert make_model().needs == {"neighbours", "taught", "neighbour_items"} <= datamodule.provides
+    assert make_model().needs == {"neighbours", "users_with_teachers", "neighbour_items"} <= datamodule.provides
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -63,7 +63,7 @@ def test_only_rows_of_the_step_have_a_gradient(artifacts: Artifacts, datamodule:
     batch = model.on_before_batch_transfer(batch, 0)
     model.training_step(batch, 0).backward()
     gradient = model.item_encoder.table.weight.grad.coalesce()  # type: ignore[union-attr]
-    used = torch.cat([batch["items"].flatten(), batch["targets"].flatten(), batch["negatives"]]).unique()
+    used = torch.cat([batch["items"].flatten(), batch["targets"].flatten(), batch["draws"]["recommendation"]]).unique()
     assert set(gradient.indices()[0].tolist()) == set(used.tolist()) - {0}
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.nn.modules.step import TrainingStep, prepare_batch
 from sage_pl.types import real
 from tests.golden.prepared import BACKBONES
 from tests.nn.modules.conftest import MakeModel
@@ -14,7 +14,7 @@ from tests.nn.modules.conftest import MakeModel
 def step_of(model: SequentialRecommender, datamodule: SequenceDataModule, terms: list[str]) -> TrainingStep:
     batch = datamodule.train_dataloader().dataset[np.array([1, 3, 5])]
     chosen = [model.terms[name] for name in terms]
-    return TrainingStep.run(batch, model.item_encoder, model.sequence_encoder, model.targets, chosen)
+    return model.step(prepare_batch(batch, model.targets, chosen, model.item_encoder.n_items + 1))
 
 
 @pytest.mark.parametrize("terms", [["distillation", "alignment"], ["recommendation"]], ids=["batch", "catalogue"])

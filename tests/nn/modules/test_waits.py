@@ -1,9 +1,15 @@
 """An accelerator computes on while the host prepares, unless the host asks for a number: counted here on the processor."""
 
 import functools
+import inspect
+import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,37 +17,89 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.neighbours import Neighbours, NeighbourUsers
+from sage_pl.nn import losses, objectives
+from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.losses.alignment import Alignment
+from sage_pl.nn.losses.base import LossTerm
+from sage_pl.nn.losses.code_negatives import CodeNegatives
+from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
+from sage_pl.nn.losses.code_texts import CodeToText, StateToText
+from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.distillation_bank import BankDistillation
 from sage_pl.nn.losses.mmd import MMD
 from sage_pl.nn.losses.prototype import Prototype
+from sage_pl.nn.losses.teacher_alignment import TeacherAlignment
+from sage_pl.nn.losses.view_alignment import CosineAlignment, InfoNCEAlignment, MSEAlignment
+from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.nn.modules.generative import GenerativeRecommender
 from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.modules.step import map_tensors, prepare_batch
 from sage_pl.nn.objectives.bce import BCE
+from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.training.optimizers.row_adam import RowAdam
-from sage_pl.types import LossTerm, SeqBatch
-from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, make_backbone, make_targets
+from sage_pl.types import SeqBatch
+from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, make_backbone, make_targets, write
+from tests.nn.decoders.tiny import make_network
 from tests.nn.modules.conftest import MAX_LEN, MakeModel
 
 ASKS = ("nonzero", "_local_scalar_dense", "_unique", "_unique2", "masked_select", "equal", "_coalesce")
 ADAM, ROW_ADAM = functools.partial(torch.optim.Adam, fused=True), functools.partial(RowAdam, lr=0.01)
 OBJECTIVES = {"softmax": Softmax, "sampled": SampledSoftmax, "bce": BCE}
-TERMS: dict[str, Callable[[Artifacts], LossTerm]] = {
+
+
+@dataclass
+class Files:
+    """Paths that losses are made from."""
+
+    data: Artifacts
+    tokens: str
+    teacher: str
+
+
+@pytest.fixture
+def files(artifacts: Artifacts, tokens: str, tmp_path: Path) -> Files:
+    table = np.random.default_rng(0).normal(size=(N_ITEMS + 2, 8)).astype(np.float32)
+    return Files(artifacts, tokens, write(tmp_path / "teacher", item_table=table))
+
+
+Make = Callable[[Files], LossTerm]
+TERMS: dict[str, Make] = {
     "exact": lambda made: UserDistillation(0.3),
     "bank": lambda made: BankDistillation(0.3, 5),
     "contrasted bank": lambda made: BankDistillation(0.3, 5, "cl"),
     "alignment": lambda made: Alignment(0.2),
     "occurrences": lambda made: Alignment(0.2, unique=False),
     "mmd": lambda made: MMD(0.2),
-    "prototype": lambda made: Prototype(0.5, made.clusters),
-    "prototype of the batch": lambda made: Prototype(0.5, made.clusters, scope="batch"),
+    "infonce": lambda made: InfoNCEAlignment(0.2),
+    "cosine": lambda made: CosineAlignment(0.2),
+    "mse": lambda made: MSEAlignment(0.2),
+    "teacher": lambda made: TeacherAlignment(0.2, made.teacher, N_ITEMS, InfoNCE()),
+    "prototype": lambda made: Prototype(0.5, made.data.clusters),
+    "prototype of the batch": lambda made: Prototype(0.5, made.data.clusters, scope="batch"),
 }
+DECODED_TERMS: dict[str, Make] = {
+    "text_to_code": lambda made: TextToCode(0.1, made.data.sequences, 4),
+    "texts_to_code": lambda made: TextsToCode(0.1),
+    "query_to_code": lambda made: QueryToCode(0.1, made.tokens, N_ITEMS, 8),
+    "code_to_text": lambda made: CodeToText(0.1, made.data.sequences, 4),
+    "state_to_text": lambda made: StateToText(0.1),
+    "code_negatives": lambda made: CodeNegatives(0.1, made.tokens, N_ITEMS, after=0),
+}
+LOSSES: dict[str, Make] = {
+    **TERMS,
+    **DECODED_TERMS,
+    **{name: lambda made, kind=kind: kind(made.data.sequences) for name, kind in OBJECTIVES.items()},
+    "codes": lambda made: CodeCrossEntropy(made.data.sequences),
+}
+WAITS = {"contrasted bank": ["nonzero"], "occurrences": ["index"], "prototype of the batch": ["index"]}
 
 
 class Asked(TorchDispatchMode):
@@ -59,18 +117,18 @@ class Asked(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def batch_of(model: SequentialRecommender, artifacts: Artifacts) -> SeqBatch:
-    """The batch of all users as a step gets it."""
+def loaded(artifacts: Artifacts) -> SeqBatch:
+    """The batch of all users as it is loaded."""
     extras = {"exact": Neighbours(artifacts.neighbours, k=2), "bank": NeighbourUsers(artifacts.neighbours, k=2)}
     loader = SequenceDataModule(artifacts.sequences, max_len=MAX_LEN, batch_size=5, extras=extras).train_dataloader()
-    return model.on_before_batch_transfer(next(iter(loader)), 0)
+    return next(iter(loader))
 
 
-def waits(model: SequentialRecommender, artifacts: Artifacts) -> list[str]:
+def waits(model: RecommenderModule, artifacts: Artifacts) -> list[str]:
     """What the host asks for in the second step."""
     optimizer = model.configure_optimizers()
     for _ in range(2):
-        batch = batch_of(model, artifacts)
+        batch = model.on_before_batch_transfer(loaded(artifacts), 0)
         with Asked() as asked:
             model.training_step(batch, 0).backward()
             optimizer.step()
@@ -86,25 +144,53 @@ def test_the_host_never_waits_for_a_plain_step(backbone: str, objective: str, ar
     assert waits(model, artifacts) == []
 
 
-@pytest.mark.parametrize(
-    ("term", "expected"),
-    [
-        *((name, []) for name in ("exact", "bank", "alignment", "mmd", "prototype")),
-        ("contrasted bank", ["nonzero"]),
-        ("occurrences", ["index"]),
-        ("prototype of the batch", ["index"]),
-    ],
-)
+def test_every_loss_there_is_is_counted(files: Files) -> None:
+    for package in (losses, objectives):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    kinds, found = [LossTerm], set()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        if kind.__module__.startswith("sage_pl.") and not inspect.isabstract(kind):
+            found.add(kind)
+    assert {type(make(files)) for make in LOSSES.values()} == found
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_draw_is_on_the_host_and_in_the_batch_alone(name: str, files: Files) -> None:
+    """Wherever the loss itself is."""
+    loss = LOSSES[name](files).to("meta")
+    loss.name = name
+    before = dict(vars(loss))
+    batch = prepare_batch(loaded(files.data), make_targets("sasrec"), [loss], N_ITEMS + 1, epoch=9)
+    assert vars(loss).keys() == before.keys()
+    assert all(value is before[key] for key, value in vars(loss).items())
+    assert {ids.device.type for ids in [*batch["draws"].values(), *loss.item_ids(batch)]} <= {"cpu"}
+
+
+@pytest.mark.parametrize("term", TERMS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_the_host_waits_for_few_terms(
-    term: str, expected: list[str], backbone: str, objective: str, artifacts: Artifacts
-) -> None:
-    chosen = OBJECTIVES[objective](artifacts.sequences)
-    encoder = DualEncoder(N_ITEMS, artifacts.text, artifacts.start, dim=8)
-    targets, named = make_targets(backbone), {term: TERMS[term](artifacts)}
+def test_the_host_waits_for_few_terms(term: str, backbone: str, objective: str, files: Files) -> None:
+    chosen = OBJECTIVES[objective](files.data.sequences)
+    encoder = DualEncoder(N_ITEMS, files.data.text, files.data.start, dim=8)
+    targets, named = make_targets(backbone), {term: TERMS[term](files)}
     model = SequentialRecommender(encoder, DualView(make_backbone(backbone)), targets, chosen, named, ADAM).float()
-    assert waits(model, artifacts) == expected
+    assert waits(model, files.data) == WAITS.get(term, [])
+
+
+@pytest.mark.parametrize("term", DECODED_TERMS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_host_waits_for_no_term_of_decoded_items(term: str, backbone: str, files: Files) -> None:
+    decoder = ItemDecoder(files.tokens, N_ITEMS, make_network("bilinear", 8))
+    encoder, reader = (
+        CodeEncoder(N_ITEMS, files.tokens, 8, files.data.text),
+        SingleView(make_backbone(backbone), "item"),
+    )
+    objective, named = CodeCrossEntropy(files.data.sequences), {term: DECODED_TERMS[term](files)}
+    model = GenerativeRecommender(encoder, reader, make_targets(backbone), decoder, objective, named, ADAM).float()
+    assert waits(model, files.data) == []
 
 
 def test_sparse_gradients_make_the_host_wait_three_times(artifacts: Artifacts) -> None:
@@ -119,15 +205,15 @@ def test_sparse_gradients_make_the_host_wait_three_times(artifacts: Artifacts) -
     ]
 
 
-def test_a_batch_is_presented_before_it_is_moved_and_only_in_training(
+def test_a_batch_is_prepared_before_it_is_moved_and_only_in_training(
     make_model: MakeModel, datamodule: SequenceDataModule
 ) -> None:
     model, batch = make_model(), next(iter(datamodule.train_dataloader()))
-    presented = model.on_before_batch_transfer(batch, 0)
-    assert presented["labels"].tolist() == presented["targets"].flatten().nonzero().flatten().tolist()
-    assert presented["distinct_items"].tolist() == sorted(set(presented["items"].flatten().tolist()) - {0})
-    assert "encoded" not in presented, "the softmax reads every item"
-    torch.testing.assert_close(model.training_step(presented, 0), model.training_step(batch, 0), rtol=0, atol=0)
+    prepared = model.on_before_batch_transfer(batch, 0)
+    assert prepared["labels"].tolist() == prepared["targets"].flatten().nonzero().flatten().tolist()
+    assert prepared["distinct_items"].tolist() == sorted(set(prepared["items"].flatten().tolist()) - {0})
+    assert "encoded" not in prepared, "the softmax reads every item"
+    torch.testing.assert_close(model.training_step(prepared, 0), model.training_step(batch, 0), rtol=0, atol=0)
     assert model.eval().on_before_batch_transfer(batch, 0) is batch
 
 
@@ -149,6 +235,7 @@ def test_a_gpu_copies_from_pinned_memory(
     monkeypatch.setattr(SequentialRecommender, "device", torch.device("cuda"))
     moved: Any = model.on_before_batch_transfer(batch, 0)
     assert ("labels" in moved) == training
-    tensors = [tensor for value in moved.values() for tensor in (value if isinstance(value, list) else [value])]
+    tensors: Any = []
+    map_tensors(moved, tensors.append)
     assert {id(tensor) for tensor in tensors} == {id(tensor) for tensor in kept}
-    assert len(tensors) >= len(moved)
+    assert len(tensors) >= len(moved.keys() - {"draws"})

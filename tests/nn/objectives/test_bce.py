@@ -6,14 +6,13 @@ import torch.nn.functional as F
 
 from sage_pl.nn.objectives.bce import BCE
 from sage_pl.types import SeqBatch
-from tests.golden.prepared import write_sequences
+from tests.golden.prepared import draw, write_sequences
 from tests.nn.objectives.conftest import MakeStep
 
 
 def test_two_users_by_hand(sequences: str, make_step: MakeStep) -> None:
     step, objective = make_step(), BCE(sequences)
-    objective.item_ids(step.batch)
-    step.batch["negatives"] = torch.tensor([[3, 1], [0, 2]])
+    step.batch["draws"] = {objective.name: torch.tensor([[3, 1], [0, 2]])}
     scores = [(step.hidden[b, t] * step.id_table[i]).sum() for b, t, i in ((0, 0, 2), (0, 1, 3), (1, 1, 1))]
     against = [(step.hidden[b, t] * step.id_table[i]).sum() for b, t, i in ((0, 0, 3), (0, 1, 1), (1, 1, 2))]
     expected = F.binary_cross_entropy_with_logits(torch.stack(scores), torch.ones(3, dtype=torch.float64))
@@ -30,8 +29,8 @@ def test_a_negative_is_a_candidate_outside_the_sequence(candidates: str, tmp_pat
         "targets": torch.tensor([[0, 0, 2, 3, 4, 10], [0, 0, 0, 0, 0, 12]]).repeat(100, 1),
     }
     torch.manual_seed(0)
-    targets, drawn = objective.item_ids(batch)
-    assert torch.equal(targets, batch["targets"])
+    drawn, targets = draw(objective, batch), batch["targets"]
+    assert all(map(torch.equal, objective.item_ids(batch), (targets, drawn)))
     assert torch.equal(drawn > 0, targets > 0)
     top = 30 if candidates == "trained" else 40
     first, second = drawn[::2][:, 2:], drawn[1::2][:, -1:]
@@ -41,5 +40,5 @@ def test_a_negative_is_a_candidate_outside_the_sequence(candidates: str, tmp_pat
 
 def test_a_user_who_has_every_candidate_still_gets_negatives(sequences: str) -> None:
     batch: SeqBatch = {"items": torch.tensor([[1, 2]]), "targets": torch.tensor([[2, 3]])}
-    _, drawn = BCE(sequences).item_ids(batch)
+    drawn = draw(BCE(sequences), batch)
     assert ((drawn >= 1) & (drawn <= 3)).all()

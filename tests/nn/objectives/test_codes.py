@@ -4,8 +4,8 @@ from typing import Literal
 import pytest
 import torch
 
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.objectives.codes import CodeCrossEntropy
-from sage_pl.types import LossTerm
 from tests.golden.prepared import write_sequences
 from tests.nn.decoders.tiny import CODES, NETWORKS, naive_log_probs
 from tests.nn.losses.coding import make_step

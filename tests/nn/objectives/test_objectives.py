@@ -10,7 +10,7 @@ from sage_pl.nn.objectives.base import Objective, labelled
 from sage_pl.nn.objectives.bce import BCE
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
-from tests.golden.prepared import HandStep
+from tests.golden.prepared import HandStep, draw
 from tests.nn.objectives.conftest import MakeStep
 
 KINDS: dict[str, type[Objective]] = {"softmax": Softmax, "sampled softmax": SampledSoftmax, "bce": BCE}
@@ -24,9 +24,9 @@ def objective(request: pytest.FixtureRequest, sequences: str) -> Any:
 def loss_of(objective: Any, step: HandStep, negatives: Tensor | None = None) -> Tensor:
     """The loss with the given shared negatives, or those it draws."""
     torch.manual_seed(0)
-    objective.item_ids(step.batch)
+    draw(objective, step.batch)
     if negatives is not None and isinstance(objective, BCE):
-        step.batch["negatives"] = torch.where(step.batch["targets"] > 0, negatives, 0)
+        step.batch["draws"][objective.name] = torch.where(step.batch["targets"] > 0, negatives, 0)
     return objective(step)
 
 
@@ -95,6 +95,7 @@ def test_huge_scores_stay_finite(objective: Any, make_step: MakeStep) -> None:
 def test_every_asked_vector_is_announced(objective: Any, make_step: MakeStep, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that encodes single items holds just those named by ``item_ids``."""
     step, asked, outputs = make_step(), [], HandStep.outputs
+    draw(objective, step.batch)
     announced = {int(i) for ids in objective.item_ids(step.batch) for i in ids.flatten()}
 
     def counted(self: HandStep, ids: Tensor) -> Tensor:

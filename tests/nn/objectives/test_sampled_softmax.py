@@ -5,7 +5,7 @@ import torch
 
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
-from tests.golden.prepared import HandStep
+from tests.golden.prepared import HandStep, draw
 from tests.nn.objectives.conftest import MakeStep
 
 
@@ -13,8 +13,7 @@ from tests.nn.objectives.conftest import MakeStep
 def test_every_candidate_as_negative_is_the_full_softmax(times: int, sequences: str, make_step: MakeStep) -> None:
     step, full = make_step(), Softmax(sequences, "all")
     sampled = SampledSoftmax(sequences, "all", negatives=5 * times)
-    sampled.item_ids(step.batch)
-    step.batch["negatives"] = sampled.candidate_ids.repeat(times)
+    step.batch["draws"] = {sampled.name: sampled.candidate_ids.repeat(times)}
     loss, expected = sampled(step), full(step)
     torch.testing.assert_close(loss, expected, atol=1e-12, rtol=0)
     wanted = [step.hidden, step.id_table]
@@ -25,13 +24,13 @@ def test_every_candidate_as_negative_is_the_full_softmax(times: int, sequences: 
 def test_many_draws_come_near_the_full_softmax(sequences: str, make_step: MakeStep) -> None:
     torch.manual_seed(0)
     step, sampled = make_step(), SampledSoftmax(sequences, "all", negatives=50_000)
-    sampled.item_ids(step.batch)
+    draw(sampled, step.batch)
     assert sampled(step).item() == pytest.approx(Softmax(sequences, "all")(step).item(), rel=0.01)
 
 
 def test_two_negatives_by_hand(sequences: str, make_step: MakeStep) -> None:
     step, sampled = make_step(), SampledSoftmax(sequences, negatives=2)
-    step.batch["negatives"] = torch.tensor([3, 2])
+    step.batch["draws"] = {sampled.name: torch.tensor([3, 2])}
     expected = []
     for state, target, negatives in (
         (step.hidden[0, 0], 2, [3]),
@@ -47,7 +46,7 @@ def test_two_negatives_by_hand(sequences: str, make_step: MakeStep) -> None:
 def test_negatives_that_all_equal_the_target_cost_nothing(sequences: str, make_step: MakeStep) -> None:
     step, sampled = make_step(), SampledSoftmax(sequences, negatives=4)
     step = HandStep({**step.batch, "targets": torch.tensor([[0, 2], [0, 2]])}, step.hidden, step.id_table)
-    step.batch["negatives"] = torch.full((4,), 2)
+    step.batch["draws"] = {sampled.name: torch.full((4,), 2)}
     loss = sampled(step)
     loss.backward()
     assert loss.item() == 0
@@ -57,6 +56,6 @@ def test_negatives_that_all_equal_the_target_cost_nothing(sequences: str, make_s
 
 def test_negatives_are_candidates(sequences: str, make_step: MakeStep) -> None:
     sampled = SampledSoftmax(sequences, negatives=200)
-    _, drawn = sampled.item_ids(make_step().batch)
+    drawn = draw(sampled, make_step().batch)
     assert drawn.unique().tolist() == [1, 2, 3]
     assert len(drawn) == 200

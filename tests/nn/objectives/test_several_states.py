@@ -9,7 +9,7 @@ from sage_pl.nn.objectives.base import labelled
 from sage_pl.nn.objectives.bce import BCE
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
-from tests.golden.prepared import HandStep, leaf, normal
+from tests.golden.prepared import HandStep, draw, leaf, normal
 from tests.nn.objectives.conftest import MakeStep
 
 KINDS = {"softmax": Softmax, "sampled softmax": SampledSoftmax, "bce": BCE}
@@ -40,7 +40,7 @@ def test_the_loss_is_that_of_the_nearest_states_and_only_they_learn(
     step = several(make_step(padding=1))
     objective = kind(sequences)
     torch.manual_seed(0)
-    objective.item_ids(step.batch)
+    draw(objective, step.batch)
     loss = objective(step)
     loss.backward()
     rows = step.batch["targets"] > 0
@@ -66,7 +66,7 @@ def test_scores_of_ten_thousand_stay_finite_and_a_bad_negative_is_corrected(
         step.hidden.data *= sign
         assert (step.hidden.flatten(0, 2) @ step.id_table.T).abs().max() > 1e4
         objective = kind(sequences)
-        objective.item_ids(step.batch)
+        draw(objective, step.batch)
         loss = objective(step)
         loss.backward()
         assert loss.isfinite()
@@ -79,7 +79,7 @@ def test_the_gradient_of_a_negative_with_a_high_score_is_one(sequences: str) -> 
     table[1] = 1.0
     batch: Any = {"items": torch.tensor([[2]]), "targets": torch.tensor([[3]]), "labels": torch.tensor([0])}
     step, objective = HandStep(batch, leaf(torch.full((1, 1, 2, 1), 40.0)), leaf(table)), BCE(sequences)
-    step.batch["negatives"] = torch.tensor([[1]])
+    step.batch["draws"] = {objective.name: torch.tensor([[1]])}
     objective(step).backward()
     assert step.id_table.grad[1].item() == pytest.approx(40.0)  # 1 times the state
     assert step.hidden.grad[0, 0, 0].item() == pytest.approx(1.0)

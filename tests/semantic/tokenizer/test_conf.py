@@ -1,4 +1,4 @@
-"""The choices of conf/tokenizer and conf/quantiser, and the command that makes codes with the run they build upon."""
+"""The choices of conf/tokenizer and conf/tokenizer/quantiser, and the command that makes codes with the run they build upon."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_a_tokenizer_is_the_step_it_says_with_the_defaults_of_the_code(name) -> 
 
 @pytest.mark.parametrize("name", WANTED)
 def test_the_quantiser_is_exchanged_in_any_of_them(name) -> None:
-    config = composed(*DATA, "method=plain", f"tokenizer={name}", "quantiser@steps.tokens.quantiser=rq_vae")
+    config = composed(*DATA, "method=plain", f"tokenizer={name}", "tokenizer/quantiser@steps.tokens.quantiser=rq_vae")
     levels, pull = 4 if name == "lc_rec" else 3, 0.0 if name == "collaborative" else 0.1
-    assert step(config).quantiser == ResidualVAE(levels=levels, pull=pull)
+    assert identity(step(config).quantiser) == identity(ResidualVAE(levels=levels, pull=pull))
 
 
 @pytest.mark.parametrize("method", ["sage", "semantic_convergence"])
@@ -93,3 +93,16 @@ def test_codes_are_prepared_with_the_run_they_come_from(prepare) -> None:
 def test_text_alone_trains_nothing(prepare) -> None:
     made = prepare("tokenizer=tiger")
     assert set(made.manifest["parents"]) == {"sequences", "embed"}
+
+
+def test_codebooks_are_trained_by_the_trainer_of_the_configuration(prepare) -> None:
+    """Its epochs decide the key; the device and further loggers do not."""
+    quantiser, trainer = "tokenizer/quantiser@steps.tokens.quantiser=rq_vae", "steps.tokens.quantiser.trainer"
+    made = prepare("tokenizer=tiger", quantiser, f"{trainer}.max_epochs=2")
+    assert (made.path / "metrics.csv").read_text().count("\n") == 3
+    more = f"{trainer}.logger=[{{_target_: pytorch_lightning.loggers.CSVLogger, save_dir: elsewhere}}]"
+    assert (
+        prepare("tokenizer=tiger", quantiser, f"{trainer}.max_epochs=2", f"{trainer}.accelerator=cpu", more).key
+        == made.key
+    )
+    assert prepare("tokenizer=tiger", quantiser, f"{trainer}.max_epochs=1").key != made.key

@@ -1,16 +1,25 @@
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
-from sage_pl.semantic.tokenizer import rq_vae
+from sage_pl.semantic.tokenizer import module
+from sage_pl.semantic.tokenizer.module import Snapshot, pareto_front, revive
 from sage_pl.semantic.tokenizer.report import item_groups, preservation, relative_error
 from sage_pl.semantic.tokenizer.residual import decoded, residual_codes
-from sage_pl.semantic.tokenizer.rq_vae import Look, ResidualVAE, Training, revive, worth_keeping
+from sage_pl.semantic.tokenizer.rq_vae import ResidualVAE, Training
 from sage_pl.semantic.tokenizer.vae import ResidualAutoencoder
 from sage_pl.semantic.tokenizer.views import Views
+from sage_pl.semantic.trainers import trainer_settings
 
-SMALL = {"levels": 2, "codes": 8, "width": 4, "hidden": [16], "device": "cpu"}
-SHORT = Training(epochs=50, batch_size=60, lr=0.01)
+SMALL = {"levels": 2, "codes": 8, "width": 4, "hidden": [16]}
+
+
+def epochs(n: int):
+    return trainer_settings(max_epochs=n, accelerator="cpu")
+
+
+SHORT = {"training": Training(batch_size=60, lr=0.01), "trainer": epochs(50)}
 EVERYTHING = item_groups(np.ones(120, dtype=int))
 
 
@@ -25,7 +34,7 @@ def planted(rng) -> Views:
 
 
 def test_kinds_of_items_get_codes_of_their_own(planted) -> None:
-    found = ResidualVAE(**SMALL, pull=0.0, training=SHORT).fit(planted, seed=0)
+    found = ResidualVAE(**SMALL, pull=0.0, **SHORT).fit(planted, seed=0)
     codes, _ = residual_codes(*found)
     shares = preservation(planted.source, codes, EVERYTHING)
     assert shares["all"][0] > 0.9 > 3 * shares["chance"][0]
@@ -40,14 +49,14 @@ def test_a_strong_pull_takes_codes_towards_the_target(planted) -> None:
     given = Views(faint, planted.target, planted.trust)
     shares = {}
     for pull in (0.0, 10.0):
-        settings = ResidualVAE(**SMALL, pull=pull, training=SHORT)
+        settings = ResidualVAE(**SMALL, pull=pull, **SHORT)
         codes, _ = residual_codes(*settings.fit(given, seed=0))
         shares[pull] = preservation(planted.target, codes, EVERYTHING)["all"][0]
     assert shares[10.0] > 0.5 > 0.2 > shares[0.0]
 
 
 def test_two_runs_agree_and_leave_the_global_generator_alone(planted) -> None:
-    settings = ResidualVAE(**SMALL, training=Training(epochs=3))
+    settings = ResidualVAE(**SMALL, trainer=epochs(3))
     torch.manual_seed(7)
     state = torch.get_rng_state()
     first, second, other = (settings.fit(planted, seed) for seed in (1, 1, 2))
@@ -57,25 +66,52 @@ def test_two_runs_agree_and_leave_the_global_generator_alone(planted) -> None:
     assert (torch.get_rng_state() == state).all()
 
 
+@pytest.mark.parametrize("last", [3, 4, 5], ids="stopped at snapshot {}".format)
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(planted, tmp_path, monkeypatch, last) -> None:
+    settings = ResidualVAE(**SMALL, training=Training(batch_size=50), trainer=epochs(6))
+    whole = settings.fit(planted, seed=0)
+    calls = []
+
+    def counted(*given):
+        calls.append(1)
+        if len(calls) == last:
+            raise InterruptedError
+        return take_snapshot(*given)
+
+    take_snapshot = module.take_snapshot
+    monkeypatch.setattr(module, "take_snapshot", counted)
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(InterruptedError):
+        settings.fit(planted, seed=0, out=out)
+    resumed = settings.fit(planted, seed=0, out=out)
+    assert len(calls) == 6 + 1
+    np.testing.assert_array_equal(resumed.latent, whole.latent)
+    np.testing.assert_array_equal(resumed.codebooks, whole.codebooks)
+    assert pl.read_csv(out / "metrics.csv")["epoch"].to_list() == list(range(6))
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
 def test_fewest_collisions_among_good_reconstructions_by_hand() -> None:
-    looks = [
-        Look(error, shared, {}) for error, shared in [(1.5, 0.0), (1.01, 0.2), (1.0, 0.3), (1.015, 0.2), (1.02, 0.1)]
+    snapshots = [
+        Snapshot(error, shared, {})
+        for error, shared in [(1.5, 0.0), (1.01, 0.2), (1.0, 0.3), (1.015, 0.2), (1.02, 0.1)]
     ]
-    kept = worth_keeping(looks)
+    kept = pareto_front(snapshots)
     assert [(one.error, one.collisions) for one in kept] == [(1.01, 0.2), (1.0, 0.3), (1.02, 0.1)]
-    assert worth_keeping([*kept, Look(0.5, 0.9, {})])[0].error == 0.5  # the others are no longer within 2 %
+    assert pareto_front([*kept, Snapshot(0.5, 0.9, {})])[0].error == 0.5  # the others are no longer within 2 %
 
 
-def test_looks_choose_the_weights(planted, monkeypatch) -> None:
-    """The second of three looks is made the one with fewest collisions; its weights are what is returned."""
+def test_snapshots_choose_the_weights(planted, monkeypatch) -> None:
+    """The second of three snapshots is made the one with fewest collisions; its weights are what is returned."""
     seen = []
 
     def fake(network, source):
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
-        return Look(1.0, [0.5, 0.1, 0.4][len(seen) - 1], seen[-1])
+        return Snapshot(1.0, [0.5, 0.1, 0.4][len(seen) - 1], seen[-1])
 
-    monkeypatch.setattr(rq_vae, "look", fake)
-    found = ResidualVAE(**SMALL, training=Training(epochs=3)).fit(planted, seed=0)
+    monkeypatch.setattr(module, "take_snapshot", fake)
+    found = ResidualVAE(**SMALL, trainer=epochs(3)).fit(planted, seed=0)
     assert len(seen) == 3
     np.testing.assert_array_equal(found.codebooks, seen[1]["codebooks"].numpy())
     assert (seen[1]["codebooks"] != seen[2]["codebooks"]).any()
@@ -99,11 +135,11 @@ def test_unused_codes_are_put_on_residuals_and_used_ones_stay(planted) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_training_that_explodes_is_named(planted) -> None:
     with pytest.raises(ValueError, match=r"error became infinite; set steps\.tokens\.quantiser\.training\.lr lower"):
-        ResidualVAE(**SMALL, training=Training(epochs=20, lr=1e30)).fit(planted, seed=0)
+        ResidualVAE(**SMALL, training=Training(lr=1e30), trainer=epochs(20)).fit(planted, seed=0)
 
 
 @pytest.mark.parametrize(
-    "setting", [{"levels": 0}, {"width": 0}, {"temperature": 0.0}, {"training": Training(epochs=0)}], ids=str
+    "setting", [{"levels": 0}, {"width": 0}, {"temperature": 0.0}, {"trainer": epochs(0)}], ids=str
 )
 def test_settings_out_of_range_are_refused(setting) -> None:
     with pytest.raises(ValueError, match="wants at least one level"):

@@ -11,9 +11,10 @@ from sage_pl.semantic.tokenizer.balance import Balanced
 from sage_pl.semantic.tokenizer.collisions import group_sizes
 from sage_pl.semantic.tokenizer.kmeans import ResidualKMeans
 from sage_pl.semantic.tokenizer.report import preservation
-from sage_pl.semantic.tokenizer.rq_vae import ResidualVAE, Training
+from sage_pl.semantic.tokenizer.rq_vae import ResidualVAE
 from sage_pl.semantic.tokenizer.step import Tokens
 from sage_pl.semantic.tokenizer.views import directions
+from sage_pl.semantic.trainers import trainer_settings
 
 N, TRAINED = 60, 48
 NUMBER = np.arange(N)
@@ -57,7 +58,7 @@ SETTINGS = {
     "letter": Tokens(SMALL, source="text"),
     "tiger": Tokens(SMALL, source="text", collaborative=None, collisions="suffix"),
     "balanced": Tokens(SMALL, balance=Balanced()),
-    "rq_vae": Tokens(ResidualVAE(2, 8, hidden=[8], training=Training(epochs=3), device="cpu")),
+    "rq_vae": Tokens(ResidualVAE(2, 8, hidden=[8], trainer=trainer_settings(max_epochs=3, accelerator="cpu"))),
 }
 
 
@@ -202,7 +203,9 @@ def test_what_decides_the_result_names_it(tmp_path, inputs) -> None:
     ]
     other += [Tokens(ResidualKMeans(2, 8, pull=0.4)), Tokens(SMALL, collisions="keep")]
     assert len({first, *map(key, other)}) == 7
-    vae = [Tokens(ResidualVAE(device=device)) for device in ("cpu", None)]
+    vae = [
+        Tokens(ResidualVAE(trainer=trainer_settings(max_epochs=200, accelerator=device))) for device in ("cpu", "auto")
+    ]
     assert key(vae[0]) == key(vae[1])
 
 

@@ -1,4 +1,4 @@
-"""Items as strings of codes under a model: how likely each is, given what a sequence says."""
+"""Log-probabilities of items as strings of codes, given the states of a sequence."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sage_pl.types import DecoderNetwork, Memory
 
 
 class ItemDecoder(nn.Module):
-    """``log p(i | h) = sum_t log softmax(<o_t, E_t>)[c_{i,t}] - log G_i``, where ``o_t`` is what the network makes of h and
-    ``c_{i,1} .. c_{i,t-1}``, and G_i the number of items with all the codes of i (1 unless collisions are kept).
+    """``log p(i | h) = sum_t log softmax(<o_t, E_t>)[c_{i,t}] - log G_i``, where ``o_t`` is the network's output for h
+    and ``c_{i,1} .. c_{i,t-1}``, and G_i the number of items with all the codes of i (1 unless collisions are kept).
 
     Args:
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
@@ -25,7 +25,7 @@ class ItemDecoder(nn.Module):
         normalise: what the softmax after a prefix goes over. ``children``: the codes that lead on to an item; the items'
             probabilities sum to 1. ``codes``: the whole vocabulary, the usual practice; the mass of strings that are no item
             is lost. Training and ranking use the same.
-        beams: beams of a search, or five times the number of items asked for, if that is more.
+        beams: beams of a search, or five times the number of its items, if that is more.
         exhaustive_up_to: catalogues of so many items are ranked by scoring all of them, larger ones by beams.
 
     Raises:
@@ -62,7 +62,7 @@ class ItemDecoder(nn.Module):
         return max(self.beams, 5 * k)
 
     def logits(self, state: Any, level: int) -> Float[Tensor, "B P V"]:
-        """Of every code of a level after each prefix."""
+        """Logits of every code of a level after each prefix."""
         table = self.codes.table(level)
         return (self.network.outputs(state) @ table.T).to(table.dtype)  # wide again where autocast made them narrow
 
@@ -73,14 +73,16 @@ class ItemDecoder(nn.Module):
         logits: Float[Tensor, "B P V"],
         among: Int[Tensor, "C"] | None = None,
     ) -> Float[Tensor, "B P"]:
-        """What is subtracted from the logits after each prefix (a node of depth ``level``) to make them log-probabilities."""
+        """The normaliser of the logits after each prefix (a node of depth ``level``): the log-probability is logit - this."""
         if self.normalise == "codes":
             return logits.logsumexp(-1)
+        # the children of each prefix that lead on to an item (of ``among``)
         children, real = self.tree.below(level, nodes)
         if among is not None:
             real = real & self.tree.above(among, level + 1)[children]
-        wanted = logits.gather(2, self.tree.code(level)[children].expand(len(logits), -1, -1))
-        return wanted.masked_fill(~real, -torch.inf).logsumexp(-1)
+        # their logits alone
+        reachable = logits.gather(2, self.tree.code(level)[children].expand(len(logits), -1, -1))
+        return reachable.masked_fill(~real, -torch.inf).logsumexp(-1)
 
     def log_shares(self, like: Tensor) -> Float[Tensor, "n"]:
         """``log G`` of each node of depth T."""
@@ -89,17 +91,20 @@ class ItemDecoder(nn.Module):
     def log_probs(
         self, memory: Memory, ids: Int[Tensor, "B K"], among: Int[Tensor, "C"] | None = None
     ) -> Float[Tensor, "B K"]:
-        """Of K items for each memory, each one of the items ``among`` (all where None): no child counts in a softmax that leads
-        to none of them. The softmax over a vocabulary (``normalise=codes``) knows no items and stays as it is."""
+        """Log-probability of K items for each memory, each one of the items ``among`` (all where None): a softmax leaves out
+        the children that lead to none of them. The softmax over a vocabulary (``normalise=codes``) stays as it is."""
         path, codes = self.tree.path[ids], self.codes.codes[ids]
+        # every item begins at the root; from the second level on it has a prefix of its own
         nodes = torch.zeros_like(ids[:1, :1])
-        own = torch.arange(ids.shape[1], device=ids.device)[None]
+        prefixes = torch.arange(ids.shape[1], device=ids.device)[None]
         state, total = self.network.begin(memory), torch.zeros_like(memory.vectors[:1, 0, :1])
         for level in range(self.codes.levels):
+            # read the code of the level before
             if level:
                 tokens = self.codes.table(level - 1)[codes[..., level - 1]]
-                state = self.network.advance(state, tokens, own if level > 1 else torch.zeros_like(own))
+                state = self.network.advance(state, tokens, prefixes if level > 1 else torch.zeros_like(prefixes))
                 nodes = path[..., level - 1]
+            # log-probability of the code of this level
             logits = self.logits(state, level)
             chosen = logits.expand(-1, ids.shape[1], -1).gather(2, codes[..., level, None])[..., 0]
             total = total + chosen - self.log_norm(level, nodes, logits, among)
@@ -107,11 +112,11 @@ class ItemDecoder(nn.Module):
 
     @torch.no_grad()
     def all_log_probs(self, memory: Memory, floats: int = 50_000_000) -> Float[Tensor, "B N"]:
-        """Of all items 1..N; every prefix is read once, whatever the number of items below it.
+        """Log-probability of all items 1..N; every prefix is read once, whatever the number of items below it.
 
         Args:
             memory: of B users.
-            floats: numbers held at a time beside the result, about; so many users at a time are worked on.
+            floats: about how many numbers are held at a time beside the result; it limits the users of one portion.
         """
         prefixes = max(len(self.tree.code(level)) for level in range(self.codes.levels))
         wide = self.network.dim + max(self.codes.sizes) if self.normalise == "codes" else 0
@@ -123,6 +128,7 @@ class ItemDecoder(nn.Module):
         tree, state = self.tree, self.network.begin(memory)
         total = memory.vectors.new_zeros(len(memory.vectors), 1)
         for level in range(self.codes.levels):
+            # log-probability of each node's code after its parent
             parent, tokens = tree.parent(level), self.codes.table(level)[tree.code(level)]
             if self.normalise == "codes":
                 logits = self.logits(state, level)
@@ -132,7 +138,9 @@ class ItemDecoder(nn.Module):
                 logits = self.network.products(state, parent, tokens)
                 norm = group_logsumexp(logits, parent, total.shape[1])
             total = (total - norm)[:, parent] + logits
+            # read it
             if level + 1 < self.codes.levels:
                 state = self.network.advance(state, tokens[None], parent[None])
+        # from the nodes of the last level to items, in the order of their ids
         total = (total - self.log_shares(total))[:, tree.parent(self.codes.levels)]
         return torch.empty_like(total).index_copy_(1, tree.items - 1, total)

@@ -1,17 +1,18 @@
-"""Global alignment: an item's adapted text and its collaborative vector should see the same neighbourhood."""
+"""Global alignment: an item's adapted text and its collaborative vector get the same neighbourhood."""
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from sage_pl.nn.losses.contrastive import soft_contrastive
+from sage_pl.nn.losses.base import LossTerm
+from sage_pl.nn.losses.contrastive import SoftTargets
 from sage_pl.nn.losses.items import compared_items
-from sage_pl.types import LossContext, SeqBatch
+from sage_pl.types import LossContext
 
 
-class Alignment(nn.Module):
-    """:func:`soft_contrastive` of the ``text`` and ``id`` views of the items that occur in the step's sequences.
+class Alignment(LossTerm):
+    """:class:`SoftTargets` of the ``text`` and ``id`` views of the items that occur in the step's sequences.
 
     Args:
         weight: beta in the paper.
@@ -29,7 +30,6 @@ class Alignment(nn.Module):
 
     needs = frozenset({"distinct_items"})
     reads = frozenset({"id", "text"})
-    catalogue = False
 
     def __init__(
         self,
@@ -40,18 +40,13 @@ class Alignment(nn.Module):
         max_items: int | None = 512,
         unique: bool = True,
     ) -> None:
-        super().__init__()
-        self.weight = weight
+        super().__init__(weight)
         self.temperature = temperature
-        self.detach_targets = detach_targets
-        self.cosine = cosine
+        self.form = SoftTargets(cosine, detach_targets)
         self.max_items = max_items
         self.unique = unique
-
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         ids = compared_items(step, "items", self.unique, self.max_items)
         views = step.items.inputs(ids)
-        return soft_contrastive(views["text"], views["id"], self.temperature, self.detach_targets, self.cosine)
+        return self.form(views["text"], views["id"], self.temperature)

@@ -5,54 +5,54 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_groups import CodeGroups
 from sage_pl.types import CodeContext, Memory, SeqBatch
 
 
-class CodeNegatives(nn.Module):
+class CodeNegatives(LossTerm):
     """``-log sigma((s+ - s-) / T)`` with s the log-probability of an item's T codes: the next item against four others, two of
-    them of its kind (with its first code); mean over positions and negatives.
+    them from its group (with its first code); mean over positions and negatives.
 
     Args:
         weight: factor of this loss.
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
-        after: first epoch, from 0, in which the term counts; before, it is 0 and costs nothing.
+        after: first epoch, from 0, in which the term counts; before, it is 0, costs nothing and draws nothing.
         max_positions: positions compared in one step; more are sampled down.
 
     Reference: the tasks with negative samples of Semantic Convergence, whose form is not published.
     """
 
     decodes = True
-    needs = frozenset[str]()
-    reads = frozenset[str]()
-    catalogue = False
 
     def __init__(self, weight: float, tokens: str, n_items: int, after: int = 2, max_positions: int = 512) -> None:
-        super().__init__()
-        self.weight = weight
+        super().__init__(weight)
         self.n_items = n_items
         self.after = after
         self.max_positions = max_positions
         self.groups = CodeGroups(tokens, n_items)
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return []
+    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "M 5"] | None:
+        """The number of a labelled position and its four negatives, for each compared position."""
+        if epoch < self.after:
+            return None
+        rows = torch.randperm(len(batch["labels"]))[: self.max_positions, None]
+        return torch.cat([rows, self.negatives(batch["targets"].flatten()[batch["labels"]][rows])], 1)
 
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         memory, ids = step.predictions()
-        if step.epoch < self.after:
+        if self.name not in step.batch["draws"]:
             return memory.vectors.new_zeros(())
-        rows = torch.randperm(len(ids), device=ids.device)[: self.max_positions]
-        ids = ids[rows, None]
-        negatives = self.negatives(ids)
+        rows, negatives = step.batch["draws"][self.name].tensor_split([1], 1)
+        rows, ids = rows[:, 0], ids[rows]
         scores = step.log_probs(Memory(memory.vectors[rows], memory.mask[rows]), torch.cat([ids, negatives], 1))
         losses = F.softplus((scores[:, 1:] - scores[:, :1]) / self.groups.levels)
         real = negatives != ids
         return (losses * real).sum() / real.sum().clamp(min=1)
 
     def negatives(self, ids: Int[Tensor, "M 1"]) -> Int[Tensor, "M 4"]:
-        """Two items out of all and two of the same kind; one that happens to be the positive is left out of the loss."""
-        anywhere = torch.randint(1, self.n_items + 1, (len(ids), 2), device=ids.device)
+        """Two items out of all and two of the same group; one that equals the positive is left out of the loss."""
+        anywhere = torch.randint(1, self.n_items + 1, (len(ids), 2))
         return torch.cat([anywhere, self.groups.draw(ids.expand(-1, 2))], 1)

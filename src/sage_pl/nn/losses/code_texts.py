@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_tasks import UniformItems
-from sage_pl.nn.losses.contrastive import info_nce
+from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.types import CodeContext, SeqBatch
 
 
-class CodeToText(nn.Module):
-    """:func:`info_nce` of ``sum_t E_t[c_{i,t}]`` and ``g(x_i)``: the sum of an item's codes finds its adapted text among those
+class CodeToText(LossTerm):
+    """:class:`InfoNCE` of ``sum_t E_t[c_{i,t}]`` and ``g(x_i)``: the sum of an item's codes finds its adapted text among those
     of the step's items, and the other way round.
 
     Args:
@@ -24,28 +25,27 @@ class CodeToText(nn.Module):
     Reference: LC-Rec's index2item, which writes the title instead.
     """
 
-    needs = frozenset[str]()
     reads = frozenset({"codes", "text"})
-    catalogue = False
 
     def __init__(
         self, weight: float, sequences: str, count: int = 256, trained: bool = False, temperature: float = 0.1
     ) -> None:
-        super().__init__()
-        self.weight = weight
+        super().__init__(weight)
         self.temperature = temperature
         self.items = UniformItems(sequences, count, trained)
 
+    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "M"]:
+        return self.items.draw()
+
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        self._drawn = self.items.draw()
-        return [self._drawn]
+        return [batch["draws"][self.name]]
 
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
-        views = step.items.inputs(self._drawn)
-        return info_nce(views["codes"], views["text"], self.temperature)
+        views = step.items.inputs(step.batch["draws"][self.name])
+        return InfoNCE()(views["codes"], views["text"], self.temperature)
 
 
-class StateToText(nn.Module):
+class StateToText(LossTerm):
     """``-log softmax_j(cos(h, g(x_j)) / τ)[i]`` over the items j that labelled positions of the step predict: a state finds the
     adapted text of the item that comes next.
 
@@ -60,13 +60,10 @@ class StateToText(nn.Module):
     """
 
     decodes = True
-    needs = frozenset[str]()
     reads = frozenset({"text"})
-    catalogue = False
 
     def __init__(self, weight: float, temperature: float = 0.1, max_positions: int = 512) -> None:
-        super().__init__()
-        self.weight = weight
+        super().__init__(weight)
         self.temperature = temperature
         self.max_positions = max_positions
 
@@ -79,7 +76,7 @@ class StateToText(nn.Module):
         states, ids = memory.vectors[rows, -1], ids[rows]
         texts = step.items.inputs(ids)["text"]
         scores = F.normalize(states, dim=1) @ F.normalize(texts, dim=1).T / self.temperature
-        own = torch.arange(len(ids), device=ids.device)
-        others = (ids[:, None] == ids) & (own[:, None] != own)
-        losses = F.cross_entropy(scores.masked_fill(others, -torch.inf), own, reduction="none")
+        diagonal = torch.arange(len(ids), device=ids.device)
+        copies = (ids[:, None] == ids) & (diagonal[:, None] != diagonal)
+        losses = F.cross_entropy(scores.masked_fill(copies, -torch.inf), diagonal, reduction="none")
         return losses.sum() / max(len(ids), 1)

@@ -6,14 +6,16 @@ from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from sage_pl.nn.losses.contrastive import soft_contrastive
+from sage_pl.errors import SettingError
+from sage_pl.nn.losses.base import LossTerm
+from sage_pl.nn.losses.contrastive import SoftTargets
 from sage_pl.types import LossContext, SeqBatch
 
 
-class UserDistillation(nn.Module):
-    """``kd``: ``mean (u - mean_s u_s)^2`` over users and widths; ``cl``: :func:`soft_contrastive` of u and the
+class UserDistillation(LossTerm):
+    """``kd``: ``mean (u - mean_s u_s)^2`` over users and widths; ``cl``: :class:`SoftTargets` of u and the
     teachers' mean.
 
     The teachers' states are computed without gradient from their training inputs; users without teachers are left out.
@@ -23,21 +25,18 @@ class UserDistillation(nn.Module):
         user_sim_func: ``kd`` or ``cl``.
         temperature: of ``cl``.
 
-    Needs: ``state_rows``, ``neighbours``, ``taught``, ``neighbour_items``.
+    Needs: ``state_rows``, ``neighbours``, ``users_with_teachers``, ``neighbour_items``.
     Reference: LLM-ESR, section 3.4; docs/deviations.md. Differs: the student's state is that of the main pass, where the
     reference encodes the user a second time; teachers are encoded without dropout, since they are a target; teachers with
     an empty input do not take part; BERT4Rec compares states at the appended mask token.
     """
 
-    needs = frozenset({"neighbours", "taught", "neighbour_items"})
-    reads = frozenset[str]()
-    catalogue = False
+    needs = frozenset({"neighbours", "users_with_teachers", "neighbour_items"})
 
     def __init__(self, weight: float, user_sim_func: Literal["kd", "cl"] = "kd", temperature: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(weight)
         if user_sim_func not in ("kd", "cl"):
-            raise ValueError(f"loss.user_sim_func is {user_sim_func!r}, wanted 'kd' or 'cl'")
-        self.weight = weight
+            raise SettingError(f"loss.user_sim_func is {user_sim_func!r}, wanted 'kd' or 'cl'")
         self.user_sim_func = user_sim_func
         self.temperature = temperature
 
@@ -45,16 +44,16 @@ class UserDistillation(nn.Module):
         return list(batch["neighbour_items"])
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        students, taught = step.user_states(), step.batch["taught"]
-        if not len(taught):
+        students, users = step.user_states(), step.batch["users_with_teachers"]
+        if not len(users):
             return students.new_zeros(())
-        return self.distance(students[taught], self.teacher_means(step, step.batch["neighbours"][taught]))
+        return self.distance(students[users], self.teacher_means(step, step.batch["neighbours"][users]))
 
     def distance(self, students: Float[Tensor, "B E"], teachers: Float[Tensor, "B E"]) -> Float[Tensor, ""]:
-        """Of states from their teachers' means."""
+        """Distance of users' states from their teachers' means."""
         if self.user_sim_func == "kd":
             return F.mse_loss(students, teachers)
-        return soft_contrastive(students, teachers, self.temperature)
+        return SoftTargets(detach_targets=True)(students, teachers, self.temperature)
 
     @staticmethod
     def teacher_means(step: LossContext, neighbours: Int[Tensor, "B S"]) -> Float[Tensor, "B E"]:

@@ -16,9 +16,9 @@ from sage_pl.types import LossContext, SeqBatch
 class BankDistillation(UserDistillation):
     """:class:`UserDistillation` whose teachers are states remembered from the teachers' own last training steps.
 
-    ``mean (u - mean_s m_s)^2``, where ``m_s`` is similar user s's state when s was last in a batch. Nobody is encoded a second
-    time, so the term costs a lookup; what it approximates is named here: a state is up to an epoch old, and was computed
-    with dropout. In the first epoch, similar users who were in no batch yet do not take part.
+    ``mean (u - mean_s m_s)^2``, where ``m_s`` is similar user s's state when s was last in a batch. The term costs a lookup
+    instead of a second encoding. It is approximate: a state is up to an epoch old, and was computed with dropout. In the first
+    epoch, similar users who were in no batch yet do not take part.
 
     The bank is U x E numbers; it is part of the checkpoint, so that resuming stays exact.
 
@@ -48,9 +48,11 @@ class BankDistillation(UserDistillation):
         students = step.user_states()
         means, has_teacher = self.remembered(step.batch["neighbour_users"], students)
         self.remember(step.batch["user"], students)
-        if self.user_sim_func == "cl":  # contrasts the taught with each other, so it must know who they are
-            taught = has_teacher.nonzero().squeeze(1)
-            return self.distance(students[taught], means[taught])
+        if (
+            self.user_sim_func == "cl"
+        ):  # contrasts these users with each other, so their number must be known: synchronises
+            users = has_teacher.nonzero().squeeze(1)
+            return self.distance(students[users], means[users])
         apart = F.mse_loss(students, means, reduction="none").mean(1)
         return (apart * has_teacher).sum() / has_teacher.sum().clamp(min=1)
 

@@ -1,4 +1,4 @@
-"""Which items of a step a loss over items compares."""
+"""The items of a step that a loss over items compares."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def compared_items(
 
     Args:
         step: with ``unique``, its batch holds ``distinct_items`` or ``distinct_targets``.
-        source: which.
-        unique: each item once; False keeps every occurrence, which an accelerator has to be asked for.
+        source: ``items`` for the inputs, or ``targets``.
+        unique: each item once; False keeps duplicates; their number depends on the data, so on a GPU this forces a
+            synchronisation.
         max_items: more are sampled down to so many; None keeps all.
     """
     batch: dict[str, Tensor] = step.batch  # type: ignore[assignment]

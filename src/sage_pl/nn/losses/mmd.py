@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy: two views of the items are drawn together as clouds of points, not item by item."""
+"""Maximum mean discrepancy: it pulls two views of the items together as clouds of points, not item by item."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.losses.view_alignment import ViewAlignment
 
 ALPHAS = (0.125, 0.25, 0.5, 1.0, 2.0)  # multipliers of the bandwidth; PAD's reference code
@@ -16,7 +17,7 @@ FLOOR = 1e-12  # of the bandwidth, which is 0 where all points coincide
 
 
 Kernel = Callable[[Float[Tensor, "M D"]], Float[Tensor, "M M"]]
-"""How alike any two of the given points are; it sees all of them, since its bandwidth may depend on them."""
+"""Similarity of any two of the points; it reads all of them, since its bandwidth may depend on them."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,14 @@ def _mixture(distances: Float[Tensor, "M M"], factors: Sequence[float]) -> Float
 
 def _check(alphas: Sequence[float]) -> None:
     if not alphas or min(alphas) <= 0:
-        raise ValueError(f"the kernel's alphas are {list(alphas)}, wanted at least one, all positive, e.g. [0.5,1,2]")
+        raise SettingError(f"the kernel's alphas are {list(alphas)}, wanted at least one, all positive, e.g. [0.5,1,2]")
 
 
 class MMD(ViewAlignment):
     """:func:`mk_mmd` of two views of the step's items: their distributions become equal, whatever item lies where.
 
-    What ties an item's text to its own ID vector is left to the recommendation loss; on its own the two clouds may
-    meet anywhere, or collapse (``spectrum`` under callbacks watches for that).
+    The recommendation loss alone ties an item's text to its own ID vector. Without it the two clouds may meet anywhere, or
+    collapse (``spectrum`` under callbacks measures that).
 
     Args:
         weight: gamma in the paper.

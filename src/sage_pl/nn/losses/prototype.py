@@ -1,4 +1,4 @@
-"""Fuzzy prototypes: an item's collaborative vector is drawn to the centres of the clusters it belongs to."""
+"""Fuzzy prototypes: they pull an item's collaborative vector to the centres of the clusters it belongs to."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
+from sage_pl.errors import SettingError
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
 from sage_pl.semantic.memberships import prototypes
-from sage_pl.types import LossContext, SeqBatch
+from sage_pl.types import LossContext
 
 
-class Prototype(nn.Module):
+class Prototype(LossTerm):
     """``mean (E_id[j] - q(j))^2`` with ``q(j) = sum_k U[j, k]^m c_k / sum_k U[j, k]^m``, over items and widths.
 
     Args:
@@ -32,9 +34,7 @@ class Prototype(nn.Module):
     Reference: SAGE code line, ``ClusterHandler``; docs/deviations.md. Gradient reaches the ID table alone.
     """
 
-    needs = frozenset[str]()
     reads = frozenset({"id"})
-    catalogue = False  # of the whole catalogue it reads one view, which the step's items give without the others
 
     def __init__(
         self,
@@ -45,10 +45,9 @@ class Prototype(nn.Module):
         normalise: bool = True,
         index_offset: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(weight)
         if scope not in ("catalogue", "batch"):
-            raise ValueError(f"the prototype term's scope is {scope!r}, wanted 'catalogue' or 'batch'")
-        self.weight = weight
+            raise SettingError(f"the prototype term's scope is {scope!r}, wanted 'catalogue' or 'batch'")
         self.scope = scope
         u = np.load(Path(clusters) / "memberships.npy", allow_pickle=False)
         centres = np.load(Path(clusters) / "centres.npy", allow_pickle=False)
@@ -56,11 +55,9 @@ class Prototype(nn.Module):
         self.register_buffer("table", torch.from_numpy(table).float(), persistent=False)
         self.table: Tensor
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return []
-
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         if self.scope == "catalogue":
+            # the ID view alone, so the step need not encode the catalogue
             return F.mse_loss(step.items.whole("id")[1:-1], self.table[1:-1])
         ids = real_items(step.batch["items"], step.mask_token)
         if not len(ids):

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from sage_pl.errors import SettingError
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import compared_items
 from sage_pl.types import LossContext, SeqBatch
 
 
-class TeacherAlignment(nn.Module):
+class TeacherAlignment(LossTerm):
     """``form(e, ẽ, t)`` over the step's items: e the student's view, ẽ the rows of a teacher's frozen item table.
 
     With the default form, ``- mean_i 1/2 [ log p(ẽ_i | e_i) + log p(e_i | ẽ_i) ]``, each among the step's items.
@@ -43,7 +45,6 @@ class TeacherAlignment(nn.Module):
     """
 
     needs = frozenset({"distinct_items", "distinct_targets"})
-    catalogue = False
 
     def __init__(
         self,
@@ -57,15 +58,14 @@ class TeacherAlignment(nn.Module):
         unique: bool = True,
         max_items: int | None = 1024,
     ) -> None:
-        super().__init__()
+        super().__init__(weight)
         if temperature <= 0:
-            raise ValueError(f"the teacher alignment's temperature is {temperature}, wanted a number above 0")
+            raise SettingError(f"the teacher alignment's temperature is {temperature}, wanted a number above 0")
         if not (Path(table) / "item_table.npy").is_file():
-            raise ValueError(
+            raise SettingError(
                 f"the teacher alignment has no item_table.npy in {table}; leave table of its term as it comes, then a plain "
                 "run is trained first, or set it to the folder of such a stage: outputs/artifacts/plain/KEY"
             )
-        self.weight = weight
         self.form = form
         self.temperature = temperature
         self.view = view
@@ -76,7 +76,7 @@ class TeacherAlignment(nn.Module):
         self.reads = frozenset({view})
         rows = np.load(Path(table) / "item_table.npy", allow_pickle=False)
         if len(rows) != n_items + 2:
-            raise ValueError(
+            raise SettingError(
                 f"{table}/item_table.npy has {len(rows)} rows, wanted {n_items + 2} (N + 2) for this data set; take a "
                 "teacher trained on the same data set and split"
             )
@@ -90,7 +90,7 @@ class TeacherAlignment(nn.Module):
         ids = compared_items(step, self.source, self.unique, self.max_items)
         student, teacher = step.items.inputs(ids)[self.view], F.embedding(ids, self.table)
         if student.shape != teacher.shape:
-            raise ValueError(
+            raise SettingError(
                 f"the teacher's item vectors are {teacher.shape[1]} wide, the view {self.view} of this run "
                 f"{student.shape[1]}; train both with the same dim"
             )

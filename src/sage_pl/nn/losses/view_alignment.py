@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from sage_pl.nn.losses.contrastive import info_nce
+from sage_pl.errors import SettingError
+from sage_pl.nn.losses.base import LossTerm
+from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.nn.losses.items import compared_items
-from sage_pl.types import LossContext, SeqBatch
+from sage_pl.types import LossContext
 
 
-class ViewAlignment(nn.Module):
-    """A loss over two views of the real items in the step's inputs; subclasses say how the two are compared.
+class ViewAlignment(LossTerm):
+    """A loss over two views of the real items in the step's inputs; subclasses define :meth:`compare`.
 
     Padding and mask token never take part. Gradient reaches both views.
 
@@ -30,7 +33,6 @@ class ViewAlignment(nn.Module):
     """
 
     needs = frozenset({"distinct_items"})
-    catalogue = False
 
     def __init__(
         self,
@@ -39,19 +41,19 @@ class ViewAlignment(nn.Module):
         max_items: int | None = 512,
         unique: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(weight)
         if len(views) != 2 or views[0] == views[1]:
-            raise ValueError(f"an alignment term's views are {list(views)}, wanted two different ones, e.g. [text,id]")
+            raise SettingError(
+                f"an alignment term's views are {list(views)}, wanted two different ones, e.g. [text,id]"
+            )
         if max_items is not None and max_items < 2:
-            raise ValueError(f"an alignment term's max_items is {max_items}, wanted at least 2, or null for all items")
-        self.weight = weight
+            raise SettingError(
+                f"an alignment term's max_items is {max_items}, wanted at least 2, or null for all items"
+            )
         self.views = (views[0], views[1])
         self.reads = frozenset(views)
         self.max_items = max_items
         self.unique = unique
-
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         ids = compared_items(step, "items", self.unique, self.max_items)
@@ -59,13 +61,13 @@ class ViewAlignment(nn.Module):
         first, second = (encoded[name] for name in self.views)
         return self.compare(first, second) if len(ids) else first.new_zeros(())
 
+    @abstractmethod
     def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
-        """How far apart the two views are; row i of both is the same item, and there is at least one."""
-        raise NotImplementedError
+        """Distance of the two views of at least one item; row i of both is the same item."""
 
 
 class InfoNCEAlignment(ViewAlignment):
-    """:func:`sage_pl.nn.losses.contrastive.info_nce` of the two views: each item is to be told from the others of the step.
+    """:class:`sage_pl.nn.losses.contrastive.InfoNCE` of the two views: each item against the others of the step.
 
     Args:
         weight, views, max_items, unique: see :class:`ViewAlignment`.
@@ -89,12 +91,12 @@ class InfoNCEAlignment(ViewAlignment):
     ) -> None:
         super().__init__(weight, views, max_items, unique)
         if temperature <= 0:
-            raise ValueError(f"the InfoNCE term's temperature is {temperature}, wanted a positive number, e.g. 0.1")
+            raise SettingError(f"the InfoNCE term's temperature is {temperature}, wanted a positive number, e.g. 0.1")
         self.temperature = temperature
-        self.cosine = cosine
+        self.form = InfoNCE(cosine)
 
     def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
-        return info_nce(a, b, self.temperature, self.cosine)
+        return self.form(a, b, self.temperature)
 
 
 class CosineAlignment(ViewAlignment):

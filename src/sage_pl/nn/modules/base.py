@@ -1,4 +1,4 @@
-"""What every trained recommender is: parts, named losses, a checkpoint that can be rebuilt, ranks as its evaluation."""
+"""The base class of the LightningModules: parts, named losses, a checkpoint that rebuilds the model, ranks for evaluation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.table import EncodedItems
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
-from sage_pl.nn.modules.step import DISTINCT, each, presented
+from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
 from sage_pl.types import (
     ItemEncoder,
     LossContext,
-    LossTerm,
     SeqBatch,
     SequenceEncoder,
     Targets,
@@ -30,7 +31,7 @@ class RecommenderModule(pl.LightningModule):
     """Trains ``sum_k weight_k loss_k`` over the objective and the named terms; each is logged unweighted, its
     mean over an epoch, as ``train/loss/<name>``, the objective as ``recommendation``.
 
-    A subclass says what one step is (:meth:`step`) and how items are ranked (:class:`sage_pl.types.Recommender`).
+    A subclass defines one step (:meth:`step`) and the ranking of items (:class:`sage_pl.types.Recommender`).
 
     Args:
         item_encoder: what an item is (``sage_pl.nn.item_encoders``).
@@ -42,15 +43,11 @@ class RecommenderModule(pl.LightningModule):
         max_len: longest history that is read when predicting; older items are cut off.
 
     Raises:
-        ValueError: a part reads a view the items do not have, or a loss wants items that are decoded where they are not.
+        ValueError: a part reads a view the items do not have, or a loss needs items to be decoded where they are not.
     """
 
-    served: ClassVar[tuple[str, ...]] = (
-        "sequence_encoder",
-        "targets",
-    )  # parts that a served model has, beside item tables
-
-    decodes: ClassVar[bool] = False  # what losses are given can score items by their codes (CodeContext)
+    exported_parts: ClassVar[tuple[str, ...]] = ("sequence_encoder", "targets")  # exported beside item tables
+    decodes: ClassVar[bool] = False  # True where a step is a CodeContext
 
     def __init__(
         self,
@@ -65,26 +62,26 @@ class RecommenderModule(pl.LightningModule):
         super().__init__()
         self.terms: dict[str, LossTerm] = {} if objective is None else {"recommendation": objective}
         self.terms |= terms or {}
+        for name, term in self.terms.items():
+            term.name = name
         readers = {"sequence encoder": sequence_encoder.reads}
         readers |= {name: term.reads for name, term in self.terms.items()}
         for name, views in readers.items():
             if missing := views - item_encoder.input_dims.keys():
-                raise ValueError(
+                raise SettingError(
                     f"{name} reads the view {', '.join(sorted(missing))} of the items, which have "
                     f"{', '.join(item_encoder.input_dims)}; use item_encoder=dual, or leave that part out"
                 )
-        if not self.decodes and (
-            codes := [name for name, term in self.terms.items() if getattr(term, "decodes", False)]
-        ):
-            raise ValueError(
+        if not self.decodes and (codes := [name for name, term in self.terms.items() if term.decodes]):
+            raise SettingError(
                 f"{', '.join(codes)}: for items that are decoded, and here items are ranked by inner products; use "
                 "model=generative as method=semantic_convergence does, or other losses"
             )
-        self.stored: dict[str, Any] = {}  # plain values a checkpoint carries: what it can be rebuilt from
+        self.stored: dict[str, Any] = {}  # plain values in a checkpoint, from which the model is rebuilt
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder
         self.targets = targets
-        self.term_modules = nn.ModuleList(self.terms.values())  # type: ignore[arg-type]  # registers their buffers
+        self.term_modules = nn.ModuleList(self.terms.values())  # registers their buffers
         self.optimizer = optimizer
         self.max_len = max_len
         self.means = EpochMeans()
@@ -95,7 +92,7 @@ class RecommenderModule(pl.LightningModule):
         return frozenset[str]().union(*(term.needs for term in self.terms.values())).difference(DISTINCT)
 
     def step(self, batch: SeqBatch) -> LossContext:
-        """What the losses see of a training batch."""
+        """What the losses see of a prepared training batch."""
         raise NotImplementedError
 
     def output_table(self) -> VectorTable:
@@ -108,8 +105,8 @@ class RecommenderModule(pl.LightningModule):
         """The k best items after each history, with their scores."""
         raise NotImplementedError
 
-    def hold_items(self) -> None:
-        """Before many calls of ``recommend`` with the same weights: make once what they share."""
+    def cache_item_vectors(self) -> None:
+        """Compute once what many calls of ``recommend`` with the same weights share."""
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol."""
@@ -118,7 +115,7 @@ class RecommenderModule(pl.LightningModule):
     def encode(
         self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None, last_only: bool = True
     ) -> tuple[Float[Tensor, "B K *I E"], Bool[Tensor, "B M"]]:
-        """States of histories as they are read when predicting, and where these have items."""
+        """States of histories in the form used for prediction, and the mask of their items."""
         ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
         views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
         batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
@@ -126,18 +123,23 @@ class RecommenderModule(pl.LightningModule):
 
     def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
         if self.training:
-            batch = presented(batch, self.targets, self.terms.values(), self.item_encoder.n_items + 1)
+            batch = self.prepare(batch)
         if self.device.type != "cuda":
             return batch
-        # from pinned memory a GPU copies while the host goes on
-        return each(batch, lambda tensor: tensor.contiguous().pin_memory())
+        # a GPU copies from pinned memory while the CPU goes on
+        return map_tensors(batch, lambda tensor: tensor.contiguous().pin_memory())
+
+    def prepare(self, batch: SeqBatch) -> SeqBatch:
+        """A training batch with labels, draws and all else that a step reads (:func:`prepare_batch`)."""
+        mask_token = self.item_encoder.n_items + 1
+        return prepare_batch(batch, self.targets, self.terms.values(), mask_token, self.current_epoch)
 
     def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
-        return each(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def losses(self, batch: SeqBatch) -> dict[str, Float[Tensor, ""]]:
         """Every term of one batch, unweighted, by name; the objective as ``recommendation``."""
-        step = self.step(batch)
+        step = self.step(batch if "labels" in batch else self.prepare(batch))
         return {name: term(step) for name, term in self.terms.items()}
 
     def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:
@@ -148,7 +150,7 @@ class RecommenderModule(pl.LightningModule):
         return total
 
     def on_train_epoch_start(self) -> None:
-        self.means.take()  # of an epoch that was interrupted
+        self.means.take()  # drops those of an interrupted epoch
 
     def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
         if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
@@ -165,7 +167,7 @@ class RecommenderModule(pl.LightningModule):
         """
         sparse = [name for name, part in self.named_modules() if getattr(part, "sparse", False)]
         if sparse and self.trainer.gradient_clip_val:
-            raise ValueError(
+            raise SettingError(
                 f"trainer.gradient_clip_val={self.trainer.gradient_clip_val} cannot clip the sparse gradients of "
                 f"{', '.join(sparse)}; set trainer.gradient_clip_val=null, or item_encoder.sparse=false"
             )
@@ -174,18 +176,18 @@ class RecommenderModule(pl.LightningModule):
         """When the optimizer is there.
 
         Raises:
-            ValueError: gradients are to be clipped, and mixed precision leaves that to no fused optimizer.
+            ValueError: gradients are to be clipped in mixed precision, which a fused optimizer does not support.
         """
         fused = any(group.get("fused") for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
         if fused and self.trainer.gradient_clip_val and str(self.trainer.precision).endswith("-mixed"):
-            raise ValueError(
+            raise SettingError(
                 f"trainer.gradient_clip_val={self.trainer.gradient_clip_val} with trainer.precision="
                 f"{self.trainer.precision} cannot clip the gradients of a fused optimizer; set optimizer.fused=false"
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            raise ValueError("this model was built without an optimizer, to be served and not trained")
+            raise SettingError("this model was built without an optimizer: it serves and cannot be trained")
         return self.optimizer(p for p in self.parameters() if p.requires_grad)
 
     def validation_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:

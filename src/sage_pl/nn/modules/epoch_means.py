@@ -1,4 +1,4 @@
-"""What a step measures, averaged over an epoch where it was computed."""
+"""Means of a step's values over an epoch, kept on the device of the values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 class EpochMeans:
     """``sum_b rows_b value_b / sum_b rows_b`` over the batches b since :meth:`take`, for each named value.
 
-    Three operations a step on the values' device; handing values to the trainer in every step takes a fifth of a small step
+    Three operations a step on the values' device; logging through the trainer in every step takes a fifth of a small step
     of SAGE on a GPU (docs/performance.md). Sums are float32.
     """
 
@@ -22,13 +22,13 @@ class EpochMeans:
         self._rows = 0
 
     def add(self, values: Mapping[str, Float[Tensor, ""]], rows: int) -> None:
-        """The values of one batch of so many rows; the same names in every batch."""
+        """Adds the values of one batch with ``rows`` rows; the names are the same in every batch."""
         weighted = torch.stack([value.detach().float() for value in values.values()]) * rows
         self._sums = weighted if self._sums is None else self._sums + weighted
         self._names, self._rows = tuple(values), self._rows + rows
 
     def take(self) -> dict[str, Float[Tensor, ""]]:
-        """The means, which begin anew; nothing where nothing was added."""
+        """Returns the means and resets them; empty where nothing was added."""
         if self._sums is None:
             return {}
         means = self._sums / self._rows

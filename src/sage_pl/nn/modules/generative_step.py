@@ -1,4 +1,4 @@
-"""One training step of a model that decodes items, as the losses see it."""
+"""The losses' view of one training step of a model that decodes items."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ class GenerativeStep(TrainingStep):
     """A step with a decoder; implements :class:`sage_pl.types.CodeContext`."""
 
     decoder: ItemDecoder
-    epoch: int
 
     def predictions(self) -> tuple[Memory, Int[Tensor, "M"]]:
         return self._at_labels(self.hidden), self.batch["targets"].flatten()[self.batch["labels"]]
@@ -47,7 +46,7 @@ def memory(
     columns: Int[Tensor, "M"],
     whole: bool,
 ) -> Memory:
-    """What is decoded from at some positions: their states, or with ``whole`` all states of their rows.
+    """The states from which the items at some positions are decoded: their own, or with ``whole`` all states of their rows.
 
     Args:
         hidden: states; K = L, or a multiple of it where an item is read as several tokens.

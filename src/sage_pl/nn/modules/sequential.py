@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
 from sage_pl.nn.item_encoders.table import ItemVectors
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.step import TrainingStep
-from sage_pl.types import ItemEncoder, LossTerm, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable
+from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable
 
 
 class SequentialRecommender(RecommenderModule):
@@ -20,10 +22,10 @@ class SequentialRecommender(RecommenderModule):
 
     Args:
         item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len: see :class:`RecommenderModule`.
-        scorer: what is added to scores when predicting (``sage_pl.nn.scorers``); None for nothing.
-        start: parts that begin with what another run learned, by any name.
-        table_mb: memory for the items' vectors when ranking, in MiB. A larger catalogue is encoded anew, block by block,
-            for every batch of users: the same ranks, slower. Raise the evaluation's batch size with it.
+        scorer: added to scores when predicting (``sage_pl.nn.scorers``); None for nothing.
+        start: copies weights of another run into parts of this model, by any name.
+        table_mb: memory for the items' vectors when ranking, in MiB. A larger catalogue is encoded block by block for every
+            batch of users: the same ranks, slower. Raise the evaluation's batch size with it.
 
     Raises:
         ValueError: the sequence encoder's states and the items' vectors differ in width.
@@ -43,7 +45,7 @@ class SequentialRecommender(RecommenderModule):
         table_mb: float = 4096,
     ) -> None:
         if sequence_encoder.output_dim != item_encoder.output_dim:
-            raise ValueError(
+            raise SettingError(
                 f"the sequence encoder's states are {sequence_encoder.output_dim} wide, the items' vectors "
                 f"{item_encoder.output_dim} (views {dict(item_encoder.input_dims)}); use item_encoder=dual with "
                 "sequence_encoder=dual, or item_encoder=id with sequence_encoder=single, of the same dim"
@@ -56,7 +58,7 @@ class SequentialRecommender(RecommenderModule):
         self._table: VectorTable | None = None
 
     def step(self, batch: SeqBatch) -> TrainingStep:
-        return TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets, self.terms.values())
+        return TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets)
 
     # What evaluation, export and serving use: the Recommender contract.
 
@@ -68,17 +70,17 @@ class SequentialRecommender(RecommenderModule):
 
     @torch.no_grad()
     def states(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *I F"]:
-        """The state each history is served with, or its I states, of which the best one scores an item.
+        """The state of each history, or its I states, of which the best one scores an item.
 
         Args:
             items: histories.
-            users: whose they are, for sequence encoders that know more of a user than the history; None for nobody known.
+            users: their users, for sequence encoders that read more of a user than the history; None where unknown.
         """
         hidden = self.encode(items, users)[0][:, -1]
         if self.scorer is None:
             return hidden
-        read, several = items if self.max_len is None else items[:, -self.max_len :], hidden.shape[1:-1].numel()
-        states = self.scorer.states(hidden.flatten(0, -2), read.repeat_interleave(several, 0))
+        history, several = items if self.max_len is None else items[:, -self.max_len :], hidden.shape[1:-1].numel()
+        states = self.scorer.states(hidden.flatten(0, -2), history.repeat_interleave(several, 0))
         return states if hidden.ndim + states.ndim == 4 else states.reshape(len(hidden), -1, states.shape[-1])
 
     def ranking_table(self) -> VectorTable:
@@ -109,11 +111,11 @@ class SequentialRecommender(RecommenderModule):
         """The k best items after each history, with their scores."""
         return top_k(self.states(items, users), self.ranking_table(), k, items if exclude_seen else None)
 
-    def hold_items(self) -> None:
+    def cache_item_vectors(self) -> None:
         self._table = self._vectors(self.scorer)
 
     def on_validation_epoch_end(self) -> None:
         self._table = None
 
-    on_validation_epoch_start = on_test_epoch_start = hold_items
+    on_validation_epoch_start = on_test_epoch_start = cache_item_vectors
     on_test_epoch_end = on_validation_epoch_end

@@ -1,4 +1,4 @@
-"""One training step as the losses see it."""
+"""The losses' view of one training step, and the batch it reads."""
 
 from __future__ import annotations
 
@@ -11,37 +11,46 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.table import EncodedItems
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
-from sage_pl.types import ItemEncoder, ItemTable, LossTerm, SeqBatch, SequenceEncoder, Targets, real
+from sage_pl.types import ItemEncoder, ItemTable, SeqBatch, SequenceEncoder, Targets, real
 
-DISTINCT = {"distinct_items": "items", "distinct_targets": "targets"}  # made for the losses that need them
+DISTINCT = {"distinct_items": "items", "distinct_targets": "targets"}  # computed for the losses that need them
 
 
-def presented(batch: SeqBatch, targets: Targets, terms: Collection[LossTerm], mask_token: int) -> SeqBatch:
-    """A training batch as the model reads it: inputs, labels and where these are, drawn negatives, distinct items.
+def prepare_batch(
+    batch: SeqBatch, targets: Targets, terms: Collection[LossTerm], mask_token: int, epoch: int = 0
+) -> SeqBatch:
+    """A training batch as the model reads it: inputs, labels and their places, draws, distinct items.
 
-    Done before a batch is moved to an accelerator, which then never has to be asked how many of them there are.
+    Runs on the CPU, so that no training step waits for the GPU to report a count.
     """
-    made: Any = {**targets.training(batch)}
-    ids: Tensor = made["items"]
-    made["labels"] = made["targets"].flatten().nonzero().squeeze(1)
+    prepared: Any = {**targets.training(batch)}
+    # where the labels are, and which items occur
+    prepared["labels"] = prepared["targets"].flatten().nonzero().squeeze(1)
     for name in DISTINCT.keys() & frozenset[str]().union(*(term.needs for term in terms)):
-        made[name] = real_items(made[DISTINCT[name]], mask_token).unique()
-    wanted = [ids, *(asked.to(ids.device) for term in terms for asked in term.item_ids(made))]
+        prepared[name] = real_items(prepared[DISTINCT[name]], mask_token).unique()
+    # draws, in the order of the terms
+    draws = {term.name: term.draw(prepared, epoch) for term in terms}
+    prepared["draws"] = {name: draw for name, draw in draws.items() if draw is not None}
+    # items that the step encodes
     if not any(term.catalogue for term in terms):
-        made["encoded"] = torch.cat([tensor.flatten() for tensor in wanted]).unique()
-    return made
+        ids = [prepared["items"], *(ids for term in terms for ids in term.item_ids(prepared))]
+        prepared["encoded"] = torch.cat([tensor.flatten() for tensor in ids]).unique()
+    return prepared
 
 
-def each(batch: SeqBatch, change: Callable[[Tensor], Tensor]) -> SeqBatch:
-    """The batch with every tensor changed, those in lists too."""
-    values: Any = batch
-    changed: Any = {
-        name: [change(part) for part in value] if isinstance(value, list) else change(value)
-        for name, value in values.items()
-    }
-    return changed
+def map_tensors(batch: SeqBatch, change: Callable[[Tensor], Tensor]) -> SeqBatch:
+    """The batch with ``change`` applied to every tensor, those in lists and dicts too."""
+
+    def mapped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: mapped(part) for name, part in value.items()}
+        return [mapped(part) for part in value] if isinstance(value, list) else change(value)
+
+    return mapped(batch)
 
 
 @dataclass
@@ -62,19 +71,16 @@ class TrainingStep:
         item_encoder: ItemEncoder,
         sequence_encoder: SequenceEncoder,
         targets: Targets,
-        terms: Collection[LossTerm],
     ) -> TrainingStep:
-        """Encode every item the step needs once, then every sequence; ``batch`` as it was loaded, or presented already."""
-        mask_token = item_encoder.n_items + 1
-        batch = batch if "labels" in batch else presented(batch, targets, terms, mask_token)
+        """Encode every item the step needs once, then every sequence; ``batch`` is that of :func:`prepare_batch`."""
         ids = batch["items"]
         items = EncodedItems(item_encoder, batch.get("encoded"), ids.device)
         hidden = sequence_encoder(items.inputs(ids), real(ids), batch)
-        return cls(batch, items, hidden, sequence_encoder, targets, mask_token)
+        return cls(batch, items, hidden, sequence_encoder, targets, item_encoder.n_items + 1)
 
     def user_states(self) -> Float[Tensor, "B E"]:
         if self.hidden.ndim == 4:
-            raise ValueError(
+            raise SettingError(
                 "a loss term reads the one state of a user, who has several here; use sequence_encoder.readout=mean, or leave "
                 "that term out"
             )
@@ -91,7 +97,7 @@ class TrainingStep:
 
 @contextmanager
 def _evaluating(encoder: SequenceEncoder) -> Iterator[None]:
-    """Without dropout; afterwards every part is in the mode it was in."""
+    """Turns dropout off, and restores the mode of every part afterwards."""
     modes = [(part, part.training) for part in encoder.modules()]
     encoder.eval()
     try:

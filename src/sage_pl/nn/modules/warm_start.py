@@ -1,4 +1,4 @@
-"""Starting a part of a model from what another run learned."""
+"""Weights of a finished run as the start of a part of a model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
+
 
 class WarmStart:
     """Copies the weights below ``source`` of a finished run's model to those below ``target`` of another.
@@ -14,7 +16,7 @@ class WarmStart:
     Args:
         run: folder of the run, with ``best.ckpt``: ``${artifacts.<stage>}``.
         source: a part of that model by its path, e.g. ``item_encoder``.
-        target: the part that takes them; None for the same path.
+        target: path of the part that receives them; None for the same path.
 
     Raises:
         ValueError: the two parts differ in the names or shapes of their weights.
@@ -27,18 +29,18 @@ class WarmStart:
 
     def __call__(self, model: nn.Module) -> None:
         weights = torch.load(Path(self.run) / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-        given, wanted = _below(weights, self.source), _below(model.state_dict(), self.target)
-        shapes = [{name: tuple(tensor.shape) for name, tensor in part.items()} for part in (given, wanted)]
-        if shapes[0] != shapes[1] or not given:
+        sources, targets = _below(weights, self.source), _below(model.state_dict(), self.target)
+        shapes = [{name: tuple(tensor.shape) for name, tensor in part.items()} for part in (sources, targets)]
+        if shapes[0] != shapes[1] or not sources:
             different = sorted(dict(shapes[0].items() ^ shapes[1].items()))
-            raise ValueError(
+            raise SettingError(
                 f"{self.target} cannot start from {self.source} of {self.run}: "
                 f"{', '.join(different) or 'there is no weight'} differ in name or shape "
-                f"({len(given)} weights given, {len(wanted)} wanted); both must be the same kind of part and width"
+                f"({len(sources)} weights given, {len(targets)} wanted); both must be the same kind of part and width"
             )
         with torch.no_grad():
-            for name, tensor in wanted.items():
-                tensor.copy_(given[name])
+            for name, tensor in targets.items():
+                tensor.copy_(sources[name])
 
 
 def _below(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -24,21 +24,24 @@ class BCE(Objective):
         sequences, candidates, weight: see :class:`Objective`; the reference draws from all items.
     """
 
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "B L"]:
+        """A negative per target."""
         targets = batch["targets"]
-        own = torch.cat([batch["items"], targets], dim=1)
-        drawn = self.draw(targets.shape, targets.device)
+        sequence = torch.cat([batch["items"], targets], dim=1)
+        negatives = self.draw_candidates(targets.shape)
         for _ in range(8):
-            clash = (drawn[..., None] == own[:, None, :]).any(-1)
+            clash = (negatives[..., None] == sequence[:, None, :]).any(-1)
             if not clash.any():
                 break
-            drawn = torch.where(clash, self.draw(targets.shape, targets.device), drawn)
-        batch["negatives"] = torch.where(targets > 0, drawn, 0)
-        return [targets, batch["negatives"]]
+            negatives = torch.where(clash, self.draw_candidates(targets.shape), negatives)
+        return torch.where(targets > 0, negatives, 0)
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return [batch["targets"], batch["draws"][self.name]]
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         hidden, targets = labelled(step)
-        negatives = step.batch["negatives"].flatten()[step.batch["labels"]]
+        negatives = step.batch["draws"][self.name].flatten()[step.batch["labels"]]
         positive = (hidden * step.items.outputs(targets)).sum(1)
         negative = (hidden * step.items.outputs(negatives)).sum(1)
         return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).sum() / max(len(targets), 1)

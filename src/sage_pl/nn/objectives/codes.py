@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from sage_pl.nn.objectives.base import Objective
-from sage_pl.types import CodeContext, SeqBatch
+from sage_pl.types import CodeContext
 
 
 class CodeCrossEntropy(Objective):
@@ -19,7 +19,7 @@ class CodeCrossEntropy(Objective):
     Args:
         sequences: path of the ``sequences`` artifact, for the training counts.
         candidates: ``all``, or ``trained``, which leaves codes that lead only to items without training events out of the
-            softmax, as the objectives over items do: here such a code is often shared, so less is pushed down by ``all``.
+            softmax, as the objectives over items do; such codes are often shared, so ``all`` lowers fewer scores here.
             Without effect under ``decoder.normalise=codes``.
         weight: factor of this loss.
 
@@ -31,9 +31,6 @@ class CodeCrossEntropy(Objective):
     def __init__(self, sequences: str, candidates: Literal["trained", "all"] = "all", weight: float = 1.0) -> None:
         super().__init__(sequences, candidates, weight)
         self.trained = candidates == "trained"
-
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return []
 
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         memory, ids = step.predictions()

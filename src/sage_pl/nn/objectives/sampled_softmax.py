@@ -16,7 +16,7 @@ from sage_pl.types import LossContext, SeqBatch
 class SampledSoftmax(Objective):
     """``-log( e^{s+} / (e^{s+} + sum_j e^{s_j + log(n / K)}) )`` with K negatives j uniform over the n candidate items.
 
-    The shift makes the sum an unbiased estimate of the full one. Drawn negatives that equal the target are left out.
+    The shift makes the sum an unbiased estimate of the full one. Negatives that equal the target are left out.
     The negatives are shared by the batch, so scoring them is one matrix product; cost does not grow with the catalogue.
 
     Args:
@@ -36,14 +36,17 @@ class SampledSoftmax(Objective):
         super().__init__(sequences, candidates, weight)
         self.negatives = negatives
 
+    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "K"]:
+        """The negatives of all targets."""
+        return self.draw_candidates([self.negatives])
+
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        batch["negatives"] = self.draw([self.negatives], batch["targets"].device)
-        return [batch["targets"], batch["negatives"]]
+        return [batch["targets"], batch["draws"][self.name]]
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        (hidden, targets), drawn = labelled(step), step.batch["negatives"]
+        (hidden, targets), negatives = labelled(step), step.batch["draws"][self.name]
         positive = (hidden * step.items.outputs(targets)).sum(1, keepdim=True)
-        negative = hidden @ step.items.outputs(drawn).T + math.log(len(self.candidate_ids) / self.negatives)
-        negative = negative.masked_fill(drawn == targets[:, None], float("-inf"))
-        losses = F.logsigmoid(positive - negative.logsumexp(1, keepdim=True))
+        scores = hidden @ step.items.outputs(negatives).T + math.log(len(self.candidate_ids) / self.negatives)
+        scores = scores.masked_fill(negatives == targets[:, None], float("-inf"))
+        losses = F.logsigmoid(positive - scores.logsumexp(1, keepdim=True))
         return -losses.sum() / max(len(targets), 1)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.objectives.base import Objective, labelled
 from sage_pl.nn.objectives.linear_cross_entropy import linear_cross_entropy
 from sage_pl.types import LossContext
@@ -41,7 +42,7 @@ class Softmax(Objective):
     ) -> None:
         super().__init__(sequences, candidates, weight)
         if products not in _TYPES:
-            raise ValueError(f"products is {products!r}, wanted one of {', '.join(_TYPES)}")
+            raise SettingError(f"products is {products!r}, wanted one of {', '.join(_TYPES)}")
         self.products = _TYPES[products]
         self.memory_mb = memory_mb
 

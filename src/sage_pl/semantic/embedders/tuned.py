@@ -79,7 +79,7 @@ class TunedEmbedder:
             model,
             settings["pooling"],
             self.max_tokens or settings["max_tokens"],
-            settings["training"]["bf16"],
+            report["bf16"] if "bf16" in report else settings["training"]["bf16"],  # as older reports have it
             self.device,
             self.offline,
         )

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.errors import SettingError
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -42,7 +44,7 @@ def describe_vectors(first: Float[Tensor, "M D"], second: Float[Tensor, "M D"]) 
         ValueError: there are fewer than two items.
     """
     if len(first) < 2:
-        raise ValueError(f"diagnostics compare different items; got {len(first)}, wanted at least 2")
+        raise SettingError(f"diagnostics compare different items; got {len(first)}, wanted at least 2")
     x, y = F.normalize(first, dim=1), F.normalize(second, dim=1)
     nearest = (x @ y.T).argmax(1)
     cosines = (x @ x.T)[~torch.eye(len(x), dtype=torch.bool, device=x.device)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.language_models.loading import ModelError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Lora:
         if not isinstance(self.targets, str):
             object.__setattr__(self, "targets", tuple(self.targets))
         if self.r < 1 or not 0 <= self.dropout < 1:
-            raise ValueError(
+            raise SettingError(
                 f"steps.scft.lora has r={self.r} and dropout={self.dropout}, wanted r from 1 and dropout within [0, 1)"
             )
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sage_pl.errors import SettingError
+
 
 @dataclass(frozen=True)
 class Temperature:
@@ -32,7 +34,7 @@ class Temperature:
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.start <= self.high or self.lr < 0:
-            raise ValueError(
+            raise SettingError(
                 f"steps.scft.temperature has start={self.start}, low={self.low}, high={self.high} and lr={self.lr}, "
                 "wanted 0 < low <= start <= high and lr >= 0"
             )

@@ -1,29 +1,27 @@
-"""The loop that tunes a text encoder on pairs of views."""
+"""The tuning of a text encoder on pairs of views."""
 
 from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
+import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.hardware import return_freed_memory
 from sage_pl.semantic.language_models.batches import batches_of_like_length, lengths
 from sage_pl.semantic.language_models.loading import language_model
-from sage_pl.semantic.scft.progress import Progress
 from sage_pl.semantic.scft.temperature import TrainedTemperature
+from sage_pl.semantic.scft.views import ViewBatches, ViewPairs
+from sage_pl.semantic.trainers import fit, planned_steps
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -41,31 +39,16 @@ class Form(Protocol):
     def __call__(self, a: Tensor, b: Tensor, temperature: Tensor, /) -> Tensor: ...
 
 
-class Pairs(Protocol):
-    """Two views of each item."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> tuple[str, str]: ...
-
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state: Any, /) -> Any: ...
-
-
 @dataclass(frozen=True)
 class Training:
-    """How long, how fast and with how many negatives.
+    """How fast and with how many negatives; how long is the trainer's.
 
     Args:
-        epochs: times every item is seen.
-        max_steps: steps in all, whatever the epochs; None follows the epochs. 0 leaves the encoder as it comes.
         batch_size: items contrasted with each other; the items that do not fill the last batch of an epoch are left out of
             it.
         lr: of AdamW without weight decay, falling linearly to 0.
         warmup: share of the steps in which the rate rises first.
-        held_out: share of the items, at most 2,000, that are left out and looked at before and after.
-        bf16: compute in bfloat16, and hold the frozen weights in it; adapters stay float32.
+        held_out: share of the items, at most 2,000, that are left out and evaluated before and after.
         gradient_checkpointing: compute states twice to save memory.
         seed: of the adapters' start, dropout, order, views and the items held out.
 
@@ -75,129 +58,165 @@ class Training:
     Reference: LLMEmb code: 4,000 steps of 64 (large catalogue: 32) pairs for each of four devices, lr 2e-4, no warm-up.
     """
 
-    epochs: int = 1
-    max_steps: int | None = None
     batch_size: int = 64
     lr: float = 2e-4
     warmup: float = 0.03
     held_out: float = 0.05
-    bf16: bool = False
     gradient_checkpointing: bool = field(default=False, compare=False)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.epochs < 1 if self.max_steps is None else self.max_steps < 0) or self.batch_size < 2 or self.lr <= 0:
-            raise ValueError(
-                f"steps.scft.training has epochs={self.epochs}, max_steps={self.max_steps}, batch_size={self.batch_size} "
-                f"and lr={self.lr}, wanted at least 1 epoch or 0 steps, batches of at least 2 and a rate above 0"
+        if self.batch_size < 2 or self.lr <= 0:
+            raise SettingError(
+                f"steps.scft.training has batch_size={self.batch_size} and lr={self.lr}, wanted batches of at least 2 and a "
+                "rate above 0"
             )
         if not 0 <= self.warmup < 1 or not 0 <= self.held_out < 1:
-            raise ValueError(
+            raise SettingError(
                 f"steps.scft.training has warmup={self.warmup} and held_out={self.held_out}, wanted shares within [0, 1)"
             )
-
-    def steps(self, n_items: int) -> int:
-        """Steps for so many items."""
-        return self.epochs * max(1, n_items // self.batch_size) if self.max_steps is None else self.max_steps
 
 
 def tune(
     encoder: SentenceTransformer,
-    pairs: Pairs,
+    pairs: ViewPairs,
     form: Form,
     temperature: TrainedTemperature,
     training: Training,
-    unfinished: Path | None = None,
+    trainer: pl.Trainer,
 ) -> list[float]:
-    """Train what is trainable of the encoder, and the temperature; returns the loss of every step.
+    """Train what is trainable of the encoder, and the temperature; returns the loss of every batch.
 
-    Both views of a batch go through the encoder, with dropout; other items of the batch are the negatives. ``unfinished`` is
-    written every two minutes, and where it exists tuning goes on from there, exactly as if it had not been interrupted.
+    A trainer with a checkpoint in its folder continues from there, exactly as if it had not been interrupted.
 
     Raises:
-        ValueError: there are fewer than two items.
+        ValueError: there are fewer than two items, or the trainer would never stop.
         FloatingPointError: the loss is not finite.
     """
-    from tqdm import tqdm
-
     if len(pairs) < 2:
-        raise ValueError(f"tuning contrasts different texts; got {len(pairs)}, wanted at least 2")
-    n_steps = training.steps(len(pairs))
-    weights = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
-    optimizer = optimizer_of(weights.values(), temperature, training.lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_of(n_steps, training.warmup))
+        raise SettingError(f"tuning contrasts different texts; got {len(pairs)}, wanted at least 2")
+    batches = ViewBatches(pairs, training.batch_size, training.seed)
+    n_steps = planned_steps(trainer, len(batches))
+    module = Tuning(encoder, form, temperature, training, n_steps)
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_enable({"use_reentrant": False})
-    encoder.train()
-    progress = Progress(
-        unfinished,
-        {**weights, "temperature": temperature.log},
-        {"optimizer": optimizer, "schedule": schedule, "pairs": pairs},
-    )
-    losses = progress.resume()
-    done, start, every = len(losses), time.perf_counter(), max(1, n_steps // LINES)
-    order = islice(batches(len(pairs), training.batch_size, n_steps, np.random.default_rng(training.seed)), done, None)
-    for batch in tqdm(order, desc="scft", unit="step", initial=done, total=n_steps, disable=not sys.stderr.isatty()):
-        loss = form(*pooled(encoder, [pairs[i] for i in batch], training.bf16), temperature())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        temperature.clamp()
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"the loss is {losses[-1]} at step {len(losses)}; lower steps.scft.training.lr, or set "
-                "steps.scft.loss.cosine=true"
-            )
-        if len(losses) % every == 0:
-            rate = (len(losses) - done) / (time.perf_counter() - start)
-            recent, now = float(np.mean(losses[-every:])), temperature().item()
-            log.info("step %d of %d: loss %.4f, temperature %.4f, %.2f/s", len(losses), n_steps, recent, now, rate)
-        progress.keep(losses)
-        if len(losses) % TRIM == 0:
-            return_freed_memory()
+    fit(trainer, module.train(), batches)
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_disable()
-    encoder.eval()
-    return losses
+    encoder.to(trainer.strategy.root_device).eval()  # Lightning leaves it on the CPU
+    return module.losses
 
 
-def optimizer_of(weights: Iterable[Tensor], temperature: TrainedTemperature, lr: float) -> torch.optim.Optimizer:
-    """AdamW over the weights, the temperature at its own rate."""
-    return torch.optim.AdamW(
-        [{"params": list(weights), "lr": lr}, {"params": [temperature.log], "lr": temperature.settings.lr}],
-        weight_decay=0.0,
-    )
+class Tuning(pl.LightningModule):
+    """Trains the encoder's trainable weights and the temperature, by AdamW without weight decay.
+
+    Both views of a batch go through the encoder, with dropout; other items of the batch are the negatives. Checkpoints hold
+    the trained weights alone, the state of torch's random numbers and the losses so far.
+
+    Args:
+        encoder: with adapters.
+        form, temperature: of the contrast.
+        training: rate and warm-up of the encoder's weights; the temperature has a rate of its own.
+        n_steps: optimiser's steps in all.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+
+    def __init__(
+        self,
+        encoder: SentenceTransformer,
+        form: Form,
+        temperature: TrainedTemperature,
+        training: Training,
+        n_steps: int,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # frozen weights are in no checkpoint
+        self.encoder = encoder
+        self.form = form
+        self.temperature = temperature
+        self.settings = training
+        self.n_steps = n_steps
+        self.losses: list[float] = []  # of every batch
+        self._random: list[Tensor] = []
+        self._start = 0, 0.0
+
+    def configure_optimizers(self) -> Any:
+        weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
+        groups = [
+            {"params": weights, "lr": self.settings.lr},
+            {"params": [self.temperature.log], "lr": self.temperature.settings.lr},
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_of(self.n_steps, self.settings.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: list[tuple[str, str]], batch_idx: int) -> Tensor:
+        first, second = pooled(self.encoder, batch)
+        with torch.autocast(self.device.type, enabled=False):
+            loss = self.form(first, second, self.temperature())
+        self.losses.append(loss.item())
+        if not math.isfinite(self.losses[-1]):
+            raise FloatingPointError(
+                f"the loss is {self.losses[-1]} at step {len(self.losses)}; lower steps.scft.training.lr, or set "
+                "steps.scft.loss.cosine=true"
+            )
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/temperature", self.temperature().detach(), batch_size=len(batch))
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.temperature.clamp()
+
+    def on_train_start(self) -> None:
+        self._start = len(self.losses), time.perf_counter()
+        if self._random:
+            torch.set_rng_state(self._random[0])
+            if torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(self._random[1:])
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        total, done = self.n_steps * self.trainer.accumulate_grad_batches, len(self.losses)
+        every = max(1, total // LINES)
+        if done % every == 0:
+            before, start = self._start
+            rate = (done - before) / (time.perf_counter() - start)
+            loss, temperature = float(np.mean(self.losses[-every:])), self.temperature().item()
+            log.info("batch %d of %d: loss %.4f, temperature %.4f, %.2f/s", done, total, loss, temperature, rate)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint |= {"state_dict": trained, "losses": self.losses, "random": [torch.get_rng_state(), *cuda]}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.losses, self._random = checkpoint["losses"], checkpoint["random"]
+
+
+class ReturnFreedMemory(pl.Callback):
+    """Returns freed memory to the system every 16 steps: texts differ in length, so tensors differ in size at each step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step % TRIM == 0:
+            return_freed_memory()
 
 
 def pooled(
-    encoder: SentenceTransformer, views: list[tuple[str, str]], bf16: bool
+    encoder: SentenceTransformer, views: list[tuple[str, str]]
 ) -> tuple[Float[Tensor, "M D"], Float[Tensor, "M D"]]:
     """The vectors of both sides, with gradient, float32; texts of like length go through the encoder together."""
     texts = [pair[side] for side in (0, 1) for pair in views]
-    device = encoder.device
     parts = list(batches_of_like_length(lengths(encoder, texts), BATCH_TOKENS))
     vectors = []
     for part in parts:
         features = encoder.preprocess([texts[i] for i in part])
-        features = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in features.items()}
-        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-            vectors.append(encoder(features)["sentence_embedding"].float())
-    back = torch.from_numpy(np.argsort(np.concatenate(parts), kind="stable")).to(device)
+        features = {n: v.to(encoder.device) if isinstance(v, Tensor) else v for n, v in features.items()}
+        vectors.append(encoder(features)["sentence_embedding"].float())
+    back = torch.from_numpy(np.argsort(np.concatenate(parts), kind="stable")).to(encoder.device)
     first, second = torch.cat(vectors)[back].chunk(2)
     return first, second
-
-
-def batches(n: int, size: int, steps: int, generator: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """So many batches of distinct numbers below n, each permutation cut into full batches."""
-    size, done = min(size, n), 0
-    while done < steps:
-        order = generator.permutation(n)
-        for start in range(0, n - size + 1, size):
-            if done < steps:
-                yield order[start : start + size]
-                done += 1
 
 
 def rate_of(steps: int, warmup: float) -> Callable[[int], float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.texts import SEPARATOR, attributes
 
 Attributes = tuple[str, ...]
@@ -53,12 +54,12 @@ class AttributeDropout:
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio <= 1:
-            raise ValueError(f"steps.scft.views.ratio is {self.ratio}, wanted a share from 0 to 1")
+            raise SettingError(f"steps.scft.views.ratio is {self.ratio}, wanted a share from 0 to 1")
 
     def draw(self, attributes: Sequence[str], generator: np.random.Generator) -> str:
         """One view."""
-        kept = max(1, len(attributes) - int(len(attributes) * self.ratio))
-        return SEPARATOR.join(attributes[i] for i in generator.permutation(len(attributes))[:kept])
+        size = max(1, len(attributes) - int(len(attributes) * self.ratio))
+        return SEPARATOR.join(attributes[i] for i in generator.permutation(len(attributes))[:size])
 
 
 class ViewPairs:
@@ -97,6 +98,45 @@ class ViewPairs:
     def _draw(self, index: int) -> tuple[str, str]:
         first, second = (self.dropout.draw(self.items[index], self._generator) for _ in range(2))
         return instructed(first, self.instruction), instructed(second, self.instruction)
+
+
+class ViewBatches:
+    """Batches of pairs of views; each epoch is a permutation of the items, cut into full batches.
+
+    Lightning stores ``state_dict`` in a checkpoint, so that a resumed training continues within an epoch.
+
+    Args:
+        pairs: two views of each item.
+        size: items in a batch, at most all.
+        seed: of the permutations, which are a function of (seed, epoch).
+    """
+
+    def __init__(self, pairs: ViewPairs, size: int, seed: int) -> None:
+        self.pairs = pairs
+        self.size = min(size, len(pairs))
+        self.seed = seed
+        self._done = 0  # batches, of all epochs
+
+    def __len__(self) -> int:
+        return len(self.pairs) // self.size
+
+    def __iter__(self) -> Iterator[list[tuple[str, str]]]:
+        """The rest of the epoch."""
+        epoch, first = divmod(self._done, len(self))
+        generator = np.random.default_rng(self.seed)
+        order = [generator.permutation(len(self.pairs)) for _ in range(epoch + 1)][-1]
+        for batch in range(first, len(self)):
+            self._done += 1
+            yield [self.pairs[i] for i in order[batch * self.size : (batch + 1) * self.size]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Batches so far, and the state of the views' generator."""
+        return {"done": self._done, "pairs": self.pairs.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from there."""
+        self._done = state["done"]
+        self.pairs.load_state_dict(state["pairs"])
 
 
 def instructed(text: str, instruction: str | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.memberships import IntArray
 from sage_pl.semantic.tables import FloatArray
 
@@ -36,7 +37,7 @@ class Balanced:
 
     def __post_init__(self) -> None:
         if self.epsilon <= 0 or self.rounds < 1:
-            raise ValueError(f"epsilon is {self.epsilon} and rounds is {self.rounds}, wanted both positive")
+            raise SettingError(f"epsilon is {self.epsilon} and rounds is {self.rounds}, wanted both positive")
 
     def __call__(self, distances: FloatArray) -> IntArray:
         """The code of every row of ``distances`` [N, V]."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.tables import FloatArray
 from sage_pl.semantic.tokenizer.residual import Quantised, nearest
 from sage_pl.semantic.tokenizer.views import Views
@@ -39,9 +41,9 @@ class ResidualKMeans:
     def __post_init__(self) -> None:
         object.__setattr__(self, "pull", float(self.pull))
         if min(self.levels, self.codes, self.iterations) < 1 or self.pull < 0:
-            raise ValueError(f"{self} wants at least one level, code and iteration, and a pull of at least 0")
+            raise SettingError(f"{self} wants at least one level, code and iteration, and a pull of at least 0")
 
-    def fit(self, views: Views, seed: int) -> Quantised:
+    def fit(self, views: Views, seed: int, out: Path | None = None) -> Quantised:
         """Codebooks [T, V, e] for the items' vectors [N, e]."""
         parts = [views.source]
         if views.target is not None and self.pull:
@@ -62,7 +64,7 @@ def codebooks(latent: FloatArray, levels: int, codes: int, iterations: int, seed
     from threadpoolctl import threadpool_limits
 
     if len(latent) < codes:
-        raise ValueError(f"{len(latent)} items are too few for {codes} codes; set steps.tokens.quantiser.codes lower")
+        raise SettingError(f"{len(latent)} items are too few for {codes} codes; set steps.tokens.quantiser.codes lower")
     found, residual = [], latent
     with threadpool_limits(1):
         for level in range(levels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -29,7 +30,9 @@ class Quantiser(Protocol):
         """Packages whose version can change the result."""
         ...
 
-    def fit(self, views: Views, seed: int) -> Quantised: ...
+    def fit(self, views: Views, seed: int, out: Path | None = None) -> Quantised:
+        """Fit to the items; a record of training is written into the folder ``out``."""
+        ...
 
 
 def chunks(n: int) -> Iterator[slice]:

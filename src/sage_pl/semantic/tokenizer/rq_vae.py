@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pytorch_lightning import Trainer
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
-from sage_pl.hardware import chosen_device
-from sage_pl.semantic.tokenizer.collisions import group_sizes
+from sage_pl.artifacts.files import unfinished
+from sage_pl.errors import SettingError
 from sage_pl.semantic.tokenizer.kmeans import codebooks
+from sage_pl.semantic.tokenizer.module import EpochOrder, Quantisation
 from sage_pl.semantic.tokenizer.residual import Quantised
-from sage_pl.semantic.tokenizer.vae import (
-    ResidualAutoencoder,
-    evenness_loss,
-    pulling_loss,
-    quantisation_loss,
-)
+from sage_pl.semantic.tokenizer.vae import ResidualAutoencoder, evenness_loss, pulling_loss, quantisation_loss
 from sage_pl.semantic.tokenizer.views import Views
+from sage_pl.semantic.trainers import fit, make_trainer, trainer_settings, write_metrics
 
 log = logging.getLogger(__name__)
-SLACK = 1.02  # reconstructions within 2 % of the best count as good
-LOOKS = 20  # how often the whole catalogue is looked at while training
+SNAPSHOTS = 20  # of the whole catalogue while training, each with a checkpoint
 SAMPLE = 50_000  # items that the codebooks start from
 
 
 @dataclass(frozen=True)
 class Training:
-    """AdamW at a constant rate; every epoch sees all items once, in an order that is a function of (seed, epoch)."""
+    """AdamW at a constant rate; how long is the trainer's."""
 
-    epochs: int = 200
     batch_size: int = 1024
     lr: float = 1e-3
     weight_decay: float = 1e-4
@@ -47,7 +46,7 @@ class ResidualVAE:
 
     ``L_rec`` is the mean squared error of the decoded source times its width (1 where only the mean is decoded); the rest is
     in :mod:`sage_pl.semantic.tokenizer.vae`. Codebooks start as residual k-means of the untrained encoder's outputs; a code
-    that a whole epoch did not use is put on the residual of a random item. Kept are the weights of the look with the
+    that a whole epoch did not use is put on the residual of a random item. The result has the weights of the snapshot with the
     fewest collisions among those whose reconstruction is within 2 % of the best: collisions alone would reward noise.
 
     Args:
@@ -59,8 +58,8 @@ class ResidualVAE:
         beta: commitment.
         temperature: of the contrast.
         evenness: weight of the entropy of codes wanted.
-        training: epochs, batches, rates.
-        device: where to compute; None takes an accelerator if there is one.
+        training: batches and rates.
+        trainer: ``pytorch_lightning.Trainer`` with its settings, ``max_epochs`` among them.
 
     Raises:
         ValueError: a setting is out of range, or there are fewer items than codes.
@@ -78,7 +77,7 @@ class ResidualVAE:
     temperature: float = 0.1
     evenness: float = 0.01
     training: Training = field(default_factory=Training)
-    device: str | None = field(default=None, compare=False)
+    trainer: partial[Trainer] = field(default_factory=lambda: trainer_settings(max_epochs=200))
 
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn", "torch")
 
@@ -86,106 +85,65 @@ class ResidualVAE:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for key in ("pull", "beta", "temperature", "evenness"):
             object.__setattr__(self, key, float(getattr(self, key)))  # 1 and 1.0 are one artifact
-        if min(self.levels, self.codes, self.width, self.training.epochs) < 1 or self.temperature <= 0:
-            raise ValueError(f"{self} wants at least one level, code, dimension and epoch, and a positive temperature")
+        epochs = self.trainer.keywords.get("max_epochs") or 0
+        if min(self.levels, self.codes, self.width, epochs) < 1 or self.temperature <= 0:
+            raise SettingError(
+                f"{self} wants at least one level, code, dimension and epoch, and a positive temperature"
+            )
 
-    def fit(self, views: Views, seed: int) -> Quantised:
-        """Latent vectors [N, e] and codebooks [T, V, e]."""
-        device = chosen_device(self.device)
+    def fit(self, views: Views, seed: int, out: Path | None = None) -> Quantised:
+        """Latent vectors [N, e] and codebooks [T, V, e]; writes ``metrics.csv``, the losses, into ``out``.
+
+        An interrupted training continues from its last snapshot.
+        """
         pulled = views.target is not None and self.pull > 0
         rows = (views.source, views.target if pulled else views.source[:, :0], views.trust)
-        source, target, trust = (torch.from_numpy(np.asarray(part, dtype=np.float32)).to(device) for part in rows)
+        source, target, trust = (torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in rows)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network = ResidualAutoencoder(
                 source.shape[1], self.width, self.hidden, self.levels, self.codes, target.shape[1] or None
-            ).to(device)
+            )
         self._start(network, source, seed)
-        network.load_state_dict(self._train(network, source, target, trust, seed))
+        self._train(network, TensorDataset(source, target, trust), seed, out)
         with torch.no_grad():
             latent = network.encoder(source)
-        return Quantised(latent.cpu().numpy(), network.codebooks.detach().cpu().numpy())
+        return Quantised(latent.numpy(), network.codebooks.detach().numpy())
 
     def _start(self, network: ResidualAutoencoder, source: Tensor, seed: int) -> None:
         rows = np.random.default_rng(seed).permutation(len(source))[:SAMPLE]
         with torch.no_grad():
-            latent = network.encoder(source[torch.from_numpy(np.sort(rows)).to(source.device)])
-            found = codebooks(latent.cpu().numpy(), self.levels, self.codes, 10, seed)
-            network.codebooks.copy_(torch.from_numpy(found))
+            latent = network.encoder(source[torch.from_numpy(np.sort(rows))])
+            centres = codebooks(latent.numpy(), self.levels, self.codes, 10, seed)
+            network.codebooks.copy_(torch.from_numpy(centres))
 
-    def _train(
-        self, network: ResidualAutoencoder, source: Tensor, target: Tensor, trust: Tensor, seed: int
-    ) -> Mapping[str, Tensor]:
-        """The weights of the best look."""
-        from tqdm import trange
-
-        settings = self.training
-        optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-        looks: list[Look] = []
-        for epoch in trange(settings.epochs, desc="RQ-VAE", unit="epoch", disable=not sys.stderr.isatty()):
-            generator = np.random.default_rng([seed, epoch])
-            used = torch.zeros(self.levels, self.codes, device=source.device)
-            order = torch.from_numpy(generator.permutation(len(source))).to(source.device)
-            for rows in order.split(settings.batch_size):
-                optimizer.zero_grad(set_to_none=True)
-                loss, codes = self._loss(network, source[rows], target[rows], trust[rows])
-                loss.backward()
-                optimizer.step()
-                used.scatter_add_(1, codes.T, torch.ones_like(codes.T, dtype=used.dtype))
-            if (epoch + 1) % max(1, settings.epochs // LOOKS) == 0:
-                looks = worth_keeping([*looks, look(network, source)])
-            if epoch + 1 < settings.epochs:
-                revive(network, source, used, generator)
-        if not looks:
-            raise ValueError("the RQ-VAE's error became infinite; set steps.tokens.quantiser.training.lr lower")
-        best = min(looks, key=lambda found: (found.collisions, found.error))
+    def _train(self, network: ResidualAutoencoder, data: TensorDataset, seed: int, out: Path | None) -> None:
+        """Leave the weights of the best snapshot in the network, float32 on the CPU."""
+        settings, folder = self.training, unfinished(out) if out else None
+        every = max(1, self.trainer.keywords["max_epochs"] // SNAPSHOTS)
+        trainer = make_trainer(self.trainer, folder, every_n_epochs=every)
+        order = EpochOrder(len(data), settings.batch_size, seed)
+        optimizer = partial(torch.optim.AdamW, lr=settings.lr, weight_decay=settings.weight_decay)
+        module = Quantisation(network, data.tensors[0], order, self._loss, optimizer, every)
+        fit(trainer, module, DataLoader(data, None, sampler=order, generator=torch.Generator()))
+        if not module.snapshots:
+            raise SettingError("the RQ-VAE's error became infinite; set steps.tokens.quantiser.training.lr lower")
+        best = min(module.snapshots, key=lambda snapshot: (snapshot.collisions, snapshot.error))
         log.info("RQ-VAE: error %.4f, %.1f %% of the items in collisions", best.error, 100 * best.collisions)
-        return best.weights
+        network.float().load_state_dict(best.weights)
+        if out and folder:
+            write_metrics(folder, out)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _loss(
         self, network: ResidualAutoencoder, source: Tensor, target: Tensor, trust: Tensor
     ) -> tuple[Tensor, Tensor]:
-        found = network(source)
-        loss = source.shape[1] * F.mse_loss(network.decoder(found.through), source)
-        loss = loss + quantisation_loss(found.residuals, found.chosen, self.beta)
+        encoded = network(source)
+        loss = source.shape[1] * F.mse_loss(network.decoder(encoded.through), source)
+        loss = loss + quantisation_loss(encoded.residuals, encoded.chosen, self.beta)
         if self.evenness:
-            loss = loss + self.evenness * evenness_loss(found.residuals, network.codebooks)
+            loss = loss + self.evenness * evenness_loss(encoded.residuals, network.codebooks)
         if network.projection is not None:
-            projected = network.projection(found.through)
+            projected = network.projection(encoded.through)
             loss = loss + self.pull * pulling_loss(projected, target, trust, self.temperature)
-        return loss, found.codes
-
-
-@dataclass(frozen=True)
-class Look:
-    """The whole catalogue at one epoch: reconstruction error, share of items in collisions, and the weights."""
-
-    error: float
-    collisions: float
-    weights: dict[str, Any]
-
-
-@torch.no_grad()
-def look(network: ResidualAutoencoder, source: Tensor) -> Look:
-    """Error and collisions of all items, with a copy of the weights."""
-    found = network(source)
-    error = F.mse_loss(network.decoder(found.quantised), source).item()
-    shared = float((group_sizes(found.codes.cpu().numpy()) > 1).mean())
-    return Look(error, shared, {name: value.clone() for name, value in network.state_dict().items()})
-
-
-def worth_keeping(looks: Sequence[Look]) -> list[Look]:
-    """Those within 2 % of the best error that no other beats in both error and collisions."""
-    good = [one for one in looks if one.error <= SLACK * min(other.error for other in looks)]
-    return [one for one in good if not any(o.error < one.error and o.collisions <= one.collisions for o in good)]
-
-
-@torch.no_grad()
-def revive(network: ResidualAutoencoder, source: Tensor, used: Tensor, generator: np.random.Generator) -> None:
-    """Put every code that was not used on the residual, at its level, of a random item."""
-    unused = used == 0
-    if not unused.any():
-        return
-    rows = torch.from_numpy(generator.integers(len(source), size=used.shape[1])).to(source.device)
-    residuals = network(source[rows]).residuals
-    network.codebooks[unused] = residuals[unused]
+        return loss, encoded.codes

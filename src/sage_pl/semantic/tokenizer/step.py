@@ -12,6 +12,7 @@ import numpy as np
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
+from sage_pl.errors import SettingError
 from sage_pl.semantic.memberships import IntArray
 from sage_pl.semantic.tables import FloatArray
 from sage_pl.semantic.tokenizer.balance import Balanced
@@ -47,7 +48,8 @@ class Tokens:
 
     Writes:
         ``codes.npy`` int32 [N + 2, H], -1 at rows 0 and N + 1; ``sizes.json``, ``{"sizes": [...]}``, the number of codes of
-        each of the H levels, a suffix included; ``codebooks.npy`` float32 [T, V, e]; ``report.json``.
+        each of the H levels, a suffix included; ``codebooks.npy`` float32 [T, V, e]; ``report.json``; and where codebooks
+        are trained ``metrics.csv``.
 
     Raises:
         ValueError: a setting is unknown, or there are fewer items than codes.
@@ -72,14 +74,16 @@ class Tokens:
     def __post_init__(self) -> None:
         object.__setattr__(self, "pivot", float(self.pivot))  # 5 and 5.0 are one artifact
         if self.source not in get_args(Source) or self.collisions not in get_args(Collisions):
-            raise ValueError(
+            raise SettingError(
                 f"source is {self.source!r} and collisions is {self.collisions!r}; choose from {', '.join(get_args(Source))} "
                 f"and {', '.join(get_args(Collisions))}"
             )
         if self.source == "collaborative" and self.collaborative is None:
-            raise ValueError("source=collaborative needs collaborative, the stage that trains item vectors, e.g. plain")
+            raise SettingError(
+                "source=collaborative needs collaborative, the stage that trains item vectors, e.g. plain"
+            )
         if self.pivot < 0:
-            raise ValueError(f"steps.tokens.pivot is {self.pivot}, wanted at least 0")
+            raise SettingError(f"steps.tokens.pivot is {self.pivot}, wanted at least 0")
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -96,7 +100,7 @@ class Tokens:
         if self.collaborative:
             learnt = np.asarray(inputs[self.collaborative].array("item_table")[1:-1], dtype=np.float32)
             known["collaborative"] = directions(learnt, counts > 0)
-        quantised = self.quantiser.fit(self._views(known, counts), self.seed)
+        quantised = self.quantiser.fit(self._views(known, counts), self.seed, out)
         nearest, residuals = residual_codes(*quantised)
         codes = self._told_apart(nearest.copy(), residuals, quantised.codebooks[-1])
         sizes = [quantised.codebooks.shape[1]] * nearest.shape[1]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.errors import SettingError
 from sage_pl.semantic.memberships import IntArray
 from sage_pl.semantic.tables import FloatArray, normalised
 
@@ -64,7 +65,7 @@ def completed(collaborative: FloatArray, text: FloatArray, believed: FloatArray)
 
     trained = believed > 0
     if not trained.any():
-        raise ValueError("no item occurs in training, so there is no collaborative vector; use tokenizer=tiger")
+        raise SettingError("no item occurs in training, so there is no collaborative vector; use tokenizer=tiger")
     ridge = Ridge(RIDGE).fit(text[trained], collaborative[trained], sample_weight=believed[trained])
     weight = believed[:, None]
     return normalised(weight * collaborative + (1 - weight) * normalised(ridge.predict(text)))

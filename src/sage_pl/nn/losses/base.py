@@ -1,0 +1,51 @@
+"""The base class of every loss: terms (``sage_pl.nn.losses``) and objectives (``sage_pl.nn.objectives``)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.types import SeqBatch
+
+
+class LossTerm(nn.Module, ABC):
+    """One named, weighted loss: an unweighted mean over valid entries, 0 where there are none.
+
+    A subclass computes it in ``forward(step)`` from a :class:`sage_pl.types.LossContext`. The methods that take a batch run
+    once a step on the CPU, before the batch moves to a device; they return CPU tensors and store nothing on ``self``.
+
+    Args:
+        weight: factor of this loss in the total.
+
+    Attributes:
+        name: the name under which a model holds the term; set by the model.
+        needs: batch keys it reads.
+        reads: views of the items it reads.
+        catalogue: True where it calls ``all_outputs()``, so that the step encodes the whole catalogue, in all views.
+        decodes: True where it needs a :class:`sage_pl.types.CodeContext`, i.e. a model that decodes items.
+    """
+
+    name: str = ""
+    needs: frozenset[str] = frozenset()
+    reads: frozenset[str] = frozenset()
+    catalogue: bool = False
+    decodes: bool = False
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "..."] | None:
+        """The random draw of this step, stored as ``batch["draws"][self.name]``; None where nothing is drawn."""
+        return None
+
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        """Ids, beyond those of the sequences, whose vectors this term reads; called after :meth:`draw`."""
+        return []
+
+    @abstractmethod
+    def forward(self, step: Any) -> Float[Tensor, ""]:
+        """The unweighted loss."""

@@ -1,0 +1,100 @@
+"""Lightning trainers of the steps that train a network: one device, a table of losses, a checkpoint to resume from."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger
+
+from sage_pl.errors import SettingError
+
+log = logging.getLogger(__name__)
+
+LAST = "last"  # name of the checkpoint
+METRICS = "metrics.csv"
+
+
+def trainer_settings(**changes: Any) -> partial[Trainer]:
+    """``pytorch_lightning.Trainer`` with the defaults of a step's trainer and these changes."""
+    defaults: dict[str, Any] = {
+        "max_epochs": 1,
+        "max_steps": -1,
+        "precision": "32-true",
+        "accumulate_grad_batches": 1,
+        "gradient_clip_val": None,
+        "log_every_n_steps": 1,
+    }
+    return partial(Trainer, **{**defaults, **changes})
+
+
+def make_trainer(settings: partial[Trainer], folder: Path | None, *callbacks: Callback, **when: Any) -> Trainer:
+    """The trainer of a step.
+
+    Args:
+        settings: ``pytorch_lightning.Trainer`` and its arguments; its loggers and callbacks are added to those of the step.
+        folder: for the checkpoint and the table of losses; None writes neither.
+        callbacks: of the step.
+        when: the checkpoint is written, as ``ModelCheckpoint`` takes it.
+
+    Raises:
+        ValueError: the settings name more than one device.
+    """
+    loggers = _listed(settings.keywords.get("logger"))
+    added = [*_listed(settings.keywords.get("callbacks")), *callbacks]
+    if folder is not None:
+        part = f"part{len(list(folder.glob('part*'))):03d}"  # CSVLogger empties the folder that it continues in
+        loggers.append(CSVLogger(folder, name="", version=part))
+        added.append(ModelCheckpoint(folder, LAST, enable_version_counter=False, **when))
+    trainer = settings(
+        logger=loggers,
+        callbacks=added,
+        enable_checkpointing=folder is not None,
+        enable_model_summary=False,
+        enable_progress_bar=settings.keywords.get("enable_progress_bar", sys.stderr.isatty()),
+        default_root_dir=folder,
+    )
+    if trainer.world_size != 1:
+        raise SettingError(f"the trainer of a step has {trainer.world_size} devices, wanted one; set its devices=1")
+    return trainer
+
+
+def fit(trainer: Trainer, module: LightningModule, batches: Any) -> None:
+    """Train from the checkpoint in the trainer's folder, if there is one."""
+    file = Path(trainer.default_root_dir, f"{LAST}.ckpt")
+    resumed = trainer.checkpoint_callback is not None and file.is_file()
+    if resumed:
+        log.info("continues from %s", file)
+    trainer.fit(module, batches, ckpt_path=file if resumed else None, weights_only=True)
+
+
+def planned_steps(trainer: Trainer, n_batches: int) -> int:
+    """Optimiser's steps until the trainer stops, for so many batches in an epoch.
+
+    Raises:
+        ValueError: it would never stop.
+    """
+    by_epochs = math.ceil(n_batches / trainer.accumulate_grad_batches) * (trainer.max_epochs or 0)
+    limits = [limit for limit in (trainer.max_steps, by_epochs) if limit >= 0]
+    if not limits:
+        raise SettingError("the trainer of a step has max_epochs=-1 and max_steps=-1; limit one of them")
+    return min(limits)
+
+
+def write_metrics(folder: Path, out: Path) -> None:
+    """Join the tables of losses in a trainer's folder, one for each part of an interrupted training; later rows win."""
+    tables = [pl.read_csv(file, infer_schema_length=None) for file in sorted(folder.glob(f"part*/{METRICS}"))]
+    if tables:
+        joined = pl.concat(tables, how="diagonal_relaxed")
+        joined.unique("step", keep="last", maintain_order=True).write_csv(out / METRICS)
+
+
+def _listed(value: Any) -> list[Any]:
+    return [value] if isinstance(value, Logger | Callback) else list(value or [])

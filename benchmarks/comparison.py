@@ -76,6 +76,7 @@ def write_runs(place: Path, generator: np.random.Generator) -> pl.DataFrame:
         floor = {f"popularity/{protocol}": ranks(generator, 0.05) for protocol in own}
         cases.hstack(facts).with_columns(**own, **floor).write_parquet(folder / "ranks.parquet")
         metrics = {f"test/{protocol}/ndcg@10": float(gains(r, "ndcg@10").mean()) for protocol, r in own.items()}
+        metrics |= {f"test/{protocol}/count": USERS for protocol in own}
         (folder / "metrics.json").write_text(json.dumps(metrics))
         settings = {"sampled": 100, "seed": 0, "groups": {"ts_item": 4, "ts_user": 9}}
         keys = {"sequences": "/a/sequences/1", "candidates": "/a/candidates/1"}

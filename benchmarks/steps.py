@@ -38,7 +38,7 @@ DISTILLATION = {"sasrec": "exact distillation", "bank": "bank"}  # beside the ca
 def configuration(overrides: list[str]) -> Any:
     """As ``train.py`` composes it; nothing is written into its ``run_dir``."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", overrides=["run_dir=outputs/benchmarks", *overrides])
+        return compose("train", overrides=["run_dir=outputs/benchmarks", "choices={}", *overrides])
 
 
 def prepared(overrides: list[str], wanted: Iterable[str] | None = None) -> Any:

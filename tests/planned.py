@@ -11,7 +11,7 @@ from sage_pl.commands.door import config_dir
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 
-WITHOUT_HYDRA = ("run_dir=somewhere",)  # values that Hydra fills in where a command runs
+WITHOUT_HYDRA = ("run_dir=somewhere", "choices={}")  # values that Hydra fills in where a command runs
 
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:

@@ -61,6 +61,7 @@ def parts(settings: dict[str, Any]) -> Parts:
         "data.candidates=null",
         "evaluation.seen=mask",
         "run_dir=outputs/benchmarks",
+        "choices={}",
     ]
     if settings["model"] != "gru4rec":
         overrides.append(f"backbone.heads={settings['heads']}")

@@ -22,6 +22,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.comparison.compare import compare_runs
 from sage_pl.comparison.runs import RunError
 from sage_pl.data.sequences import Sequences
+from sage_pl.errors import SettingError
 from sage_pl.evaluation.groups import Groups
 from sage_pl.evaluation.metrics import summarise
 from sage_pl.evaluation.popularity import popularity_ranks
@@ -327,7 +328,7 @@ def test_mistakes(
     make_run: MakeRun, compare: Callable[..., dict[str, Any]], changes: dict[str, Any], message: str
 ) -> None:
     pair(make_run)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SettingError, match=message):
         compare(**changes)
 
 

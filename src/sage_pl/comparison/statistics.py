@@ -11,6 +11,8 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.errors import SettingError
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
@@ -30,14 +32,15 @@ def gains(ranks: IntArray, metric: str) -> FloatArray:
         metric: ``hr@10``, ``ndcg@10``, ``mrr@10`` with any cut-off.
 
     Raises:
-        ValueError: a metric of another name, or a rank below 1.
+        SettingError: a metric of another name.
+        ValueError: a rank below 1.
 
     >>> gains(np.array([1, 3, 11]), "ndcg@10").tolist()
     [1.0, 0.5, 0.0]
     """
     known = _METRIC.fullmatch(metric)
     if not known:
-        raise ValueError(f"metric is {metric!r}; wanted hr@K, ndcg@K or mrr@K, such as ndcg@10")
+        raise SettingError(f"metric is {metric!r}; wanted hr@K, ndcg@K or mrr@K, such as ndcg@10")
     if ranks.size and ranks.min() < 1:
         raise ValueError(f"ranks start at 1, got {ranks.min()}")
     kind, k = known.group(1), int(known.group(2))
@@ -206,7 +209,7 @@ def _ratio(a: FloatArray, b: npt.NDArray) -> FloatArray:
 
 def _check(values: FloatArray, members: BoolArray, n: int) -> None:
     if n < 1:
-        raise ValueError(f"{n} resamples; draw at least one (resamples=2000)")
+        raise SettingError(f"{n} resamples; draw at least one (resamples=2000)")
     if values.shape[1] != len(members):
         raise ValueError(
             f"values of {values.shape[1]} users, but members of {len(members)}; both must have one per user"

@@ -20,6 +20,7 @@ from sage_pl.artifacts.renamed import current
 from sage_pl.errors import MissingFileError
 from sage_pl.runs import fit
 from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.construct import foreign_resolvers
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan
 from sage_pl.runs.preparation import prepare
 
@@ -65,12 +66,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         content = torch.load(file, map_location="cpu", weights_only=True)
         stored, weights = content["sage_pl"], content["state_dict"]
         recipe, keys = current(stored["config"]), stored["artifact_keys"]
-        return Checkpoint(file, recipe, current(stored.get("begun_with", stored["config"])), keys, weights)
+        begun_with = current(stored.get("begun_with", stored["config"]))
     except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise ConfigError(
             f"{file} is not a checkpoint of this project ({type(error).__name__}); take the last.ckpt or best.ckpt of a run "
             "folder"
         ) from error
+    return Checkpoint(file, recipe, begun_with, keys, weights)
 
 
 def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -105,7 +107,9 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
             f"{checkpoint.path} cannot be continued with this command: {'; '.join(problems)}. Leave these out, since "
             "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
         )
-    return {**recipe, **{key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}}
+    recipe |= {key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}
+    _refuse_resolvers(checkpoint, recipe, foreign_resolvers(asked))
+    return recipe
 
 
 def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | None:
@@ -171,9 +175,16 @@ def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Plan:
         ConfigError: the changes do not fit the recipe, or it cannot be run.
     """
     recipe = _changed(checkpoint.recipe, overrides)
+    _refuse_resolvers(checkpoint, recipe)
     bare = {**recipe, "loss": {**recipe["loss"], "terms": {}}, "start": {}, "callbacks": {}, "logger": {}}
     place = {"run_dir": str(checkpoint.path.parent)}  # else it refers to the command that trained
     return make_plan(bare | place, _changed(checkpoint.begun_with, overrides) | place)
+
+
+def _refuse_resolvers(checkpoint: Checkpoint, recipe: Mapping[str, Any], own: Sequence[str] = ()) -> None:
+    """Raise an error where a stored recipe calls a resolver; the user's own command line may."""
+    if problems := [line for line in foreign_resolvers(recipe) if line not in own]:
+        raise ConfigError(f"{checkpoint.path} is refused: {'; '.join(problems)}; set it anew by an override")
 
 
 def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
@@ -28,6 +26,7 @@ from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
 from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
+from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
@@ -77,11 +76,9 @@ def build_parts(config: DictConfig, stored: dict[str, Any]) -> Parts:
         ConfigError: the parts do not fit each other.
     """
     plain: Any = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
-    checks.check_targets(plain)
     torch.set_float32_matmul_precision(config.matmul_precision)
     torch.backends.cuda.enable_cudnn_sdp(False)  # makes a plan for every new length, which takes longer than many steps
-    datamodule = instantiate(plain["data"], _convert_="all")
-    model = instantiate(plain["model"], _convert_="all")
+    datamodule, model = construct("data", plain["data"]), construct("model", plain["model"])
     model.stored = stored
     checks.check_needs(model.needs, datamodule.provides)
     rules: Any = OmegaConf.to_container(config.evaluation.groups, resolve=True)
@@ -191,13 +188,7 @@ def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
 
 def _instance(node: DictConfig, **more: Any) -> Any:
     plain: Any = OmegaConf.to_container(node, resolve=True)
-    checks.check_targets({str(node._key()): plain})
-    try:
-        return instantiate(plain, _convert_="all", **more)
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ModuleNotFoundError):
-            raise
-        raise checks.ConfigError(f"{plain['_target_']} lacks a package: {error.__cause__}") from error
+    return construct(str(node._key()), plain, **more)
 
 
 def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:

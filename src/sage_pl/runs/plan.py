@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class, get_object, instantiate
+from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import InterpolationKeyError
 
@@ -19,6 +19,7 @@ from sage_pl.nn.modules.step import DISTINCT
 from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.choices import check_without, parts_of, plain_choices
+from sage_pl.runs.construct import construct, unresolved_texts
 
 PARTS = ("model", "data")  # artifacts are prepared for these
 _BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
@@ -83,7 +84,7 @@ def make_plan(
     plans = _plans_of_stages(begun_with or recipe, problems)
     config, dropped, plain = _checked(recipe, problems)
     artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)
-    inputs = {name: _inputs(node) for name, node in plain["steps"].items()}
+    inputs = {name: _inputs(name, node) for name, node in plain["steps"].items()}
     inputs |= {name: ("sequences", *plan.artifacts) for name, plan in plans.items()}
     steps = tuple(closure(inputs, ["sequences", *artifacts]))
     checks.refuse(checks.missing_values(recipe, *(f"steps.{name}" for name in steps)))
@@ -126,7 +127,7 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
     except ConfigError as error:
         checks.refuse([*problems, str(error)])
         raise
-    checks.refuse([*problems, *checks.target_problems(plain)])
+    checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, "")])
     checks.refuse(_missing_batch_keys(plain))
     return config, dropped, plain
 
@@ -278,7 +279,7 @@ def _missing_batch_keys(plain: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _inputs(node: Mapping[str, Any]) -> tuple[str, ...]:
+def _inputs(name: str, node: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the steps a step reads. Where ``inputs`` is a property, the step is instantiated to evaluate it."""
     step: Any = get_class(node["_target_"])
-    return step.inputs if isinstance(step.inputs, tuple) else instantiate(node, _convert_="all").inputs
+    return step.inputs if isinstance(step.inputs, tuple) else construct(f"steps.{name}", node).inputs

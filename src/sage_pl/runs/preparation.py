@@ -6,10 +6,10 @@ import logging
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts.store import Artifact, Step, Store, build
+from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
 from sage_pl.runs.stages import Stage
 
@@ -36,4 +36,4 @@ def _step(plan: Plan, name: str) -> Step:
     if name in plan.stages:
         return Stage.of(name, plan.stages[name])
     plain: Any = OmegaConf.to_container(plan.config.steps[name], resolve=True)
-    return instantiate(plain, _convert_="all")
+    return construct(f"steps.{name}", plain)

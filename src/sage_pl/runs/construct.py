@@ -1,0 +1,69 @@
+"""Building parts from plain values: the one place that calls Hydra's ``instantiate``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from sage_pl.runs import checks
+from sage_pl.runs.checks import ConfigError
+
+_REFERENCE = re.compile(r"\$\{[\w.@/-]+\}|\$\{(?:oc\.select|hydra|now):[^${}]*\}")  # all that conf/ uses
+
+
+def construct(name: str, node: Mapping[str, Any], **more: Any) -> Any:
+    """The object that a node describes.
+
+    Hydra resolves references once more while it builds. A text that still holds one is refused here, since what it resolves
+    to would pass no check.
+
+    Args:
+        name: of the node, for messages.
+        node: plain values, resolved.
+        more: arguments that are objects already.
+
+    Raises:
+        ConfigError: a ``_target_`` is not allowed, an argument does not fit, a text is unresolved, or a package is missing.
+    """
+    checks.refuse([*checks.target_problems({name: node}), *unresolved_texts(node, name)])
+    try:
+        return instantiate(dict(node), _convert_="all", **more)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        raise ConfigError(f"{node['_target_']} lacks a package: {error.__cause__}") from error
+
+
+def unresolved_texts(value: Any, path: str) -> list[str]:
+    """A line for every key and text that still holds ``${``."""
+    lines = [(place.lstrip("."), text) for place, text in texts(value, path) if "${" in text]
+    return [f"{place} holds {text!r}, a reference that was not resolved; write the value" for place, text in lines]
+
+
+def foreign_resolvers(recipe: Mapping[str, Any]) -> list[str]:
+    """A line for every text of a stored recipe that calls a resolver which ``conf/`` does not use, such as ``oc.env``."""
+    lines = [(place.lstrip("."), text) for place, text in texts(recipe, "") if "${" in _without_references(text)]
+    return [f"{place} holds {text!r}, and a stored configuration must not call resolvers" for place, text in lines]
+
+
+def _without_references(text: str) -> str:
+    while (shorter := _REFERENCE.sub("", text)) != text:  # from the inside out
+        text = shorter
+    return text
+
+
+def texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every key and text of nested plain values with its dotted path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, child in value.items():
+            yield f"{path}.{key}", str(key)
+            yield from texts(child, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            yield from texts(child, f"{path}[{index}]")

@@ -38,6 +38,22 @@ def test_it_is_evaluated_with_the_artifacts_it_was_trained_with(folder: Path, ca
         assert metrics[name] == pytest.approx(value, abs=1e-6), name
 
 
+def test_the_artifacts_it_was_trained_with_answer_even_where_the_data_are_gone(folder: Path) -> None:
+    shutil.rmtree(folder / "world")
+    earlier = checkpoint.open_checkpoint(folder / "best.ckpt")
+    artifacts = checkpoint.finished_artifacts(earlier, {})
+    assert {name: artifact.key for name, artifact in artifacts.items()}.items() <= dict(earlier.artifact_keys).items()
+    assert checkpoint.prepared(earlier, {}).catalog.n_items == 16
+
+
+def test_they_are_made_again_where_one_is_gone_or_a_change_asks_for_others(folder: Path) -> None:
+    earlier = checkpoint.open_checkpoint(folder / "best.ckpt")
+    assert checkpoint.finished_artifacts(earlier, {"evaluation": {"seen": "keep"}})
+    assert not checkpoint.finished_artifacts(earlier, {"evaluation": {"seed": 7}})
+    shutil.rmtree(folder / "artifacts" / "candidates")
+    assert not checkpoint.finished_artifacts(earlier, {})
+
+
 def test_every_class_it_names_is_there_under_its_present_name(folder: Path) -> None:
     recipe = checkpoint.open_checkpoint(folder / "best.ckpt").recipe
     assert recipe["backbone"]["_target_"] == "sage_pl.nn.backbones.gru4rec.GRU4Rec"

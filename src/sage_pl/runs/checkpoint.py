@@ -17,11 +17,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl.artifacts.identity import flat, is_decisive
 from sage_pl.artifacts.renamed import current
+from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import MissingFileError
 from sage_pl.runs import fit
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import foreign_resolvers
-from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan
+from sage_pl.runs.plan import (
+    PARTS,
+    Plan,
+    artifacts_of,
+    drop_idle_parts,
+    fill_in_artifacts,
+    make_plan,
+    resolve_with_placeholders,
+)
 from sage_pl.runs.preparation import prepare
 
 log = logging.getLogger(__name__)
@@ -174,11 +183,34 @@ def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Plan:
     Raises:
         ConfigError: the changes do not fit the recipe, or it cannot be run.
     """
+    bare = _bare(checkpoint, overrides)
+    if finished_artifacts(checkpoint, overrides):
+        return make_plan({**bare, "steps": {}, "stages": {}})
+    return make_plan(bare, _changed(checkpoint.begun_with, overrides) | {"run_dir": bare["run_dir"]})
+
+
+def finished_artifacts(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Artifact]:
+    """The artifacts that the model was trained with, by name.
+
+    Empty where one of those that its parts read is gone, or where ``overrides`` change how artifacts are made.
+    """
+    config, _ = drop_idle_parts(OmegaConf.create(_bare(checkpoint, overrides)))
+    steps = resolve_with_placeholders(config, ["steps"])
+    if steps != resolve_with_placeholders(OmegaConf.create(_bare(checkpoint, {})), ["steps"]):
+        return {}
+    names = ("sequences", *artifacts_of(resolve_with_placeholders(config, PARTS)))
+    folders = {name: Path(config.paths.artifacts, name, checkpoint.artifact_keys.get(name, "?")) for name in names}
+    if not all((folder / "manifest.json").is_file() for folder in folders.values()):
+        return {}
+    return {name: Artifact.at(folder) for name, folder in folders.items()}
+
+
+def _bare(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with changes, without loss terms, warm starts, callbacks and loggers."""
     recipe = _changed(checkpoint.recipe, overrides)
     _refuse_resolvers(checkpoint, recipe)
     bare = {**recipe, "loss": {**recipe["loss"], "terms": {}}, "start": {}, "callbacks": {}, "logger": {}}
-    place = {"run_dir": str(checkpoint.path.parent)}  # else it refers to the command that trained
-    return make_plan(bare | place, _changed(checkpoint.begun_with, overrides) | place)
+    return bare | {"run_dir": str(checkpoint.path.parent)}  # else it refers to the command that trained
 
 
 def _refuse_resolvers(checkpoint: Checkpoint, recipe: Mapping[str, Any], own: Sequence[str] = ()) -> None:
@@ -199,9 +231,12 @@ def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
 
 
 def prepared(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> DictConfig:
-    """The configuration of :func:`plan_of` with its artifacts made; one that is not the checkpoint's is a warning."""
+    """The configuration of :func:`plan_of` with the artifacts that the model was trained with.
+
+    Where these are gone they are made again; one that turns out another is a warning.
+    """
     plan = plan_of(checkpoint, overrides)
-    artifacts = prepare(plan)
+    artifacts = finished_artifacts(checkpoint, overrides) or prepare(plan)
     for name, key in checkpoint.artifact_keys.items():
         if name in artifacts and artifacts[name].key != key:
             now = artifacts[name].key

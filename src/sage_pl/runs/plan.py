@@ -71,7 +71,7 @@ def make_plan(
     """Check a recipe and plan its run; touches no file.
 
     Args:
-        recipe: plain values, references unresolved.
+        recipe: plain values, references unresolved. Without ``steps``, its artifacts are finished already.
         begun_with: the recipe whose stages are built upon, where it is another: that of a run which is continued.
         wanted: names of the artifacts to prepare; None for those that model and data refer to.
 
@@ -86,7 +86,7 @@ def make_plan(
     artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)
     inputs = {name: _inputs(name, node) for name, node in plain["steps"].items()}
     inputs |= {name: ("sequences", *plan.artifacts) for name, plan in plans.items()}
-    steps = tuple(closure(inputs, ["sequences", *artifacts]))
+    steps = tuple(closure(inputs, ["sequences", *artifacts])) if inputs else ()
     checks.refuse(checks.missing_values(recipe, *(f"steps.{name}" for name in steps)))
     unread = [f"stages.{name}" for name in plans if name not in steps]
     config.stages = {name: node for name, node in (config.get("stages") or {}).items() if name in steps}

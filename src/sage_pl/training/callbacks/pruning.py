@@ -1,30 +1,30 @@
-"""Runs of a search that are given up early."""
+"""Early end of runs of a search."""
 
 from __future__ import annotations
 
 import pytorch_lightning as pl
 
 
-class GivenUpError(RuntimeError):
-    """The search gave this run up."""
+class PrunedError(RuntimeError):
+    """The search has pruned this run."""
 
 
 class Pruning(pl.Callback):
-    """Reports every validation to an Optuna study, and ends a run that has no hope of winning.
+    """Reports every validation to an Optuna study and prunes a run below the median.
 
-    A run is given up after the first validation, from epoch ``warmup`` on, at which its best value so far is below the
-    median of what the study's finished trials had reached at that epoch, provided there are ``startup`` of those.
+    A run is pruned after the first validation, from epoch ``warmup`` on, at which its best value so far is below the median
+    of the values of the study's finished trials at that epoch, if there are at least ``startup`` of them.
 
     Args:
         storage: the study's database, ``sqlite:///FILE``.
         study: its name.
         trial: number of this run's trial in it.
         monitor: what the search maximises, such as ``val/full/ndcg@10``.
-        startup: trials that must have finished before one is given up.
-        warmup: epochs a run is given in any case.
+        startup: finished trials before any is pruned.
+        warmup: epochs before a run can be pruned.
 
     Raises:
-        GivenUpError: the run is given up; the trial's attribute ``pruned`` is the epoch.
+        PrunedError: the run is pruned; the trial's attribute ``pruned`` is the epoch.
     """
 
     def __init__(self, storage: str, study: str, trial: int, monitor: str, startup: int = 5, warmup: int = 5) -> None:
@@ -52,6 +52,6 @@ class Pruning(pl.Callback):
         if pruner.prune(study, trial):
             storage.set_trial_user_attr(identity, "pruned", epoch)
             best = max(trial.intermediate_values.values())
-            raise GivenUpError(
-                f"given up after epoch {epoch}: its best {self.monitor}, {best:.4f}, is below the search's median"
+            raise PrunedError(
+                f"pruned after epoch {epoch}: its best {self.monitor}, {best:.4f}, is below the search's median"
             )

@@ -50,9 +50,7 @@ class Artifact:
         """Open the finished result in the folder ``path``; ArtifactError if there is none."""
         manifest = Path(path) / "manifest.json"
         if not manifest.is_file():
-            raise ArtifactError(
-                f"{path} is not a finished artifact (no manifest.json); run scripts/prepare.py to make it"
-            )
+            raise ArtifactError(f"{path} is not a finished artifact (no manifest.json); run scripts/prepare.py")
         content = json.loads(manifest.read_text())
         return cls(content["key"], Path(path), content)
 
@@ -100,9 +98,8 @@ def _versions(step: Step) -> dict[str, str]:
     try:
         return {name: importlib.metadata.version(name) for name in step.libraries}
     except importlib.metadata.PackageNotFoundError as error:
-        raise ArtifactError(
-            f"the step {step.name} needs the package {error.name}: pip install 'sage-pl[semantic]'"
-        ) from error
+        text = f"the step {step.name} needs the package {error.name}: pip install 'sage-pl[semantic]'"
+        raise ArtifactError(text) from error
 
 
 class Store:

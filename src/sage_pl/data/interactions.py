@@ -111,9 +111,7 @@ def _encode(raw: RawData) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
         raise DataError("the source has no interactions; wanted at least one")
     for column in COLUMNS:
         if nulls := frame[column].null_count():
-            raise DataError(
-                f"{column} is null in {nulls} of {frame.height} interactions; drop or fill them in the source"
-            )
+            raise DataError(f"{column} is null in {nulls} of {frame.height} interactions; drop or fill them there")
     if raw.items is not None:
         _check_texts(raw.items, frame.schema["item_id"])
     ids = {}

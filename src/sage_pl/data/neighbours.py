@@ -69,9 +69,7 @@ class Neighbours:
 
     def __init__(self, neighbours: str, k: int = 10, ratio: float | None = None) -> None:
         if ratio is not None and ratio <= 1:
-            raise SettingError(
-                f"data.extras.neighbours.ratio is {ratio}, wanted a factor above 1, such as 1.25, or null"
-            )
+            raise SettingError(f"data.extras.neighbours.ratio is {ratio}, wanted a factor above 1, e.g. 1.25, or null")
         self.ids = NeighbourUsers(neighbours, k)
         self.ratio = ratio
 

@@ -148,6 +148,4 @@ def read_plain_pickle(path: str | Path) -> Any:
             TypeError,
             ValueError,
         ) as error:
-            raise UnsafePickleError(
-                f"{path} is not a readable pickle of plain data ({error}); fetch it again"
-            ) from error
+            raise UnsafePickleError(f"{path} is no readable pickle of plain data ({error}); fetch it again") from error

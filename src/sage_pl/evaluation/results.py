@@ -58,9 +58,7 @@ def cases_frame(
     floor = {f"{FLOOR}/{protocol}": values for protocol, values in (floor or {}).items()}
     for protocol, values in {**ranks, **floor}.items():
         if len(values) != len(cases):
-            raise SettingError(
-                f"{len(values)} ranks of protocol {protocol} for {len(cases)} cases; wanted one per case"
-            )
+            raise SettingError(f"{len(values)} ranks of protocol {protocol} for {len(cases)} cases; wanted one each")
     frame = pl.DataFrame({"user": np.asarray(cases.user, np.int64), "answer": np.asarray(cases.answer, np.int64)})
     if users is not None:
         frame = frame.join(users.select("user", "user_id"), on="user", how="left", maintain_order="left")

@@ -44,6 +44,9 @@ class HandledStep:
 
     Raises:
         SettingError: no folder is named.
+        MissingFileError: the folder lacks a file of the step.
+        DataError: a file is no plain pickle, its rows are not the data set's items or users, or a number is NaN. Also where
+            files do not fit each other or the reference's convention, or a position does not exist.
     """
 
     path: str | Path | None = field(compare=False)
@@ -100,10 +103,6 @@ class PrecomputedReduce(HandledStep):
     Writes:
         ``table.npy`` float32 [R, D]; no ``explained.npy``, since the folder lacks the explained variance.
 
-    Raises:
-        MissingFileError: the folder lacks the file.
-        DataError: it is no plain pickle, its rows are not the data set's items, or a number is NaN.
-
     Reference: LLM-ESR, ``pca64_itm_emb_np.pkl``.
     """
 
@@ -127,10 +126,6 @@ class PrecomputedCluster(HandledStep):
         ``memberships.npy``, ``centres.npy``, ``labels.npy``, ``strength.npy`` and ``report.json`` as
         :class:`sage_pl.semantic.cluster.Cluster` does; no ``umap.npy`` and a null ``silhouette`` in the report, since the
         folder lacks the projection.
-
-    Raises:
-        MissingFileError: the folder lacks one of the four files.
-        DataError: a file is no plain pickle, or the four do not fit the data set's items, each other or the convention.
 
     Reference: SAGE code line, ``hdbscan_*.pkl``.
     """
@@ -180,10 +175,6 @@ class PrecomputedProfile(HandledStep):
     Writes:
         ``table.npy`` float32 [U + 1, D], row 0 zero.
 
-    Raises:
-        MissingFileError: the folder lacks the file.
-        DataError: it is no plain pickle, its rows are not the data set's users, or a number is NaN.
-
     Reference: LLM-ESR, ``usr_emb_np.pkl``.
     """
 
@@ -205,10 +196,6 @@ class PrecomputedRetrieve(HandledStep):
 
     Writes:
         ``neighbours.npy`` int32 [U + 1, k], user ids 1..U, 0 where there are fewer than k.
-
-    Raises:
-        MissingFileError: the folder lacks the file.
-        DataError: it is no plain pickle, its rows are not the data set's users, or a position does not exist.
 
     Reference: LLM-ESR, ``sim_user_100.pkl``. Users with one training item stay in the lists, as there;
     :class:`sage_pl.semantic.retrieve.Retrieve` differs and skips them.

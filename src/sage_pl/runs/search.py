@@ -94,15 +94,13 @@ class Search:
         import optuna
 
         with _locked(self.folder):
-            study = optuna.create_study(
-                storage=storage(self.folder), study_name=NAME, direction="maximize", load_if_exists=True
-            )
+            address = storage(self.folder)
+            study = optuna.create_study(storage=address, study_name=NAME, direction="maximize", load_if_exists=True)
             self._check(study)
             self._queue(study)
             while (n_ended := sum(trial.state.is_finished() for trial in study.trials)) < trials:
-                study.sampler = optuna.samplers.TPESampler(
-                    seed=self.seed + len(study.trials), n_startup_trials=self.startup
-                )
+                seed = self.seed + len(study.trials)
+                study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup)
                 trial = study.ask(self.space)
                 log.info("trial %d (%d of %d)", trial.number, n_ended + 1, trials)
                 success, folder = run(trial)
@@ -174,9 +172,8 @@ def _locked(folder: Path) -> Iterator[None]:
         with FileLock(folder / f"{NAME}.lock", timeout=0):
             yield
     except Timeout as error:
-        raise SearchError(
-            f"another process runs the search in {folder}; wait for it, or choose another with hydra.sweep.dir=..."
-        ) from error
+        text = f"another process runs the search in {folder}; wait for it, or choose another with hydra.sweep.dir=..."
+        raise SearchError(text) from error
 
 
 def finished(study: Study) -> list[FrozenTrial]:

@@ -59,9 +59,8 @@ def records(path: Path, parse: Callable[[str], Any] = json.loads) -> Iterator[tu
         except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
             raise DataError(f"{path}, line {number}: malformed record ({error}): {line[:80]!r}") from error
         if not isinstance(record, dict):
-            raise DataError(
-                f"{path}, line {number}: wanted one record {{...}}, got {type(record).__name__}: {line[:80]!r}"
-            )
+            got = type(record).__name__
+            raise DataError(f"{path}, line {number}: wanted one record {{...}}, got {got}: {line[:80]!r}")
         yield number, record
 
 

@@ -45,9 +45,7 @@ class Yelp:
         reviews, businesses = self._files()
         frame = lines.frame_of(self._rows(reviews), SCHEMA)
         if frame.is_empty():
-            raise DataError(
-                f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and dataset.end"
-            )
+            raise DataError(f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and .end")
         return RawData(frame.lazy(), _businesses(businesses, set(frame["item_id"].unique())))
 
     def fingerprint(self) -> dict[str, Any]:

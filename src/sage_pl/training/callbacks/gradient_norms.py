@@ -25,9 +25,7 @@ class GradientNorms(pl.Callback):
 
     def __init__(self, every_n_steps: int = 50) -> None:
         if every_n_steps < 1:
-            raise SettingError(
-                f"every_n_steps is {every_n_steps}; wanted 1 or more (callbacks.gradient_norms.every_n_steps)"
-            )
+            raise SettingError(f"callbacks.gradient_norms.every_n_steps is {every_n_steps}; wanted at least 1")
         self.every_n_steps = every_n_steps
         self._step = 0
 

@@ -42,15 +42,14 @@ class Pruning(pl.Callback):
             return
         storage = optuna.storages.get_storage(self.storage)
         study = optuna.load_study(study_name=self.study, storage=storage)
-        identity = storage.get_trial_id_from_study_id_trial_number(
-            storage.get_study_id_from_name(self.study), self.trial
-        )
+        study_id = storage.get_study_id_from_name(self.study)
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, self.trial)
         value, epoch = float(trainer.callback_metrics[self.monitor]), trainer.current_epoch
-        storage.set_trial_intermediate_value(identity, epoch, value)
+        storage.set_trial_intermediate_value(trial_id, epoch, value)
         pruner = optuna.pruners.MedianPruner(self.startup, self.warmup)
-        trial = storage.get_trial(identity)
+        trial = storage.get_trial(trial_id)
         if pruner.prune(study, trial):
-            storage.set_trial_user_attr(identity, "pruned", epoch)
+            storage.set_trial_user_attr(trial_id, "pruned", epoch)
             best = max(trial.intermediate_values.values())
             raise PrunedError(
                 f"pruned after epoch {epoch}: its best {self.monitor}, {best:.4f}, is below the search's median"

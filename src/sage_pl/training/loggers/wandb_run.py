@@ -166,9 +166,8 @@ def _one_line() -> Iterator[None]:
         yield
     except wandb.errors.Error as error:
         reason = str(error).splitlines()[0]
-        raise LoggerError(
-            f"logger=wandb cannot start ({reason}); WANDB_MODE=offline needs neither account nor network"
-        ) from error
+        text = f"logger=wandb cannot start ({reason}); WANDB_MODE=offline needs neither account nor network"
+        raise LoggerError(text) from error
 
 
 def reference(name: str, kind: str, path: Path, key: str) -> wandb.Artifact:

@@ -1,6 +1,6 @@
-"""How ``train.py`` runs many jobs: Hydra's own grid with a comparison at the end, and a search with Optuna.
+"""Sweepers of ``train.py``: Hydra's grid with a comparison at the end, and a search with Optuna.
 
-Hydra accepts sweepers from this namespace only; what they do is in :mod:`sage_pl.runs.sweeps` and :mod:`sage_pl.runs.search`.
+Hydra accepts sweepers from this namespace only; their work is in :mod:`sage_pl.runs.sweeps` and :mod:`sage_pl.runs.search`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class _Sweeper(BasicSweeper):
-    config: Any  # these three are there when a sweep begins
+    config: Any  # Hydra sets these three before a sweep
     launcher: Any
     hydra_context: Any
 
@@ -33,70 +33,69 @@ class _Sweeper(BasicSweeper):
     def folder(self) -> Path:
         return Path(self.config.hydra.sweep.dir)
 
-    def parsed(self, arguments: list[str]) -> list[Override]:
-        """The experiment's parameters and the command line, which wins."""
+    def parse(self, arguments: list[str]) -> list[Override]:
+        """The experiment's parameters and the command line, which has precedence."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         return list({override.get_key_element(): override for override in overrides}.values())
 
     def options(self) -> dict[str, str | None]:
-        """How the comparison at the end is told: as the runs are."""
+        """Report and record of the comparison, as those of the runs."""
         return {"report": self.config.report, "wandb": OmegaConf.select(self.config, "logger.wandb.project")}
 
 
 class Grid(_Sweeper):
-    """All combinations; what differs between them is compared at the end, whether or not all of them finished."""
+    """All combinations of values, compared at the end, also after a failure."""
 
     def sweep(self, arguments: list[str]) -> Any:
         try:
-            done = super().sweep(arguments)
+            jobs = super().sweep(arguments)
         except Exception:
             self._compare(arguments)
             raise
         self._compare(arguments)
-        return done
+        return jobs
 
     def _compare(self, arguments: list[str]) -> None:
-        sweeps.compare_jobs(self.folder, sweeps.swept(self.parsed(arguments)), self.options())
+        sweeps.compare_jobs(self.folder, sweeps.variations(self.parse(arguments)), self.options())
 
 
 class Search(_Sweeper):
-    """``search.trials`` runs, each chosen by those before it for the best validation; see :mod:`sage_pl.runs.search`.
+    """``search.trials`` runs that search for the best validation; see :mod:`sage_pl.runs.search`.
 
     At the end the best trial is compared with the first, which has the configuration's own values.
     """
 
     def sweep(self, arguments: list[str]) -> None:
-        overrides = self.parsed(arguments)
+        overrides = self.parse(arguments)
         space = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
-        fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+        common = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
         choices = self.config.hydra.runtime.choices
         study = search.Search(
             folder=self.folder,
             space=space,
-            settings=[text for text in fixed if not text.startswith(("search.", "logger", "paths."))],
+            settings=[text for text in common if not text.startswith(("search.", "logger", "paths."))],
             defaults={key: choices.get(key, OmegaConf.select(self.config, key)) for key in space},
             startup=self.config.search.startup,
             seed=self.config.seed,
-        ).run(self.config.search.trials, partial(self._trial, fixed))
+        ).run(self.config.search.trials, partial(self._trial, common))
         monitor = self.config.callbacks.pruning.monitor
         best, errors = search.finished(study)[0], search.failed(study)
         first = min(search.finished(study), key=lambda trial: trial.number)
         log.info("%s %.4f in trial %d, %.4f in the first", monitor, best.value, best.number, first.value)
         log.info("the best settings: %s", " ".join(f"{key}={value}" for key, value in best.params.items()))
         log.info("all %d trials: %s", len(study.trials), self.folder / f"{search.NAME}.csv")
-        shown = [trial.user_attrs["folder"] for trial in (first, best, *errors)]
-        sweeps.run_comparison(self.folder, shown, ["callbacks.pruning.trial"], str(first.number), self.options())
+        folders = [trial.user_attrs["folder"] for trial in (first, best, *errors)]
+        sweeps.run_comparison(self.folder, folders, ["callbacks.pruning.trial"], str(first.number), self.options())
         if errors:
-            raise search.SearchError(
-                f"{len(errors)} of {len(study.trials)} trials failed; they are named in the comparison"
-            )
+            n_trials = len(study.trials)
+            raise search.SearchError(f"{len(errors)} of {n_trials} trials failed; they are named in the comparison")
 
-    def _trial(self, fixed: list[str], trial: Trial) -> tuple[bool, Path]:
-        """One trial as a job: whether it ended well, and its folder."""
+    def _trial(self, common: list[str], trial: Trial) -> tuple[bool, Path]:
+        """One trial as a job: whether it succeeded, and its folder."""
         study = {"storage": f"'{search.storage(self.folder)}'", "study": search.NAME, "trial": trial.number}
-        entered = [f"callbacks.pruning.{key}={value}" for key, value in study.items()]
-        drawn = [f"{key}={value}" for key, value in trial.params.items()]
-        place = f"hydra.sweep.dir='{self.folder}'"  # also where a trial's own choices would lead elsewhere
-        (job,) = self.launcher.launch([[*fixed, *drawn, *entered, place]], initial_job_idx=trial.number)
+        pruning = [f"callbacks.pruning.{key}={value}" for key, value in study.items()]
+        values = [f"{key}={value}" for key, value in trial.params.items()]
+        folder = f"hydra.sweep.dir='{self.folder}'"  # since the default depends on values of the trial
+        (job,) = self.launcher.launch([[*common, *values, *pruning, folder]], initial_job_idx=trial.number)
         return job.status == JobStatus.COMPLETED, Path(job.hydra_cfg.hydra.runtime.output_dir)

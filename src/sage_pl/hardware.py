@@ -1,4 +1,4 @@
-"""What this machine computes on: the device, its instructions, and the C library's memory."""
+"""The hardware of this machine: device, instructions, and memory of the C library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt
 
 
 def chosen_device(device: str | None) -> str:
-    """The given device; None takes an accelerator, if there is one."""
+    """``device`` itself; for None an accelerator if there is one, else the CPU."""
     import torch
 
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -39,7 +39,7 @@ def fast_products(accelerator: str = "auto") -> str:
     """The faster type of large matrix products: ``bfloat16`` where the device has instructions for it, else ``float32``.
 
     Args:
-        accelerator: as Lightning names it; ``auto`` and ``gpu`` take a GPU, if there is one.
+        accelerator: Lightning's name; ``auto`` and ``gpu`` mean a GPU if there is one.
     """
     import torch
 

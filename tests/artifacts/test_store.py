@@ -188,7 +188,7 @@ def test_two_processes_do_the_work_once(store, log) -> None:
 
 
 def test_unknown_steps_are_named(store) -> None:
-    with pytest.raises(ArtifactError, match=r"no step is called 'source' \(asked for by scale\); known steps: scale"):
+    with pytest.raises(ArtifactError, match=r"no step is called 'source' \(an input of scale\); known steps: scale"):
         build({"scale": Scale()}, ["scale"], store)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sage_pl.data.filters import DropRepeats, Filter, KCore, LastItems, Period, SinglePass
 from sage_pl.data.sources.raw import DataError
+from sage_pl.errors import SettingError
 
 Row = tuple[int, int, int]
 COLUMNS = ["user_id", "item_id", "timestamp"]
@@ -108,6 +109,11 @@ def test_text_ids_are_filtered_too() -> None:
 def test_period_takes_dates_and_seconds(start: str | int | None, end: str | int | None, kept: list[int]) -> None:
     frame = table([(1, 1, 0), (1, 2, 86_400), (1, 3, 172_800)])
     assert Period(start, end)(frame)["timestamp"].to_list() == kept
+
+
+def test_a_period_of_no_date_is_a_mistake_of_the_user() -> None:
+    with pytest.raises(SettingError, match=r"'last year' is no date; wanted YYYY-MM-DD"):
+        Period(start="last year")(table([(1, 1, 0)]))
 
 
 @pytest.mark.parametrize(

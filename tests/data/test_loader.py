@@ -102,7 +102,7 @@ def test_nobody_similar_leaves_nobody_to_encode(sequences: Sequences, make_neigh
 
 
 def test_more_neighbours_than_prepared_are_refused(make_neighbours: MakeNeighbours) -> None:
-    with pytest.raises(ValueError, match=r"10 neighbours asked for, 3 prepared; raise steps.retrieve.k"):
+    with pytest.raises(ValueError, match=r"k is 10, but 3 neighbours are prepared; raise steps.retrieve.k"):
         make_neighbours()
 
 

@@ -179,7 +179,12 @@ FULL = np.full((N, C), 0.5)
         (PrecomputedReduce, "pca64_itm_emb_np", {"rows": 1}, "holds no array"),
         (PrecomputedReduce, "pca64_itm_emb_np", [[1.0], [1.0, 2.0]], "holds no array"),
         (PrecomputedReduce, "pca64_itm_emb_np", np.diag([1, 1, 1, np.nan, 1, np.inf]), "2 rows hold NaN .*row 3"),
-        (PrecomputedReduce, "pca64_itm_emb_np", np.full((N, D), 1e300), "6 rows hold NaN or numbers without end"),
+        (
+            PrecomputedReduce,
+            "pca64_itm_emb_np",
+            np.full((N, D), 1e300),
+            "6 rows hold NaN or numbers infinite in float32",
+        ),
         (PrecomputedReduce, "pca64_itm_emb_np", Path("x"), "refused the name pathlib"),
         (PrecomputedProfile, "usr_emb_np", np.ones((U + 1, D)), r"wanted numbers \[4, D\]"),
         (PrecomputedRetrieve, "sim_user_100", np.ones((U, 3)), r"wanted whole numbers \[4, k\]"),

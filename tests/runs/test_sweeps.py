@@ -14,7 +14,7 @@ from sage_pl.runs import sweeps
 
 
 def parsed(*overrides: str) -> dict[str, list[str]]:
-    return sweeps.swept(OverridesParser.create().parse_overrides(list(overrides)))
+    return sweeps.variations(OverridesParser.create().parse_overrides(list(overrides)))
 
 
 def test_what_varies_but_seeds_and_data() -> None:

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, and their hashes."""
+"""Atomic writes of files and folders, and hashes of files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A hidden path beside ``path``, to be written and moved there in one step; nothing of it is left where that fails.
+    """A hidden path beside ``path`` to write to; renamed to ``path`` at the end, removed after an error.
 
-    The folder is made if it is missing.
+    Creates the folder of ``path`` if it is absent.
     """
     part = _beside(Path(path))
     try:
@@ -32,9 +32,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """An empty hidden folder beside ``path``, likewise; ``path`` must be absent or empty."""
+    """An empty hidden folder beside ``path``, likewise. ``path`` must be absent or empty."""
     part = _beside(Path(path))
-    shutil.rmtree(part, ignore_errors=True)  # of a killed process with the same number
+    shutil.rmtree(part, ignore_errors=True)  # left by a killed process with the same id
     part.mkdir()
     try:
         yield part
@@ -49,6 +49,6 @@ def _beside(path: Path) -> Path:
 
 
 def unfinished(out: Path) -> Path:
-    """A folder beside the one a step is writing to, which outlives a crash: for work that can be continued."""
+    """A folder beside a step's output that survives a crash, for work that can be continued."""
     key = out.name.strip(".").split(".")[0]
     return out.with_name(f".{key}.unfinished")

@@ -1,6 +1,6 @@
 """What decides a result: one answer for stage keys, resuming, comparisons and serving.
 
-Every setting decides, unless it is listed here as indifferent; a new key counts by itself.
+Every setting decides unless it is listed here as indifferent, so a new key counts by default.
 """
 
 from __future__ import annotations
@@ -11,103 +11,34 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-SOURCES = (
-    frozenset(  # groups and values that act only through the parts that refer to them: model, data, callbacks, steps
-        [
-            "backbone",
-            "dataset",
-            "decoder",
-            "describer",
-            "dim",
-            "dropout",
-            "embedder",
-            "freeze",
-            "item_encoder",
-            "loss",
-            "method",
-            "objective",
-            "products",
-            "scorer",
-            "semantic",
-            "sequence_encoder",
-            "split",
-            "start",
-            "targets",
-            "tokenizer",
-            "ts_item",
-            "ts_user",
-            "without",
-        ]
-    )
-)
-_WHOLE = [
-    "artifacts",
-    "catalog",
-    "choices",
-    "hydra",
-    "logger",
-    "paths",
-    "report",
-    "resume",
-    "role",
-    "run_dir",
-    "search",
-    "stages",
-    "steps",
-    "sweep",
-]
-_TRAINER = [
-    "accelerator",
-    "default_root_dir",
-    "devices",
-    "enable_model_summary",
-    "enable_progress_bar",
-    "log_every_n_steps",
-    "logger",
-    "num_sanity_val_steps",
-    "profiler",
-    "use_distributed_sampler",
-]
-_INDIFFERENT = re.compile(
-    "|".join(
-        [
-            rf"({'|'.join(_WHOLE)})(\..*)?",  # where a run lives, how it is shown, and what has a key of its own
-            rf"(.*\.)?trainer\.({'|'.join(_TRAINER)})",
-            r"(.*\.)?(eval_batch_size|num_workers|table_mb)",
-            r"(.*\.)?optimizer\.fused",
-            r"(.*\.)?extras\.neighbours\.ratio",
-            r"callbacks\.\w+\.(dirpath|filename|folder|resume)",
-        ]
-    )
-)
-_OBSERVERS = frozenset(  # callbacks that watch a run and change nothing in it
+# Groups and values that act only through the parts that refer to them: model, data, callbacks, steps.
+SOURCES = frozenset(
     [
-        *map(
-            "sage_pl.training.callbacks.{}".format,
-            [
-                "epoch_lines.EpochLines",
-                "footprint.Footprint",
-                "gradient_norms.GradientNorms",
-                "progress.Progress",
-                "pruning.Pruning",
-                "spectrum.Spectrum",
-                "speed.Speed",
-                "validation_table.ValidationTable",
-            ],
-        ),
-        *map(
-            "pytorch_lightning.callbacks.{}".format,
-            [
-                "DeviceStatsMonitor",
-                "LearningRateMonitor",
-                "ModelCheckpoint",
-                "ModelSummary",
-                "RichModelSummary",
-                "RichProgressBar",
-                "TQDMProgressBar",
-            ],
-        ),
+        *("backbone", "dataset", "decoder", "describer", "dim", "dropout", "embedder", "freeze", "item_encoder"),
+        *("loss", "method", "objective", "products", "scorer", "semantic", "sequence_encoder", "split", "start"),
+        *("targets", "tokenizer", "ts_item", "ts_user", "without"),
     ]
+)
+# Where a run lives, how it is displayed, and what has a key of its own.
+_WHOLE = "artifacts|catalog|choices|hydra|logger|paths|report|resume|role|run_dir|search|stages|steps|sweep"
+_TRAINER = (
+    "accelerator|default_root_dir|devices|enable_model_summary|enable_progress_bar|log_every_n_steps|logger|"
+    "num_sanity_val_steps|profiler|use_distributed_sampler"
+)
+_INDIFFERENT = re.compile(
+    rf"({_WHOLE})(\..*)?"
+    rf"|(.*\.)?trainer\.({_TRAINER})"
+    r"|(.*\.)?(eval_batch_size|num_workers|table_mb)"
+    r"|(.*\.)?optimizer\.fused"
+    r"|(.*\.)?extras\.neighbours\.ratio"
+    r"|callbacks\.\w+\.(dirpath|filename|folder|resume)"
+)
+# Callbacks that observe a run and change nothing in it.
+_OBSERVERS = re.compile(
+    r"sage_pl\.training\.callbacks\.(epoch_lines\.EpochLines|footprint\.Footprint|gradient_norms\.GradientNorms"
+    r"|progress\.Progress|pruning\.Pruning|spectrum\.Spectrum|speed\.Speed|validation_table\.ValidationTable)"
+    r"|pytorch_lightning\.callbacks\.(DeviceStatsMonitor|LearningRateMonitor|ModelCheckpoint|ModelSummary"
+    r"|RichModelSummary|RichProgressBar|TQDMProgressBar)"
 )
 
 
@@ -121,10 +52,10 @@ def is_decisive(key: str) -> bool:
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run that decide what it learns and how it is judged, by dotted key.
+    """The settings of a run that decide what it learns and how it is evaluated, by dotted key.
 
     Args:
-        config: a whole configuration with its references resolved, as plain values. Values that act through other parts
+        config: a whole configuration with resolved references, as plain values. Values that act through other parts
             (:data:`SOURCES`) count where those parts read them.
     """
     leaves: dict[str, Any] = {}
@@ -147,18 +78,18 @@ def flat(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _observes(node: Any) -> bool:
-    return node is None or (isinstance(node, Mapping) and node.get("_target_") in _OBSERVERS)
+    return node is None or (isinstance(node, Mapping) and bool(_OBSERVERS.fullmatch(str(node.get("_target_")))))
 
 
 def identity(value: Any) -> Any:
-    """A plain, JSON-ready description of all that can change a step's result."""
+    """A JSON-ready description of everything in ``value`` that can change a step's result."""
     if hasattr(value, "fingerprint"):
         return {"class": type(value).__qualname__, **value.fingerprint()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__qualname__, **settings(value)}
     if isinstance(value, partial):  # a step's Trainer
-        chosen = {key: identity(item) for key, item in value.keywords.items() if is_decisive(f"trainer.{key}")}
-        return {"class": value.func.__qualname__, **chosen}
+        arguments = {key: identity(item) for key, item in value.keywords.items() if is_decisive(f"trainer.{key}")}
+        return {"class": value.func.__qualname__, **arguments}
     if isinstance(value, Mapping):
         return {str(k): identity(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

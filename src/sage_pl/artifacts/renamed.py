@@ -1,4 +1,4 @@
-"""Classes by the names they had before they moved, for checkpoints and run folders of earlier versions."""
+"""Earlier addresses of classes, for checkpoints and run folders of earlier versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOVED = {  # beginning of an earlier `_target_` -> its beginning now; the first
 
 
 def current(config: Any) -> Any:
-    """The same plain values with every ``_target_`` by its present name."""
+    """The same plain values with the present name in every ``_target_``."""
     if isinstance(config, Mapping):
         return {key: _name(value) if key == "_target_" else current(value) for key, value in config.items()}
     return [current(value) for value in config] if isinstance(config, list) else config

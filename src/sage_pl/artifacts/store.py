@@ -1,11 +1,11 @@
-"""Content-addressed results: a step's output is a folder named by the hash of all that produced it.
+"""Content-addressed results: a step's output is a folder named by the hash of everything that decides it.
 
 A step is a frozen dataclass with ``name``, ``version``, ``inputs`` (names of the steps it reads) and ``run``. Its
-identity is its class, its fields and its parents' keys; a field declared ``field(compare=False)`` (batch sizes, paths,
-devices) is left out, and an object with a ``fingerprint()`` method answers for itself (a data source hashes its files).
+identity is its class, its fields and its parents' keys, without fields declared ``field(compare=False)`` (batch sizes,
+paths, devices). An object with a ``fingerprint()`` method is identified by it (a data source hashes its files).
 
-A result is written to a temporary folder and renamed (:func:`whole_folder`), so a crash leaves nothing half-made; a lock
-lets one of several processes do the work while the others wait for it.
+A result is written to a temporary folder, then renamed (:func:`whole_folder`), so a crash leaves no partial result. A lock
+makes one of several processes do the work while the others wait.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ log = logging.getLogger(__name__)
 
 
 class ArtifactError(UserError, RuntimeError):
-    """An artifact is damaged, or the steps given cannot produce what is asked for."""
+    """An artifact is absent or damaged, or the steps cannot produce it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """A finished result: ``key`` names all that produced it, ``path`` is its folder."""
+    """A finished result: ``key`` is the hash of everything that decides it, ``path`` its folder."""
 
     key: str
     path: Path
@@ -47,12 +47,10 @@ class Artifact:
 
     @classmethod
     def at(cls, path: str | Path) -> Artifact:
-        """Open the finished result in the folder ``path``."""
+        """Open the finished result in the folder ``path``; ArtifactError if there is none."""
         manifest = Path(path) / "manifest.json"
         if not manifest.is_file():
-            raise ArtifactError(
-                f"{path} is not a finished artifact (no manifest.json); run scripts/prepare.py to make it"
-            )
+            raise ArtifactError(f"{path} is not a finished artifact (no manifest.json); run scripts/prepare.py")
         content = json.loads(manifest.read_text())
         return cls(content["key"], Path(path), content)
 
@@ -77,7 +75,7 @@ class Artifact:
 
 @runtime_checkable
 class Step(Protocol):
-    """One cached piece of work. ``version`` is raised when the code changes its results."""
+    """One cached piece of work. ``version`` increases when the code changes its results."""
 
     @property
     def name(self) -> str: ...
@@ -100,13 +98,12 @@ def _versions(step: Step) -> dict[str, str]:
     try:
         return {name: importlib.metadata.version(name) for name in step.libraries}
     except importlib.metadata.PackageNotFoundError as error:
-        raise ArtifactError(
-            f"the step {step.name} needs the package {error.name}: pip install 'sage-pl[semantic]'"
-        ) from error
+        text = f"the step {step.name} needs the package {error.name}: pip install 'sage-pl[semantic]'"
+        raise ArtifactError(text) from error
 
 
 class Store:
-    """Artifacts under ``root``, made on demand.
+    """Artifacts under ``root``, computed on demand.
 
     Args:
         root: folder of the cache; ``<root>/<step>/<key>/`` holds one result.
@@ -117,30 +114,24 @@ class Store:
 
     def key(self, step: Step, parents: Mapping[str, Artifact]) -> str:
         """Hash of the step's name, version, fields, libraries and its parents' keys."""
-        description = {
-            "step": step.name,
-            "version": step.version,
-            "params": identity(step),
-            "parents": {name: parents[name].key for name in step.inputs},
-            "libraries": _versions(step),
-        }
+        description = self._description(step, parents)
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
     def get(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact:
-        """The finished result, made now if it is missing."""
+        """The finished result, computed if it is absent."""
         key = self.key(step, parents)
-        if found := self._open(step.name, key):
+        if artifact := self._open(step.name, key):
             log.info("%-10s %s  cached", step.name, key)
-            return found
+            return artifact
         folder = self.root / step.name
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f".{key}.lock")
         try:
-            held = lock.acquire(timeout=0)
+            guard = lock.acquire(timeout=0)
         except Timeout:
-            log.info("%-10s %s  another process is making it; waiting", step.name, key)
-            held = lock.acquire()
-        with held:
+            log.info("%-10s %s  waiting for another process to compute it", step.name, key)
+            guard = lock.acquire()
+        with guard:
             return self._open(step.name, key) or self._make(step, parents, key)
 
     def _open(self, name: str, key: str) -> Artifact | None:
@@ -149,40 +140,42 @@ class Store:
 
     def _make(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
         final = self.root / step.name / key
-        for left in final.parent.glob(f".{key}.*.tmp"):  # of a process that was killed; the lock is ours
-            shutil.rmtree(left, ignore_errors=True)
+        for remnant in final.parent.glob(f".{key}.*.tmp"):  # of a killed process, since this one holds the lock
+            shutil.rmtree(remnant, ignore_errors=True)
         log.info("%-10s %s  running", step.name, key)
         start = time.perf_counter()
         with whole_folder(final) as work:
             step.run({name: parents[name] for name in step.inputs}, work)
             seconds = time.perf_counter() - start
-            manifest = self._manifest(step, parents, key, work, seconds)
+            manifest = {
+                "key": key,
+                **self._description(step, parents),
+                "files": {
+                    p.name: {"sha256": file_digest(p), "bytes": p.stat().st_size} for p in sorted(work.iterdir())
+                },
+                "seconds": round(seconds, 2),
+                "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            }
             (work / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True))
         log.info("%-10s %s  done in %.1f s", step.name, key, seconds)
         return Artifact(key, final, manifest)
 
-    def _manifest(
-        self, step: Step, parents: Mapping[str, Artifact], key: str, work: Path, seconds: float
-    ) -> dict[str, Any]:
+    def _description(self, step: Step, parents: Mapping[str, Artifact]) -> dict[str, Any]:
         return {
-            "key": key,
             "step": step.name,
             "version": step.version,
             "params": identity(step),
             "parents": {name: parents[name].key for name in step.inputs},
             "libraries": _versions(step),
-            "files": {p.name: {"sha256": file_digest(p), "bytes": p.stat().st_size} for p in sorted(work.iterdir())},
-            "seconds": round(seconds, 2),
-            "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         }
 
 
-def closure(inputs: Mapping[str, Iterable[str]], wanted: Iterable[str]) -> list[str]:
-    """The wanted steps and all they depend on, parents first.
+def closure(inputs: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[str]:
+    """Some steps and all that they depend on, parents first.
 
     Args:
         inputs: for every step, the names of those it reads.
-        wanted: names of the results asked for.
+        names: the steps whose results are needed.
 
     Raises:
         ArtifactError: a name is unknown or the steps depend on each other in a circle.
@@ -195,29 +188,29 @@ def closure(inputs: Mapping[str, Iterable[str]], wanted: Iterable[str]) -> list[
         if name in path:
             raise ArtifactError(f"steps depend on each other in a circle: {' -> '.join((*path, name))}")
         if name not in inputs:
-            asked = f" (asked for by {path[-1]})" if path else ""
-            raise ArtifactError(f"no step is called {name!r}{asked}; known steps: {', '.join(inputs)}")
+            child = f" (an input of {path[-1]})" if path else ""
+            raise ArtifactError(f"no step is called {name!r}{child}; known steps: {', '.join(inputs)}")
         for parent in inputs[name]:
             visit(parent, (*path, name))
         order.append(name)
 
-    for name in wanted:
+    for name in names:
         visit(name, ())
     return order
 
 
-def build(steps: Mapping[str, Step], wanted: Iterable[str], store: Store) -> dict[str, Artifact]:
-    """The wanted steps' results and all they depend on, each made once, parents first.
+def build(steps: Mapping[str, Step], names: Iterable[str], store: Store) -> dict[str, Artifact]:
+    """Results of some steps and of all that they depend on, each computed once, parents first.
 
     Args:
         steps: every step that may be needed, by name.
-        wanted: names of the results asked for.
+        names: the steps whose results are needed.
         store: the cache.
 
     Raises:
         ArtifactError: a name is unknown or the steps depend on each other in a circle.
     """
-    done: dict[str, Artifact] = {}
-    for name in closure({name: step.inputs for name, step in steps.items()}, wanted):
-        done[name] = store.get(steps[name], done)
-    return done
+    artifacts: dict[str, Artifact] = {}
+    for name in closure({name: step.inputs for name, step in steps.items()}, names):
+        artifacts[name] = store.get(steps[name], artifacts)
+    return artifacts

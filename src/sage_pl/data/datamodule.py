@@ -20,12 +20,12 @@ class SequenceDataModule(pl.LightningDataModule):
 
     Args:
         sequences: path of the ``sequences`` artifact.
-        candidates: path of the ``candidates`` artifact (sampled negatives), or None for full ranking alone.
+        candidates: path of the ``candidates`` artifact (sampled negatives); None: full ranking alone.
         max_len: longest input; older items are cut off.
         batch_size: users per training step, on average: batches hold equal numbers of items.
         eval_batch_size: users per evaluation step.
         seed: fixes the order of the training batches, together with the epoch.
-        seen: ``keep`` ranks every item; ``mask`` hands the whole history to evaluation, to be left out of the ranking.
+        seen: ``keep`` ranks every item; ``mask`` excludes the whole history from the ranking.
         extras: named additions to training batches (:class:`sage_pl.data.neighbours.BatchExtra`).
         length_block: batches that are sorted by length together; 1 turns length grouping off.
         num_workers: loader processes; 0 is fastest here, since a batch is one gather.
@@ -68,8 +68,8 @@ class SequenceDataModule(pl.LightningDataModule):
         users = np.flatnonzero(self.sequences.train_end >= 2)
         if not len(users):
             raise SettingError(
-                "no user has two training items, so there is nothing to learn; the training part is what the split "
-                "leaves: use longer sequences (dataset.filters) or another split (split=global_time)"
+                "no user has two training items, so there is nothing to learn; "
+                "use longer sequences (dataset.filters) or another split (split=global_time)"
             )
         lengths = np.minimum(self.sequences.train_end[users] - 1, self.max_len)
         sampler = LengthGroupedSampler(users, lengths, self.batch_size, self.seed, self.length_block)
@@ -91,5 +91,6 @@ class SequenceDataModule(pl.LightningDataModule):
         return self._loader(data, LengthGroupedSampler(rows, lengths, self.eval_batch_size, shuffle=False))
 
     def _loader(self, data: TrainingUsers | HeldOutCases, sampler: LengthGroupedSampler) -> DataLoader:
-        own = torch.Generator()  # so that starting to iterate leaves the global random state alone
-        return DataLoader(data, sampler=sampler, batch_size=None, num_workers=self.num_workers, generator=own)
+        # A generator of its own, since DataLoader draws a seed from it for every iteration.
+        generator = torch.Generator()
+        return DataLoader(data, sampler=sampler, batch_size=None, num_workers=self.num_workers, generator=generator)

@@ -1,7 +1,7 @@
-"""What is left out of the raw interactions before ids are given.
+"""Filters of the raw interactions, applied before users and items are numbered.
 
-A filter takes and returns a table with ``user_id``, ``item_id`` and ``timestamp``; the rows it keeps stay in their order. A
-lazy table is collected, since every filter needs to know whether anything is left, and handed back lazy.
+A filter maps a table with ``user_id``, ``item_id`` and ``timestamp`` to a subset of its rows, in the same order. A lazy table
+is collected to check that rows remain, and returned lazy.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
 class Filter(ABC):
-    """One rule; subclasses are frozen dataclasses that say what to keep."""
+    """One rule; subclasses are frozen dataclasses that implement ``keep``."""
 
     def __call__(self, frame: Frame) -> Frame:
-        """The kept rows.
+        """The rows that pass.
 
         Raises:
-            DataError: no row is kept.
+            DataError: no row passes.
         """
         if isinstance(frame, pl.LazyFrame):
             return self._checked(frame.collect(engine="streaming")).lazy()
         return self._checked(frame)
 
     def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
-        kept = self.keep(frame)
-        if kept.is_empty():
+        rows = self.keep(frame)
+        if rows.is_empty():
             users, items = (frame[column].n_unique() for column in ("user_id", "item_id"))
             raise DataError(
                 f"{self} leaves nothing of {frame.height} interactions of {users} users and {items} items; "
                 "choose a weaker filter (dataset.filters) or check the data"
             )
-        return kept
+        return rows
 
     @abstractmethod
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame: ...
@@ -50,7 +50,7 @@ def _frequent(column: str, least: int) -> pl.Expr:
 
 
 def _in_time(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows by time, equal times in source order, with the column ``row`` that leads back."""
+    """The rows sorted by time, equal times in source order; the column ``row`` restores the source order."""
     return frame.with_row_index("row").sort("timestamp", maintain_order=True)
 
 
@@ -62,7 +62,7 @@ def _in_source_order(frame: pl.DataFrame) -> pl.DataFrame:
 class KCore(Filter):
     """Keeps the largest part in which each user and item still has enough events, repeats counted.
 
-    Items and users are dropped in turn until nothing changes; the result does not depend on the order.
+    Drops items and users in turn until nothing changes; the result is independent of their order.
 
     Args:
         user: least number of events of a user.
@@ -83,7 +83,7 @@ class KCore(Filter):
 
 @dataclass(frozen=True)
 class SinglePass(Filter):
-    """Counts once on the raw data, drops, then drops users who fell below their threshold: LLM-ESR's nominal "3-core".
+    """Drops rare users and items by their raw counts, then users who fell below theirs: LLM-ESR's nominal "3-core".
 
     Items may end below ``item``; in the released Yelp set 547 items have a single event.
 
@@ -116,7 +116,7 @@ class LastItems(Filter):
     """Keeps the last events of each user.
 
     Args:
-        n: at most so many, at least 1.
+        n: largest number of events per user, at least 1.
     """
 
     n: int
@@ -143,8 +143,7 @@ class Period(Filter):
     end: str | int | None = None
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
-        time = pl.col("timestamp")
-        inside = pl.lit(True)
+        time, inside = pl.col("timestamp"), pl.lit(True)
         if self.start is not None:
             inside &= time >= _border(self.start)
         if self.end is not None:

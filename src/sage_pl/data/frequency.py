@@ -1,4 +1,4 @@
-"""Items by how often they occur in training: the head, and buckets that hold an equal share of the events each."""
+"""Items by frequency in training: the head, and buckets of equal mass."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from sage_pl.errors import SettingError
 
 
 def least_of_head(counts: IntArray) -> int:
-    """Smallest count of a head item: head are the 20 % most popular of the items that have a count, and all that tie with the
-    last of them.
+    """Smallest count of a head item: the head is the 20 % most popular of the items with a count, ties included.
 
     Raises:
         SettingError: no item has a count.
     """
-    counted = np.sort(counts[counts > 0])[::-1]
-    if not len(counted):
+    descending = np.sort(counts[counts > 0])[::-1]
+    if not len(descending):
         raise SettingError("no item has a count; the training part is empty")
-    return int(counted[-(-len(counted) // 5) - 1])
+    return int(descending[-(-len(descending) // 5) - 1])
 
 
 def equal_mass_edges(descending: IntArray, n_buckets: int) -> npt.NDArray[np.int64]:
     """Where each bucket ends in a list of counts, most frequent first.
 
-    A bucket is filled until its own sum reaches ``total / n_buckets``, and the next starts with a fresh counter, so what
-    one bucket has too much is no less for the next; the last takes the rest.
+    A bucket grows until its sum reaches ``total / n_buckets``. The next one counts from 0: a bucket's surplus is not deducted
+    from it. The last bucket takes the rest.
 
     Args:
         descending: counts in descending order.
@@ -38,7 +37,7 @@ def equal_mass_edges(descending: IntArray, n_buckets: int) -> npt.NDArray[np.int
     Example: counts 5 3 2 1 1 in 3 buckets (4 events each) -> edges 0 1 3 5: {5}, {3, 2}, {1, 1}.
 
     Raises:
-        SettingError: there is no event at all, or no bucket.
+        SettingError: no event, or ``n_buckets`` below 1.
 
     Reference: rule recovered from PAD's released bucket edges, which it reproduces for Prime Pantry.
     """
@@ -46,26 +45,24 @@ def equal_mass_edges(descending: IntArray, n_buckets: int) -> npt.NDArray[np.int
         raise SettingError(f"n_buckets is {n_buckets}, wanted at least 1")
     sums = np.cumsum(descending, dtype=np.int64)
     if not len(sums) or not sums[-1]:
-        raise SettingError(
-            "no item occurs in training, so there is no frequency to go by; use item_encoder/gate=shared"
-        )
-    edges, filled = [0], 0
+        raise SettingError("no item occurs in training, so items have no frequency; use item_encoder/gate=shared")
+    edges, before = [0], 0  # before: events in the buckets so far
     for _ in range(n_buckets - 1):
-        end = int(np.searchsorted(sums * n_buckets, filled * n_buckets + sums[-1])) + 1
+        end = int(np.searchsorted(sums * n_buckets, before * n_buckets + sums[-1])) + 1
         edges.append(min(end, len(sums)))
-        filled = int(sums[edges[-1] - 1])
+        before = int(sums[edges[-1] - 1])
     return np.array([*edges, len(sums)])
 
 
 def equal_mass_buckets(counts: IntArray, n_buckets: int = 10, zero_bucket: bool = False) -> npt.NDArray[np.int64]:
     """Bucket of every id: 1 the most popular items, ``n_buckets`` the rarest, 0 padding and mask token.
 
-    Items of equal frequency are ordered by their id.
+    Items of equal frequency are sorted by id.
 
     Args:
         counts: training events per id, [N + 2].
         n_buckets: buckets of equal mass.
-        zero_bucket: items that never occur in training get bucket ``n_buckets + 1``; False leaves them in the last one.
+        zero_bucket: items absent from training get bucket ``n_buckets + 1`` instead of the last one.
 
     Returns:
         [N + 2] bucket numbers.

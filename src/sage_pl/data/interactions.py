@@ -1,4 +1,4 @@
-"""From raw interactions to the ``sequences`` artifact: filtered, ordered in time, given ids and split."""
+"""From raw interactions to the ``sequences`` artifact: filtered, sorted by time, numbered and split."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 class Interactions:
     """Makes the sequences every other part reads (:class:`sage_pl.data.sequences.Sequences`).
 
-    Users are numbered 1..U by their first row in the source, items 1..N by first appearance, walking the users in that
-    order. Within a user events are sorted by time; equal times keep the source's order. Repeats stay unless a filter drops
-    them. While it works, ids are dense 32-bit codes, so filters and sorts cost the same for any kind of id.
+    Users are numbered 1..U by their first row in the source, items 1..N by first appearance in the sequences, user after
+    user. A user's events are sorted by time; equal times keep the source's order. Repeats stay unless a filter drops them.
+    Internally ids are dense 32-bit codes, so filters and sorts cost the same for any type of id.
 
     Args:
         source: where the interactions come from.
-        filters: applied one after the other.
+        filters: applied in order.
         split: which events are held out.
         expect: counts (``users``, ``items``, ``interactions``) that must result, for a known data set; None checks nothing.
 
@@ -41,7 +41,7 @@ class Interactions:
         ``users.parquet`` (user, user_id); ``items.parquet`` (item, item_id, texts); ``report.json``.
 
     Raises:
-        DataError: the source's tables are unfit, a filter leaves nothing, there is no case, or counts differ from ``expect``.
+        DataError: a table of the source is unfit, a filter leaves nothing, no test case exists, or ``expect`` is not met.
     """
 
     name: ClassVar[str] = "sequences"
@@ -57,7 +57,7 @@ class Interactions:
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         raw = self.source.load()
         frame, user_ids, item_ids = _encode(raw)
-        # Two stable sorts of one column are far quicker than one sort of two columns.
+        # Sort and filter; two stable sorts of one column are far quicker than one sort of two columns.
         frame = frame.sort("timestamp", maintain_order=True).sort("user_id", maintain_order=True)
         if self.split.needs_clock:  # before the filters, which leave gaps in positions
             refuse_positions(_offsets(frame["user_id"].to_numpy(), len(user_ids)), frame["timestamp"].to_numpy())
@@ -67,6 +67,7 @@ class Interactions:
             stages.append(_counts(str(rule), frame))
         self._check(stages[-1])
 
+        # Number and split.
         users = frame["user_id"].unique(maintain_order=True)
         items = frame["item_id"].unique(maintain_order=True)
         user = _number(users, len(user_ids))[frame["user_id"].to_numpy()]
@@ -75,10 +76,9 @@ class Interactions:
         offsets = _offsets(user, len(users) + 1)
         split = self.split(offsets, times)
         if len(split.test_user) == 0:
-            raise DataError(
-                f"no user has the three events that a test case needs, of {len(users)} users; check the data"
-            )
+            raise DataError(f"no user has the three events of a test case, of {len(users)} users; check the data")
 
+        # Write.
         item_table = _item_table(raw.items, item_ids[items])
         arrays = {"values": values, "offsets": offsets, "times": times}
         if CLOCK in frame.columns:
@@ -90,33 +90,28 @@ class Interactions:
         report = {
             "stages": stages,
             **_describe(offsets, times, values, split),
-            "items_without_title": _untitled(item_table),
+            "items_without_title": int((item_table["title"] == "").sum()) if "title" in item_table.columns else None,
         }
         (out / "report.json").write_text(json.dumps(report, indent=2))
-        log.info(
-            "%s users, %s items, %s interactions", *(stages[-1][key] for key in ("users", "items", "interactions"))
-        )
+        log.info("%(users)s users, %(items)s items, %(interactions)s interactions", stages[-1])
 
-    def _check(self, found: Mapping[str, Any]) -> None:
-        if wrong := {key: wanted for key, wanted in (self.expect or {}).items() if found[key] != wanted}:
-            got = ", ".join(f"{found[key]} {key} where {wanted} are known" for key, wanted in wrong.items())
-            raise DataError(f"after the filters the data have {got}; check the files, or set dataset.expect=null")
+    def _check(self, counts: Mapping[str, Any]) -> None:
+        if wrong := {key: n for key, n in (self.expect or {}).items() if counts[key] != n}:
+            texts = ", ".join(f"{counts[key]} {key} where {n} are known" for key, n in wrong.items())
+            raise DataError(f"after the filters the data have {texts}; check the files, or set dataset.expect=null")
 
 
 def _encode(raw: RawData) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
-    """The interactions with ids replaced by codes 0, 1, ... in order of first row, and the ids by code."""
-    require_columns(
-        raw.interactions.collect_schema(), COLUMNS, "the source's interactions", f"Wanted: {', '.join(COLUMNS)}."
-    )
-    columns = [*COLUMNS, CLOCK] if CLOCK in raw.interactions.collect_schema() else COLUMNS
+    """The interactions with ids replaced by codes 0, 1, ... in order of first row; user ids and item ids by code."""
+    schema = raw.interactions.collect_schema()
+    require_columns(schema, COLUMNS, "the source's interactions", f"Wanted: {', '.join(COLUMNS)}.")
+    columns = [*COLUMNS, CLOCK] if CLOCK in schema else COLUMNS
     frame = raw.interactions.select(columns).collect(engine="streaming")
     if frame.is_empty():
         raise DataError("the source has no interactions; wanted at least one")
     for column in COLUMNS:
         if nulls := frame[column].null_count():
-            raise DataError(
-                f"{column} is null in {nulls} of {frame.height} interactions; drop or fill them in the source"
-            )
+            raise DataError(f"{column} is null in {nulls} of {frame.height} interactions; drop or fill them there")
     if raw.items is not None:
         _check_texts(raw.items, frame.schema["item_id"])
     ids = {}
@@ -138,14 +133,14 @@ def _check_texts(items: pl.DataFrame, id_type: pl.DataType) -> None:
 
 
 def _number(codes: pl.Series, n_codes: int) -> IntArray:
-    """Ids 1, 2, ... in the order of ``codes``, by code; 0 for codes that do not occur."""
+    """Ids 1, 2, ... in the order of ``codes``, indexed by code; 0 for absent codes."""
     ids = np.zeros(n_codes, dtype=np.int32)
     ids[codes.to_numpy()] = np.arange(1, len(codes) + 1)
     return ids
 
 
 def _offsets(users: IntArray, n_rows: int) -> IntArray:
-    """Where each user 0..n_rows - 1 begins in a column of users, and the end."""
+    """Start of each user 0..n_rows - 1 in a column of users, and the end."""
     return np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_rows))])
 
 
@@ -154,7 +149,7 @@ def _numbered(name: str, ids: pl.Series) -> pl.DataFrame:
 
 
 def _item_table(texts: pl.DataFrame | None, item_ids: pl.Series) -> pl.DataFrame:
-    """One row per item in id order; items the source does not describe get an empty title and empty lists."""
+    """One row per item in id order; items absent from ``texts`` get an empty title and empty lists."""
     table = _numbered("item", item_ids)
     if texts is None:
         return table
@@ -163,10 +158,6 @@ def _item_table(texts: pl.DataFrame | None, item_ids: pl.Series) -> pl.DataFrame
     table = table.join(texts, on="item_id", how="left", maintain_order="left")
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
     return table.with_columns(pl.col("title").fill_null(""), pl.col(lists).fill_null([]))
-
-
-def _untitled(table: pl.DataFrame) -> int | None:
-    return int((table["title"] == "").sum()) if "title" in table.columns else None
 
 
 def _counts(stage: str, frame: pl.DataFrame) -> dict[str, Any]:
@@ -186,9 +177,5 @@ def _describe(offsets: IntArray, times: IntArray, values: IntArray, split: Split
         "lengths": {"min": int(lengths.min()), "mean": float(lengths.mean()), "max": int(lengths.max()), **quantiles},
         "ties": {"pairs": ties, "of": int(inside.sum())},
         "repeats": len(values) - pl.Series(pairs).n_unique(),
-        "split": {
-            "train": int(split.train_end.sum()),
-            "valid": len(split.valid_user),
-            "test": len(split.test_user),
-        },
+        "split": {"train": int(split.train_end.sum()), "valid": len(split.valid_user), "test": len(split.test_user)},
     }

@@ -1,4 +1,4 @@
-"""Batches straight from the flat arrays: one vectorised gather per batch, trimmed to its longest sequence."""
+"""Batches from the flat arrays: one vectorised gather per batch, trimmed to its longest sequence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrainingUsers(Dataset):
 
     Args:
         sequences, max_len, extras: see :class:`sage_pl.data.datamodule.SequenceDataModule`.
-        device: the type of what computes with the batches; extras may suit it.
+        device: type of the device that computes with the batches, such as cuda; passed to the extras.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TrainingUsers(Dataset):
 
 
 class HeldOutCases(Dataset):
-    """Indexed by an array of case rows: history, answer, and sampled candidates or seen items where asked for."""
+    """Indexed by an array of case rows: history, answer and, where configured, sampled candidates or seen items."""
 
     def __init__(
         self,
@@ -74,15 +74,15 @@ class HeldOutCases(Dataset):
 class LengthGroupedSampler(Sampler):
     """Yields whole batches of row numbers, similar lengths together, in an order that depends on (seed, epoch) alone.
 
-    Rows are shuffled, cut into blocks of ``block`` batches, and sorted by length within a block. A block is cut where the
-    batches' total lengths are equal, so a batch holds many short or few long sequences and every item weighs the same in
-    an epoch, as it would in random batches. The batches' order is shuffled again.
+    Shuffles the rows, cuts them into blocks of ``block`` batches and sorts each block by length. A block is cut into batches of
+    equal total length: many short or few long sequences, so that every item weighs the same in an epoch, as in random
+    batches. The batches are shuffled again.
 
     Args:
         rows: row numbers to draw from.
         lengths: length of each of them.
         batch_size: rows per batch on average.
-        seed: with the epoch, fixes the order.
+        seed: fixes the order, together with the epoch.
         block: batches sorted together; 1 turns grouping off.
         shuffle: False gives one fixed order, shortest first, in batches of equal size, for evaluation.
     """
@@ -109,6 +109,7 @@ class LengthGroupedSampler(Sampler):
             order = np.argsort(self.lengths, kind="stable")
             yield from (self.rows[order[i : i + self.batch_size]] for i in range(0, len(order), self.batch_size))
             return
+        # shuffle, cut blocks into batches, shuffle the batches
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.rows))
         size = self.batch_size * self.block
@@ -116,23 +117,26 @@ class LengthGroupedSampler(Sampler):
         yield from (self.rows[batches[i]] for i in generator.permutation(len(batches)))
 
     def _cut(self, block: IntArray) -> list[IntArray]:
-        """Batches of one block, none of them empty."""
+        """Non-empty batches of one block."""
         count = -(-len(block) // self.batch_size)
         if self.block == 1 or count == 1:
             return [block]
+        # where the running length reaches 1/count, 2/count, ... of the total
         block = block[np.argsort(self.lengths[block], kind="stable")]
         total = np.cumsum(self.lengths[block])
         number = np.arange(1, count)
         cuts = np.searchsorted(total, total[-1] * number / count) + 1
+        # at least one row before, between and after the cuts
         cuts = np.maximum.accumulate(np.minimum(cuts, len(block) - count + number) - number) + number
         return np.split(block, cuts)
 
 
 def load_candidates(path: str | None) -> Mapping[str, np.ndarray | None]:
-    """The sampled negatives of both splits, drawn once; none where ``path`` is None."""
+    """The sampled negatives [K, n] of both splits in the ``candidates`` artifact at ``path``; None without a path."""
     if path is None:
         return {"valid": None, "test": None}
-    return {name: np.load(f"{path}/{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("valid", "test")}
+    artifact = Artifact.at(path)
+    return {name: artifact.array(name) for name in ("valid", "test")}
 
 
 def load_sequences(path: str) -> Sequences:

@@ -1,7 +1,7 @@
-"""Pickles that hold only numbers, texts, containers and NumPy arrays, read without running anything they name.
+"""A reader of pickles of numbers, texts, containers and NumPy arrays that imports and calls nothing they name.
 
-A pickle is a program: it may call any function it can import. Here the few names that NumPy's own pickles use stand for
-inert records, which are checked and turned into arrays afterwards; any other name is refused before it is imported.
+A pickle is a program that may call any function it can import. This reader maps the few names in NumPy's own pickles to
+inert records, then checks them and converts them to arrays; it refuses every other name before an import.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ KINDS = "biufcSU"  # booleans, numbers and texts of fixed size; no objects, reco
 
 
 class UnsafePickleError(DataError):
-    """A pickle that asks for more than plain data, or is damaged."""
+    """A pickle that needs more than plain data, or is damaged."""
 
 
 class _Dtype:
-    """``numpy.dtype(name)`` with the byte order its state adds."""
+    """``numpy.dtype(name)`` with the byte order of its state."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         self.dtype = np.dtype(name) if isinstance(name, str) else None
@@ -41,7 +41,7 @@ class _Dtype:
 
 
 class _Array:
-    """An array's parts, as ``numpy.ndarray`` pickles them."""
+    """The parts of an array in a pickle of ``numpy.ndarray``."""
 
     def __init__(self, *_: Any) -> None:
         self.parts: tuple[Any, Any, Any, Any] | None = None
@@ -73,14 +73,14 @@ class _Scalar:
 
 
 def _latin1(text: Any, encoding: Any) -> bytes:
-    """How protocols 0 to 2 spell bytes."""
+    """Bytes in protocols 0 to 2."""
     if encoding != "latin1":
         raise UnsafePickleError(f"_codecs.encode to {encoding!r}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """How protocols 0 to 2 spell ``b""``."""
+    """``b""`` in protocols 0 to 2."""
     return b""
 
 
@@ -100,11 +100,11 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMES:
             raise UnsafePickleError(f"the name {module}.{name}")
-        return partial(NAMES[module, name])  # a pickle can set attributes of what it gets: never of ours
+        return partial(NAMES[module, name])  # a copy, since a pickle can set attributes of the result
 
 
 def _plain(value: Any) -> Any:
-    """The value with records turned into arrays; anything that is not plain data is refused."""
+    """The value with records converted to arrays; raises UnsafePickleError for anything but plain data."""
     if type(value) in PLAIN:
         return value
     if type(value) in (list, tuple):
@@ -126,8 +126,7 @@ def read_plain_pickle(path: str | Path) -> Any:
 
     Raises:
         MissingFileError: there is no such file.
-        UnsafePickleError: the pickle names or contains anything else, object arrays included; says what. Also when it is
-            damaged.
+        UnsafePickleError: the pickle is damaged, or names or contains anything else, such as object arrays.
     """
     path = Path(path)
     with path.open("rb") as stream:
@@ -149,6 +148,4 @@ def read_plain_pickle(path: str | Path) -> Any:
             TypeError,
             ValueError,
         ) as error:
-            raise UnsafePickleError(
-                f"{path} is not a readable pickle of plain data ({error}); fetch it again"
-            ) from error
+            raise UnsafePickleError(f"{path} is no readable pickle of plain data ({error}); fetch it again") from error

@@ -15,7 +15,7 @@ IntArray = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Cases:
-    """Held-out events of one split: the item at position ``at`` of ``user``'s sequence; history is all before it."""
+    """Held-out events of one split: the item at position ``at`` of ``user``'s sequence, whose history precedes it."""
 
     user: IntArray  # [K]
     at: IntArray  # [K] 0-based position within the user's sequence
@@ -27,7 +27,7 @@ class Cases:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Every user's items, oldest first, and what of them may be trained on.
+    """Every user's items, oldest first, and which of them are training data.
 
     ``values[offsets[u]:offsets[u + 1]]`` is user ``u``'s sequence (u = 1..U; row 0 is empty), of which the first
     ``train_end[u]`` events are the training part. ``valid`` and ``test`` hold the held-out cases.
@@ -68,11 +68,11 @@ class Sequences:
 
     @cached_property
     def train_counts(self) -> IntArray:
-        """Training events per item, [N + 2]; the popularity all groups and floors are built from."""
+        """Training events per item, [N + 2]: the popularity in all groups and floors."""
         return np.bincount(self.values[self.train_mask], minlength=self.n_items + 2)
 
     def train_csr(self) -> tuple[IntArray, IntArray]:
-        """Training items of all users and their offsets, as ``values`` and ``offsets`` but without held-out events."""
+        """``values`` and ``offsets`` of the training events alone."""
         offsets = np.concatenate([[0], np.cumsum(self.train_end)])
         return self.values[self.train_mask], offsets
 
@@ -81,8 +81,8 @@ class Sequences:
 
         Args:
             users: [B] user ids.
-            ends: [B] number of events to see (exclusive end).
-            length: at most so many items.
+            ends: [B] number of events before the window's end.
+            length: largest number of items.
 
         Returns:
             int64 [B, L] with L = the longest window, at least 1.
@@ -91,15 +91,15 @@ class Sequences:
 
 
 def windows(values: IntArray, ends: IntArray, sizes: IntArray) -> IntArray:
-    """Runs of a flat array, left-padded with 0 to the longest: int64 [B, L], L at least 1.
+    """Slices of a flat array, left-padded with 0 to the longest: int64 [B, L], L at least 1.
 
     Args:
         values: the array.
-        ends: [B] where each run ends (exclusive).
-        sizes: [B] how many values it has.
+        ends: [B] exclusive end of each slice.
+        sizes: [B] number of values of each slice.
     """
     width = max(int(sizes.max(initial=1)), 1)
-    back = np.arange(width, 0, -1)  # how far before the end
+    back = np.arange(width, 0, -1)  # distance from the end
     real = back <= sizes[:, None]
     if not real.any():
         return np.zeros(real.shape, np.int64)

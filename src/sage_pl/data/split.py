@@ -1,7 +1,7 @@
-"""Which events are held out to validate and to test.
+"""Which events are held out for validation and test.
 
 A split reads sequences in flat form: user ``u``'s events are ``offsets[u]:offsets[u + 1]`` of ``times`` (row 0 is empty),
-oldest first. A case is one held-out event; the model sees everything before it.
+oldest first. A case is one held-out event; its input is everything before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IntArray = npt.NDArray[np.integer]
 class Split(NamedTuple):
     """Training parts and cases; ``at`` is the 0-based position of a case within its user's sequence."""
 
-    train_end: IntArray  # [U + 1] events 0..train_end - 1 of a user may be trained on
+    train_end: IntArray  # [U + 1] events 0..train_end - 1 of a user are training data
     valid_user: IntArray
     valid_at: IntArray
     test_user: IntArray
@@ -40,7 +40,7 @@ class SplitRule(Protocol):
 class LeaveOneOut:
     """The last event of each user is the test case, the one before it the validation case.
 
-    Users with fewer than three events are trained on as a whole and have no case.
+    All events of users with fewer than three are training data; these users have no case.
 
     Reference: SASRec's protocol, as in LLM-ESR. Differs from LLM-ESR for users with fewer than three events only: there,
     evaluation scores their last training item (the released data have no such user).
@@ -58,11 +58,11 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class GlobalTime:
-    """Two borders in time cut the history of all users: nobody trains on what lies in another's future.
+    """Two borders in time cut the histories of all users, so every training event precedes every case.
 
     A border is the time of the event that the given share of all events precede. Training events lie before the validation
     border; a user's first event from that border until the test border is the validation case, the first one from the
-    test border on the test case. An event without any before it is no case, since there is nothing to predict from.
+    test border on the test case. A user's first event overall is no case, since its history is empty.
 
     Args:
         valid: share of the events before the validation border.

@@ -1,8 +1,8 @@
-"""What a sequence is trained to predict, and how a history is shown to the model when it predicts.
+"""What a sequence is trained to predict, and the form of a history at prediction.
 
-Each class turns a batch of whole training sequences into inputs and labels (``training``), and a history
-into the form the model predicts from (``inference``). ``state_rows`` names the rows whose last position is the state a
-user would be served with; distillation compares those.
+Each class turns a batch of whole training sequences into inputs and labels (``training``), and a history into the input
+that the model predicts from (``inference``). ``state_rows`` names the rows whose last position is the user's state in
+serving; distillation compares those.
 """
 
 from __future__ import annotations
@@ -45,14 +45,13 @@ class LastItem(NextItem):
 class Cloze:
     """Masked items are predicted from both sides (BERT4Rec), and once per user the masked last item from its past.
 
-    A batch of B users becomes 2B rows. Rows ``0..B-1``: each item is chosen with ``probability``; of the chosen, 80 %
-    become the mask token, 10 % a random item, 10 % stay, and all are targets. Rows ``B..2B-1``: only the last item is
-    masked, which is exactly the situation at inference, where the mask token is appended to the history; these rows
-    hold the user's state.
+    A batch of B users becomes 2B rows. Rows ``0..B-1``: each item is a target with ``probability``; 80 % of the targets
+    become the mask token, 10 % a random item, 10 % stay. Rows ``B..2B-1``: only the last item is masked, as at inference,
+    where the mask token is appended to the history; these rows hold the user's state.
 
     Args:
         n_items: N, so that the mask token is N + 1.
-        probability: share of the items that are chosen; 0.6 in the reference's scripts.
+        probability: share of the items that are targets; 0.6 in the reference's scripts.
 
     Reference: Sun et al. 2019 (BERT4Rec), section 3.6. The SAGE reference makes the same two copies as separate
     samples.
@@ -67,15 +66,15 @@ class Cloze:
 
     def training(self, batch: SeqBatch) -> SeqBatch:
         sequence = batch["items"]
-        chosen = (torch.rand(sequence.shape, device=sequence.device) < self.probability) & real(sequence)
+        is_target = (torch.rand(sequence.shape, device=sequence.device) < self.probability) & real(sequence)
         fate = torch.rand(sequence.shape, device=sequence.device)
         noise = torch.randint_like(sequence, 1, self.n_items + 1)
-        cloze = torch.where(chosen & (fate < 0.8), self.mask_token, sequence)
-        cloze = torch.where(chosen & (fate >= 0.9), noise, cloze)
-        last = torch.zeros_like(chosen)
+        cloze = torch.where(is_target & (fate < 0.8), self.mask_token, sequence)
+        cloze = torch.where(is_target & (fate >= 0.9), noise, cloze)
+        last = torch.zeros_like(is_target)
         last[:, -1] = real(sequence[:, -1])
         items = torch.cat([cloze, torch.where(last, self.mask_token, sequence)])
-        targets = torch.where(torch.cat([chosen, last]), sequence.repeat(2, 1), PADDING)
+        targets = torch.where(torch.cat([is_target, last]), sequence.repeat(2, 1), PADDING)
         rows = torch.arange(len(sequence), 2 * len(sequence), device=sequence.device)
         return {**batch, "items": items, "targets": targets, "state_rows": rows}
 
@@ -87,9 +86,8 @@ class Prefixes(NextItem):
     """Every prefix is a row that predicts the item after it, at its last position alone.
 
     ``[a, b, c]`` becomes the inputs ``[0, a]`` and ``[a, b]`` with the targets ``[0, b]`` and ``[0, c]``: the labels of
-    :class:`NextItem`, for models in which a position may see what comes after it (BSARec's filter) or which know the end of
-    a sequence alone (interests). A batch of B users becomes as many rows as it has labels, so a step costs about as many
-    times more as a sequence is long.
+    :class:`NextItem`, for models in which a position depends on later ones (BSARec's filter) or whose only state is that of
+    the last position (interests). A batch of B users becomes one row per label, so a step costs about L times as much.
     """
 
     def training(self, batch: SeqBatch) -> SeqBatch:

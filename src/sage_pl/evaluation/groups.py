@@ -31,29 +31,29 @@ FAMILIES = {
     "users by items": tuple(f"user_{user}_item_{item}" for user in ("short", "long") for item in ("head", "tail")),
     "repeats and days": ("answer_repeat", "answer_new", "day_own", "day_shared"),
 }
-_DATES = 100_000_000  # times from here on (March 1973 in Unix seconds) are dates, smaller ones are positions
+_DATES = 100_000_000  # largest time at least this (March 1973 in Unix seconds): times are dates, else positions
 
 
 class Groups(Mapping[str, BoolArray]):
     """Groups of a split's cases: name -> [K], True where the case belongs to the group (:func:`members`).
 
     Item rules, for ``item_head`` and ``item_tail``:
-        ``top20``: head = the 20 % most popular of the items that have a count. Items that tie with the last of them are
-        head too, so that equal items are never told apart; head can therefore exceed 20 %.
+        ``top20``: head = the 20 % most popular of the items with a count. Items that tie with the last of them are head
+        too, so that equal counts mean equal groups; head can therefore exceed 20 %.
         ``ts_item``: tail = count below ``ts_item``.
 
     Counts:
         ``train``: events of the training part.
-        ``all_users``: distinct users over training, validation and test part. The reference code counts so, and with
-        ``item_rule="ts_item"`` this gives the groups of the published LLM-ESR rows. It looks at the held-out
-        events, hence is for comparison only.
+        ``all_users``: distinct users over training, validation and test part, as in the reference code; with
+        ``item_rule="ts_item"`` this gives the groups of the published LLM-ESR rows. It counts held-out events, hence is
+        for comparison only.
 
     Args:
         sequences: the data, for the counts.
         cases: the split's cases.
-        ts_user: histories shorter than this are short; not capped at the model's window.
+        ts_user: shorter histories are short; lengths are not capped at the model's window.
         item_rule: ``top20`` or ``ts_item``.
-        ts_item: counts below this are tail; needed by the rule of that name, ignored by the other.
+        ts_item: lower counts are tail; required by the rule of that name, ignored by the other.
         count: ``train`` or ``all_users``.
         days: day of each event of ``sequences.values``, -1 where unknown; None where no event has a real time.
 
@@ -62,7 +62,7 @@ class Groups(Mapping[str, BoolArray]):
         tail_items: [N + 2], True for items that make an answer ``item_tail``.
 
     Raises:
-        SettingError: an unknown rule or count, or a threshold that is missing or below 1.
+        SettingError: an unknown rule or count, or a threshold that is absent or below 1.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Groups(Mapping[str, BoolArray]):
         if count not in get_args(Count):
             raise SettingError(f"count is {count!r}; choose from {', '.join(get_args(Count))}")
         if ts_user < 1:
-            raise SettingError(f"ts_user is {ts_user}; give a history length of at least 1 (dataset.ts_user)")
+            raise SettingError(f"ts_user is {ts_user}; set a history length of at least 1 (dataset.ts_user)")
         users = distinct_users(sequences)
         counts = sequences.train_counts if count == "train" else users
         self.tail_items = counts < _head_threshold(counts, item_rule, ts_item)
@@ -119,7 +119,7 @@ def members(facts: pl.DataFrame) -> dict[str, BoolArray]:
     - ``user_short_item_head`` and the three other cells of the two.
     - ``answer_repeat`` / ``answer_new``: the answer is in the history, or not.
     - ``day_own`` / ``day_shared``: no other event of the user is on the answer's day, or one is, so that their order is
-      the source's. Absent where no day is known; a case of unknown day is in neither.
+      the source's. A case of unknown day is in neither; both are absent where all days are unknown.
 
     Args:
         facts: a table with the columns ``FACTS``, such as ``ranks.parquet``.
@@ -132,9 +132,9 @@ def members(facts: pl.DataFrame) -> dict[str, BoolArray]:
     for user, item in ((u, i) for u in ("short", "long") for i in ("head", "tail")):
         groups[f"user_{user}_item_{item}"] = groups[f"user_{user}"] & groups[f"item_{item}"]
     groups |= {"answer_repeat": repeat, "answer_new": ~repeat}
-    own = facts["own_day"]
-    if own.is_not_null().any():
-        groups |= {"day_own": own.fill_null(False).to_numpy(), "day_shared": (~own).fill_null(False).to_numpy()}
+    alone = facts["own_day"]
+    if alone.is_not_null().any():
+        groups |= {"day_own": alone.fill_null(False).to_numpy(), "day_shared": (~alone).fill_null(False).to_numpy()}
     return groups
 
 
@@ -146,14 +146,14 @@ def days(artifact: Artifact) -> IntArray | None:
 
 
 def distinct_users(sequences: Sequences) -> IntArray:
-    """Users that ever touched each item, held-out events included, [N + 2]."""
+    """Distinct users of each item, held-out events included, [N + 2]."""
     user = np.repeat(np.arange(len(sequences.lengths)), sequences.lengths)
     pairs = np.unique(user * (sequences.n_items + 1) + sequences.values)
     return np.bincount(pairs % (sequences.n_items + 1), minlength=sequences.n_items + 2)
 
 
 def histories(sequences: Sequences, cases: Cases) -> tuple[IntArray, IntArray]:
-    """Every event of every case's history: row of the case, and the item."""
+    """Every event of every case's history: row of the case, and item."""
     case = np.repeat(np.arange(len(cases)), cases.at)
     position = np.arange(len(case)) - np.repeat(np.cumsum(cases.at) - cases.at, cases.at)
     return case, sequences.values[sequences.offsets[cases.user[case]] + position]
@@ -165,15 +165,15 @@ def _bands(kind: str, numbers: IntArray, starts: Mapping[str, int]) -> dict[str,
 
 
 def _own_day(sequences: Sequences, cases: Cases, days: IntArray | None) -> pl.Series:
-    """Whether the events just before and after the answer are on other days; null where a day is unknown."""
+    """True where the events next to the answer are on other days, [K]; null where one of the three days is unknown."""
     if days is None:
         return pl.Series([None] * len(cases), dtype=pl.Boolean)
     event = sequences.offsets[cases.user] + cases.at
     last = cases.at + 1 == sequences.lengths[cases.user]
     before, day, after = days[event - (cases.at > 0)], days[event], days[event + ~last]
-    own = ((before != day) | (cases.at == 0)) & ((after != day) | last)
-    known = np.minimum(np.minimum(before, day), after) >= 0
-    return pl.DataFrame({"own": own, "known": known}).select(pl.when("known").then("own"))["own"]
+    alone = ((before != day) | (cases.at == 0)) & ((after != day) | last)
+    has_days = np.minimum(np.minimum(before, day), after) >= 0
+    return pl.DataFrame({"alone": alone, "has_days": has_days}).select(pl.when("has_days").then("alone"))["alone"]
 
 
 def _head_threshold(counts: IntArray, item_rule: ItemRule, ts_item: int | None) -> int:

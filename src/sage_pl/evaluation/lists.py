@@ -1,4 +1,4 @@
-"""What a model recommends, beyond whether the answer is there: how much of the catalogue, how popular, how alike."""
+"""Metrics of recommended lists beyond hits: coverage of the catalogue, popularity, similarity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sage_pl.semantic.texts import attributes
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_BLOCK = 4096  # lists held as bags of words at a time
+_BLOCK = 4096  # lists that are bags of words at a time
 
 
 def list_metrics(
@@ -24,11 +24,11 @@ def list_metrics(
     """Metrics of all users' lists together; k is the longest list.
 
     - ``coverage@k``: share of the N items that are in any list.
-    - ``gini@k``: inequality of how often each of the N items is in a list, 0 = all alike, 1 - 1/N = one item alone.
+    - ``gini@k``: inequality of the N items' numbers of lists, 0 = all equal, 1 - 1/N = one item alone.
     - ``tail_share@k``: share of the recommended items that are tail.
     - ``novelty@k``: mean self-information of the recommended items in bits, -log2 p(i) with
       p(i) = (c_i + 1) / sum_j (c_j + 1), c the training counts; 1 is added so that unseen items have a value.
-    - ``text_similarity@k``: :func:`text_similarity`, where ``words`` are given and a list has two items with text.
+    - ``text_similarity@k``: :func:`text_similarity`, where ``words`` is not None and a list has two items with text.
 
     Args:
         lists: [K, k] item ids, 0 where nothing was recommended; no id twice in a row.
@@ -37,7 +37,7 @@ def list_metrics(
         words: :func:`word_vectors`.
 
     Returns:
-        Name -> value; only the coverage, 0, where nothing is recommended at all.
+        Name -> value; the coverage alone, 0, where nothing is recommended.
 
     Reference: Castells, Hurley & Vargas, Novelty and Diversity in Recommender Systems, sections 3.1 to 3.3 (there without
         the 1, over users).
@@ -47,8 +47,8 @@ def list_metrics(
     times = np.bincount(items, minlength=n_items + 1)[1:]
     metrics = {"coverage": float(np.count_nonzero(times) / n_items)}
     if len(items):
-        known = train_counts[1:-1] + 1
-        bits = -np.log2(known / known.sum())
+        smooth = train_counts[1:-1] + 1
+        bits = -np.log2(smooth / smooth.sum())
         metrics["gini"] = gini(times)
         metrics["tail_share"] = float(tail_items[items].mean())
         metrics["novelty"] = float(bits[items - 1].mean())
@@ -79,11 +79,11 @@ def text_similarity(lists: IntArray, words: csr_array) -> float | None:
     """
     from scipy.sparse import csr_array
 
-    spoken = np.diff(words.indptr) > 0
+    has_words = np.diff(words.indptr) > 0
     means: list[npt.NDArray[np.float64]] = []
     for start in range(0, len(lists), _BLOCK):
         block = lists[start : start + _BLOCK]
-        n = spoken[block].sum(1)
+        n = has_words[block].sum(1)
         ends = np.arange(len(block) + 1) * block.shape[1]
         bags = csr_array((np.ones(block.size), block.ravel(), ends), shape=(len(block), words.shape[0])) @ words
         square = bags.multiply(bags).sum(1)
@@ -95,19 +95,19 @@ def text_similarity(lists: IntArray, words: csr_array) -> float | None:
 def word_vectors(items: pl.DataFrame, columns: Sequence[str]) -> csr_array | None:
     """Bags of distinct words weighted by ln(N / items with the word), norm 1, [N + 2, V]; None without words.
 
-    They need no model and are the same for every method, so that lists of different methods can be compared.
+    They need no model and are equal for all methods, so lists of different methods are comparable.
 
     Args:
         items: ``item`` and text columns, as in the ``sequences`` artifact.
-        columns: which of them are read.
+        columns: the text columns to read.
     """
     from scipy.sparse import csr_array
 
     if not columns:
         return None
     text = pl.concat_str(attributes(items, columns, dict.fromkeys(columns, "")), separator=" ", ignore_nulls=True)
-    found = text.str.to_lowercase().str.extract_all(r"\w+").list.unique().alias("word")
-    table = items.select("item", found).explode("word").drop_nulls()
+    words = text.str.to_lowercase().str.extract_all(r"\w+").list.unique().alias("word")
+    table = items.select("item", words).explode("word").drop_nulls()
     if table.is_empty():
         return None
     weight = (items.height / pl.len().over("word")).log()

@@ -17,19 +17,18 @@ KS = (5, 10, 20)
 
 
 class RankMetrics(Metric):
-    """Means over cases of what a rank r is worth, for each cut-off k; there is one relevant item per case.
+    """Means over cases of the gain of a rank r for each cut-off k; there is one relevant item per case.
 
     HR@k = [r <= k], NDCG@k = [r <= k] / log2(r + 1), MRR@k = [r <= k] / r.
 
-    The state is sums ``[1 + G, 3 * len(ks)]`` and counts ``[1 + G]`` in float64, added up over processes, so that the
-    result is the mean over all cases however they were spread. Names are ``ndcg@10`` for all cases and
-    ``ndcg@10/item_tail`` for a group, with the numbers of cases in ``count`` and ``count/item_tail``. A group without
-    cases has a count of 0 and no means.
+    The state is sums ``[1 + G, 3 * len(ks)]`` and counts ``[1 + G]`` in float64, summed over processes, so that the result
+    is the mean over the cases of all processes. Names are ``ndcg@10`` for all cases and ``ndcg@10/item_tail`` for a group,
+    with the numbers of cases in ``count`` and ``count/item_tail``. A group without cases has a count of 0 and no means.
 
     Args:
-        groups: names of the groups, in the order of the rows given to ``update``.
+        groups: names of the groups, in the order of the rows of ``update``.
         ks: cut-offs, each at least 1.
-        sync_on_compute: add up over processes before computing; turn off where each process holds all the cases.
+        sync_on_compute: sum over processes before computing; False where each process holds all the cases.
 
     Raises:
         SettingError: ``ks`` is empty or holds a cut-off below 1.
@@ -59,24 +58,24 @@ class RankMetrics(Metric):
         self.add_state("counts", torch.zeros(rows, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, ranks: Int[Tensor, "B"], groups: Bool[Tensor, "G B"] | None = None) -> None:
-        """Count some cases.
+        """Add cases.
 
         Args:
             ranks: 1-based.
-            groups: which cases belong to which group; may be left out where the metric has none.
+            groups: membership of the cases in the groups; None for a metric without groups.
 
         Raises:
             SettingError: a rank is below 1, or ``groups`` is not ``[G, B]``.
         """
-        wanted = (len(self.groups), len(ranks))
-        members = ranks.new_ones(wanted, dtype=torch.bool)[:0] if groups is None else groups
-        if members.shape != wanted:
-            raise SettingError(f"groups must be of shape {wanted} for groups {self.groups}, got {tuple(members.shape)}")
+        shape = (len(self.groups), len(ranks))
+        members = ranks.new_ones(shape, dtype=torch.bool)[:0] if groups is None else groups
+        if members.shape != shape:
+            raise SettingError(f"groups must be of shape {shape} for groups {self.groups}, got {tuple(members.shape)}")
         if (ranks < 1).any():
             raise SettingError(f"ranks start at 1, got {int(ranks.min())}")
-        everyone = torch.ones(1, len(ranks), dtype=torch.float64, device=ranks.device)
-        weights = torch.cat([everyone, members.double()])
-        self.sums += weights @ self._worth(ranks.double())
+        overall = torch.ones(1, len(ranks), dtype=torch.float64, device=ranks.device)
+        weights = torch.cat([overall, members.double()])
+        self.sums += weights @ self._gains(ranks.double())
         self.counts += weights.sum(1)
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
@@ -90,7 +89,7 @@ class RankMetrics(Metric):
                 result.update(zip(names, self.sums[row] / self.counts[row], strict=True))
         return result
 
-    def _worth(self, ranks: Float[Tensor, "B"]) -> Float[Tensor, "B M"]:
+    def _gains(self, ranks: Float[Tensor, "B"]) -> Float[Tensor, "B M"]:
         gains = torch.stack([torch.ones_like(ranks), 1 / torch.log2(ranks + 1), 1 / ranks], 1)
         return torch.cat([gains * (ranks <= k)[:, None] for k in self.ks], 1)
 
@@ -101,12 +100,12 @@ def summarise(
     """Metrics of a split's cases, all of which this process holds.
 
     Args:
-        ranks: [K] one rank per case, 0 for a case that was not evaluated; those are left out.
+        ranks: [K] one rank per case; 0 excludes a case that was not evaluated.
         groups: name -> [K] membership.
         ks: cut-offs.
     """
-    done = ranks > 0
+    has_rank = ranks > 0
     metric = RankMetrics(list(groups), ks, sync_on_compute=False)
-    members = np.array([group[done] for group in groups.values()], dtype=bool).reshape(len(groups), done.sum())
-    metric.update(torch.from_numpy(ranks[done].astype(np.int64)), torch.from_numpy(members))
+    members = np.array([group[has_rank] for group in groups.values()], dtype=bool).reshape(len(groups), has_rank.sum())
+    metric.update(torch.from_numpy(ranks[has_rank].astype(np.int64)), torch.from_numpy(members))
     return {name: float(value) for name, value in metric.compute().items()}

@@ -1,4 +1,4 @@
-"""The floor below which no model is worth its cost: rank items by how often they occur in the training part."""
+"""The popularity floor, which a useful model must exceed: items ranked by their training counts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Ranks = dict[str, IntArray]
 def popularity_ranks(
     sequences: Sequences, cases: Cases, candidates: IntArray | None = None, mask_seen: bool = False
 ) -> Ranks:
-    """Ranks of all cases under training counts, by the house rule for ties (``sage_pl.evaluation.ranks``).
+    """Ranks of all cases with training counts as scores, ties by the house rule (``sage_pl.evaluation.ranks``).
 
     Args:
         sequences: the data.
         cases: the split's cases.
-        candidates: [K, n] sampled candidates of the split, if that protocol is wanted.
-        mask_seen: leave the whole history out of the full ranking; an answer that repeats it ranks N.
+        candidates: [K, n] sampled candidates of the split; None: full ranking alone.
+        mask_seen: exclude the whole history from the full ranking; an answer that repeats it ranks N.
 
     Returns:
-        ``full`` and, where candidates are given, ``sampled<n>`` -> int64 [K].
+        ``full`` and, with candidates, ``sampled<n>`` -> int64 [K].
     """
     from sage_pl.evaluation.ranks import house_rule  # torch, which FLOOR does not need
 
@@ -41,15 +41,13 @@ def popularity_ranks(
         full[case[item == cases.answer[case]]] = sequences.n_items
     ranks = {"full": full}
     if candidates is not None:
-        others = counts[candidates]
-        ranks[f"sampled{candidates.shape[1]}"] = house_rule(
-            (others > answer[:, None]).sum(1), (others == answer[:, None]).sum(1)
-        )
+        others, target = counts[candidates], answer[:, None]
+        ranks[f"sampled{candidates.shape[1]}"] = house_rule((others > target).sum(1), (others == target).sum(1))
     return ranks
 
 
 def _histories(sequences: Sequences, cases: Cases) -> tuple[IntArray, IntArray]:
-    """Distinct (case, item) pairs of all histories: row of the case, and the item."""
+    """Distinct (case, item) pairs of all histories: row of the case, and item."""
     case, item = histories(sequences, cases)
     size = sequences.n_items + 1
     pairs = np.unique(case * size + item)

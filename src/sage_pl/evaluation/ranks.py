@@ -1,13 +1,13 @@
-"""Ranks of held-out answers among candidates, without ever sorting.
+"""Ranks of held-out answers among candidates, without sorting.
 
 The house rule, everywhere: rank = 1 + candidates scoring strictly higher + half of the other candidates that tie,
-rounded up. A model that scores everything alike therefore lands in the middle instead of at the top.
+rounded up. A model with equal scores for all items therefore ranks answers in the middle instead of at the top.
 
 Scores are dot products computed in float64 and rounded to float32. Single precision kernels add in an order that
 depends on the batch size and on the item's place in the table, so equal items would score unequally in the last digit.
 
-Scores are made, used and dropped in blocks of users by items, so memory beyond the inputs is bounded, whatever the
-number of either. Of the items' table nothing is read but such runs and the answers' rows, so it need not be a tensor.
+Scores are computed in blocks of users by items, so memory beyond the inputs is bounded for any number of either. The
+items' table is read by blocks of rows and by the answers' rows, so it need not be a tensor.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor
 from sage_pl.errors import SettingError
 from sage_pl.types import PADDING, TopK, VectorTable
 
-_BLOCK, _BLOCK_ACCELERATOR = 2_000_000, 32_000_000  # scores held at a time; about 60 MB and 1 GB with the copies
-_USERS = 128  # users of a block at least, so that an item's vector is widened once for as many
+_BLOCK, _BLOCK_ACCELERATOR = 2_000_000, 32_000_000  # scores in memory; about 60 MB and 1 GB with the copies
+_USERS = 128  # least users of a block, which share the conversion of an item's vector to float64
 
 Counts = TypeVar("Counts", Tensor, npt.NDArray[np.integer[Any]])
 
@@ -34,7 +34,7 @@ Counts = TypeVar("Counts", Tensor, npt.NDArray[np.integer[Any]])
 def rank(answer_scores: Float[Tensor, "B"], scores: Float[Tensor, "B K"]) -> Int[Tensor, "B"]:
     """1-based rank of each answer among the other candidates.
 
-    ``1 + #{scores > answer} + ceil(#{scores = answer} / 2)``; a candidate that must not count scores ``-inf``.
+    ``1 + #{scores > answer} + ceil(#{scores = answer} / 2)``; a candidate to exclude scores ``-inf``.
 
     Args:
         answer_scores: one score per user.
@@ -50,7 +50,7 @@ def rank(answer_scores: Float[Tensor, "B"], scores: Float[Tensor, "B K"]) -> Int
 
 
 def house_rule(higher: Counts, ties: Counts) -> Counts:
-    """``1 + higher + ceil(ties / 2)`` of how many other candidates score higher and how many the same."""
+    """``1 + higher + ceil(ties / 2)`` of the numbers of other candidates that score higher, and the same."""
     return 1 + higher + (ties + 1) // 2
 
 
@@ -68,10 +68,10 @@ def full_ranks(
         states: one vector per user, or I of them, of which the one that scores an item highest counts.
         table: one vector per item [R, E]; rows 0 and N + 1 are never candidates.
         answers: held-out item ids, 1..N.
-        seen: if given, every id of it is masked, the answer included: an answer that repeats the history ranks N,
-            the worst rank. Sparing it would tell the model that the answer is in the history. 0 is padding.
-        block: scores held at a time; memory is bounded by it, whatever B and R are. None: 2 million on a processor, 32 million
-            on an accelerator, which small blocks leave idle.
+        seen: ids to mask, 0-padded. An answer among them is masked too and ranks N, the worst rank: sparing it would
+            leak that the answer is in the history.
+        block: scores in memory at a time, for any B and R. None: 2 million on a CPU, 32 million on an accelerator, which
+            small blocks underuse.
 
     Raises:
         SettingError: an answer is no real item, or a score is NaN.
@@ -79,10 +79,10 @@ def full_ranks(
     n_items = len(table) - 2
     if ((answers < 1) | (answers > n_items)).any():
         raise SettingError(f"answers must be item ids 1..{n_items}, got {int(answers.min())}..{int(answers.max())}")
-    answer_scores = _own_scores(states, table, answers[:, None], block).squeeze(1)
+    answer_scores = _scores_of(states, table, answers[:, None], block).squeeze(1)
     higher, ties = torch.zeros_like(answers), torch.zeros_like(answers)
-    masked = answers[:, None] if seen is None else torch.cat([answers[:, None], seen.to(answers.dtype)], 1)
-    for rows, _, scores in _score_blocks(states, table, masked, block):
+    excluded = answers[:, None] if seen is None else torch.cat([answers[:, None], seen.to(answers.dtype)], 1)
+    for rows, _, scores in _score_blocks(states, table, excluded, block):
         above, equal = _counts(answer_scores[rows], scores)
         higher[rows] += above
         ties[rows] += equal
@@ -100,12 +100,12 @@ def sampled_ranks(
     candidates: Int[Tensor, "B K"],
     block: int | None = None,
 ) -> Int[Tensor, "B"]:
-    """Rank, 1..K + 1, of each answer among its user's own candidates (the answer not among them).
+    """Rank, 1..K + 1, of each answer among its user's candidates, which do not contain it.
 
     Raises:
         SettingError: a score is NaN.
     """
-    scores = _own_scores(states, table, torch.cat([answers[:, None], candidates], 1).long(), block)
+    scores = _scores_of(states, table, torch.cat([answers[:, None], candidates], 1).long(), block)
     return rank(scores[:, 0], scores[:, 1:])
 
 
@@ -122,9 +122,9 @@ def top_k(
     Args:
         states: one vector per user, or I of them, of which the one that scores an item highest counts.
         table: one vector per item [R, E]; rows 0 and N + 1 are never recommended.
-        k: how many, at least 1. Where fewer items are left, the rest is id 0 with score ``-inf``.
-        seen: if given, ids that are not recommended, 0-padded.
-        block: scores held at a time, see :func:`full_ranks`.
+        k: items per user, at least 1. Where fewer items remain, the rest is id 0 with score ``-inf``.
+        seen: ids to exclude, 0-padded.
+        block: scores in memory at a time, see :func:`full_ranks`.
 
     Raises:
         SettingError: k is below 1, or a score is NaN.
@@ -137,28 +137,26 @@ def top_k(
         if torch.isnan(scores).any():
             raise SettingError("cannot recommend by NaN scores; check the model's weights and inputs")
         values, columns = scores.topk(min(k, scores.shape[1]), dim=1)
-        best[rows], chosen = torch.cat([best[rows], values], 1).topk(k, dim=1)
-        ids[rows] = torch.cat([ids[rows], columns + start], 1).gather(1, chosen)
+        best[rows], places = torch.cat([best[rows], values], 1).topk(k, dim=1)
+        ids[rows] = torch.cat([ids[rows], columns + start], 1).gather(1, places)
     return TopK(ids.masked_fill(best == -torch.inf, PADDING), best)
 
 
 def _counts(
     answer_scores: Float[Tensor, "B"], scores: Float[Tensor, "B K"]
 ) -> tuple[Int[Tensor, "B"], Int[Tensor, "B"]]:
-    """How many candidates score higher than the answer, and how many the same."""
+    """Numbers of candidates that score higher than the answer, and the same."""
     if torch.isnan(scores).any() or torch.isnan(answer_scores).any():
-        raise SettingError(
-            "cannot rank NaN scores; the model has diverged: lower the learning rate or check its inputs"
-        )
+        raise SettingError("cannot rank NaN scores; the model diverged: lower the learning rate or check its inputs")
     answer_scores = answer_scores[:, None]
     higher = (scores > answer_scores).sum(1, dtype=torch.int32)
     return higher, (scores == answer_scores).sum(1, dtype=torch.int32)
 
 
-def _own_scores(
+def _scores_of(
     states: Float[Tensor, "B *I E"], table: VectorTable, ids: Int[Tensor, "B K"], block: int | None
 ) -> Float[Tensor, "B K"]:
-    """Score of every user's own items."""
+    """Scores of each user's items ``ids``."""
     block = block or _block(states.device)
     size = max(1, block // (ids.shape[1] * table.shape[1] * (states.shape[1] if states.ndim == 3 else 1)))
     scores = torch.empty(ids.shape, dtype=torch.float32, device=states.device)
@@ -170,9 +168,9 @@ def _own_scores(
 
 
 def _score_blocks(
-    states: Float[Tensor, "B *I E"], table: VectorTable, masked: Int[Tensor, "B M"] | None, block: int | None
+    states: Float[Tensor, "B *I E"], table: VectorTable, excluded: Int[Tensor, "B M"] | None, block: int | None
 ) -> Iterator[tuple[slice, int, Float[Tensor, "b r"]]]:
-    """Scores of a few users against a run of real items, with the id of its first; ``-inf`` for masked items."""
+    """Blocks: rows of some users, first id of a run of real items, their scores; ``-inf`` for excluded items."""
     block = block or _block(states.device)
     end = len(table) - 1
     width = max(1, min(end - 1, block // _USERS))
@@ -183,8 +181,8 @@ def _score_blocks(
         for first in range(0, len(states), size):
             rows = slice(first, first + size)
             scores = _best(_wide(states[rows]) @ columns).float()
-            if masked is not None:
-                here = masked[rows].long() - start
+            if excluded is not None:
+                here = excluded[rows].long() - start
                 user, place = ((here >= 0) & (here < stop - start)).nonzero(as_tuple=True)
                 scores[user, here[user, place]] = -torch.inf
             yield rows, start, scores
@@ -195,7 +193,7 @@ def _block(device: torch.device) -> int:
 
 
 def _best(scores: Float[Tensor, "B *I K"]) -> Float[Tensor, "B K"]:
-    """Each item's score by the state that suits it best."""
+    """Each item's largest score over the states."""
     return scores.amax(1) if scores.ndim == 3 else scores
 
 

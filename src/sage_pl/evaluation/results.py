@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: ``metrics.json``, one row per test case in ``ranks.parquet``, ``recommended.npy``."""
+"""Files of an evaluation: ``metrics.json``, one row per test case in ``ranks.parquet``, ``recommended.npy``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Ranks = Mapping[str, npt.NDArray[np.integer]]
 def floor_metrics(
     ranks: Ranks, groups: Mapping[str, npt.NDArray[np.bool_]], ks: Sequence[int] = KS
 ) -> dict[str, float]:
-    """The popularity floor under the same metric names: ``floor/popularity/full/ndcg@10/item_tail`` and so on."""
+    """Metrics of the popularity floor: ``floor/popularity/full/ndcg@10/item_tail`` and so on."""
     return {
         f"floor/{FLOOR}/{protocol}/{name}": value
         for protocol, values in ranks.items()
@@ -39,26 +39,26 @@ def cases_frame(
     users: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """The table of ``ranks.parquet``: all that is needed to compare runs again, without their data.
+    """The table of ``ranks.parquet``, which suffices to compare runs without their data.
 
     Columns: ``user``, ``answer``, where known ``user_id`` and ``item_id``; one rank per protocol, null where not evaluated;
-    ``popularity/<protocol>``, the rank under the popularity floor; ``sage_pl.evaluation.groups.FACTS``.
+    ``popularity/<protocol>``, the rank in the popularity floor; ``sage_pl.evaluation.groups.FACTS``.
 
     Args:
         cases: the evaluated split's cases, one row each.
         ranks: protocol -> [K], 0 where a case was not evaluated.
-        floor: protocol -> [K], ranks under the popularity floor.
-        facts: what the groups follow from, one row per case.
+        floor: protocol -> [K], ranks in the popularity floor.
+        facts: the columns that define the groups, one row per case.
         users: columns ``user`` and ``user_id``, as in the ``sequences`` artifact.
         items: columns ``item`` and ``item_id``, as in the ``sequences`` artifact.
 
     Raises:
-        SettingError: a protocol has not one rank per case.
+        SettingError: the number of a protocol's ranks is not that of the cases.
     """
     floor = {f"{FLOOR}/{protocol}": values for protocol, values in (floor or {}).items()}
     for protocol, values in {**ranks, **floor}.items():
         if len(values) != len(cases):
-            raise SettingError(f"{len(values)} ranks of protocol {protocol} for {len(cases)} cases; give one per case")
+            raise SettingError(f"{len(values)} ranks of protocol {protocol} for {len(cases)} cases; wanted one each")
     frame = pl.DataFrame({"user": np.asarray(cases.user, np.int64), "answer": np.asarray(cases.answer, np.int64)})
     if users is not None:
         frame = frame.join(users.select("user", "user_id"), on="user", how="left", maintain_order="left")
@@ -74,21 +74,19 @@ def cases_frame(
 def write_results(
     folder: str | Path, metrics: Mapping[str, float], frame: pl.DataFrame, lists: IntArray | None = None
 ) -> None:
-    """Write the files, each whole or not at all; ``metrics.json`` comes last, so that it marks a finished run.
+    """Write each file atomically; ``metrics.json`` comes last, so that it marks a finished run.
 
     Args:
-        folder: made if it is missing.
+        folder: created if absent.
         metrics: name -> value; written flat, with sorted keys and values rounded to 6 decimals.
         frame: see :func:`cases_frame`.
-        lists: [K, k] recommended items of every case, best first, 0 where there are fewer; written as ``recommended.npy``.
+        lists: [K, k] recommended items of every case, best first, 0-padded; written as ``recommended.npy``.
 
     Raises:
         SettingError: a metric is not a finite number; nothing is written.
     """
     if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-        raise SettingError(
-            f"metrics are not finite: {', '.join(sorted(bad))}; the model has diverged, nothing was written"
-        )
+        raise SettingError(f"metrics are not finite: {', '.join(sorted(bad))}; the model diverged, nothing was written")
     text = json.dumps({name: round(float(value), 6) for name, value in metrics.items()}, indent=2, sort_keys=True)
     folder = Path(folder)
     if lists is not None:

@@ -29,9 +29,9 @@ def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -
 
     Args:
         rows: system (``popularity``, ``plain``, ``sage``) -> metrics named from the protocol on (``full/ndcg@10``,
-            ``full/count/item_tail``), as :func:`select` gives them.
+            ``full/count/item_tail``), as :func:`select` returns them.
         protocol: ``full`` or ``sampled100``.
-        metrics: which, one row per system each.
+        metrics: names, one row per system each.
 
     Raises:
         SettingError: no system has results of the protocol.
@@ -55,11 +55,11 @@ def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -
 
 def _sizes(rows: Rows, protocol: str) -> list[float]:
     """Cases of each group."""
-    with_results = [values for values in rows.values() if f"{protocol}/count" in values]
-    if not with_results:
-        known = sorted({name.split("/")[0] for values in rows.values() for name in values})
-        raise SettingError(f"no system has results of protocol {protocol!r}; there are results of {', '.join(known)}")
-    return [with_results[0].get(f"{protocol}/count{_suffix(group)}", 0) for group in GROUPS]
+    for values in rows.values():
+        if f"{protocol}/count" in values:
+            return [values.get(f"{protocol}/count{_suffix(group)}", 0) for group in GROUPS]
+    protocols = sorted({name.split("/")[0] for values in rows.values() for name in values})
+    raise SettingError(f"no system has results of protocol {protocol!r}; there are results of {', '.join(protocols)}")
 
 
 def _suffix(group: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes prepared data as the reference's ``handled/`` folder, to be read by LLM-ESR's and SAGE's own code."""
+"""Export of prepared data as the reference's ``handled/`` folder, for LLM-ESR's and SAGE's code."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ STEPS = ("sequences", "embed", "reduce", "cluster", "profile", "retrieve")
 
 
 def export_handled(folder: str | Path, artifacts: Mapping[str, Artifact]) -> None:
-    """Write ``inter.txt`` and the eight pickles the reference reads; the folder appears whole or not at all.
+    """Write ``inter.txt`` and the eight pickles that the reference reads, as one atomic folder.
 
     Arrays are float64 or int64. Row r of an item array is item r + 1, row r of a user array user r + 1. A neighbour is a
-    0-based row; where a user has fewer neighbours than columns, its own row fills the rest (distillation from oneself
-    adds no loss), since the reference has no sign for "none". :mod:`sage_pl.reference.steps` reads the files back,
-    with the same arrays bit for bit.
+    0-based row; where a user has fewer neighbours than columns, its own row fills the rest (self-distillation adds no
+    loss), since the reference has no value for "none". :mod:`sage_pl.reference.steps` restores the same arrays bit for bit.
 
     Args:
-        folder: to be made; must be absent or empty.
+        folder: the new folder; absent or empty.
         artifacts: results of the steps ``sequences``, ``embed``, ``reduce``, ``cluster``, ``profile`` and ``retrieve``.
 
     Raises:
         FileExistsError: the folder has content.
-        DataError: an artifact is missing, or has another number of rows than the sequences have items or users.
+        DataError: an artifact is absent, or the number of its rows does not fit the sequences' items or users.
 
     Reference: ``data/<dataset>/handled/`` of LLM-ESR; ``hdbscan_*`` of the SAGE code.
     """
-    if missing := [step for step in STEPS if step not in artifacts]:
-        raise DataError(f"no artifact of {', '.join(missing)}; wanted {', '.join(STEPS)}: run scripts/prepare.py")
+    if absent := [step for step in STEPS if step not in artifacts]:
+        raise DataError(f"no artifact of {', '.join(absent)}; wanted {', '.join(STEPS)}: run scripts/prepare.py")
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; remove it or name another folder")
@@ -63,12 +62,12 @@ def _arrays(sequences: Sequences, artifacts: Mapping[str, Artifact]) -> dict[str
         return _rows(artifacts[step], name, sequences.n_users + 1)[1:]
 
     neighbours = users("retrieve", "neighbours").astype(np.int64)
-    own = np.arange(sequences.n_users)[:, None]
+    own_rows = np.arange(sequences.n_users)[:, None]
     return {
         "itm_emb_np": items("embed", "table").astype(np.float64),
         "pca64_itm_emb_np": items("reduce", "table").astype(np.float64),
         "usr_emb_np": users("profile", "table").astype(np.float64),
-        "sim_user_100": np.where(neighbours > 0, neighbours - 1, own),
+        "sim_user_100": np.where(neighbours > 0, neighbours - 1, own_rows),
         "hdbscan_best_labels": items("cluster", "labels").astype(np.int64),
         "hdbscan_core_probs": items("cluster", "strength").astype(np.float64),
         "hdbscan_cluster_centers": artifacts["cluster"].array("centres").astype(np.float64),
@@ -76,11 +75,11 @@ def _arrays(sequences: Sequences, artifacts: Mapping[str, Artifact]) -> dict[str
     }
 
 
-def _rows(artifact: Artifact, name: str, wanted: int) -> npt.NDArray[Any]:
+def _rows(artifact: Artifact, name: str, n_rows: int) -> npt.NDArray[Any]:
     array = artifact.array(name)
-    if len(array) != wanted:
+    if len(array) != n_rows:
         raise DataError(
-            f"{name}.npy of {artifact.path} has {len(array)} rows where the sequences need {wanted}; "
+            f"{name}.npy of {artifact.path} has {len(array)} rows where the sequences need {n_rows}; "
             "it was made for other data: run scripts/prepare.py again with the same dataset"
         )
     return array

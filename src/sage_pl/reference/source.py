@@ -18,8 +18,9 @@ from sage_pl.data.sources.raw import DataError, RawData, require_file
 class Handled:
     """Reads ``inter.txt`` (or ``inter.txt.gz``): one "user item" pair per line, oldest first within a user.
 
-    The time of an event is its position in the user's sequence. There is no text; the LLM vectors beside it
-    (``itm_emb_np.pkl``, row r = item r + 1) are read by :func:`sage_pl.data.plain_pickle.read_plain_pickle`.
+    The time of an event is its position in the user's sequence. There is no text;
+    :func:`sage_pl.data.plain_pickle.read_plain_pickle` reads the LLM vectors beside it (``itm_emb_np.pkl``, row r = item
+    r + 1).
 
     Args:
         path: the folder.
@@ -47,9 +48,8 @@ class Handled:
         zipped = Path(self.path) / "inter.txt.gz"
         if zipped.is_file():
             return zipped
-        return require_file(
-            Path(self.path) / "inter.txt", "inter.txt.gz would do too; name the folder with dataset.path=DIR"
-        )
+        help = "inter.txt.gz is accepted too; name the folder with dataset.path=DIR"
+        return require_file(Path(self.path) / "inter.txt", help)
 
 
 def _pairs(path: Path) -> Iterator[tuple[int, int]]:
@@ -57,7 +57,6 @@ def _pairs(path: Path) -> Iterator[tuple[int, int]]:
         try:
             user, item = map(int, line.split())
         except ValueError as error:
-            raise DataError(
-                f"{path}, line {number}: wanted 'user item', two whole numbers, got {line.strip()!r}"
-            ) from error
+            text = f"{path}, line {number}: wanted 'user item', two whole numbers, got {line.strip()!r}"
+            raise DataError(text) from error
         yield user, item

@@ -1,11 +1,11 @@
 """Steps whose results are read from the reference's ``handled/`` folder instead of being computed.
 
-What the files hold, of n items and U users: row r of an item file belongs to the source's item id r + 1, row r of a user
-file to the r-th user of ``inter.txt``; floats are float64. The files are right; it is the reference's *model* that reads
-memberships off by one, does not divide prototypes by ``sum_k U^m`` and never uses labels and strengths
-(docs/deviations.md; ``loss.terms.prototype.index_offset`` and ``normalise``). Here an item gets its own row.
+The files, for n items and U users: row r of an item file belongs to the source's item id r + 1, row r of a user file to the
+r-th user of ``inter.txt``; floats are float64. The files are right, but the reference's *model* reads memberships off by
+one, does not divide prototypes by ``sum_k U^m`` and ignores labels and strengths (docs/deviations.md;
+``loss.terms.prototype.index_offset`` and ``normalise``). Here an item gets its own row.
 
-A step's key depends on the content of its files, not on their place. ``sage_pl.reference.export`` writes such a folder.
+A step's key depends on the content of its files, not on their path. ``sage_pl.reference.export`` writes such a folder.
 """
 
 from __future__ import annotations
@@ -32,18 +32,21 @@ from sage_pl.semantic.tables import padded
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-ROUNDING = 1e-3  # rows of memberships may miss 1 by so much
+ROUNDING = 1e-3  # tolerance of the sums of memberships
 
 
 @dataclass(frozen=True)
 class HandledStep:
-    """What the steps below share: finding, checking and identifying files of the folder.
+    """Base of the steps: finds, checks and hashes files of the folder.
 
     Args:
         path: the folder.
 
     Raises:
         SettingError: no folder is named.
+        MissingFileError: the folder lacks a file of the step.
+        DataError: a file is no plain pickle, its rows are not the data set's items or users, or a number is NaN. Also where
+            files do not fit each other or the reference's convention, or a position does not exist.
     """
 
     path: str | Path | None = field(compare=False)
@@ -62,49 +65,43 @@ class HandledStep:
             )
 
     def fingerprint(self) -> dict[str, str]:
-        """What stands for this step in an artifact key: the files' content."""
+        """Hashes of the files, which identify this step in an artifact key."""
         return {name: file_digest(self._file(name)) for name in self.files}
 
     def _file(self, name: str) -> Path:
-        return require_file(
-            Path(str(self.path)) / name,
-            f"name the folder that has it with steps.{self.name}.path=DIR, or compute this step: "
-            f"'steps.{self.name}=${{native.{self.name}}}'",
-        )
+        compute = f"compute this step: 'steps.{self.name}=${{native.{self.name}}}'"
+        help = f"name the folder that has it with steps.{self.name}.path=DIR, or {compute}"
+        return require_file(Path(str(self.path)) / name, help)
 
     def _read(self, name: str, shape: tuple[int | str, ...], kinds: str = "fiu") -> Array:
-        """A file's array: of the given kinds and shape (letters stand for any size above 0), without NaN."""
+        """A file's array of ``kinds`` and ``shape`` (a letter stands for any size above 0), finite in float32."""
         file = self._file(name)
         array = _as_array(read_plain_pickle(file))
-        wanted = f"{'whole numbers' if 'f' not in kinds else 'numbers'} [{', '.join(map(str, shape))}]"
+        expected = f"{'whole numbers' if 'f' not in kinds else 'numbers'} [{', '.join(map(str, shape))}]"
         if array is None or array.dtype.kind not in kinds or array.ndim != len(shape) or not array.size:
             got = "no array" if array is None else f"a {array.dtype} array {array.shape}"
-            raise DataError(f"{file} holds {got}, wanted {wanted}; it is not the file of that name")
+            raise DataError(f"{file} holds {got}, wanted {expected}; it is not the file of that name")
         if any(isinstance(size, int) and size != length for size, length in zip(shape, array.shape, strict=True)):
             raise DataError(
-                f"{file} holds an array {array.shape}, wanted {wanted}; it was made for other data, or the data set was "
+                f"{file} holds an array {array.shape}, wanted {expected}; it was made for other data, or the data set was "
                 "filtered: use the inter.txt beside it with dataset=handled dataset.filters=[]"
             )
         with np.errstate(over="ignore"):
             broken = ~np.isfinite(array.astype(np.float32)).reshape(len(array), -1).all(axis=1)
         if broken.any():
             raise DataError(
-                f"{file}: {broken.sum()} rows hold NaN or numbers without end (the first is row {broken.argmax()}, "
-                "counted from 0); mend them there"
+                f"{file}: {broken.sum()} rows hold NaN or numbers infinite in float32 (the first is row {broken.argmax()}, "
+                "counted from 0); correct them there"
             )
         return array
 
 
 @dataclass(frozen=True)
 class PrecomputedReduce(HandledStep):
-    """Reduced item vectors of ``pca64_itm_emb_np.pkl`` [n, D]: principal components, centred and not whitened.
+    """Reduced item vectors of ``pca64_itm_emb_np.pkl`` [n, D]: principal components, centred, not whitened.
 
     Writes:
-        ``table.npy`` float32 [R, D]. The variance explained is not in the folder, so ``explained.npy`` is not written.
-
-    Raises:
-        MissingFileError: the folder lacks the file.
-        DataError: it is no plain pickle, its rows are not the data set's items, or a number is NaN.
+        ``table.npy`` float32 [R, D]; no ``explained.npy``, since the folder lacks the explained variance.
 
     Reference: LLM-ESR, ``pca64_itm_emb_np.pkl``.
     """
@@ -123,16 +120,12 @@ class PrecomputedCluster(HandledStep):
 
     Centres are means weighted by strength, in the space of ``pca64_itm_emb_np.pkl``, neither standardised nor scaled to
     norm 1. Rows of memberships sum to 1; the reference's are nearly flat, since it gives each other cluster the whole mass
-    ``1 - p`` of a member (docs/deviations.md). They are taken as they are.
+    ``1 - p`` of a member (docs/deviations.md). They are used unchanged.
 
     Writes:
         ``memberships.npy``, ``centres.npy``, ``labels.npy``, ``strength.npy`` and ``report.json`` as
-        :class:`sage_pl.semantic.cluster.Cluster` does. The projection is not in the folder, so ``umap.npy`` is not written
-        and the report's ``silhouette`` is null.
-
-    Raises:
-        MissingFileError: the folder lacks one of the four files.
-        DataError: a file is no plain pickle, or the four do not fit the data set's items, each other or the convention.
+        :class:`sage_pl.semantic.cluster.Cluster` does; no ``umap.npy`` and a null ``silhouette`` in the report, since the
+        folder lacks the projection.
 
     Reference: SAGE code line, ``hdbscan_*.pkl``.
     """
@@ -177,14 +170,10 @@ class PrecomputedCluster(HandledStep):
 
 @dataclass(frozen=True)
 class PrecomputedProfile(HandledStep):
-    """User vectors of ``usr_emb_np.pkl`` [U, D], as they are: in the reference, encoded prompts of the training items.
+    """User vectors of ``usr_emb_np.pkl`` [U, D], unchanged: in the reference, encoded prompts of the training items.
 
     Writes:
         ``table.npy`` float32 [U + 1, D], row 0 zero.
-
-    Raises:
-        MissingFileError: the folder lacks the file.
-        DataError: it is no plain pickle, its rows are not the data set's users, or a number is NaN.
 
     Reference: LLM-ESR, ``usr_emb_np.pkl``.
     """
@@ -202,18 +191,14 @@ class PrecomputedProfile(HandledStep):
 class PrecomputedRetrieve(HandledStep):
     """Similar users of ``sim_user_100.pkl`` [U, k]: positions of users counted from 0, most similar first.
 
-    A user's own position stands for "none" and is left out, the others move up: the reference drops only the first hit,
-    which among users with equal vectors may be another than the user itself.
+    A user's own position stands for "none" and is removed, the others move up: the reference drops the first hit alone,
+    which among users with equal vectors may be another user.
 
     Writes:
         ``neighbours.npy`` int32 [U + 1, k], user ids 1..U, 0 where there are fewer than k.
 
-    Raises:
-        MissingFileError: the folder lacks the file.
-        DataError: it is no plain pickle, its rows are not the data set's users, or a position does not exist.
-
-    Reference: LLM-ESR, ``sim_user_100.pkl``. Differs: users with one training item stay in the lists, as there, where
-    :class:`sage_pl.semantic.retrieve.Retrieve` passes on to the next.
+    Reference: LLM-ESR, ``sim_user_100.pkl``. Users with one training item stay in the lists, as there;
+    :class:`sage_pl.semantic.retrieve.Retrieve` differs and skips them.
     """
 
     name: ClassVar[str] = "retrieve"
@@ -221,17 +206,17 @@ class PrecomputedRetrieve(HandledStep):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         n_users = count_users(inputs["sequences"])
-        found = self._read(self.files[0], (n_users, "k"), kinds="iu").astype(np.int64)
-        _require_range(self.files[0], "positions", found, 0, n_users - 1, "users count from 0 there")
-        others = found != np.arange(n_users)[:, None]
+        positions = self._read(self.files[0], (n_users, "k"), kinds="iu").astype(np.int64)
+        _require_range(self.files[0], "positions", positions, 0, n_users - 1, "users count from 0 there")
+        others = positions != np.arange(n_users)[:, None]
         first = np.argsort(~others, axis=1, kind="stable")
-        neighbours = np.take_along_axis(np.where(others, found + 1, 0), first, axis=1)
+        neighbours = np.take_along_axis(np.where(others, positions + 1, 0), first, axis=1)
         np.save(out / "neighbours.npy", np.pad(neighbours.astype(np.int32), ((1, 0), (0, 0))))
         log.info("%d of %d users have neighbours", others.any(axis=1).sum(), n_users)
 
 
 def item_rows(sequences: Artifact) -> IntArray:
-    """For items 1..N the row of an item file, [N].
+    """Row in an item file of each item 1..N, [N].
 
     Raises:
         DataError: the source's item ids are not 1..N.
@@ -240,7 +225,7 @@ def item_rows(sequences: Artifact) -> IntArray:
 
 
 def count_users(sequences: Artifact) -> int:
-    """Users of the data set, whose order is that of the file.
+    """Number of users of the data set, whose order is that of the file.
 
     Raises:
         DataError: the source's user ids are not 1..U.
@@ -249,7 +234,7 @@ def count_users(sequences: Artifact) -> int:
 
 
 def _numbered(sequences: Artifact, what: str) -> IntArray:
-    """The source's ids less one, in the order of ours."""
+    """The source's ids minus 1, by the project's ids."""
     ids = sequences.frame(f"{what}s").sort(what)[f"{what}_id"]
     if not ids.dtype.is_integer() or ids.sort().to_list() != list(range(1, len(ids) + 1)):
         raise DataError(
@@ -260,7 +245,7 @@ def _numbered(sequences: Artifact, what: str) -> IntArray:
 
 
 def _as_array(value: Any) -> Array | None:
-    """Arrays and lists of equal lists as an array; None for anything else."""
+    """An array, or nested lists of equal lengths, as an array; None for anything else."""
     if not isinstance(value, np.ndarray | list):
         return None
     try:
@@ -270,7 +255,7 @@ def _as_array(value: Any) -> Array | None:
 
 
 def _require_range(file: str, what: str, values: Array, low: int, high: int, meaning: str) -> None:
-    """Refuse values out of a range, which rounding may touch."""
+    """Raise DataError for values outside low..high by more than :data:`ROUNDING`."""
     if values.min() < low - ROUNDING or values.max() > high + ROUNDING:
         raise DataError(
             f"{file}: its {what} reach from {values.min():g} to {values.max():g}, wanted {low} to {high} ({meaning})"

@@ -1,4 +1,4 @@
-"""A search with Optuna: settings are chosen by those before them, and the study is a file that can be continued."""
+"""A search with Optuna: settings depend on earlier results, and the study is a file that can be continued."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Run = Callable[["Trial"], tuple[bool, Path]]
 
 
 class SearchError(CompactHydraException):
-    """The search cannot go on; the message says why."""
+    """The search cannot continue; the message names the cause."""
 
 
 def storage(folder: Path) -> str:
-    """Where the study of a search is kept, as Optuna names it."""
+    """Optuna's address of the study of a search."""
     return f"sqlite:///{folder.resolve()}/{NAME}.db"
 
 
@@ -47,22 +47,22 @@ def distribution(override: Override) -> BaseDistribution:
 
 
 class Search:
-    """``trials`` trials of a study, each run, told and written down.
+    """A study: runs its trials one after the other, reports each to Optuna and writes ``search.csv``.
 
-    The first trial has the configuration's own values of what is searched; those of the others are a function of the seed
-    and the trials before them. A trial that was cut off is repeated when the search goes on. The value of a trial is its
-    best validation, as :class:`sage_pl.training.callbacks.pruning.Pruning` reports it.
+    The first trial has the configuration's own values of the searched keys; the others' values are a function of the seed
+    and the earlier trials. An interrupted trial is repeated when the search continues. The value of a trial is its best
+    validation, as reported by :class:`sage_pl.training.callbacks.pruning.Pruning`.
 
     Args:
-        folder: of the search; the study is ``search.db`` in it.
-        space: key -> where its values are drawn from.
-        settings: all else that the trials have in common.
-        defaults: key -> the configuration's own value.
-        startup: trials drawn at random before the model of the others (TPE) chooses.
+        folder: of the search; the study is its file ``search.db``.
+        space: searched key -> distribution of its values.
+        settings: all other settings of the trials.
+        defaults: searched key -> the configuration's own value.
+        startup: random trials before Optuna's TPE chooses.
         seed: of the draws.
 
     Raises:
-        SearchError: Optuna is missing, the folder holds a search of other settings, or its first trial fails.
+        SearchError: Optuna is absent, the folder holds a search of other settings, or its first trial fails.
     """
 
     def __init__(
@@ -81,76 +81,72 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.startup, self.seed, self.defaults = folder, startup, seed, dict(defaults)
         self.space = {key: distribution(override) for key, override in space.items()}
-        self.about = {
-            **{key: str(place) for key, place in self.space.items()},
-            "all trials": " ".join(sorted(settings)),
-        }
+        self.about = {key: str(values) for key, values in self.space.items()}
+        self.about["all trials"] = " ".join(sorted(settings))
 
     def run(self, trials: int, run: Run) -> Study:
-        """Go on until ``trials`` trials have ended.
+        """Run trials until ``trials`` have ended, those of earlier calls included.
 
         Args:
-            trials: how many, with those of earlier calls.
-            run: called with each trial; says whether it finished, and its folder.
+            trials: number of trials.
+            run: runs a trial; returns whether it finished, and its folder.
         """
         import optuna
 
-        with _alone(self.folder):
-            study = optuna.create_study(
-                storage=storage(self.folder), study_name=NAME, direction="maximize", load_if_exists=True
-            )
+        with _locked(self.folder):
+            address = storage(self.folder)
+            study = optuna.create_study(storage=address, study_name=NAME, direction="maximize", load_if_exists=True)
             self._check(study)
             self._queue(study)
-            while (done := sum(trial.state.is_finished() for trial in study.trials)) < trials:
-                study.sampler = optuna.samplers.TPESampler(
-                    seed=self.seed + len(study.trials), n_startup_trials=self.startup
-                )
+            while (n_ended := sum(trial.state.is_finished() for trial in study.trials)) < trials:
+                seed = self.seed + len(study.trials)
+                study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup)
                 trial = study.ask(self.space)
-                log.info("trial %d (%d of %d)", trial.number, done + 1, trials)
-                ended_well, place = run(trial)
-                trial.set_user_attr("folder", str(place))
-                self._tell(study, trial.number, ended_well)
+                log.info("trial %d (%d of %d)", trial.number, n_ended + 1, trials)
+                success, folder = run(trial)
+                trial.set_user_attr("folder", str(folder))
+                self._tell(study, trial.number, success)
                 self._write(study)
                 if not finished(study):
-                    raise SearchError(f"no trial has finished yet, so the search ends; the log is {place}/train.log")
+                    raise SearchError(f"no trial has finished yet, so the search ends; the log is {folder}/train.log")
         return study
 
     def _check(self, study: Study) -> None:
         earlier = study.user_attrs.get("about")
         if earlier is None:
             study.set_user_attr("about", self.about)
-        elif differing := sorted(k for k in earlier.keys() | self.about.keys() if earlier.get(k) != self.about.get(k)):
-            texts = [f"{key}: {earlier.get(key)} -> {self.about.get(key)}" for key in differing]
+        elif keys := sorted(k for k in earlier.keys() | self.about.keys() if earlier.get(k) != self.about.get(k)):
+            texts = [f"{key}: {earlier.get(key)} -> {self.about.get(key)}" for key in keys]
             raise SearchError(
                 f"{self.folder} holds a search of other settings ({'; '.join(texts)}); repeat its command, remove it, or "
                 "choose another with hydra.sweep.dir=..."
             )
 
     def _queue(self, study: Study) -> None:
-        """What comes before any draw: the defaults, or the trial that was cut off."""
+        """Queue what precedes any draw: the interrupted trials, or the defaults."""
         from optuna.trial import TrialState
 
-        cut_off = study.get_trials(states=(TrialState.RUNNING,))
-        if not (cut_off or finished(study)):
-            study.enqueue_trial({key: self.defaults[key] for key in self.space if self._holds(key)})
-        for trial in cut_off:
-            log.info("trial %d was cut off and is repeated", trial.number)
+        interrupted = study.get_trials(states=(TrialState.RUNNING,))
+        if not (interrupted or finished(study)):
+            study.enqueue_trial({key: self.defaults[key] for key in self.space if self._contains_default(key)})
+        for trial in interrupted:
+            log.info("trial %d was interrupted and is repeated", trial.number)
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
 
-    def _holds(self, key: str) -> bool:
-        """Whether a key's default is among the values that are searched."""
-        place: Any = self.space[key]
-        value = self.defaults[key]
-        if hasattr(place, "choices"):
-            return value in place.choices
-        return isinstance(value, int | float) and place.low <= value <= place.high
+    def _contains_default(self, key: str) -> bool:
+        """Whether a key's default is in its search space."""
+        values: Any = self.space[key]
+        default = self.defaults[key]
+        if hasattr(values, "choices"):
+            return default in values.choices
+        return isinstance(default, int | float) and values.low <= default <= values.high
 
-    def _tell(self, study: Study, number: int, ended_well: bool) -> None:
+    def _tell(self, study: Study, number: int, success: bool) -> None:
         from optuna.trial import TrialState
 
         trial = study.trials[number]
-        if ended_well:
+        if success:
             study.tell(number, max(trial.intermediate_values.values()))
         else:
             study.tell(number, state=TrialState.PRUNED if "pruned" in trial.user_attrs else TrialState.FAIL)
@@ -163,30 +159,29 @@ class Search:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["trial", "state", "value", "validations", *keys, "folder"])
             for trial in ranked:
+                result = [trial.number, trial.state.name.lower(), trial.value, len(trial.intermediate_values)]
                 settings = [trial.params.get(key) for key in keys]
-                row = [trial.number, trial.state.name.lower(), trial.value, len(trial.intermediate_values), *settings]
-                writer.writerow([*row, trial.user_attrs.get("folder")])
+                writer.writerow([*result, *settings, trial.user_attrs.get("folder")])
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time: a trial that is running elsewhere must not be taken for one that was cut off."""
+def _locked(folder: Path) -> Iterator[None]:
+    """A lock on the search: a trial that runs in another process looks like an interrupted one."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / f"{NAME}.lock", timeout=0):
             yield
     except Timeout as error:
-        raise SearchError(
-            f"another process is at the search in {folder}; wait for it, or choose another with hydra.sweep.dir=..."
-        ) from error
+        text = f"another process runs the search in {folder}; wait for it, or choose another with hydra.sweep.dir=..."
+        raise SearchError(text) from error
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """Trials that ran to their end, the best validation first, the earliest of equals."""
+    """Complete trials, the best validation first; equal ones by number."""
     complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
 
 def failed(study: Study) -> list[FrozenTrial]:
-    """Trials that ended with an error; not those that were given up or cut off."""
+    """Trials that ended with an error; pruned and interrupted ones are none of them."""
     return [trial for trial in study.trials if trial.state.name == "FAIL" and "folder" in trial.user_attrs]

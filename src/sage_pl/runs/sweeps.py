@@ -1,4 +1,4 @@
-"""The end of a sweep: its jobs are compared by what differs between them, and those that failed are named."""
+"""The comparison of a sweep's jobs at its end."""
 
 from __future__ import annotations
 
@@ -11,52 +11,53 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override, ParsedElementType, QuotedString
 
 log = logging.getLogger(__name__)
-_APART = {"seed", "dataset"}  # averaged, and one section each
+_NOT_COMPARED = {"seed", "dataset"}  # averaged, and one section each
 
 
-def swept(overrides: Iterable[Override]) -> dict[str, list[str]]:
-    """What a sweep varies, without seeds and data sets: key -> its values, in order.
+def variations(overrides: Iterable[Override]) -> dict[str, list[str]]:
+    """The keys that a sweep varies, without seeds and data sets: key -> its values, in order.
 
+    >>> from hydra.core.override_parser.overrides_parser import OverridesParser
     >>> parser = OverridesParser.create()
-    >>> swept(parser.parse_overrides(["method=sage,plain", "seed=1,2", "dim=8"]))
+    >>> variations(parser.parse_overrides(["method=sage,plain", "seed=1,2", "dim=8"]))
     {'method': ['sage', 'plain']}
     """
-    varied = {}
+    values = {}
     for override in overrides:
         key = override.key_or_group + (f"@{override.package}" if override.package else "")
-        if override.is_discrete_sweep() and key not in _APART:
-            varied[key] = list(map(_text, override.sweep_iterator()))
-    return varied
+        if override.is_discrete_sweep() and key not in _NOT_COMPARED:
+            values[key] = list(map(_text, override.sweep_iterator()))
+    return values
 
 
 def _text(value: ParsedElementType) -> str:
     return value.text if isinstance(value, QuotedString) else str(value)
 
 
-def compare_jobs(folder: Path, varied: Mapping[str, Sequence[str]], options: Mapping[str, str | None]) -> None:
-    """Compare all jobs of a grid with those that have the first value of the first key that varies.
+def compare_jobs(folder: Path, values: Mapping[str, Sequence[str]], options: Mapping[str, str | None]) -> None:
+    """Compare all jobs of a grid; the baseline has the first value of the first key that varies.
 
-    Without such a key, methods are listed and nothing is tested.
+    Without such a key, methods are listed without a test.
 
     Args:
         folder: of the sweep.
-        varied: see :func:`swept`.
+        values: see :func:`variations`.
         options: see :func:`run_comparison`.
     """
-    if any(folder.glob("*/.hydra")):  # else no job was started
-        first = next(iter(varied.values()), ["null"])[0]
-        run_comparison(folder, [f"{folder}/*"], list(varied) or ["method"], first, options)
+    if any(folder.glob("*/.hydra")):  # at least one job has started
+        baseline = next(iter(values.values()), ["null"])[0]
+        run_comparison(folder, [f"{folder}/*"], list(values) or ["method"], baseline, options)
 
 
 def run_comparison(
     folder: Path, runs: Sequence[str], by: Sequence[str], baseline: str, options: Mapping[str, str | None]
 ) -> None:
-    """The command compare, with its results in ``<folder>/comparison``; a problem of it is a warning.
+    """Run ``sage-pl compare`` with its results in ``<folder>/comparison``; a failure is a warning.
 
     Args:
         folder: of the sweep.
         runs, by, baseline: see ``conf/compare.yaml``.
-        options: more keys of it, with their values.
+        options: further keys of it -> values.
     """
     settings = {"baseline": baseline, "hydra.run.dir": str(folder / "comparison"), "group": folder.name, **options}
     arguments = [f"runs=[{_quoted(runs)}]", f"by=[{_quoted(by)}]"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sage_pl.training.callbacks.pruning import GivenUpError, Pruning
+from sage_pl.training.callbacks.pruning import PrunedError, Pruning
 
 optuna = pytest.importorskip("optuna")
 FIGURE = "val/full/ndcg@10"
@@ -45,18 +45,18 @@ def validate(callback: Pruning, epoch: int, value: float, sanity: bool = False) 
     callback.on_validation_end(trainer, module)
 
 
-def test_a_trial_below_the_median_is_given_up(trials: Trials) -> None:
+def test_a_trial_below_the_median_is_pruned(trials: Trials) -> None:
     callback = trials.callback(startup=3, warmup=0)
     validate(callback, 0, 0.25)
     assert not trials.running.user_attrs
-    with pytest.raises(GivenUpError, match=r"after epoch 1: its best .* 0\.2500, is below"):
+    with pytest.raises(PrunedError, match=r"after epoch 1: its best .* 0\.2500, is below"):
         validate(callback, 1, 0.15)  # the median at epoch 1 is 0.3
     assert trials.running.user_attrs == {"pruned": 1}
     assert trials.running.intermediate_values == {0: 0.25, 1: 0.15}
 
 
 @pytest.mark.parametrize("settings", [{"startup": 4, "warmup": 0}, {"startup": 3, "warmup": 2}], ids=str)
-def test_none_is_given_up_too_early(trials: Trials, settings: dict[str, int]) -> None:
+def test_none_is_pruned_too_early(trials: Trials, settings: dict[str, int]) -> None:
     callback = trials.callback(**settings)
     for epoch in (0, 1):
         validate(callback, epoch, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import html
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,10 +52,10 @@ RELEASES = {
 class Amazon:
     """Reads one category's review file and metadata file, one record per line, plain or gzip.
 
-    All ratings count. Of a review only ids and time (Unix seconds) are kept, of the metadata only reviewed items and their
-    text: ``title``, ``brand``, ``categories`` (2014: the first path), ``description``, ``features``, ``price``. HTML
-    entities are resolved. Metadata of 2014 are Python literals; they are parsed as data, never evaluated. Where an item
-    has several metadata records the first counts. Times of 2023 are cut to seconds; equal times keep file order.
+    All ratings count. Read are the ids and time of a review (Unix seconds) and the text of reviewed items: ``title``,
+    ``brand``, ``categories`` (2014: the first path), ``description``, ``features``, ``price``, with HTML entities resolved.
+    Metadata of 2014 are Python literals, parsed as data and never evaluated. The first of several metadata records of an
+    item counts. Times of 2023 are rounded down to seconds; equal times keep file order.
 
     Args:
         reviews: review file, such as ``reviews_Beauty_5.json.gz``.
@@ -62,9 +63,9 @@ class Amazon:
         year: the release: 2014, 2018 or 2023.
 
     Raises:
-        SettingError: the year is no release.
+        SettingError: there is no release of that year.
         MissingFileError: a file is absent.
-        DataError: a line is malformed, not UTF-8 or lacks a field, or there is no review at all.
+        DataError: a line is malformed, not UTF-8 or lacks a field, or there is no review.
     """
 
     reviews: str | Path = field(compare=False)
@@ -73,16 +74,14 @@ class Amazon:
 
     def __post_init__(self) -> None:
         if self.year not in RELEASES:
-            raise SettingError(
-                f"dataset.year is {self.year!r}, wanted one of the releases {', '.join(map(str, RELEASES))}"
-            )
+            releases = ", ".join(map(str, RELEASES))
+            raise SettingError(f"dataset.year is {self.year!r}, wanted one of the releases {releases}")
 
     def load(self) -> RawData:
         reviews, metadata = self._files()
         frame = lines.frame_of(self._rows(reviews), SCHEMA)
         lines.require_rows(frame, reviews)
-        wanted = set(frame["item_id"].unique())
-        items = lines.frame_of(self._items(metadata, wanted), ITEM_SCHEMA)
+        items = lines.frame_of(self._items(metadata, set(frame["item_id"].unique())), ITEM_SCHEMA)
         return RawData(frame.lazy(), check_items(items, str(metadata)))
 
     def fingerprint(self) -> dict[str, Any]:
@@ -100,14 +99,13 @@ class Amazon:
             item = lines.field(record, names.item, str, path, number)
             yield user, item, lines.field(record, names.time, int, path, number) // names.per_second
 
-    def _items(self, path: Path, wanted: set[str]) -> Iterator[tuple[Any, ...]]:
+    def _items(self, path: Path, pending: set[str]) -> Iterator[tuple[Any, ...]]:
         names = RELEASES[self.year]
-        parse: Callable[[str], Any] = parse_literal if self.year == 2014 else lines.parse_json
-        left = set(wanted)
+        parse: Callable[[str], Any] = parse_literal if self.year == 2014 else json.loads
         for number, record in lines.records(path, parse):
             item = lines.field(record, names.item, str, path, number)
-            if item in left:
-                left.remove(item)
+            if item in pending:
+                pending.remove(item)  # later records of the item are ignored
                 yield (
                     item,
                     " ".join(_texts(record.get("title"))),
@@ -122,7 +120,7 @@ class Amazon:
 def parse_literal(line: str) -> Any:
     """A JSON value or a Python literal; ValueError or SyntaxError if it is neither."""
     try:
-        return lines.parse_json(line)
+        return json.loads(line)
     except ValueError:
         return ast.literal_eval(line.strip())
 
@@ -133,7 +131,7 @@ def _first_path(value: Any) -> Any:
 
 
 def _texts(value: Any) -> list[str]:
-    """A field's texts, cleaned: one for a string or number, several for a list, none for nothing."""
+    """A field's texts with HTML entities resolved and runs of white space collapsed: one of a scalar, several of a list."""
     if isinstance(value, list):
         return [text for part in value for text in _texts(part)]
     if isinstance(value, str | int | float):

@@ -17,8 +17,8 @@ from sage_pl.data.sources.raw import DataError, RawData, require_columns, requir
 class CSV:
     """Reads a UTF-8 CSV file with a header line, plain or gzip.
 
-    Ids are kept as text, so ``007`` stays itself. Times are whole numbers (seconds or positions) or ISO 8601 dates,
-    which become Unix seconds (UTC where they name no zone). An item's text is the first that is not empty.
+    Ids are text, so ``007`` stays itself. Times are whole numbers (seconds or positions) or ISO 8601 dates, which become
+    Unix seconds (UTC where they name no zone). An item's text is its first non-empty one.
 
     Args:
         path: the file.
@@ -43,7 +43,7 @@ class CSV:
     def load(self) -> RawData:
         file = self._file()
         for _ in numbered_lines(file):
-            pass  # finds bytes that are not UTF-8, with their line
+            pass  # raises DataError with the line of bytes that are not UTF-8
         columns = {"user_id": self.user, "item_id": self.item, "timestamp": self.time}
         if self.text is not None:
             columns["title"] = self.text
@@ -71,9 +71,8 @@ class CSV:
     def _seconds(self, times: pl.Series, file: Path) -> pl.Series:
         """Whole numbers as they are, ISO dates as Unix seconds."""
         times = times.str.strip_chars()
-        if (
-            len(times) and (times.is_null() | times.str.contains(r"^\d{4}-\d\d-\d\d")).all()
-        ):  # not 01/02/2020: which is the day?
+        # 01/02/2020 is no such date: its day is ambiguous.
+        if len(times) and (times.is_null() | times.str.contains(r"^\d{4}-\d\d-\d\d")).all():
             whole = times.str.to_datetime(time_zone="UTC", strict=False).dt.epoch("s")
         else:
             whole = times.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False)
@@ -95,12 +94,11 @@ class CSV:
 
 
 def _first_texts(texts: pl.DataFrame) -> pl.DataFrame:
-    """One row per item with the first text that is not empty, '' where all are."""
-    filled = texts.filter(pl.col("title").str.strip_chars() != "").unique("item_id", keep="first", maintain_order=True)
+    """One row per item with its first non-empty text, '' if there is none."""
+    first = texts.filter(pl.col("title").str.strip_chars() != "").unique("item_id", keep="first", maintain_order=True)
     items = texts.select("item_id").unique(maintain_order=True)
-    return items.join(filled, on="item_id", how="left", maintain_order="left").with_columns(
-        pl.col("title").fill_null("")
-    )
+    table = items.join(first, on="item_id", how="left", maintain_order="left")
+    return table.with_columns(pl.col("title").fill_null(""))
 
 
 def _help(columns: dict[str, str]) -> str:

@@ -17,13 +17,13 @@ class Folder:
     """Reads the in-house format.
 
     ``interactions.parquet`` has ``user_id``, ``item_id`` (integers or strings) and ``timestamp`` (integers: Unix seconds or
-    positions in the user's sequence). Where times are positions, ``unix_time`` (integers, null where unknown) may say when
-    an event was; it never decides the order. Further columns are not read. ``items.parquet`` may be absent; it has
+    positions in the user's sequence). Where times are positions, ``unix_time`` (integers, null where unknown) may hold the
+    real time of an event, which does not affect the order. Further columns are ignored. The optional ``items.parquet`` has
     ``item_id``, ``title`` ('' where there is none) and any other text columns.
 
     Args:
         path: the folder.
-        missing: what to do when the folder has no interactions, for a data set that cannot be redistributed.
+        missing: help shown when the folder has no interactions, for a data set that cannot be redistributed.
 
     Raises:
         MissingFileError: the folder has no interactions.parquet.
@@ -46,16 +46,14 @@ class Folder:
                     "dataset=csv dataset.path=FILE reads dates"
                 )
         frame = frame.select("user_id", "item_id", pl.col(times).cast(pl.Int64))
-        counts = (
+        nulls = (
             frame.select(pl.len().alias("rows"), pl.all().null_count()).collect(engine="streaming").row(0, named=True)
         )
-        if counts["rows"] == 0:
+        if nulls["rows"] == 0:
             raise DataError(f"{file} is empty; wanted at least one interaction")
         for column in COLUMNS:
-            if counts[column]:
-                raise DataError(
-                    f"column {column} of {file} is null in {counts[column]} of {counts['rows']} rows; drop them"
-                )
+            if n := nulls[column]:
+                raise DataError(f"column {column} of {file} is null in {n} of {nulls['rows']} rows; drop them")
         items = self._items()
         return RawData(frame, None if items is None else check_items(_scan(items).collect(), str(items)))
 
@@ -65,11 +63,8 @@ class Folder:
         return {name: file_digest(file) for name, file in files.items() if file is not None} | clock
 
     def _interactions(self) -> Path:
-        help = (
-            self.missing
-            or "say where the data are: paths.data=DIR (all data sets) or dataset.path=DIR (dataset=folder)"
-        )
-        return require_file(Path(self.path) / "interactions.parquet", help)
+        help = "name the folder of the data: paths.data=DIR (all data sets) or dataset.path=DIR (dataset=folder)"
+        return require_file(Path(self.path) / "interactions.parquet", self.missing or help)
 
     def _items(self) -> Path | None:
         file = Path(self.path) / "items.parquet"
@@ -77,7 +72,7 @@ class Folder:
 
 
 def _scan(file: Path) -> pl.LazyFrame:
-    """The table, once its header has been read."""
+    """The table, after a check of its header."""
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty (0 bytes); wanted a parquet file")
     frame = pl.scan_parquet(file)

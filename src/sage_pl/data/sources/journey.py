@@ -26,9 +26,9 @@ class Journey:
     """Reads purchases and products of 2,469 households in 2017 (1.47 M rows).
 
     An interaction is one product in one basket. Dropped: products without a description (17 products, 0.3 % of the rows)
-    and the departments in ``NOT_MERCHANDISE`` (fuel, coupons, gift cards, unnamed supplies; 1.2 %), which are not chosen
-    for what they are. A basket has one time and no inner order: its products are ordered by a seeded hash, since the file's
-    order (ascending product id) would be a pattern to learn.
+    and the departments in ``NOT_MERCHANDISE`` (fuel, coupons, gift cards, unnamed supplies; 1.2 %), whose purchase expresses
+    no preference. A basket has one time and no inner order: a seeded hash orders its products, since the file's order
+    (ascending product id) would be a pattern to learn.
 
     ``title`` joins type, category, department, brand and package size in lower case, for example
     "natural cheese exact wt chunks, cheese, grocery, private brand, 8 oz"; many share one, as the source names no products.
@@ -80,9 +80,8 @@ class Journey:
         if package is None or package.origin is None:
             raise MissingFileError(f"the package {PACKAGE} is not installed; {INSTALL}")
         folder = Path(package.origin).parent / "data"
-        return require_file(folder / "transactions.parquet", INSTALL), require_file(
-            folder / "products.parquet", INSTALL
-        )
+        transactions = require_file(folder / "transactions.parquet", INSTALL)
+        return transactions, require_file(folder / "products.parquet", INSTALL)
 
 
 def shuffled(seed: int, *keys: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:

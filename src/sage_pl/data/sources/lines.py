@@ -1,4 +1,4 @@
-"""Text files read line by line, plain or gzip, with errors that name file and line."""
+"""Readers of text files line by line, plain or gzip, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import polars as pl
 
 from sage_pl.data.sources.raw import DataError
 
-CHUNK = 500_000  # rows held as Python objects at a time
+CHUNK = 500_000  # rows that are Python objects at a time
 Record = dict[str, Any]
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """A file's bytes, decompressed if it is gzip (told by its first bytes, not its name)."""
+    """A file's bytes, decompressed if its first two are those of gzip, whatever its name."""
     with path.open("rb") as stream:
         zipped = stream.read(2) == b"\x1f\x8b"
     return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their 1-based number.
+    """The non-blank lines with their 1-based numbers.
 
     Raises:
         DataError: a line is not UTF-8, or the gzip stream is damaged.
@@ -47,16 +47,11 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             raise DataError(f"{path} breaks off after line {number} ({error}); fetch the file again") from error
 
 
-def parse_json(line: str) -> Any:
-    """One JSON value; ValueError if it is none."""
-    return json.loads(line)
-
-
-def records(path: Path, parse: Callable[[str], Any] = parse_json) -> Iterator[tuple[int, Record]]:
+def records(path: Path, parse: Callable[[str], Any] = json.loads) -> Iterator[tuple[int, Record]]:
     """One mapping per line, with the line's number.
 
     Raises:
-        DataError: a line is malformed or no mapping; names file and line.
+        DataError: a line is malformed or no mapping.
     """
     for number, line in numbered_lines(path):
         try:
@@ -64,17 +59,16 @@ def records(path: Path, parse: Callable[[str], Any] = parse_json) -> Iterator[tu
         except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
             raise DataError(f"{path}, line {number}: malformed record ({error}): {line[:80]!r}") from error
         if not isinstance(record, dict):
-            raise DataError(
-                f"{path}, line {number}: wanted one record {{...}}, got {type(record).__name__}: {line[:80]!r}"
-            )
+            got = type(record).__name__
+            raise DataError(f"{path}, line {number}: wanted one record {{...}}, got {got}: {line[:80]!r}")
         yield number, record
 
 
 def field(record: Record, name: str, kind: type, path: Path, number: int) -> Any:
-    """A field that must be there and of one type.
+    """A non-empty field of type ``kind``.
 
     Raises:
-        DataError: it is absent or of another type; names file, line and the fields there are.
+        DataError: it is absent, empty or of another type.
     """
     value = record.get(name)
     if not isinstance(value, kind) or isinstance(value, bool) or value == "":
@@ -85,7 +79,7 @@ def field(record: Record, name: str, kind: type, path: Path, number: int) -> Any
 
 
 def frame_of(rows: Iterator[tuple[Any, ...]], schema: Mapping[str, Any]) -> pl.DataFrame:
-    """A table of many rows, built in chunks so that few of them are Python objects at a time."""
+    """A table of the rows, built in chunks of :data:`CHUNK` to save memory."""
     parts = [pl.DataFrame(schema=schema)]
     while chunk := list(islice(rows, CHUNK)):
         parts.append(pl.DataFrame(chunk, schema=schema, orient="row"))

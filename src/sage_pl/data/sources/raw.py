@@ -1,4 +1,4 @@
-"""What every data source hands over, and the checks all of them share."""
+"""The result of every data source, and the checks that all of them share."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ CLOCK = "unix_time"  # real times beside timestamps that are positions
 
 
 class DataError(SettingError):
-    """Data that cannot be used as they are; the message says what was got, what was wanted and what to do."""
+    """Unusable data; the message names what was got, what was expected and what helps."""
 
 
 class RawData(NamedTuple):
     """Interactions and item texts under the source's own ids.
 
     ``interactions`` has ``user_id`` and ``item_id`` (integers or strings) and ``timestamp`` (Int64: Unix seconds, or the
-    0-based position in the user's sequence). Its row order decides ids and equal times. It may have ``unix_time`` (Int64,
-    null where unknown), the real time of an event whose timestamp is a position. ``items`` has one row per ``item_id`` and
-    at least the text column ``title``; None where the source knows no text.
+    0-based position in the user's sequence). Its row order decides ids and the order of equal times. The optional column
+    ``unix_time`` (Int64, null where unknown) is the real time of an event whose timestamp is a position. ``items`` has one
+    row per ``item_id`` and at least the text column ``title``; None where the source has no text.
     """
 
     interactions: pl.LazyFrame
@@ -38,24 +38,27 @@ class Source(Protocol):
     def load(self) -> RawData: ...
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies the data: sha256 of the files and the parameters that matter, never a path."""
+        """Identity of the data: sha256 of the files and the parameters that matter, never a path."""
         ...
 
 
 def unix_seconds(date: str) -> int:
-    """Seconds of an ISO date with or without a time, which is UTC.
+    """Unix seconds of an ISO date in UTC, midnight without a time.
 
     Raises:
         SettingError: it is no such date.
     """
-    return int(dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp())
+    try:
+        return int(dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp())
+    except ValueError as error:
+        raise SettingError(f"{date!r} is no date; wanted YYYY-MM-DD[ hh:mm:ss]") from error
 
 
 def require_file(path: Path, help: str) -> Path:
     """The path itself, if it is a file.
 
     Raises:
-        MissingFileError: naming the file, its folder and what to do.
+        MissingFileError: it is not; ``help`` ends the message.
     """
     if not path.is_file():
         folder = "" if path.parent.is_dir() else ", which does not exist"
@@ -63,11 +66,11 @@ def require_file(path: Path, help: str) -> Path:
     return path
 
 
-def require_columns(found: Iterable[str], wanted: Iterable[str], where: str, help: str) -> None:
-    """Refuse a table that lacks a wanted column."""
-    found = list(found)
-    if missing := [name for name in wanted if name not in found]:
-        raise DataError(f"{where} has no column {', '.join(missing)}; it has: {', '.join(found)}. {help}")
+def require_columns(columns: Iterable[str], names: Iterable[str], where: str, help: str) -> None:
+    """Raise DataError if ``columns`` lacks one of ``names``."""
+    columns = list(columns)
+    if absent := [name for name in names if name not in columns]:
+        raise DataError(f"{where} has no column {', '.join(absent)}; it has: {', '.join(columns)}. {help}")
 
 
 def check_items(items: pl.DataFrame, where: str) -> pl.DataFrame:
@@ -76,9 +79,8 @@ def check_items(items: pl.DataFrame, where: str) -> pl.DataFrame:
     Raises:
         DataError: a column is missing or of the wrong type, an id or title is null, or an id occurs twice.
     """
-    require_columns(
-        items.columns, ["item_id", "title"], where, "Every item needs an id and a text; use '' for no text."
-    )
+    help = "Every item needs an id and a text; use '' for no text."
+    require_columns(items.columns, ["item_id", "title"], where, help)
     if items.schema["title"] != pl.String:
         raise DataError(f"column title of {where} is {items.schema['title']}, wanted text (String)")
     for column in ("item_id", "title"):

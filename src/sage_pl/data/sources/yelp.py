@@ -22,14 +22,14 @@ ITEM_SCHEMA = {"item_id": pl.String, "title": pl.String, "categories": pl.List(p
 class Yelp:
     """Reads Yelp's review and business files (one JSON record per line, plain or gzip).
 
-    All ratings count, as in LLM-ESR. Of a business only name, categories and city are kept: ``review_count`` and ``stars``
-    are totals at crawl time, so they would tell a model the future popularity. The reference puts both into its prompt.
+    All ratings count, as in LLM-ESR. Of a business only name, categories and city are read: ``review_count`` and ``stars``
+    are totals at crawl time, which leak future popularity into the text. The reference puts both into its prompt.
 
     Args:
         reviews: ``yelp_academic_dataset_review.json``.
         businesses: ``yelp_academic_dataset_business.json``.
-        start: first date kept, ``YYYY-MM-DD[ hh:mm:ss]``; the reference takes 2000-01-01.
-        end: last date kept; the reference takes ``2019-12-31 00:00:00``.
+        start: first date, ``YYYY-MM-DD[ hh:mm:ss]``; 2000-01-01 in the reference.
+        end: last date; ``2019-12-31 00:00:00`` in the reference.
 
     Raises:
         MissingFileError: a file is absent.
@@ -45,19 +45,13 @@ class Yelp:
         reviews, businesses = self._files()
         frame = lines.frame_of(self._rows(reviews), SCHEMA)
         if frame.is_empty():
-            raise DataError(
-                f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and dataset.end"
-            )
+            raise DataError(f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and .end")
         return RawData(frame.lazy(), _businesses(businesses, set(frame["item_id"].unique())))
 
     def fingerprint(self) -> dict[str, Any]:
         reviews, businesses = self._files()
-        return {
-            "reviews": file_digest(reviews),
-            "businesses": file_digest(businesses),
-            "start": self.start,
-            "end": self.end,
-        }
+        files = {"reviews": file_digest(reviews), "businesses": file_digest(businesses)}
+        return {**files, "start": self.start, "end": self.end}
 
     def _files(self) -> tuple[Path, Path]:
         reviews = require_file(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
@@ -76,23 +70,19 @@ class Yelp:
                 yield user, lines.field(record, "business_id", str, path, number), time
 
 
-def _businesses(path: Path, wanted: set[str]) -> pl.DataFrame:
+def _businesses(path: Path, item_ids: set[str]) -> pl.DataFrame:
     def rows() -> Iterator[tuple[str, str, list[str], str | None]]:
         for number, record in lines.records(path):
             item = lines.field(record, "business_id", str, path, number)
-            if item in wanted:
-                yield (
-                    item,
-                    str(record.get("name") or ""),
-                    split_categories(record.get("categories")),
-                    record.get("city"),
-                )
+            if item in item_ids:
+                categories = split_categories(record.get("categories"))
+                yield item, str(record.get("name") or ""), categories, record.get("city")
 
     return check_items(lines.frame_of(rows(), ITEM_SCHEMA), str(path))
 
 
 def split_categories(text: str | list[str] | None) -> list[str]:
-    """Category names; those that contain a comma themselves are kept whole.
+    """Category names; those of ``COMMAS_INSIDE`` are one name in spite of their comma.
 
     >>> split_categories("Food, Beer, Wine & Spirits")
     ['Food', 'Beer, Wine & Spirits']

@@ -1,4 +1,4 @@
-"""A ModelCheckpoint that remembers the best epoch when a run is resumed in a new folder."""
+"""A ModelCheckpoint that keeps the best epoch when a run is resumed in a new folder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sage_pl.errors import MissingFileError
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the best epoch's checkpoint; resuming brings the best one so far along.
+    """Keeps the best epoch's checkpoint, also across a resumption in another folder.
 
-    Lightning forgets the best score where the folder has changed, and would then call the first resumed epoch the best.
-    Here the earlier file is copied into the new folder and the record points to it.
+    Lightning drops the best score where the folder has changed, so the first resumed epoch would be the best. Here the
+    earlier file is copied into the new folder and the state points to it.
 
     Args:
-        resume: the checkpoint that is resumed; the best one is looked for beside it where its folder has moved.
+        resume: the resumed checkpoint; the best one is expected beside it if its folder has moved.
         dirpath, filename, monitor, mode: see Lightning's ModelCheckpoint.
 
     Raises:
-        MissingFileError: the best checkpoint so far is gone.
+        MissingFileError: the best checkpoint so far is absent.
     """
 
     def __init__(self, dirpath: str, filename: str, monitor: str, mode: str, resume: str | None = None) -> None:
@@ -42,12 +42,12 @@ class BestCheckpoint(ModelCheckpoint):
         if old != new:
             new.mkdir(parents=True, exist_ok=True)
             shutil.copy2(best, new / best.name)
-            moved = {path: str(new / Path(path).name) for path in state_dict["best_k_models"]}
+            paths = {path: str(new / Path(path).name) for path in state_dict["best_k_models"]}
             state_dict = {
                 **state_dict,
                 "dirpath": str(new),
                 "best_model_path": str(new / best.name),
-                "kth_best_model_path": moved.get(state_dict["kth_best_model_path"], ""),
-                "best_k_models": {moved[path]: score for path, score in state_dict["best_k_models"].items()},
+                "kth_best_model_path": paths.get(state_dict["kth_best_model_path"], ""),
+                "best_k_models": {paths[path]: score for path, score in state_dict["best_k_models"].items()},
             }
         super().load_state_dict(state_dict)

@@ -1,4 +1,4 @@
-"""One log line per epoch, which stays readable where a progress bar is not."""
+"""One log line per epoch, readable in files too."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(pl.Callback):
-    """Logs each epoch's losses and validation figure, and its times where :class:`Speed` comes before it.
+    """Logs each epoch's losses and validation metric, and its times if :class:`Speed` is an earlier callback.
 
     Args:
-        monitor: the figure.
+        monitor: the metric.
     """
 
     def __init__(self, monitor: str = "val/full/ndcg@10") -> None:

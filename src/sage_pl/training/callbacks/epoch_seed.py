@@ -1,4 +1,4 @@
-"""Makes each epoch's randomness a function of (seed, epoch) alone."""
+"""Randomness of each epoch as a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 class EpochSeed(pl.Callback):
     """Seeds torch at the start of every training epoch.
 
-    Dropout, masking and negatives then depend on the seed and the epoch's number only, as the order of the batches does
-    (Lightning tells the sampler its epoch), so a run that was stopped and resumed at an epoch's end continues bit for
-    bit without any random state in the checkpoint.
+    Dropout, masking and negatives then depend on the seed and the epoch's number alone, as does the order of the batches
+    (Lightning calls the sampler's ``set_epoch``). So a run that is resumed at an epoch's end continues bit for bit without
+    a random state in the checkpoint.
 
     Args:
         seed: the run's seed.

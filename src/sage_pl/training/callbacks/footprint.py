@@ -1,4 +1,4 @@
-"""What a run took: memory at its peak, parameters, the device, and the versions it ran with."""
+"""Resources of a run: peak memory, parameters, device and versions of libraries."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ _LIBRARIES = ("torch", "pytorch-lightning", "hydra-core", "numpy", "polars", "sa
 
 
 class Footprint(pl.Callback):
-    """Writes ``footprint.json`` into ``folder`` when training ends, however it ends.
+    """Writes ``footprint.json`` into ``folder`` when training ends, also by an error.
 
-    ``memory`` in bytes: ``process`` is the most the process ever held (resident set, all it did before included; null where the
-    system does not tell), ``accelerator`` the most its allocator ever held there (null on a CPU). ``parameters`` are trained,
-    ``constants`` are buffers, such as text vectors, by part of the model. A version is null where the package is run without
-    being installed.
+    ``memory`` in bytes: ``process`` is the peak resident set since the start of the process (null on Windows),
+    ``accelerator`` the allocator's peak in training (null on a CPU). ``parameters`` counts trainable numbers, ``constants``
+    those of buffers such as text vectors, by part of the model. A version is null for a package that is not installed.
 
     Args:
-        folder: made if it is missing.
+        folder: created if absent.
     """
 
     def __init__(self, folder: str) -> None:
@@ -61,7 +60,7 @@ def _sizes(module: pl.LightningModule, tensors: Callable[[torch.nn.Module], Iter
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:  # no reason to lose a run that is trained
+    except importlib.metadata.PackageNotFoundError:  # must not fail a finished run
         return None
 
 

@@ -1,4 +1,4 @@
-"""How large the gradients are, as a whole and for each part of the model."""
+"""Norms of the gradient, of the whole model and of each part."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class GradientNorms(pl.Callback):
     """Logs ``train/grad_norm`` and, for each part of the module, ``train/grad_norm/<part>``.
 
     ``||g|| = sqrt(sum of the squared entries)`` of the gradient before clipping; a part is a direct child of the module
-    (``item_encoder``, ``sequence_encoder``, ...). What is logged is the mean over the measured steps of an epoch.
+    (``item_encoder``, ``sequence_encoder``, ...). Logged is the mean over an epoch's measured steps.
 
     Args:
-        every_n_steps: how often to measure; the first step of every epoch is measured.
+        every_n_steps: steps from one measurement to the next, from the first step of every epoch.
 
     Raises:
         SettingError: ``every_n_steps`` is below 1.
@@ -25,9 +25,7 @@ class GradientNorms(pl.Callback):
 
     def __init__(self, every_n_steps: int = 50) -> None:
         if every_n_steps < 1:
-            raise SettingError(
-                f"every_n_steps is {every_n_steps}; wanted 1 or more (callbacks.gradient_norms.every_n_steps)"
-            )
+            raise SettingError(f"callbacks.gradient_norms.every_n_steps is {every_n_steps}; wanted at least 1")
         self.every_n_steps = every_n_steps
         self._step = 0
 
@@ -43,11 +41,11 @@ class GradientNorms(pl.Callback):
 
 
 def norms(module: torch.nn.Module) -> dict[str, Tensor]:
-    """The norms of a module's present gradients, under the names they are logged by; nothing if there are none."""
+    """Norms of a module's gradients by their logged names; empty without gradients."""
     parts: dict[str, list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if (gradient := parameter.grad) is not None:
             values = gradient.coalesce().values() if gradient.is_sparse else gradient
             parts.setdefault(name.split(".")[0], []).append(values)
-    found = {f"train/grad_norm/{part}": get_total_norm(gradients) for part, gradients in parts.items()}
-    return {**found, "train/grad_norm": get_total_norm(list(found.values()))} if found else {}
+    by_part = {f"train/grad_norm/{part}": get_total_norm(gradients) for part, gradients in parts.items()}
+    return {**by_part, "train/grad_norm": get_total_norm(list(by_part.values()))} if by_part else {}

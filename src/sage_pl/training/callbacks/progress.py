@@ -13,29 +13,28 @@ from rich import get_console
 
 from sage_pl.types import SeqBatch
 
-_PER_SECOND = 5  # how often the line is drawn
+_PER_SECOND = 5  # updates of the line
 
 
 class Progress(RichProgressBar):
-    """Lightning's bar with this epoch's speed and loss, the last epoch's terms and the last validation's figure.
+    """Lightning's bar with this epoch's speed and loss, the last epoch's loss terms and the last validation's metric.
 
-    Log lines are printed above the bar. Where the output is not a terminal nothing is drawn: :class:`EpochLines` says
-    the same in plain text.
+    Log lines are printed above the bar. No-op outside a terminal, where :class:`EpochLines` logs the same as text.
 
     Args:
-        monitor: the validation's figure, such as ``val/full/ndcg@10``.
+        monitor: the validation's metric, such as ``val/full/ndcg@10``.
     """
 
     def __init__(self, monitor: str) -> None:
         super().__init__(refresh_rate=_PER_SECOND)
         self.monitor = monitor
-        self._shown: dict[str, str] = {}
-        self._of_last_epoch: dict[str, str] = {}
+        self._this_epoch: dict[str, str] = {}
+        self._last_epoch: dict[str, str] = {}
         if not get_console().is_terminal:
             self.disable()
 
     def configure_columns(self, trainer: pl.Trainer) -> list:
-        description, bar, *others = super().configure_columns(trainer)[:-1]  # users per second say more than steps
+        description, bar, *others = super().configure_columns(trainer)[:-1]  # without Lightning's steps per second
         bar.bar_width = 20
         return [description, bar, *others]
 
@@ -47,7 +46,7 @@ class Progress(RichProgressBar):
                 handler.setStream(sys.stdout)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._users, self._start, self._drawn = 0, time.perf_counter(), 0.0
+        self._users, self._start, self._last_update = 0, time.perf_counter(), 0.0
         super().on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_end(
@@ -55,18 +54,18 @@ class Progress(RichProgressBar):
     ) -> None:
         self._users += len(batch["user"])
         now = time.perf_counter()
-        if self.is_enabled and now - self._drawn >= 1 / _PER_SECOND:  # reading a loss waits for the device
-            self._drawn = now
+        if self.is_enabled and now - self._last_update >= 1 / _PER_SECOND:  # reading a loss synchronises
+            self._last_update = now
             speed = self._users / (now - self._start)
-            self._shown = {"users/s": f"{speed:,.0f}", "loss": f"{outputs['loss'].item():.3f}"}
+            self._this_epoch = {"users/s": f"{speed:,.0f}", "loss": f"{outputs['loss'].item():.3f}"}
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
         terms = {name.rsplit("/", 1)[-1]: value for name, value in metrics.items() if name.startswith("train/loss/")}
         figure = {self.monitor: metrics[self.monitor]} if self.monitor in metrics else {}
-        self._of_last_epoch = {name: f"{value:.4f}" for name, value in (terms | figure).items()}
+        self._last_epoch = {name: f"{value:.4f}" for name, value in (terms | figure).items()}
         super().on_train_epoch_end(trainer, pl_module)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        return {**self._shown, **self._of_last_epoch}
+        return {**self._this_epoch, **self._last_epoch}

@@ -19,14 +19,14 @@ PREFIX = {"valid": "val", "test": "test"}
 
 
 class RankingEvaluation(Callback):
-    """Logs ``val/full/ndcg@10``, ``test/sampled100/hr@10/item_tail`` and so on, and keeps the ranks of the test.
+    """Logs ``val/full/ndcg@10``, ``test/sampled100/hr@10/item_tail`` and so on, and stores the test's ranks.
 
     ``validation_step`` and ``test_step`` must return protocol -> 1-based ranks ``[B]``, and the batch must hold ``case``.
-    Ranks are filed by case and counted once at the end of the epoch, over all processes: a case that a distributed
-    sampler repeats to even out its shares counts once. Lightning's sanity check is left out.
+    Ranks are stored by case and reduced over processes at the epoch's end, so a case that a distributed sampler repeats
+    counts once. Lightning's sanity check is ignored.
 
     Args:
-        groups: ``valid`` and ``test`` -> groups of that split's cases. Validation logs only ``BASIC`` of them, the test all.
+        groups: ``valid`` and ``test`` -> groups of that split's cases. Validation logs ``BASIC`` of them, the test all.
         ks: cut-offs.
 
     Attributes:
@@ -37,8 +37,8 @@ class RankingEvaluation(Callback):
     """
 
     def __init__(self, groups: Mapping[str, Groups], ks: Sequence[int] = KS) -> None:
-        if missing := PREFIX.keys() - groups.keys():
-            raise SettingError(f"groups are given for {sorted(groups)}, but not for {sorted(missing)}")
+        if absent := PREFIX.keys() - groups.keys():
+            raise SettingError(f"groups are given for {sorted(groups)}, but not for {sorted(absent)}")
         self.groups = groups
         self.ks = tuple(ks)
         self.test_ranks: dict[str, npt.NDArray[np.int64]] = {}
@@ -51,7 +51,7 @@ class RankingEvaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: SeqBatch, batch_idx: int, *_: int
     ) -> None:
         if not trainer.sanity_checking:
-            self._file("valid", outputs, batch)
+            self._store("valid", outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -63,26 +63,26 @@ class RankingEvaluation(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: SeqBatch, batch_idx: int, *_: int
     ) -> None:
-        self._file("test", outputs, batch)
+        self._store("test", outputs, batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log("test", trainer, pl_module)
         self.test_ranks = self._ranks
 
-    def _file(self, split: str, outputs: Any, batch: SeqBatch) -> None:
+    def _store(self, split: str, outputs: Any, batch: SeqBatch) -> None:
         if not isinstance(outputs, Mapping):
             raise TypeError(f"the {split} step must return protocol -> ranks, got {type(outputs).__name__}")
         cases = batch["case"].cpu().numpy()
         for protocol, ranks in outputs.items():
-            filed = self._ranks.setdefault(protocol, np.zeros(self.groups[split].n_cases, np.int64))
-            filed[cases] = ranks.cpu().numpy()
+            by_case = self._ranks.setdefault(protocol, np.zeros(self.groups[split].n_cases, np.int64))
+            by_case[cases] = ranks.cpu().numpy()
 
     def _log(self, split: str, trainer: Trainer, pl_module: LightningModule) -> None:
         groups = {name: self.groups[split][name] for name in (BASIC if split == "valid" else self.groups[split])}
         for protocol, ranks in self._ranks.items():
-            here = torch.from_numpy(ranks).to(pl_module.device)
-            merged = trainer.strategy.reduce(here, reduce_op="max").cpu().numpy()
-            self._ranks[protocol] = merged
-            for name, value in summarise(merged, groups, self.ks).items():
-                # all processes have the same value; without sync_dist Lightning warns about each name
+            of_process = torch.from_numpy(ranks).to(pl_module.device)
+            of_all = trainer.strategy.reduce(of_process, reduce_op="max").cpu().numpy()
+            self._ranks[protocol] = of_all
+            for name, value in summarise(of_all, groups, self.ks).items():
+                # The value is equal in all processes; without sync_dist Lightning warns about each name.
                 pl_module.log(f"{PREFIX[split]}/{protocol}/{name}", value, sync_dist=True)

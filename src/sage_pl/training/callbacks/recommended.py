@@ -1,4 +1,4 @@
-"""The items a model recommends to every test user, and metrics of these lists."""
+"""Recommended lists of all test cases, and their metrics."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class RecommendedLists(Callback):
-    """Keeps the ``k`` best items after each test case's whole history, made by the module's ``recommend``.
+    """Stores the ``k`` best items of the module's ``recommend`` after each test case's whole history.
 
     Logs ``test/lists/coverage@10`` and the other metrics of :func:`sage_pl.evaluation.lists.list_metrics`. The batch must
-    hold ``case``; lists are filed by case and merged over processes, as ranks are.
+    hold ``case``; lists are stored by case and reduced over processes, as ranks are.
 
     Args:
         sequences: the data.
         tail_items: [N + 2], True for tail items.
         words: :func:`sage_pl.evaluation.lists.word_vectors`; None where items have no text.
-        exclude_seen: leave the history out, as the full ranking does under ``evaluation.seen=mask``.
+        exclude_seen: exclude the history, as does the full ranking with ``evaluation.seen=mask``.
         k: length of the lists.
 
     Attributes:
@@ -59,14 +59,14 @@ class RecommendedLists(Callback):
         user, at = self.sequences.test.user[cases], self.sequences.test.at[cases]
         histories = torch.from_numpy(self.sequences.window(user, at, int(at.max()))).to(pl_module.device)
         users = torch.from_numpy(np.asarray(user, np.int64)).to(pl_module.device)
-        found = pl_module.recommend(histories, self.k, self.exclude_seen, users)  # type: ignore[operator]
-        self.lists[cases] = found.ids.cpu().numpy()
+        best = pl_module.recommend(histories, self.k, self.exclude_seen, users)  # type: ignore[operator]
+        self.lists[cases] = best.ids.cpu().numpy()
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        here = torch.from_numpy(self.lists).to(pl_module.device)
-        self.lists = trainer.strategy.reduce(here, reduce_op="max").cpu().numpy()
-        done = self.lists[self.lists.any(1)]
-        for name, value in list_metrics(done, self.sequences.train_counts, self.tail_items, self.words).items():
+        of_process = torch.from_numpy(self.lists).to(pl_module.device)
+        self.lists = trainer.strategy.reduce(of_process, reduce_op="max").cpu().numpy()
+        lists = self.lists[self.lists.any(1)]
+        for name, value in list_metrics(lists, self.sequences.train_counts, self.tail_items, self.words).items():
             pl_module.log(f"test/lists/{name}", value, sync_dist=True)
 
     def _empty(self) -> npt.NDArray[np.int64]:

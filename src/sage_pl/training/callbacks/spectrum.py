@@ -1,4 +1,4 @@
-"""Watches for collapse: how many directions the items' vectors really use."""
+"""Collapse of the items' vectors: their effective rank."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from sage_pl.nn.item_encoders.table import view_vectors, views_beside_output
 from sage_pl.types import VectorTable
 
-_BLOCK = 65_536  # items taken at a time
+_BLOCK = 65_536  # items in memory at a time
 
 
 def spectrum(gram: Float[Tensor, "E E"]) -> dict[str, Float[Tensor, ""]]:
@@ -34,7 +34,7 @@ def spectrum(gram: Float[Tensor, "E E"]) -> dict[str, Float[Tensor, ""]]:
 
 
 def gram_of_items(table: VectorTable) -> Float[Tensor, "E E"]:
-    """``V^T V`` of the real items' rows V of a table [R, E], block by block, in double precision where the device has it."""
+    """``V^T V`` of the real items' rows V of a table [R, E], block by block, in float64 where the device has it."""
     none = table[:0]
     exact = none.dtype if none.device.type == "mps" else torch.float64
     total = none.new_zeros(table.shape[1], table.shape[1], dtype=exact)
@@ -49,10 +49,9 @@ class Spectrum(pl.Callback):
     """Logs ``val/spectrum/effective_rank`` and ``val/spectrum/largest_share`` of the real items' scored vectors, and both as
     ``val/spectrum/<view>/...`` of every view that is not the scored vector itself.
 
-    So the two clouds that a loss aligns, or the experts that a gate mixes, are watched each on its own. Watches any module with
-    an ``item_encoder`` and ``output_table()``, every item's vector [R, E]. Costs an eigenvalue problem per table and
-    validation; the ranking's table is used as it is held, views are encoded anew, block by block. Lightning's sanity check
-    is left out.
+    So the views that a loss aligns, or the experts that a gate mixes, are measured separately. The module needs an
+    ``item_encoder`` and ``output_table()``, every item's vector [R, E]. Costs an eigenvalue problem per table and validation;
+    the ranking's cached table is reused, views are encoded again, block by block. Lightning's sanity check is ignored.
     """
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""How long an epoch takes."""
+"""Duration of epochs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from sage_pl.types import SeqBatch
 
 
 class Speed(pl.Callback):
-    """Logs ``train/seconds``, ``train/users_per_second`` and, where there was a validation, ``val/seconds``.
+    """Logs ``train/seconds``, ``train/users_per_second`` and, after a validation, ``val/seconds``.
 
-    Wall-clock time of each epoch; users of all processes. On a GPU the last steps of an epoch may count as validation.
+    Wall-clock time of each epoch; users of all processes. On a GPU the last steps of an epoch may count as validation,
+    since nothing synchronises between them.
     """
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._users = 0
         self._start = time.perf_counter()
-        self._trained: float | None = None
+        self._end: float | None = None  # of training, where a validation follows
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: SeqBatch, batch_idx: int
@@ -26,15 +27,12 @@ class Speed(pl.Callback):
         self._users += len(batch["user"]) * trainer.world_size
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._trained = time.perf_counter()
+        self._end = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         now = time.perf_counter()
-        trained = now if self._trained is None else self._trained
-        seconds = {
-            "train/seconds": trained - self._start,
-            "train/users_per_second": self._users / (trained - self._start),
-        }
-        if self._trained is not None:
-            seconds["val/seconds"] = now - trained
-        pl_module.log_dict(seconds, sync_dist=True)
+        seconds = (now if self._end is None else self._end) - self._start
+        metrics = {"train/seconds": seconds, "train/users_per_second": self._users / seconds}
+        if self._end is not None:
+            metrics["val/seconds"] = now - self._end
+        pl_module.log_dict(metrics, sync_dist=True)

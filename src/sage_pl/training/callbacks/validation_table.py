@@ -1,4 +1,4 @@
-"""The groups of the validation on the terminal, whenever it improves."""
+"""A table of the validation's groups on the terminal, at every improvement."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from sage_pl.evaluation.table import results_table, select
 
 
 class ValidationTable(pl.Callback):
-    """Prints the groups of each validation that is the best so far, beside the best one before it.
-
-    Nothing is printed where the output is not a terminal.
+    """Prints the groups of each validation that is the best so far, beside the previous best. No-op outside a terminal.
 
     Args:
-        monitor: the validation's figure, such as ``val/full/ndcg@10``; its protocol is the one that is printed.
+        monitor: the validation's metric, such as ``val/full/ndcg@10``; its protocol is printed.
     """
 
     def __init__(self, monitor: str) -> None:

@@ -1,4 +1,4 @@
-"""A run's record in Weights & Biases: checked at the start, continued when the run is resumed, completed at the end."""
+"""A run's record in Weights & Biases: checked at the start, continued by a resumed run, completed at the end."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _RUN = "this run"
 
 
 class LoggerError(UserError, RuntimeError):
-    """The record cannot be kept; the message says what to do."""
+    """No record is possible; the message names the remedy."""
 
 
 class WandbRun(WandbLogger):
     """Lightning's W&B logger with the project's conventions.
 
-    The record's id is kept in ``<run_dir>/wandb_id``; a resumed run continues the record of the run that wrote its
-    checkpoint, if there is one. Offline records of one id are put together by ``wandb sync``.
+    The record's id is in ``<run_dir>/wandb_id``; a resumed run continues the record of the run that wrote its checkpoint, if
+    there is one. ``wandb sync`` merges offline records of one id.
 
     Args:
-        run_dir: the run's folder; the record is kept in ``wandb/`` in it.
+        run_dir: the run's folder; the record is in its folder ``wandb/``.
         project, name, tags: see ``wandb.init``.
-        group: the sweep the run belongs to, if any.
-        job_type: what the run is, such as ``run`` or the name of a stage.
+        group: the run's sweep, if any.
+        job_type: ``run`` or the name of a stage.
         resume: the checkpoint the run continues from, ``<its run_dir>/checkpoints/last.ckpt``.
         mode: ``online``, ``offline`` or ``disabled``; None: the environment's WANDB_MODE, else online.
 
     Raises:
-        LoggerError: the package is missing, or W&B is online and does not accept the login.
+        LoggerError: the package is absent, or W&B is online and rejects the login.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def finish_run(self, folder: Path, metrics: Mapping[str, float], artifacts: Mapping[str, Path]) -> None:
-        """Add what a finished run left behind, and end the record, so that the next run of this process has its own.
+        """Add the results of a finished run and end the record, so that the next run of this process starts its own.
 
         - ``groups/<protocol>``: every metric of every group, beside the popularity floor, as a table and as bars.
         - ``report``: ``report.html``, where the run has one.
-        - artifacts and the best checkpoint by reference: nothing is uploaded but where they are, and the artifact's key.
+        - artifacts and the best checkpoint by reference: their place and key are uploaded, their content is not.
 
-        The results are in the folder already: whatever goes wrong here is a warning.
+        The results are in the folder already, so every error here is a warning.
 
         Args:
             folder: the run's folder.
@@ -103,7 +103,7 @@ class WandbRun(WandbLogger):
         for step in steps:
             try:
                 step()
-            except Exception as error:  # noqa: BLE001 - hours of training must not end in an error of their record
+            except Exception as error:  # noqa: BLE001 - an error of the record must not fail a finished run
                 log.warning("the Weights & Biases record is incomplete: %s; all results are in %s", error, folder)
 
     def _end(self) -> None:
@@ -123,9 +123,8 @@ class WandbRun(WandbLogger):
             run.log({f"groups/{protocol}": wandb.Table(columns=columns, data=rows)})
             for metric in (metric for metric in _FIGURES if metric in columns):
                 at = columns.index(metric)
-                bars = wandb.Table(
-                    columns=["group", metric], data=[[row[1], row[at]] for row in rows if row[0] == _RUN]
-                )
+                data = [[row[1], row[at]] for row in rows if row[0] == _RUN]
+                bars = wandb.Table(columns=["group", metric], data=data)
                 chart = wandb.plot.bar(bars, "group", metric, title=f"{metric}, {protocol}")
                 run.log({f"figures/{protocol}/{metric}": chart})
         if (report := folder / "report.html").is_file():
@@ -140,10 +139,10 @@ class WandbRun(WandbLogger):
 
 
 def check(mode: str | None = None) -> None:
-    """See that a record can be kept: the package is there, and the login is accepted unless W&B is offline.
+    """Check that a record is possible: the package is installed, and the login is accepted unless W&B is offline.
 
     Raises:
-        LoggerError: it cannot, with what to do.
+        LoggerError: it is not; the message names the remedy.
     """
     if importlib.util.find_spec("wandb") is None:
         raise LoggerError("logger=wandb needs the package wandb: pip install 'sage-pl[wandb]', or choose logger=csv")
@@ -154,7 +153,7 @@ def check(mode: str | None = None) -> None:
     with _one_line():
         if not wandb.login(prompt=False):
             raise LoggerError(
-                "logger=wandb found no login: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline, which "
+                "logger=wandb has no login: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline, which "
                 "needs neither account nor network"
             )
 
@@ -167,13 +166,12 @@ def _one_line() -> Iterator[None]:
         yield
     except wandb.errors.Error as error:
         reason = str(error).splitlines()[0]
-        raise LoggerError(
-            f"logger=wandb cannot start ({reason}); WANDB_MODE=offline needs neither account nor network"
-        ) from error
+        text = f"logger=wandb cannot start ({reason}); WANDB_MODE=offline needs neither account nor network"
+        raise LoggerError(text) from error
 
 
 def reference(name: str, kind: str, path: Path, key: str) -> wandb.Artifact:
-    """An artifact that says where something is, with its key, and copies or reads nothing."""
+    """An artifact that holds the path and key of a file or folder, without its content."""
     import wandb
 
     artifact = wandb.Artifact(name, type=kind, metadata={"key": key})
@@ -185,31 +183,31 @@ def tables(metrics: Mapping[str, float]) -> dict[str, tuple[list[Any], list[list
     """Protocol -> columns and rows: one row per system (``this run``, ``popularity``) and group, one column per metric.
 
     Args:
-        metrics: ``test/full/ndcg@10/item_tail``, ``floor/popularity/full/ndcg@10`` and so on; those without a count, which
-            are not of groups, are left out.
+        metrics: ``test/full/ndcg@10/item_tail``, ``floor/popularity/full/ndcg@10`` and so on; protocols without counts,
+            such as ``lists``, are ignored.
     """
-    found: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
+    by_protocol: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
     for name, value in metrics.items():
         for system, prefix in ((_RUN, "test/"), ("popularity", "floor/popularity/")):
             if name.startswith(prefix):
                 protocol, metric, group = (*name.removeprefix(prefix).split("/"), "overall")[:3]
-                found.setdefault(protocol, {}).setdefault((system, group), {})[metric] = value
-    made: dict[str, tuple[list[Any], list[list[Any]]]] = {}
-    for protocol, cells in found.items():
+                by_protocol.setdefault(protocol, {}).setdefault((system, group), {})[metric] = value
+    result: dict[str, tuple[list[Any], list[list[Any]]]] = {}
+    for protocol, cells in by_protocol.items():
         if all("count" in values for values in cells.values()):
             names = list(dict.fromkeys(name for values in cells.values() for name in values))
             rows = [[*who, *(values.get(name) for name in names)] for who, values in cells.items()]
-            made[protocol] = (["system", "group", *names], rows)
-    return made
+            result[protocol] = (["system", "group", *names], rows)
+    return result
 
 
 def log_comparison(folder: Path, project: str, group: str | None = None) -> None:
-    """A record of its own for a comparison: every value of ``comparison.json`` as the table ``comparison``, and its report.
+    """Record a comparison: every value of ``comparison.json`` as the table ``comparison``, and its report.
 
     Args:
-        folder: with the files that :mod:`sage_pl.comparison.files` writes.
-        project: where the runs are.
-        group: the sweep that was compared, if any.
+        folder: the files of :mod:`sage_pl.comparison.files`.
+        project: the project of the runs.
+        group: the compared sweep, if any.
 
     Raises:
         LoggerError: see :func:`check`.
@@ -218,12 +216,8 @@ def log_comparison(folder: Path, project: str, group: str | None = None) -> None
     import wandb
 
     values = json.loads((folder / "comparison.json").read_text())["values"]
-    with (
-        _one_line(),
-        wandb.init(
-            project=project, group=group, job_type="comparison", name=f"comparison {group or ''}".strip(), dir=folder
-        ) as run,
-    ):
+    name = f"comparison {group or ''}".strip()
+    with _one_line(), wandb.init(project=project, group=group, job_type="comparison", name=name, dir=folder) as run:
         run.log({"comparison": wandb.Table(columns=list(values[0]), data=[list(value.values()) for value in values])})
         if (report := folder / "report.html").is_file():
             run.log({"report": wandb.Html(report, inject=False)})

@@ -1,4 +1,4 @@
-"""Adam whose update of a table costs what the rows in use cost, whatever the size of the table."""
+"""Adam whose update of a table costs as much as the rows with a gradient, for any size of the table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class RowAdam(torch.optim.Optimizer):
     """Adam where a gradient is dense, and Adam of its rows alone where it is sparse (``item_encoder.sparse=true``).
 
     ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``, ``w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``.
-    A row without a gradient costs nothing: neither it nor its m and v move, where Adam would go on moving it by its
-    old m. The step count t is the parameter's, not the row's, so a row that first occurs late moves by up to
-    ``(1 - b1) / sqrt(1 - b2)`` = 3.2 times lr once; with every row in every step it is Adam, apart from where eps stands.
+    A row without a gradient costs nothing: the row, its m and v stay unchanged, where Adam moves it by its old m. The step
+    count t is per parameter, not per row, so the first step of a late row moves it by up to
+    ``(1 - b1) / sqrt(1 - b2)`` = 3.2 times lr. With every row in every step it is Adam, except for the place of eps.
 
     Gradient clipping (``trainer.gradient_clip_val``) has no sparse form in torch; clip only with
     ``item_encoder.sparse=false``.
@@ -29,7 +29,7 @@ class RowAdam(torch.optim.Optimizer):
         lr: learning rate, positive.
         betas: b1 and b2, in [0, 1).
         eps: added to the root, at least 0.
-        weight_decay: factor of the squared norm's gradient, for dense gradients alone; sparse ones need 0, since decay
+        weight_decay: factor of the squared norm's gradient, for dense gradients alone; sparse ones require 0, since decay
             moves every row in every step.
 
     Raises:
@@ -49,7 +49,7 @@ class RowAdam(torch.optim.Optimizer):
         if lr <= 0 or eps < 0 or weight_decay < 0:
             raise SettingError(
                 f"optimizer.lr is {lr}, optimizer.eps {eps}, optimizer.weight_decay {weight_decay}; wanted a positive lr "
-                "and no negative eps or weight_decay"
+                "and eps and weight_decay of at least 0"
             )
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise SettingError(f"optimizer.betas are {list(betas)}, wanted two numbers in [0, 1), e.g. [0.9,0.999]")
@@ -64,11 +64,11 @@ class RowAdam(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            reached = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for parameter in reached:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in parameters:
                 self._start(parameter)
-            self._update_whole([parameter for parameter in reached if not parameter.grad.is_sparse], group)
-            for parameter in reached:
+            self._update_whole([parameter for parameter in parameters if not parameter.grad.is_sparse], group)
+            for parameter in parameters:
                 if parameter.grad.is_sparse:
                     self._update_rows(parameter, group)
         return loss
@@ -117,7 +117,7 @@ class RowAdam(torch.optim.Optimizer):
 
 
 def _rows(gradient: Float[Tensor, "R ..."]) -> tuple[Tensor, Tensor]:
-    """The distinct rows of a sparse gradient, and their values; a row's Adam step is no sum over its occurrences."""
+    """Distinct rows of a sparse gradient and their summed values; Adam is not linear in them, so they are summed first."""
     gradient = gradient.coalesce()
     if gradient.sparse_dim() != 1:
         raise SettingError(

@@ -120,7 +120,7 @@ class Targets(Protocol):
 
 @runtime_checkable
 class ItemTable(Protocol):
-    """The items of one step, each encoded once (``sage_pl.nn.item_encoders.table``)."""
+    """The items of one step, each encoded once (``sage_pl.nn.item_encoders.encoded``)."""
 
     def inputs(self, ids: Int[Tensor, "*P"]) -> Views: ...
 
@@ -136,7 +136,7 @@ class ItemTable(Protocol):
 @runtime_checkable
 class VectorTable(Protocol):
     """Every item's vector [R, E] as a ranking reads it, row by row: a tensor, or rows made when they are asked for
-    (:class:`sage_pl.nn.item_encoders.table.ItemVectors`)."""
+    (:class:`sage_pl.nn.item_encoders.encoded.ItemVectors`)."""
 
     @property
     def shape(self) -> Sequence[int]: ...

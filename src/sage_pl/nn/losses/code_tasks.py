@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sage_pl.data.loader import load_sequences
 from sage_pl.nn.item_encoders.adapter import Adapter
-from sage_pl.nn.item_encoders.vectors import ItemText
+from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_groups import CodeGroups
 from sage_pl.types import CodeContext, Memory, SeqBatch

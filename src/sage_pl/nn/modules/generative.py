@@ -15,7 +15,7 @@ from sage_pl.nn.decoders.collisions import expected_hits
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.decoders.search import answer_ranks, beam_search, best, occurs
 from sage_pl.nn.item_encoders.codes import CodeEncoder
-from sage_pl.nn.item_encoders.table import ItemVectors
+from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.generative_step import GenerativeStep, memory

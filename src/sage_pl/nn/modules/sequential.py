@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
-from sage_pl.nn.item_encoders.table import ItemVectors
+from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.step import TrainingStep

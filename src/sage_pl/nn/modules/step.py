@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.item_encoders.table import EncodedItems
+from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
 from sage_pl.types import ItemEncoder, ItemTable, SeqBatch, SequenceEncoder, Targets, real

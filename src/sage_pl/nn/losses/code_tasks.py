@@ -21,7 +21,7 @@ class UniformItems:
     Args:
         sequences: path of the ``sequences`` artifact.
         count: items per step, or all where there are fewer.
-        trained: leave out the items that no training sequence holds, so that their texts do not enter training.
+        trained: leave out the items of no training sequence, so that their texts do not enter training.
     """
 
     def __init__(self, sequences: str, count: int, trained: bool) -> None:
@@ -37,7 +37,7 @@ class UniformItems:
 class TextToCode(LossTerm):
     """``-log p(i | g(x_i))``: an item's codes, decoded from its adapted text in place of a state.
 
-    It trains items without a history: decoded from their text, they can follow from any state like it.
+    It trains items without a history: they become likely after states that resemble their text.
 
     Args:
         weight: factor of this loss.
@@ -84,15 +84,15 @@ class TextsToCode(LossTerm):
 
 
 class QueryToCode(LossTerm):
-    """``-log p(i | h + g(q))`` at labelled positions, q what the user asks for.
+    """``-log p(i | h + g(q))`` at labelled positions, q a query for the item.
 
     Args:
         weight: factor of this loss.
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
         dim: width of the states.
-        queries: folder of vectors of written queries, ``table.npy`` [R, D_query], row i asking for item i; they get an
-            adapter of their own. None asks by the text of an item drawn from the target's group (:class:`CodeGroups`), the
-            target included: "something like this".
+        queries: folder of vectors of texts, ``table.npy`` [R, D_query], row i a query for item i, with an adapter of their
+            own. None: the query is the text of an item drawn from the target's group (:class:`CodeGroups`), "something like
+            this".
 
     Reference: LC-Rec's itemsearch, whose queries a larger language model writes.
     """
@@ -107,7 +107,7 @@ class QueryToCode(LossTerm):
         self.adapter = None if self.queries is None else Adapter(self.queries.width, dim)
 
     def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "B L"] | None:
-        """Where there are no written queries, the item that each position asks by."""
+        """Without vectors of queries, the item whose text is each position's query."""
         return self.groups.draw(batch["targets"]) if self.queries is None else None
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:

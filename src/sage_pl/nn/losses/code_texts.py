@@ -1,4 +1,4 @@
-"""The way back: from codes, or from a history, to the text of an item."""
+"""The inverse tasks: from codes, or from a history, to the text of an item."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sage_pl.types import CodeContext, SeqBatch
 
 
 class CodeToText(LossTerm):
-    """:class:`InfoNCE` of ``sum_t E_t[c_{i,t}]`` and ``g(x_i)``: the sum of an item's codes finds its adapted text among those
-    of the step's items, and the other way round.
+    """:class:`InfoNCE` of ``sum_t E_t[c_{i,t}]`` and ``g(x_i)``: the sum of an item's codes against the adapted texts of the
+    step's items, both ways.
 
     Args:
         weight: factor of this loss.
@@ -46,10 +46,8 @@ class CodeToText(LossTerm):
 
 
 class StateToText(LossTerm):
-    """``-log softmax_j(cos(h, g(x_j)) / τ)[i]`` over the items j that labelled positions of the step predict: a state finds the
-    adapted text of the item that comes next.
-
-    Where other positions predict i too, they are no candidates.
+    """``-log softmax_j(cos(h, g(x_j)) / τ)[i]`` over the items j that labelled positions of the step predict: a state against
+    the adapted text of its next item. Other positions that predict i are masked out.
 
     Args:
         weight: factor of this loss.

@@ -18,7 +18,7 @@ class UserDistillation(LossTerm):
     """``kd``: ``mean (u - mean_s u_s)^2`` over users and widths; ``cl``: :class:`SoftTargets` of u and the
     teachers' mean.
 
-    The teachers' states are computed without gradient from their training inputs; users without teachers are left out.
+    Teachers' states are computed without gradient from their training inputs; users without teachers are left out.
 
     Args:
         weight: alpha in the paper.
@@ -57,7 +57,7 @@ class UserDistillation(LossTerm):
 
     @staticmethod
     def teacher_means(step: LossContext, neighbours: Int[Tensor, "B S"]) -> Float[Tensor, "B E"]:
-        """Mean state of each user's teachers; every distinct teacher is encoded once."""
+        """Mean state of each user's teachers; each distinct teacher is encoded once."""
         return means_of(step.encode(step.batch["neighbour_items"]), neighbours.clamp(min=0), neighbours >= 0)
 
 

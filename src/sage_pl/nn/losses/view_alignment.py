@@ -1,4 +1,4 @@
-"""Two views of the same items are drawn together: which items, and the losses that compare item with item."""
+"""Alignment of two views of the same items: the choice of items, and the losses that compare item with item."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ class ViewAlignment(LossTerm):
     Args:
         weight: factor of this loss.
         views: the two views.
-        max_items: items compared in one step; more are sampled down, since cost may grow with their square. None keeps
-            all.
+        max_items: items compared in one step, more are sampled down, since cost may grow with their square; None keeps all.
         unique: each item once; False repeats it per occurrence.
 
     Raises:
-        ValueError: ``views`` are not two different ones, or ``max_items`` is below 2.
+        ValueError: ``views`` are other than two different ones, or ``max_items`` is below 2.
     """
 
     needs = frozenset({"distinct_items"})

@@ -15,49 +15,43 @@ from sage_pl.nn.losses.code_groups import CodeGroups
 from sage_pl.types import CodeContext, Memory, SeqBatch
 
 
-class UniformItems:
-    """Draws distinct items, rare ones as often as popular ones; on the CPU.
+class UniformItemsTerm(LossTerm):
+    """A loss over distinct items, drawn uniformly: rare ones as often as popular ones.
 
     Args:
+        weight: factor of this loss.
         sequences: path of the ``sequences`` artifact.
         count: items per step, or all where there are fewer.
         trained: leave out the items of no training sequence, so that their texts do not enter training.
     """
 
-    def __init__(self, sequences: str, count: int, trained: bool) -> None:
+    def __init__(self, weight: float, sequences: str, count: int = 256, trained: bool = False) -> None:
+        super().__init__(weight)
         counts = np.array(load_sequences(sequences).train_counts)
         counts[[0, -1]] = -1
         self.count = count
         self._ids = torch.from_numpy(np.flatnonzero(counts >= trained))
 
-    def draw(self) -> Int[Tensor, "M"]:
+    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "M"]:
         return self._ids[torch.randperm(len(self._ids))[: self.count]]
 
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return [batch["draws"][self.name]]
 
-class TextToCode(LossTerm):
+
+class TextToCode(UniformItemsTerm):
     """``-log p(i | g(x_i))``: an item's codes, decoded from its adapted text in place of a state.
 
     It trains items without a history: they become likely after states that resemble their text.
 
     Args:
-        weight: factor of this loss.
-        sequences, count, trained: see :class:`UniformItems`.
+        weight, sequences, count, trained: see :class:`UniformItemsTerm`.
 
     Reference: LC-Rec's item2index.
     """
 
     decodes = True
     reads = frozenset({"text"})
-
-    def __init__(self, weight: float, sequences: str, count: int = 256, trained: bool = False) -> None:
-        super().__init__(weight)
-        self.items = UniformItems(sequences, count, trained)
-
-    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "M"]:
-        return self.items.draw()
-
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return [batch["draws"][self.name]]
 
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         ids = step.batch["draws"][self.name]

@@ -99,22 +99,14 @@ class InfoNCEAlignment(ViewAlignment):
 
 
 class CosineAlignment(ViewAlignment):
-    """``mean_i 1 - cos(a_i, b_i)``: both views of an item point the same way; lengths are free.
-
-    Args:
-        weight, views, max_items, unique: see :class:`ViewAlignment`.
-    """
+    """``mean_i 1 - cos(a_i, b_i)``: both views of an item get the same direction; lengths are free."""
 
     def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
         return (1 - F.cosine_similarity(a, b, dim=1)).mean()
 
 
 class MSEAlignment(ViewAlignment):
-    """``mean (a_i - b_i)^2`` over items and widths: both views of an item are the same vector.
-
-    Args:
-        weight, views, max_items, unique: see :class:`ViewAlignment`.
-    """
+    """``mean (a_i - b_i)^2`` over items and widths: both views of an item become the same vector."""
 
     def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
         return F.mse_loss(a, b)

@@ -184,5 +184,4 @@ class RecommenderModule(pl.LightningModule):
     def validation_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
         return self.answer_ranks(batch)
 
-    def test_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
-        return self.answer_ranks(batch)
+    test_step = validation_step

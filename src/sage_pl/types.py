@@ -1,4 +1,4 @@
-"""The vocabulary every part shares: shapes, ids, batches and the protocols of the replaceable parts.
+"""The vocabulary of all parts: shapes, ids, batches and the protocols of the replaceable parts.
 
 Shape letters
     B users in a batch, L sequence length, N real items, R = N + 2 table rows, D width of one view,
@@ -28,17 +28,20 @@ class SeqBatch(TypedDict):
 
     items: Int[Tensor, "B L"]
     user: NotRequired[Int[Tensor, "B"]]
-    targets: NotRequired[Int[Tensor, "B L"]]  # 0 where nothing is predicted
-    labels: NotRequired[Int[Tensor, "M"]]  # where the flattened targets are not 0
-    state_rows: NotRequired[Int[Tensor, "B"]]  # rows whose last position holds the state a user is served with
+    # loaded for losses over similar users
     neighbours: NotRequired[Int[Tensor, "B S"]]  # rows of the concatenated neighbour chunks, -1 where none
     users_with_teachers: NotRequired[Int[Tensor, "M"]]  # rows of the users that have neighbours
     neighbour_items: NotRequired[list[Int[Tensor, "M L"]]]  # neighbours' training inputs, grouped by length
     neighbour_users: NotRequired[Int[Tensor, "B S"]]  # their ids, 0 where none
+    # added for training
+    targets: NotRequired[Int[Tensor, "B L"]]  # 0 where nothing is predicted
+    state_rows: NotRequired[Int[Tensor, "B"]]  # rows whose last position has the state a user is served with
+    labels: NotRequired[Int[Tensor, "M"]]  # where the flattened targets are not 0
     distinct_items: NotRequired[Int[Tensor, "M"]]  # the real items of the inputs, each once, ascending
     distinct_targets: NotRequired[Int[Tensor, "M"]]  # the items that are predicted, likewise
-    draws: NotRequired[dict[str, Int[Tensor, "..."]]]  # what the losses drew at random, by the name of the loss
-    encoded: NotRequired[Int[Tensor, "M"]]  # ids whose vectors the step makes, ascending; without it all
+    draws: NotRequired[dict[str, Int[Tensor, "..."]]]  # the losses' random draws, by the name of the loss
+    encode_ids: NotRequired[Int[Tensor, "M"]]  # ids the step encodes, ascending; absent for the whole catalogue
+    # loaded for evaluation
     answer: NotRequired[Int[Tensor, "B"]]  # held-out item
     case: NotRequired[Int[Tensor, "B"]]  # row of the split's evaluation cases
     candidates: NotRequired[Int[Tensor, "B K"]]  # sampled negatives, drawn once per split
@@ -58,14 +61,14 @@ class TopK(NamedTuple):
 
 @runtime_checkable
 class ItemEncoder(Protocol):
-    """What an item is: what a sequence reads (``views``) and what is scored (``output``)."""
+    """From item ids to the vectors that a sequence reads (``views``) and the vector that is scored (``output``)."""
 
     n_items: int
     input_dims: Mapping[str, int]
     output_dim: int
 
     def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
-        """The views called ``names``, None for all; more may be given where they cost nothing."""
+        """The views called ``names``, None for all; may return more where they cost nothing."""
         ...
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]: ...
@@ -73,19 +76,19 @@ class ItemEncoder(Protocol):
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A sequence model over one view; padding (False in ``mask``) never influences a real position."""
+    """A sequence model over one view; padding (False in ``mask``) influences no real position."""
 
     dim: int
     causal: bool
 
     def embed(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        """Scale, add positions, drop out: what happens before views are mixed."""
+        """Scale, add positions, drop out, before views are mixed."""
         ...
 
     def __call__(
         self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], last_only: bool = False
     ) -> Float[Tensor, "B K D"]:
-        """States of all positions (K = L), or with ``last_only`` of the last one (K = 1), which costs less."""
+        """States of all positions (K = L), or with ``last_only`` of the last one (K = 1), at less cost."""
         ...
 
 
@@ -94,7 +97,7 @@ class SequenceEncoder(Protocol):
     """Fuses the views of a sequence and contains the backbone(s)."""
 
     output_dim: int
-    reads: frozenset[str]  # views of the items it takes
+    reads: frozenset[str]  # views of the items
 
     def modules(self) -> Iterator[nn.Module]: ...
 
@@ -104,14 +107,14 @@ class SequenceEncoder(Protocol):
         self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
     ) -> Float[Tensor, "B T *I E"]:
         """States of all positions (T = L), or with ``last_only`` of the last one (T = 1); [B, T, I, E] where a position has
-        several, of which the best one scores an item. When predicting, ``batch`` holds ``items``, and ``user`` where known.
+        several, of which the best one scores an item. When predicting, ``batch`` has ``items``, and ``user`` for known users.
         """
         ...
 
 
 @runtime_checkable
 class Targets(Protocol):
-    """What a sequence is trained to predict, and how a history is presented when predicting."""
+    """The training targets of a sequence, and the form of a history when predicting."""
 
     def training(self, batch: SeqBatch) -> SeqBatch: ...
 
@@ -120,7 +123,7 @@ class Targets(Protocol):
 
 @runtime_checkable
 class ItemTable(Protocol):
-    """The items of one step, each encoded once (``sage_pl.nn.item_encoders.table``)."""
+    """The items of one step, each encoded once (``sage_pl.nn.item_encoders.encoded``)."""
 
     def inputs(self, ids: Int[Tensor, "*P"]) -> Views: ...
 
@@ -129,14 +132,14 @@ class ItemTable(Protocol):
     def all_outputs(self) -> Float[Tensor, "R E"]: ...
 
     def whole(self, view: str) -> Float[Tensor, "R D"]:
-        """One view of every item, whatever the step encoded; the other views are not made for it."""
+        """One view of every item, computed alone where the step encoded single items."""
         ...
 
 
 @runtime_checkable
 class VectorTable(Protocol):
-    """Every item's vector [R, E] as a ranking reads it, row by row: a tensor, or rows made when they are asked for
-    (:class:`sage_pl.nn.item_encoders.table.ItemVectors`)."""
+    """Every item's vector [R, E] as a ranking reads it, row by row: a tensor, or rows computed on access
+    (:class:`sage_pl.nn.item_encoders.encoded.ItemVectors`)."""
 
     @property
     def shape(self) -> Sequence[int]: ...
@@ -150,7 +153,7 @@ class VectorTable(Protocol):
 
 @runtime_checkable
 class LossContext(Protocol):
-    """All that a loss (:class:`sage_pl.nn.losses.base.LossTerm`) may touch in a step; not the module itself."""
+    """The interface of a training step for losses (:class:`sage_pl.nn.losses.base.LossTerm`)."""
 
     batch: SeqBatch
     hidden: Float[Tensor, "B L *I E"]  # I: a position has several states, of which the best one scores an item
@@ -158,7 +161,7 @@ class LossContext(Protocol):
     mask_token: int
 
     def user_states(self) -> Float[Tensor, "B E"]:
-        """State each user is served with (``state_rows`` at the last position), with gradient."""
+        """Each user's state for serving (``state_rows`` at the last position), with gradient."""
         ...
 
     def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
@@ -167,7 +170,7 @@ class LossContext(Protocol):
 
 
 class Memory(NamedTuple):
-    """What the decoding of one item's codes may look at: one state, or all of a sequence's."""
+    """The states that the decoding of one item's codes attends to: one, or all of a sequence's."""
 
     vectors: Float[Tensor, "B S D"]
     mask: Bool[Tensor, "B S"]
@@ -175,12 +178,12 @@ class Memory(NamedTuple):
 
 @runtime_checkable
 class DecoderNetwork(Protocol):
-    """Reads codes one by one, for P prefixes of each of B users at once; what it has read of a prefix is its *state*."""
+    """Reads codes one by one, for P prefixes of each of B users at once; a *state* represents the prefixes."""
 
     dim: int
     levels: int  # the most codes an item may have
-    whole: bool  # looks at all states of a sequence, not only at the one that predicts
-    per_prefix: int  # floats held per user and prefix when all items are scored, about
+    whole: bool  # attends to all states of a sequence; False: to the one that predicts
+    per_prefix: int  # floats per user and prefix when all items are scored, about
 
     def begin(self, memory: Memory) -> Any:
         """The state before the first code; P = 1."""
@@ -191,8 +194,7 @@ class DecoderNetwork(Protocol):
         ...
 
     def products(self, state: Any, rows: Int[Tensor, "C"], tokens: Float[Tensor, "C D"]) -> Float[Tensor, "B C"]:
-        """``<outputs[:, rows_c], tokens_c>``: the logit of code c after the prefix ``rows_c``, where all users have the same
-        prefixes."""
+        """``<outputs[:, rows_c], tokens_c>``: the logit of code c after the prefix ``rows_c``, which all users share."""
         ...
 
     def advance(self, state: Any, tokens: Float[Tensor, "#A C D"], parents: Int[Tensor, "#A C"]) -> Any:
@@ -201,27 +203,26 @@ class DecoderNetwork(Protocol):
 
 
 class CodeContext(LossContext, Protocol):
-    """What a loss may touch where items are decoded: more than :class:`LossContext`. A loss that reads it has
-    ``decodes = True``."""
+    """:class:`LossContext` of a model that decodes items; a loss that reads it has ``decodes = True``."""
 
     def predictions(self) -> tuple[Memory, Int[Tensor, "M"]]:
-        """What each labelled position decodes its item from, and that item."""
+        """The memory from which each labelled position decodes its item, and that item."""
         ...
 
     def predictions_from(self, view: str) -> Memory:
-        """As :meth:`predictions`, where the sequences are read through another view of the items."""
+        """The memory of :meth:`predictions`, with the sequences read through another view of the items."""
         ...
 
     def log_probs(
         self, memory: Memory, ids: Int[Tensor, "M K"], among: Int[Tensor, "C"] | None = None
     ) -> Float[Tensor, "M K"]:
-        """Logarithm of the probability that K items each are decoded, out of the items ``among`` or all."""
+        """Log-probability of K items each, out of the items ``among`` or all."""
         ...
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Adds to every score when items are ranked: F - E more columns of states and table, still one inner product."""
+    """Adds to every score when items are ranked, by F - E more columns of states and table; scores stay inner products."""
 
     def table(self, outputs: Float[Tensor, "M E"], ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]: ...
 
@@ -230,7 +231,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What evaluation, export and serving know of a model."""
+    """The interface of a model for evaluation, export and serving."""
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol (``full``, and ``sampled100`` where candidates are given)."""
@@ -239,7 +240,7 @@ class Recommender(Protocol):
     def recommend(
         self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool, users: Int[Tensor, "B"] | None = None
     ) -> TopK:
-        """The k best items after each history; ``users``: whose they are, for models that know more of a user than that."""
+        """The k best items after each history; ``users``: their ids, for models that read them beside the history."""
         ...
 
 

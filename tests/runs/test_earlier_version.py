@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from sage_pl.artifacts.renamed import current
 from sage_pl.runs import checkpoint, fit
@@ -65,3 +66,14 @@ def test_names_that_did_not_move_stay() -> None:
         "a": [{"_target_": "torch.optim.Adam"}],
         "b": "sage_pl.models.x",
     }
+
+
+@pytest.mark.parametrize("name", ["sam", "comirec", "sine"])
+def test_interests_of_an_earlier_version_have_the_names_of_the_configuration(name: str) -> None:
+    earlier = {
+        "sam": "interest_attention.InterestAttention",
+        "comirec": "self_attentive.SelfAttentive",
+        "sine": "sparse_interests.SparseInterests",
+    }
+    node = OmegaConf.load(Path("conf/sequence_encoder") / f"{name}.yaml").extractor
+    assert current({"_target_": f"sage_pl.sequence_encoders.{earlier[name]}"}) == {"_target_": node._target_}

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 _MOVED = {  # beginning of an earlier `_target_` -> its beginning now; the first that fits is taken
+    "sage_pl.sequence_encoders.interest_attention.": "sage_pl.nn.sequence_encoders.sam.",
+    "sage_pl.sequence_encoders.self_attentive.": "sage_pl.nn.sequence_encoders.comirec.",
+    "sage_pl.sequence_encoders.sparse_interests.": "sage_pl.nn.sequence_encoders.sine.",
     "sage_pl.backbones.": "sage_pl.nn.backbones.",
     "sage_pl.item_encoders.": "sage_pl.nn.item_encoders.",
     "sage_pl.sequence_encoders.": "sage_pl.nn.sequence_encoders.",

@@ -53,7 +53,7 @@ class RunVectors:
     @cached_property
     def views(self) -> dict[str, FloatArray]:
         """The views of the items after training, but for one that is itself what is scored."""
-        from sage_pl.nn.item_encoders.table import views_beside_output
+        from sage_pl.nn.item_encoders.encoded import views_beside_output
 
         model = self._trained
         return {name: _view(model, name) for name in views_beside_output(model.item_encoder, model.device)}
@@ -128,7 +128,7 @@ def _id_view(model: Any) -> FloatArray:
 
 
 def _view(model: Any, name: str) -> FloatArray:
-    from sage_pl.nn.item_encoders.table import view_vectors
+    from sage_pl.nn.item_encoders.encoded import view_vectors
 
     return view_vectors(model.item_encoder, name, model.device)[:].cpu().numpy()
 

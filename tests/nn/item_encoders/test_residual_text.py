@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.item_text import standardised
 from sage_pl.nn.item_encoders.residual_text import ResidualText
-from sage_pl.nn.item_encoders.vectors import standardised
 from tests.golden.prepared import write_rows
 
 N, DIM, TEXT = 6, 4, 10

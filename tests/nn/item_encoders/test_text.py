@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from sage_pl.nn.item_encoders.adapter import MLPAdapter
+from sage_pl.nn.item_encoders.item_text import standardised
 from sage_pl.nn.item_encoders.text import TextEncoder
-from sage_pl.nn.item_encoders.vectors import standardised
 from tests.golden import naive
 from tests.golden.prepared import write_rows
 

@@ -9,7 +9,7 @@ import torch
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_groups import CodeGroups
 from sage_pl.nn.losses.code_negatives import CodeNegatives
-from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode, UniformItems
+from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
 from sage_pl.nn.losses.code_texts import CodeToText, StateToText
 from sage_pl.types import Memory
 from tests.golden.prepared import draw, write_rows, write_sequences
@@ -45,11 +45,11 @@ def moved(step: Any, view: str) -> list[int]:
 @pytest.mark.parametrize(("trained", "expected"), [(True, [1, 2, 3]), (False, [1, 2, 3, 4, 5, 6, 7])])
 def test_items_are_drawn_uniformly_and_without_repetition(sequences: str, trained: bool, expected: list[int]) -> None:
     torch.manual_seed(0)
-    everything, two = UniformItems(sequences, 99, trained), UniformItems(sequences, 2, trained)
-    assert sorted(everything.draw().tolist()) == expected
-    count = Counter(item for _ in range(700) for item in two.draw().tolist())
+    everything, two = (TextToCode(1.0, sequences, count, trained) for count in (99, 2))
+    assert sorted(everything.draw({}, 0).tolist()) == expected
+    count = Counter(item for _ in range(700) for item in two.draw({}, 0).tolist())
     assert all(abs(count[item] - 1400 / len(expected)) < 100 for item in expected)
-    assert all(len(set(two.draw().tolist())) == 2 for _ in range(50))
+    assert all(len(set(two.draw({}, 0).tolist())) == 2 for _ in range(50))
 
 
 def test_a_kind_is_what_shares_the_first_code(tokens: str) -> None:

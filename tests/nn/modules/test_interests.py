@@ -13,9 +13,9 @@ from sage_pl.nn.losses.distillation_bank import BankDistillation
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.scorers.semantic import SemanticSimilarity
-from sage_pl.nn.sequence_encoders.interest_attention import InterestAttention
 from sage_pl.nn.sequence_encoders.interest_queries import TextQueries
 from sage_pl.nn.sequence_encoders.interests import InterestEncoder
+from sage_pl.nn.sequence_encoders.sam import InterestAttention
 from tests.golden.prepared import (
     BACKBONES,
     N_ITEMS,

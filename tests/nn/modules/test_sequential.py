@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from sage_pl.data.datamodule import SequenceDataModule
-from sage_pl.nn.item_encoders import table as table_module
+from sage_pl.nn.item_encoders import encoded
+from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.item_encoders.id import IdEncoder
-from sage_pl.nn.item_encoders.table import ItemVectors
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.scorers.semantic import SemanticSimilarity
 from sage_pl.nn.sequence_encoders.dual import DualView
@@ -134,7 +134,7 @@ def test_validation_keeps_a_table_that_fits_its_memory(
 def test_ranking_block_by_block_equals_ranking_a_table(
     scorer: bool, artifacts: Artifacts, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_module, "_BLOCK", 5)
+    monkeypatch.setattr(encoded, "_BLOCK", 5)
     model = make_model().eval()
     model.item_encoder.text.table[7] = model.item_encoder.text.table[3]  # type: ignore[union-attr, index, operator]
     model.item_encoder.table.weight.data[7] = model.item_encoder.table.weight[3]  # type: ignore[union-attr, operator, index]

@@ -212,7 +212,7 @@ def test_a_batch_is_prepared_before_it_is_moved_and_only_in_training(
     prepared = model.on_before_batch_transfer(batch, 0)
     assert prepared["labels"].tolist() == prepared["targets"].flatten().nonzero().flatten().tolist()
     assert prepared["distinct_items"].tolist() == sorted(set(prepared["items"].flatten().tolist()) - {0})
-    assert "encoded" not in prepared, "the softmax reads every item"
+    assert "encode_ids" not in prepared, "the softmax reads every item"
     torch.testing.assert_close(model.training_step(prepared, 0), model.training_step(batch, 0), rtol=0, atol=0)
     assert model.eval().on_before_batch_transfer(batch, 0) is batch
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.nn.objectives.base import Objective, labelled
+from sage_pl.nn.objectives.base import Objective, states_and_targets
 from sage_pl.nn.objectives.bce import BCE
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
@@ -45,7 +45,7 @@ def test_unknown_candidates_are_refused(sequences: str) -> None:
 
 def test_only_labelled_positions_take_part(make_step: MakeStep) -> None:
     step = make_step(padding=2)
-    states, targets = labelled(step)
+    states, targets = states_and_targets(step)
     assert targets.tolist() == [2, 3, 1]
     assert torch.equal(states, step.hidden[[0, 0, 1], [2, 3, 3]])
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from sage_pl.nn.objectives.base import labelled
+from sage_pl.nn.objectives.base import states_and_targets
 from sage_pl.nn.objectives.bce import BCE
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
@@ -28,7 +28,7 @@ def test_the_nearest_state_by_hand(make_step: MakeStep) -> None:
     table[1], table[2], table[3] = torch.tensor([1.0, 0]), torch.tensor([0.0, 1]), torch.tensor([-1.0, 0])
     states = torch.tensor([[3.0, 1], [1, 2], [-2, -2]]).double()
     step = HandStep(step.batch, states.expand(2, 2, 3, 2), table)
-    chosen, targets = labelled(step)
+    chosen, targets = states_and_targets(step)
     assert targets.tolist() == [2, 3, 1]
     assert chosen.tolist() == [[1, 2], [-2, -2], [3, 1]]
 

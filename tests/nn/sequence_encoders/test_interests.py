@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from sage_pl.nn.backbones.none import NoBackbone
-from sage_pl.nn.sequence_encoders.interest_attention import InterestAttention
+from sage_pl.nn.sequence_encoders.comirec import SelfAttentive
 from sage_pl.nn.sequence_encoders.interest_queries import LearnedQueries, TextQueries
 from sage_pl.nn.sequence_encoders.interests import InterestEncoder, Interests
-from sage_pl.nn.sequence_encoders.self_attentive import SelfAttentive
-from sage_pl.nn.sequence_encoders.sparse_interests import SparseInterests
+from sage_pl.nn.sequence_encoders.sam import InterestAttention
+from sage_pl.nn.sequence_encoders.sine import SparseInterests
 from tests.golden import naive
 from tests.golden.prepared import BACKBONES, make_backbone, normal, write
 

@@ -13,18 +13,18 @@ from sage_pl.errors import SettingError
 
 
 def attention_mask(mask: Bool[Tensor, "B L"], causal: bool) -> Bool[Tensor, "B 1 L L"]:
-    """True where a query (row) may look at a key (column): real keys, and with ``causal`` none after the query.
+    """True where a query (row) attends to a key (column): to real keys, with ``causal`` up to the query.
 
-    Every query may look at itself, so that rows of padding stay finite; their results are never used.
+    Every query attends to itself, so that rows of padding stay finite; their results are unused.
     """
-    past, itself = _of_length(mask.shape[1], mask.device)
+    past, itself = _square_masks(mask.shape[1], mask.device)
     allowed = mask[:, None, None, :]
     return (allowed & past if causal else allowed) | itself
 
 
 @functools.lru_cache(maxsize=256)
-def _of_length(length: int, device: torch.device) -> tuple[Bool[Tensor, "L L"], Bool[Tensor, "L L"]]:
-    """Keys no later than the query, and the query itself: made once per length, since small kernels cost a GPU their launch."""
+def _square_masks(length: int, device: torch.device) -> tuple[Bool[Tensor, "L L"], Bool[Tensor, "L L"]]:
+    """Keys up to the query, and the query itself. Cached per length: on a GPU, small kernels cost as much as their launch."""
     with torch.inference_mode(False):
         itself = torch.eye(length, dtype=torch.bool, device=device)
         return torch.ones_like(itself).tril(), itself

@@ -1,4 +1,4 @@
-"""BERT4Rec: a Transformer in which a position sees the whole sequence, trained on masked items."""
+"""BERT4Rec: a Transformer whose positions attend to the whole sequence, trained on masked items."""
 
 from __future__ import annotations
 

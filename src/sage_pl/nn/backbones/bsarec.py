@@ -20,11 +20,11 @@ def low_pass(mask: Bool[Tensor, "B L"], cutoff: int) -> Float[Tensor, "B L L"]:
     """
     n = mask.sum(1)[:, None, None].clamp(min=1)
     place = torch.arange(mask.shape[1], device=mask.device)
-    turn = 2 * math.pi * (place[:, None] - place[None, :]) / n
-    waves = torch.ones_like(turn)
+    angle = 2 * math.pi * (place[:, None] - place[None, :]) / n
+    waves = torch.ones_like(angle)
     for f in range(1, cutoff // 2 + 1):
         times = 2 * (2 * f < n) + (2 * f == n)
-        waves = waves + times * (f * turn).cos()
+        waves = waves + times * (f * angle).cos()
     return waves / n * (mask[:, :, None] & mask[:, None, :])
 
 
@@ -55,9 +55,9 @@ class Block(nn.Module):
 class BSARec(nn.Module):
     """Attentive sequential recommendation with an inductive bias of frequencies (Shin et al. 2024); use ``targets=prefixes``.
 
-    The filter of a position sees the whole sequence, so only the last position may be trained; its attention looks back alone,
-    as in the reference code. Differs: the Fourier transform is over a sequence's own items, where the reference's is over a
-    window of fixed length that is mostly padding, so that states do not depend on padding.
+    The filter of a position covers the whole sequence, so only the last position may be trained; its attention is causal, as in
+    the reference code. Differs: the Fourier transform is over the real items of a sequence, so that states do not depend on
+    padding; the reference's is over a window of fixed length that is mostly padding.
 
     Args:
         dim: width D.
@@ -69,7 +69,7 @@ class BSARec(nn.Module):
         cutoff: c; the c // 2 + 1 slowest waves pass.
 
     Raises:
-        SettingError: alpha is no share, or the cut-off is below 1.
+        SettingError: alpha is outside [0, 1], or the cut-off is below 1.
     """
 
     causal = False

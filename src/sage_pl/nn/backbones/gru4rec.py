@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class GRU4Rec(nn.Module):
     """Gated recurrent units (Hidasi et al. 2016), the state starting at the first real item.
 
-    Differs from the SAGE reference on purpose: it runs over padding (docs/deviations.md) and ignores dropout; here a sequence
-    is moved to the left, so that padding comes after its last item and cannot reach any state that is used.
+    Differs from the SAGE reference on purpose, which runs over padding and ignores dropout (docs/deviations.md): sequences are
+    shifted to the left, so that padding follows the last item and reaches no state in use.
 
     Args:
         dim: width D of input and state.
@@ -32,7 +32,7 @@ class GRU4Rec(nn.Module):
                 nn.init.xavier_normal_(weight)
 
     def embed(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        """Dropout alone: order is the recurrence's own business."""
+        """Dropout alone; the recurrence encodes the order."""
         return self.dropout(x)
 
     def forward(

@@ -23,7 +23,7 @@ class NoBackbone(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def embed(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        """Scale and dropout; order is the sequence encoder's business."""
+        """Scale and dropout; the sequence encoder encodes the order."""
         return self.dropout(x * self.dim**0.5)
 
     def forward(

@@ -1,4 +1,4 @@
-"""SASRec: a Transformer in which a position sees only itself and its past."""
+"""SASRec: a Transformer whose positions attend to themselves and their past."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ class SASRec(Transformer):
     """Self-attentive sequential recommendation (Kang and McAuley 2018).
 
     Differs from the SAGE reference on purpose: its causal mask is commented out, so that in training every position but
-    the last sees its own label, and its padding takes part in attention (docs/deviations.md). ``causal=False
-    attend_padding=True`` brings both back.
+    the last reads its own label, and its padding takes part in attention (docs/deviations.md). ``causal=False
+    attend_padding=True`` restores both.
     """

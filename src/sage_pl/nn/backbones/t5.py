@@ -38,11 +38,13 @@ class T5Block(nn.Module):
         for layer in (self.inner, self.outer):
             nn.init.xavier_normal_(layer.weight)
 
-    def look(self, x: Float[Tensor, "*P L D"], source: Float[Tensor, "*P K D"], mask: Tensor | None = None) -> Tensor:
-        """The first part; ``source`` is normalised already."""
+    def attend(self, x: Float[Tensor, "*P L D"], source: Float[Tensor, "*P K D"], mask: Tensor | None = None) -> Tensor:
+        """The first part; ``source`` is normalised by ``norm_own``."""
         return x + self.dropout(self.own(self.norm_own(x), source, mask))
 
-    def digest(self, x: Float[Tensor, "B L D"], memory: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def cross_attend_and_feed_forward(
+        self, x: Float[Tensor, "B L D"], memory: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """The other parts."""
         if memory is not None:
             x = x + self.dropout(self.cross(self.norm_cross(x), memory, mask))

@@ -1,4 +1,4 @@
-"""The Transformer that SASRec and BERT4Rec share; they differ in what a position may see."""
+"""The Transformer of SASRec and BERT4Rec, which differ in the attention mask."""
 
 from __future__ import annotations
 
@@ -40,16 +40,15 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of :class:`Block` over left-padded sequences, with learned positions.
 
-    Positions count from the oldest visible item (1, 2, ...), so a training prefix looks exactly as it would when
-    served.
+    Positions count from the oldest visible item (1, 2, ...), so a training prefix has the same positions as in serving.
 
     Args:
         dim: width D.
-        max_len: longest input (one more position is kept for an appended mask token).
+        max_len: longest input (one more position is reserved for an appended mask token).
         layers: number of blocks.
         heads: attention heads per block.
         dropout: on the input, the attention weights and the feed-forward layers.
-        causal: a position sees itself and what came before; False lets it see everything.
+        causal: a position attends to itself and its past; False: to the whole sequence.
         attend_padding: parity with the SAGE reference, where padding takes part in attention (docs/deviations.md). Padding
             rows are exactly zero there, so all of them together equal one extra zero key whose logit is raised by
             log(number of paddings).
@@ -99,7 +98,7 @@ class Transformer(nn.Module):
     def _with_padding_key(
         self, allowed: Bool[Tensor, "B 1 L L"], mask: Bool[Tensor, "B L"]
     ) -> Float[Tensor, "B 1 L K"]:
-        """The mask as numbers to add, with one more column, log(number of paddings), for the key of all paddings."""
+        """The mask as numbers to add; one more column, log(number of paddings), for the key of all paddings."""
         paddings = (self.max_len - mask.sum(1)).clamp(min=0).to(self.position.weight.dtype)
         column = paddings.log()[:, None, None, None].expand(-1, 1, mask.shape[1], 1)
         scores = torch.zeros_like(allowed, dtype=column.dtype).masked_fill(~allowed, float("-inf"))

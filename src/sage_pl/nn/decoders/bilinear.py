@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sage_pl.nn.decoders.rows import take
+from sage_pl.nn.decoders.rows import gather_rows
 from sage_pl.types import Memory
 
 
-class Read(NamedTuple):
-    """What has been read of P prefixes; A is 1 where all users have the same."""
+class PrefixState(NamedTuple):
+    """A sequence's state and the vectors of P prefixes; A is 1 where all users have the same prefixes."""
 
     state: Float[Tensor, "B 1 D"]
     prefix: Float[Tensor, "A P H"]
@@ -25,14 +25,14 @@ class BilinearDecoder(nn.Module):
     """``o_t = (h + W_t h) * (1 + G p_t) + F p_t`` with ``p_t = GRU(E_1[c_1], ..., E_t[c_t])`` and ``p_0 = 0``; the logits of
     the next code are products with ``o_t``. W, G and F start at zero.
 
-    A prefix decides which directions of the state count for the next code, and what is likely whatever the state. What is
-    read of a prefix depends on no user and the rest is an inner product with the state, so all items of a catalogue are
-    scored by matrix products: ``<o_t, e> = <h + W_t h, (1 + G p_t) * e> + <F p_t, e>``.
+    A prefix weighs the directions of the state for the next code, and adds logits that do not depend on the state. Its vector
+    depends on no user and the rest is an inner product with the state, so all items of a catalogue are scored by matrix
+    products: ``<o_t, e> = <h + W_t h, (1 + G p_t) * e> + <F p_t, e>``.
 
     Args:
         dim: width D of the states and of the codes' vectors.
         levels: the most codes an item may have.
-        hidden: width H of what is read of a prefix.
+        hidden: width H of a prefix's vector.
         dropout: on ``o_t``.
     """
 
@@ -52,21 +52,23 @@ class BilinearDecoder(nn.Module):
         for weight in (*self.gate.parameters(), *self.shift.parameters()):
             nn.init.zeros_(weight)
 
-    def begin(self, memory: Memory) -> Read:
-        return Read(memory.vectors, memory.vectors.new_zeros(1, 1, self.hidden), 0)
+    def begin(self, memory: Memory) -> PrefixState:
+        return PrefixState(memory.vectors, memory.vectors.new_zeros(1, 1, self.hidden), 0)
 
-    def outputs(self, state: Read) -> Float[Tensor, "B P D"]:
-        return self.dropout(self._turned(state) * (1 + self.gate(state.prefix)) + self.shift(state.prefix))
+    def outputs(self, state: PrefixState) -> Float[Tensor, "B P D"]:
+        return self.dropout(self._at_level(state) * (1 + self.gate(state.prefix)) + self.shift(state.prefix))
 
-    def products(self, state: Read, rows: Int[Tensor, "C"], tokens: Float[Tensor, "C D"]) -> Float[Tensor, "B C"]:
+    def products(
+        self, state: PrefixState, rows: Int[Tensor, "C"], tokens: Float[Tensor, "C D"]
+    ) -> Float[Tensor, "B C"]:
         gate, shift = (part(state.prefix)[0, rows] for part in (self.gate, self.shift))
-        return self._turned(state)[:, 0] @ ((1 + gate) * tokens).T + (shift * tokens).sum(1)
+        return self._at_level(state)[:, 0] @ ((1 + gate) * tokens).T + (shift * tokens).sum(1)
 
-    def advance(self, state: Read, tokens: Float[Tensor, "#A C D"], parents: Int[Tensor, "#A C"]) -> Read:
-        before = take(state.prefix, parents).expand(*tokens.shape[:2], -1)
+    def advance(self, state: PrefixState, tokens: Float[Tensor, "#A C D"], parents: Int[Tensor, "#A C"]) -> PrefixState:
+        before = gather_rows(state.prefix, parents).expand(*tokens.shape[:2], -1)
         inputs = tokens * math.sqrt(self.dim)
         prefix = self.reader(inputs.flatten(0, 1), before.flatten(0, 1)).view_as(before)
-        return Read(state.state, prefix, state.level + 1)
+        return PrefixState(state.state, prefix, state.level + 1)
 
-    def _turned(self, state: Read) -> Float[Tensor, "B 1 D"]:
+    def _at_level(self, state: PrefixState) -> Float[Tensor, "B 1 D"]:
         return state.state + state.state @ self.turn[state.level].T

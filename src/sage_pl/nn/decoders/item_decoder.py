@@ -22,14 +22,14 @@ class ItemDecoder(nn.Module):
     Args:
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
         network: the network.
-        normalise: what the softmax after a prefix goes over. ``children``: the codes that lead on to an item; the items'
-            probabilities sum to 1. ``codes``: the whole vocabulary, the usual practice; the mass of strings that are no item
-            is lost. Training and ranking use the same.
+        normalise: the classes of the softmax after a prefix. ``children``: the codes that lead on to an item; the items'
+            probabilities sum to 1. ``codes``: the whole vocabulary, the usual practice; strings that are no item get mass too.
+            Training and ranking use the same.
         beams: beams of a search, or five times the number of its items, if that is more.
-        exhaustive_up_to: catalogues of so many items are ranked by scoring all of them, larger ones by beams.
+        exhaustive_up_to: largest catalogue that is ranked by scoring every item; larger ones are ranked by beams.
 
     Raises:
-        SettingError: ``normalise`` is neither, or items have more codes than the network reads.
+        SettingError: ``normalise`` is unknown, or items have more codes than the network reads.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ItemDecoder(nn.Module):
     def logits(self, state: Any, level: int) -> Float[Tensor, "B P V"]:
         """Logits of every code of a level after each prefix."""
         table = self.codes.table(level)
-        return (self.network.outputs(state) @ table.T).to(table.dtype)  # wide again where autocast made them narrow
+        return (self.network.outputs(state) @ table.T).to(table.dtype)  # the weights' type, also under autocast
 
     def log_norm(
         self,
@@ -91,10 +91,12 @@ class ItemDecoder(nn.Module):
     def log_probs(
         self, memory: Memory, ids: Int[Tensor, "B K"], among: Int[Tensor, "C"] | None = None
     ) -> Float[Tensor, "B K"]:
-        """Log-probability of K items for each memory, each one of the items ``among`` (all where None): a softmax leaves out
-        the children that lead to none of them. The softmax over a vocabulary (``normalise=codes``) stays as it is."""
+        """Log-probability of K items for each memory, out of the items ``among`` (all where None).
+
+        A softmax over children leaves out those that lead to none of ``among``; that over a vocabulary ignores it.
+        """
         path, codes = self.tree.path[ids], self.codes.codes[ids]
-        # every item begins at the root; from the second level on it has a prefix of its own
+        # all items share the root as prefix; from the second level on each has its own
         nodes = torch.zeros_like(ids[:1, :1])
         prefixes = torch.arange(ids.shape[1], device=ids.device)[None]
         state, total = self.network.begin(memory), torch.zeros_like(memory.vectors[:1, 0, :1])
@@ -106,17 +108,17 @@ class ItemDecoder(nn.Module):
                 nodes = path[..., level - 1]
             # log-probability of the code of this level
             logits = self.logits(state, level)
-            chosen = logits.expand(-1, ids.shape[1], -1).gather(2, codes[..., level, None])[..., 0]
-            total = total + chosen - self.log_norm(level, nodes, logits, among)
+            logit = logits.expand(-1, ids.shape[1], -1).gather(2, codes[..., level, None])[..., 0]
+            total = total + logit - self.log_norm(level, nodes, logits, among)
         return total - self.log_shares(total)[path[..., -2]]
 
     @torch.no_grad()
     def all_log_probs(self, memory: Memory, floats: int = 50_000_000) -> Float[Tensor, "B N"]:
-        """Log-probability of all items 1..N; every prefix is read once, whatever the number of items below it.
+        """Log-probability of all items 1..N; every prefix is read once for all items below it.
 
         Args:
             memory: of B users.
-            floats: about how many numbers are held at a time beside the result; it limits the users of one portion.
+            floats: numbers held at a time beside the result, about; limits the users of one portion.
         """
         prefixes = max(len(self.tree.code(level)) for level in range(self.codes.levels))
         wide = self.network.dim + max(self.codes.sizes) if self.normalise == "codes" else 0

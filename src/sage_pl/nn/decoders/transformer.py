@@ -1,4 +1,4 @@
-"""A Transformer as code decoder: self-attention over the codes read so far, cross-attention to the sequence."""
+"""A Transformer as code decoder: self-attention over the prefix, cross-attention to the sequence."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.nn.backbones.t5 import T5Block
-from sage_pl.nn.decoders.rows import take
+from sage_pl.nn.decoders.rows import gather_rows
 from sage_pl.types import Memory
 
 
-class Read(NamedTuple):
-    """What has been read of P prefixes of t - 1 codes: t tokens, the start token among them."""
+class PrefixState(NamedTuple):
+    """P prefixes of t - 1 codes, as t tokens with the start token."""
 
     past: tuple[Float[Tensor, "B P t D"], ...]  # each layer's normalised inputs
     output: Float[Tensor, "B P D"]
@@ -26,8 +26,8 @@ class Read(NamedTuple):
 class TransformerDecoder(nn.Module):
     """Layers of ``self-attention over [start, E_1[c_1], ..., E_t[c_t]] → cross-attention to the memory → feed-forward``.
 
-    Tokens are multiplied by sqrt(D) and get a position each. Past tokens are kept, so that a code is read once for all the
-    prefixes that go on from it.
+    Tokens are multiplied by sqrt(D) and get a position each. Each layer's inputs of past tokens are cached, so that a code is
+    read once for all prefixes that continue it.
 
     Args:
         dim: width D of the memory and of the codes' vectors.
@@ -59,29 +59,31 @@ class TransformerDecoder(nn.Module):
         self.norm = nn.RMSNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def begin(self, memory: Memory) -> Read:
+    def begin(self, memory: Memory) -> PrefixState:
         start = self.start.expand(len(memory.vectors), 1, self.dim)
-        nothing = start[:, :, None, :][:, :, :0]
-        return self._read(start, (nothing,) * len(self.blocks), memory)
+        no_past = start[:, :, None, :][:, :, :0]
+        return self._read(start, (no_past,) * len(self.blocks), memory)
 
-    def outputs(self, state: Read) -> Float[Tensor, "B P D"]:
+    def outputs(self, state: PrefixState) -> Float[Tensor, "B P D"]:
         return state.output
 
-    def products(self, state: Read, rows: Int[Tensor, "C"], tokens: Float[Tensor, "C D"]) -> Float[Tensor, "B C"]:
+    def products(
+        self, state: PrefixState, rows: Int[Tensor, "C"], tokens: Float[Tensor, "C D"]
+    ) -> Float[Tensor, "B C"]:
         return (state.output[:, rows] * tokens).sum(-1)
 
-    def advance(self, state: Read, tokens: Float[Tensor, "#A C D"], parents: Int[Tensor, "#A C"]) -> Read:
-        past = tuple(take(layer, parents) for layer in state.past)
+    def advance(self, state: PrefixState, tokens: Float[Tensor, "#A C D"], parents: Int[Tensor, "#A C"]) -> PrefixState:
+        past = tuple(gather_rows(layer, parents) for layer in state.past)
         tokens = tokens + self.position[past[0].shape[2] - 1]
         return self._read(tokens.expand(len(past[0]), -1, -1), past, state.memory)
 
-    def _read(self, tokens: Float[Tensor, "B P D"], past: tuple[Tensor, ...], memory: Memory) -> Read:
+    def _read(self, tokens: Float[Tensor, "B P D"], past: tuple[Tensor, ...], memory: Memory) -> PrefixState:
         x = self.dropout(tokens * math.sqrt(self.dim))
         allowed = memory.mask[:, None, None, :]
-        kept = []
+        sources = []
         for block, before in zip(self.blocks, past, strict=True):
             source = torch.cat([before, block.norm_own(x)[:, :, None]], 2)
-            x = block.look(x.flatten(0, 1)[:, None], source.flatten(0, 1)).view_as(x)
-            x = block.digest(x, memory.vectors, allowed)
-            kept.append(source)
-        return Read(tuple(kept), self.dropout(self.norm(x)), memory)
+            x = block.attend(x.flatten(0, 1)[:, None], source.flatten(0, 1)).view_as(x)
+            x = block.cross_attend_and_feed_forward(x, memory.vectors, allowed)
+            sources.append(source)
+        return PrefixState(tuple(sources), self.dropout(self.norm(x)), memory)

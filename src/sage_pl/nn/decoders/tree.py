@@ -21,15 +21,15 @@ class CodeTree(nn.Module):
     """All prefixes of the items' codes as nodes, depth by depth, and below the last code the items themselves.
 
     Depth 0 is the root; the nodes of depth t = 1..T are the distinct prefixes of t codes; those of depth T + 1 are the items.
-    The children of a node are one run of consecutive nodes of the next depth, so a tree is a few numbers per node,
-    whatever the vocabularies are. A string of codes has one item below it, or several where codes collide.
+    The children of a node are one run of consecutive nodes of the next depth, so the size of a
+    tree does not depend on the vocabularies. A string of codes has one item below it, or several where codes collide.
 
     Args:
         codes: [R, T]; rows 0 and N + 1 are no items.
         sizes: V_t, the size of each level's vocabulary.
 
     Attributes:
-        collisions: the share of items that have all their codes in common with another.
+        collisions: the share of items that share all their codes with another.
         path: [R, T + 1] each item's nodes, from depth 1 to itself; 0 in rows 0 and N + 1.
         items: [N] the item of each node of depth T + 1.
     """
@@ -44,18 +44,18 @@ class CodeTree(nn.Module):
         node, path = torch.zeros(len(codes), dtype=torch.int64), []
         for level, size in enumerate(sizes):
             keys, node = torch.unique(node * size + codes[:, level], return_inverse=True)
-            self._hold(level, parent=keys // size, code=keys % size)
+            self._register(level, parent=keys // size, code=keys % size)
             path.append(node)
         order = torch.argsort(node, stable=True)
-        self._hold(self.levels, parent=node[order])
+        self._register(self.levels, parent=node[order])
         path.append(torch.argsort(order))
         self.register_buffer("path", F.pad(torch.stack(path, 1), (0, 0, 1, 1)), persistent=False)
         self.register_buffer("items", order + 1, persistent=False)
         count = self.count(self.levels)
         self.collisions = count[count > 1].sum().item() / len(order)
 
-    def _hold(self, depth: int, parent: Tensor, code: Tensor | None = None) -> None:
-        """Keep the edges between the nodes of ``depth`` and those below it."""
+    def _register(self, depth: int, parent: Tensor, code: Tensor | None = None) -> None:
+        """Register the edges between the nodes of ``depth`` and those below it."""
         count = torch.bincount(parent)
         edges = {"parent": parent, "code": code, "count": count, "first": count.cumsum(0) - count}
         for name, values in edges.items():
@@ -76,9 +76,9 @@ class CodeTree(nn.Module):
 
     def above(self, items: Int[Tensor, "m"], depth: int) -> Bool[Tensor, "n"]:
         """Which nodes of ``depth``, from 1, have one of these items below them."""
-        marked = torch.zeros(len(self.count(depth)), dtype=torch.bool, device=items.device)
-        marked[self.path[items, depth - 1]] = True
-        return marked
+        mask = torch.zeros(len(self.count(depth)), dtype=torch.bool, device=items.device)
+        mask[self.path[items, depth - 1]] = True
+        return mask
 
     def below(self, depth: int, nodes: Int[Tensor, "*P"]) -> Children:
         """The nodes right below nodes of ``depth``."""

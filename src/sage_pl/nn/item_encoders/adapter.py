@@ -51,7 +51,7 @@ class MLPAdapter(nn.Module):
     Shape: ``[*P, input_dim] -> [*P, output_dim]``.
 
     Raises:
-        SettingError: ``dropout`` is no share.
+        SettingError: ``dropout`` is outside [0, 1).
     """
 
     def __init__(

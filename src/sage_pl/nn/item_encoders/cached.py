@@ -1,4 +1,4 @@
-"""Items as finished tables: what any item encoder computes, looked up instead of computed."""
+"""Items as rows of exported tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import MissingFileError
-from sage_pl.nn.item_encoders.table import ItemVectors, view_vectors
+from sage_pl.nn.item_encoders.encoded import ItemVectors, view_vectors
 from sage_pl.types import ItemEncoder, Views
 
 
@@ -22,7 +22,7 @@ class CachedItems(nn.Module):
     Serving a model this way needs no text vectors, no adapter and no gate.
 
     Args:
-        folder: what :func:`write_tables` wrote: ``<view>.npy`` [R, D] for every view, among them ``output`` [R, E].
+        folder: the files of :func:`write_tables`: ``<view>.npy`` [R, D] for every view, among them ``output`` [R, E].
 
     Raises:
         MissingFileError: the folder has no ``output.npy``.

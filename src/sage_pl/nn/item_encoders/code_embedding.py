@@ -38,8 +38,7 @@ class CodeEmbedding(nn.Module):
 
     Codes of different levels never share a vector: code c of level t is row ``offset_t + c`` of one table.
 
-    The codes are kept in checkpoints, and a checkpoint made with others is refused: what a model learned about
-    a code means nothing for another tokenisation.
+    A checkpoint contains the codes; one with other codes is refused, since its vectors mean nothing under another tokenisation.
 
     Args:
         tokens: path of the ``tokens`` artifact: ``codes.npy`` [R, T], -1 in rows 0 and N + 1, and ``sizes.json``, the
@@ -75,8 +74,8 @@ class CodeEmbedding(nn.Module):
         return F.embedding(self.rows[ids], self.weight) * (self.codes[ids, :1] >= 0)[..., None]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        theirs = state_dict.get(f"{prefix}codes")
-        if theirs is not None and not torch.equal(theirs.to(self.codes.device), self.codes):
+        codes = state_dict.get(f"{prefix}codes")
+        if codes is not None and not torch.equal(codes.to(self.codes.device), self.codes):
             raise SettingError(
                 "the checkpoint's model was trained with other item codes than the tokens artifact holds; evaluate it "
                 "with the settings of steps.tokens, embedder and data it was trained with, or train again"

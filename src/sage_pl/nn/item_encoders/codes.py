@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.adapter import Adapter
 from sage_pl.nn.item_encoders.code_embedding import CodeEmbedding
-from sage_pl.nn.item_encoders.vectors import ItemText
+from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.types import Views
 
 
 class CodeEncoder(nn.Module):
-    """``v_i = sum_t E_t[c_{i,t}] (+ E_id[i]) (+ g(x_i))``: few vectors, shared by all items, make up each item.
+    """``v_i = sum_t E_t[c_{i,t}] (+ E_id[i]) (+ g(x_i))``: each item is a sum of few vectors that all items share.
 
     Views: ``item`` is v_i; ``codes`` the sum over the codes alone; ``tokens`` the same vectors one after another [T D];
     ``text`` is ``g(x_i)``, adapted frozen text. The mask token is a learned vector, N(0, 0.02²), in every view but ``text``.
@@ -28,11 +28,11 @@ class CodeEncoder(nn.Module):
         text: path of an artifact with one text vector per item, ``table.npy`` [R, D_text]; None for no view ``text``.
         adapter: called with D_text and ``dim``, gives g; None for two affine layers.
         add_text: add ``g(x_i)`` to v_i.
-        add_id: add a vector of the item's own to v_i, N(0, 0.02²). What a history holds is then told apart from items with
-            similar codes; what is recommended is not.
+        add_id: add a trained vector per item to v_i, N(0, 0.02²). It distinguishes the items of a history from others with
+            similar codes; recommendations stay strings of codes.
 
     Raises:
-        SettingError: an artifact does not belong to this data set, or ``add_text`` is asked for without text.
+        SettingError: an artifact does not belong to this data set, or ``add_text`` is set without text.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class CodeEncoder(nn.Module):
             self.adapter = (adapter or Adapter)(self.text.width, dim)
 
     def share(self, codes: CodeEmbedding) -> None:
-        """Take another part's codes and vectors in place of the own ones.
+        """Use another part's codes and vectors.
 
         Raises:
-            SettingError: they are of other items or another width.
+            SettingError: they have other codes or another width.
         """
         if codes.weight.shape != self.codes.weight.shape or not torch.equal(codes.codes, self.codes.codes):
             raise SettingError(

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.nn.item_encoders.adapter import Adapter
-from sage_pl.nn.item_encoders.vectors import ItemText, load_start
+from sage_pl.nn.item_encoders.item_text import ItemText, load_start
 from sage_pl.types import Views
 
 
@@ -25,10 +25,9 @@ class DualEncoder(nn.Module):
         text: path of the ``embed`` artifact, the text vectors [R, D_text].
         init: path of the ``reduce`` artifact, the ID table's start [R, dim]; None starts it from N(0, 0.02²).
         dim: width D of each view.
-        adapter: called with D_text and ``dim``, gives a module that maps the one to the other; None for two affine layers
-            (:class:`sage_pl.nn.item_encoders.adapter.Adapter`), half the text width between them.
-        freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
-            instead.
+        adapter: called with D_text and ``dim``, gives a module that maps the one to the other; None for
+            :class:`sage_pl.nn.item_encoders.adapter.Adapter`.
+        freeze: the text vectors are constants, which a checkpoint names by their artifact instead of containing them.
         sparse: see :class:`sage_pl.nn.item_encoders.id.IdEncoder`; of the ID table alone.
 
     Reference: LLM-ESR, section 3.2; SAGE code line (docs/deviations.md). Differs: the padding row has no influence (masked

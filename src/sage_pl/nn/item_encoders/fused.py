@@ -9,18 +9,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.nn.item_encoders.projection import TextProjection
-from sage_pl.nn.item_encoders.vectors import ItemText
 from sage_pl.types import Views
 
 
 class FusedEncoder(nn.Module):
     """Views ``id`` (a trained table), ``text`` (projected frozen text) and ``fused``, which is read and scored.
 
-    ``v_i = GELU(W dropout([E[i] ; g(x_i)]) + b)``. The parts stay visible, so that a loss can compare them; the fusion,
-    trained by the recommendation loss, is what ties an item's text to its own ID vector.
+    ``v_i = GELU(W dropout([E[i] ; g(x_i)]) + b)``. The parts are views too, so that a loss can compare them; the fusion,
+    trained by the recommendation loss, ties an item's text to its ID vector.
 
-    The mask token has an ID vector of its own and the text of a zero vector, g(0).
+    The mask token has a trained ID vector and the projection of a zero vector, g(0).
 
     Args:
         n_items: N.
@@ -29,12 +29,11 @@ class FusedEncoder(nn.Module):
         adapter: g, called with D_text and ``dim`` (a node with ``_partial_: true``); None for
             :class:`sage_pl.nn.item_encoders.projection.TextProjection`.
         dropout: before the fusion, in [0, 1).
-        freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
-            instead.
+        freeze: the text vectors are constants, which a checkpoint names by their artifact instead of containing them.
         sparse: see :class:`sage_pl.nn.item_encoders.id.IdEncoder`; of the ID table alone.
 
     Raises:
-        SettingError: the table does not belong to this data set, or ``dropout`` is no share.
+        SettingError: the table does not belong to this data set, or ``dropout`` is outside [0, 1).
 
     Reference: PAD's code, its aligned tower. Differs: ID vectors start from N(0, 0.02²) as everywhere here (Xavier there),
     and each item of a step is projected once, where the reference projects every slot.
@@ -67,11 +66,11 @@ class FusedEncoder(nn.Module):
         self.fuse = nn.Sequential(nn.Dropout(dropout), fusion, nn.GELU())
 
     def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
-        own = self.table(ids)
+        vectors = self.table(ids)
         if names is not None and not {"text", "fused"} & set(names):
-            return {"id": own}
+            return {"id": vectors}
         text = self.adapter(self.text(ids))
-        return {"id": own, "text": text, "fused": self.fuse(torch.cat([own, text], dim=-1))}
+        return {"id": vectors, "text": text, "fused": self.fuse(torch.cat([vectors, text], dim=-1))}
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:
         return views["fused"]

@@ -1,4 +1,4 @@
-"""Items as several experts see them, mixed per item: an item encoder made of item encoders."""
+"""Items as a gated mixture of experts: an item encoder made of item encoders."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ class GatedExperts(nn.Module):
     """``v_i = [g_1(i) v_1(i) ; g_2(i) v_2(i) ; ...]``, so that one inner product is the gated mixture of the experts' scores.
 
     With states ``h_u = [h_1 ; h_2 ; ...]`` (:class:`sage_pl.nn.sequence_encoders.experts.Experts`),
-    ``<h_u, v_i> = sum_e g_e(i) <h_e, v_e(i)>``: ranking, nearest neighbours and export need nothing special. Views are each
+    ``<h_u, v_i> = sum_e g_e(i) <h_e, v_e(i)>``: ranking, nearest neighbours and export work unchanged. Views are each
     expert's scored vector, which its sequence model reads, and the shares, called ``gate``.
 
-    Experts are in alphabetical order of their names, whatever the order they are given in; the sequence encoder orders
-    its states likewise.
+    Experts are in alphabetical order of their names, as are the sequence encoder's states.
 
     Args:
         experts: an item encoder per name.
@@ -55,9 +54,9 @@ class GatedExperts(nn.Module):
         self.output_dim = sum(widths.values())
 
     def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:
-        wanted = set(self.input_dims if names is None else names)
-        views = {name: expert.output(expert.views(ids)) for name, expert in self.experts.items() if name in wanted}  # type: ignore[operator]
-        return views if GATE not in wanted else {**views, GATE: self.gate(ids)}
+        names = self.input_dims if names is None else names
+        views = {name: expert.output(expert.views(ids)) for name, expert in self.experts.items() if name in names}  # type: ignore[operator]
+        return views if GATE not in names else {**views, GATE: self.gate(ids)}
 
     def output(self, views: Views) -> Float[Tensor, "*P E"]:
         shares = views[GATE].split(1, dim=-1)

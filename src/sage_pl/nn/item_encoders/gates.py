@@ -1,8 +1,8 @@
-"""How much each expert counts for an item: shares that sum to 1, from the item's training frequency or without it.
+"""The share of each expert in an item's score: shares sum to 1, and may depend on the item's training frequency.
 
-A gate is called with the experts' names (a node with ``_partial_: true``) and then gives, for ids [*P], their shares
-[*P, n_experts], columns in the order of the names. Since the item alone decides, a mixture of scores stays one inner
-product (:class:`sage_pl.nn.item_encoders.gated.GatedExperts`).
+A gate is built with the experts' names (a node with ``_partial_: true``) and maps ids [*P] to shares [*P, n_experts],
+columns in the order of the names. Shares depend on the item alone, so that a mixture of scores stays one inner product
+(:class:`sage_pl.nn.item_encoders.gated.GatedExperts`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class FrequencyGate(nn.Module):
     Args:
         names: the experts.
         sequences: path of the ``sequences`` artifact, for the training counts.
-        starts: per expert, the values of theta for bucket 0 and for the last bucket; those between lie on a line. Other
-            names are ignored, so that an expert can be left out.
+        starts: per expert, the values of theta for bucket 0 and for the last bucket, linear between. Other names are
+            ignored, so that an expert can be left out.
         n_buckets: buckets of equal mass.
         zero_bucket: one more bucket for items that never occur in training; it starts as the last one.
 
@@ -74,7 +74,7 @@ class ContinuousGate(nn.Module):
         names: the experts.
         sequences: path of the ``sequences`` artifact, for the training counts.
         hidden_dim: width of the two hidden layers.
-        frequency_dim: width in which a frequency is represented between them.
+        frequency_dim: width of a frequency's representation between them.
         temperature: t.
 
     Raises:

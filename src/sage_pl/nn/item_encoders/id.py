@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.item_encoders.vectors import load_start
+from sage_pl.nn.item_encoders.item_text import load_start
 from sage_pl.types import Views
 
 
@@ -22,8 +22,8 @@ class IdEncoder(nn.Module):
         dim: width D of the view and of the scored vector.
         init: path of the ``reduce`` artifact, the table's start [R, dim]; None starts it at random.
         init_std: with ``init``, multiply the items' start by one number that gives its entries this root mean square;
-            None keeps them as they are, as the references do.
-        sparse: the table's gradient holds the rows of the step alone, so a step's cost does not grow with N; needs
+            None leaves them unscaled, as the references do.
+        sparse: the table's gradient has the rows of the step alone, so a step's cost does not grow with N; needs
             ``optimizer=row_adam`` (:class:`sage_pl.training.optimizers.row_adam.RowAdam`).
 
     Raises:

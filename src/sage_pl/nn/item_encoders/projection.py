@@ -1,4 +1,4 @@
-"""The deep map from text vectors to the model's width that PAD uses."""
+"""PAD's deep map from text vectors to the model's width."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TextProjection(nn.Module):
     Shape: ``[*P, input_dim] -> [*P, output_dim]``.
 
     Raises:
-        SettingError: ``dropout`` is no share, or ``layers`` is negative.
+        SettingError: ``dropout`` is outside [0, 1), or ``layers`` is negative.
 
     Reference: PAD's code (k = 4, dropout 0.1).
     """

@@ -10,23 +10,23 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from sage_pl.nn.item_encoders.id import IdEncoder
-from sage_pl.nn.item_encoders.vectors import ItemText
+from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.types import Views
 
 
 class ResidualText(IdEncoder):
     """View ``id``: ``v_i = E[i] + W x_i``, the plain ID table plus a linear map of the text vector x_i.
 
-    W starts at zero and draws no random numbers, so the model starts as the plain one of the same seed, to the last bit,
-    and whatever it ends above it is what the text was worth. There is no bias: it would add the same number to every
-    item's score. Padding and the mask token have no text; their vectors are those of the table.
+    W starts at zero and draws no random numbers, so the model starts as the plain one of the same seed, to the last bit, and
+    the difference at the end is the effect of the text. There is no bias: it would add the same number to every item's
+    score. Padding and the mask token have no text; their vectors are those of the table.
 
     Args:
         n_items: N.
         text: path of an artifact with one vector per item, ``table.npy`` [R, D_text].
         dim: width D of the view and of the scored vector.
-        freeze: keep the text vectors as they are; False trains a copy of them.
-        standardise: subtract the items' mean vector and divide by one number that makes the mean squared length 1.
+        freeze: the text vectors are constants; False trains a copy of them.
+        standardise: see :func:`sage_pl.nn.item_encoders.item_text.standardised`.
         sparse: see :class:`sage_pl.nn.item_encoders.id.IdEncoder`; of the table alone, W is dense.
 
     Raises:

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.adapter import Adapter
-from sage_pl.nn.item_encoders.vectors import ItemText
+from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.types import Views
 
 
 class TextEncoder(nn.Module):
-    """View ``text``: an adapter over text vectors; it is what is read and what is scored.
+    """View ``text``: an adapter over text vectors, both read and scored.
 
     ``v_i = A(E_text[i])`` for real items. The mask token has no text: its view is a learned vector, N(0, 0.01²).
 
@@ -24,11 +24,11 @@ class TextEncoder(nn.Module):
         text: path of an artifact with one vector per item, ``table.npy`` [R, D_text].
         dim: width D of the view and of the scored vector.
         adapter: called with D_text and ``dim``, gives a module that maps the one to the other (a node with
-            ``_partial_: true``); None for two affine layers (:class:`sage_pl.nn.item_encoders.adapter.Adapter`).
-        freeze: keep the text vectors as they are; they are then no part of the checkpoint, which names their artifact
-            instead. False trains a copy of them together with the adapter.
-        standardise: subtract the items' mean vector and divide by one number that makes the mean squared length 1, that of
-            most text encoders' vectors; whitened components are far longer, and first scores would be too.
+            ``_partial_: true``); None for :class:`sage_pl.nn.item_encoders.adapter.Adapter`.
+        freeze: the text vectors are constants, which a checkpoint names by their artifact instead of containing them; False
+            trains a copy of them together with the adapter.
+        standardise: see :func:`sage_pl.nn.item_encoders.item_text.standardised`. Most text encoders' vectors have length 1
+            already; whitened components are far longer, and so would be the first scores.
 
     Raises:
         SettingError: the table does not belong to this data set, or the adapter gives another width than ``dim``.
@@ -70,7 +70,7 @@ class TextEncoder(nn.Module):
 
 @torch.no_grad()
 def _output_width(adapter: nn.Module, text: Float[Tensor, "1 D"]) -> int:
-    """Width of what an adapter makes, without a trace in its running statistics."""
+    """Width of an adapter's output; its running statistics stay unchanged."""
     width = adapter.eval()(text).shape[-1]
     adapter.train()
     return width

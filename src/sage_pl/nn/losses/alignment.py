@@ -18,10 +18,9 @@ class Alignment(LossTerm):
         weight: beta in the paper.
         temperature: of the contrast; 1 in the reference.
         detach_targets: soft targets are constants; False is the reference's form.
-        cosine: compare directions. The reference's plain products of short vectors leave both softmaxes nearly uniform, so
-            that the loss stays near the logarithm of the number of items; use a temperature around 0.1 with it.
-        max_items: items contrasted in one step; more are sampled down, since cost grows with their square. None keeps
-            all.
+        cosine: compare directions, at a temperature around 0.1. The reference's plain products of short vectors leave both
+            softmaxes nearly uniform, so that the loss stays near the logarithm of the number of items.
+        max_items: items contrasted in one step, more are sampled down, since cost grows with their square; None keeps all.
         unique: each item once; False repeats it per occurrence, as the reference does.
 
     Reference: LLM-ESR code, its item regulariser; docs/deviations.md. Differs: distinct items, detached targets, and it

@@ -10,7 +10,7 @@ from sage_pl.nn.item_encoders.code_embedding import load_codes
 
 
 class CodeGroups:
-    """Draws items that have the first code of given ones, uniformly, the given ones among them; on the CPU.
+    """Draws for each item one with the same first code, uniformly, itself included; on the CPU.
 
     Args:
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
@@ -25,7 +25,7 @@ class CodeGroups:
         self._start = torch.nn.functional.pad((count.cumsum(0) - count)[first], (1, 1))  # [R] where it begins
 
     def draw(self, ids: Int[Tensor, "*P"]) -> Int[Tensor, "*P"]:
-        """One item of the same group for every item; any item for padding and mask token."""
+        """An item of the same group for every item; any item for padding and mask token."""
         count = self._count[ids]
         place = (torch.rand(ids.shape) * count).long()
         return self._members[self._start[ids] + torch.minimum(place, count - 1)]

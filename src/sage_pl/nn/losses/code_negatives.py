@@ -14,12 +14,12 @@ from sage_pl.types import CodeContext, Memory, SeqBatch
 
 class CodeNegatives(LossTerm):
     """``-log sigma((s+ - s-) / T)`` with s the log-probability of an item's T codes: the next item against four others, two of
-    them from its group (with its first code); mean over positions and negatives.
+    them with its first code; mean over positions and negatives.
 
     Args:
         weight: factor of this loss.
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
-        after: first epoch, from 0, in which the term counts; before, it is 0, costs nothing and draws nothing.
+        after: first epoch, from 0, in which the term counts; before, it is 0 without draws or cost.
         max_positions: positions compared in one step; more are sampled down.
 
     Reference: the tasks with negative samples of Semantic Convergence, whose form is not published.
@@ -53,6 +53,6 @@ class CodeNegatives(LossTerm):
         return (losses * real).sum() / real.sum().clamp(min=1)
 
     def negatives(self, ids: Int[Tensor, "M 1"]) -> Int[Tensor, "M 4"]:
-        """Two items out of all and two of the same group; one that equals the positive is left out of the loss."""
+        """Two items out of all and two of the same group; the loss leaves out those that equal the positive."""
         anywhere = torch.randint(1, self.n_items + 1, (len(ids), 2))
         return torch.cat([anywhere, self.groups.draw(ids.expand(-1, 2))], 1)

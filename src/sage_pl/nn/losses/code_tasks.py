@@ -9,55 +9,49 @@ from torch import Tensor
 
 from sage_pl.data.loader import load_sequences
 from sage_pl.nn.item_encoders.adapter import Adapter
-from sage_pl.nn.item_encoders.vectors import ItemText
+from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_groups import CodeGroups
 from sage_pl.types import CodeContext, Memory, SeqBatch
 
 
-class UniformItems:
-    """Draws distinct items, rare ones as often as popular ones; on the CPU.
+class UniformItemsTerm(LossTerm):
+    """A loss over distinct items, drawn uniformly: rare ones as often as popular ones.
 
     Args:
+        weight: factor of this loss.
         sequences: path of the ``sequences`` artifact.
         count: items per step, or all where there are fewer.
-        trained: leave out the items that no training sequence holds, so that their texts do not enter training.
+        trained: leave out the items of no training sequence, so that their texts do not enter training.
     """
 
-    def __init__(self, sequences: str, count: int, trained: bool) -> None:
+    def __init__(self, weight: float, sequences: str, count: int = 256, trained: bool = False) -> None:
+        super().__init__(weight)
         counts = np.array(load_sequences(sequences).train_counts)
         counts[[0, -1]] = -1
         self.count = count
         self._ids = torch.from_numpy(np.flatnonzero(counts >= trained))
 
-    def draw(self) -> Int[Tensor, "M"]:
+    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "M"]:
         return self._ids[torch.randperm(len(self._ids))[: self.count]]
 
+    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
+        return [batch["draws"][self.name]]
 
-class TextToCode(LossTerm):
+
+class TextToCode(UniformItemsTerm):
     """``-log p(i | g(x_i))``: an item's codes, decoded from its adapted text in place of a state.
 
-    It trains items without a history: decoded from their text, they can follow from any state like it.
+    It trains items without a history: they become likely after states that resemble their text.
 
     Args:
-        weight: factor of this loss.
-        sequences, count, trained: see :class:`UniformItems`.
+        weight, sequences, count, trained: see :class:`UniformItemsTerm`.
 
     Reference: LC-Rec's item2index.
     """
 
     decodes = True
     reads = frozenset({"text"})
-
-    def __init__(self, weight: float, sequences: str, count: int = 256, trained: bool = False) -> None:
-        super().__init__(weight)
-        self.items = UniformItems(sequences, count, trained)
-
-    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "M"]:
-        return self.items.draw()
-
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return [batch["draws"][self.name]]
 
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         ids = step.batch["draws"][self.name]
@@ -84,15 +78,15 @@ class TextsToCode(LossTerm):
 
 
 class QueryToCode(LossTerm):
-    """``-log p(i | h + g(q))`` at labelled positions, q what the user asks for.
+    """``-log p(i | h + g(q))`` at labelled positions, q a query for the item.
 
     Args:
         weight: factor of this loss.
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
         dim: width of the states.
-        queries: folder of vectors of written queries, ``table.npy`` [R, D_query], row i asking for item i; they get an
-            adapter of their own. None asks by the text of an item drawn from the target's group (:class:`CodeGroups`), the
-            target included: "something like this".
+        queries: folder of vectors of texts, ``table.npy`` [R, D_query], row i a query for item i, with an adapter of their
+            own. None: the query is the text of an item drawn from the target's group (:class:`CodeGroups`), "something like
+            this".
 
     Reference: LC-Rec's itemsearch, whose queries a larger language model writes.
     """
@@ -107,7 +101,7 @@ class QueryToCode(LossTerm):
         self.adapter = None if self.queries is None else Adapter(self.queries.width, dim)
 
     def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "B L"] | None:
-        """Where there are no written queries, the item that each position asks by."""
+        """Without vectors of queries, the item whose text is each position's query."""
         return self.groups.draw(batch["targets"]) if self.queries is None else None
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:

@@ -1,4 +1,4 @@
-"""The way back: from codes, or from a history, to the text of an item."""
+"""The inverse tasks: from codes, or from a history, to the text of an item."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.nn.losses.base import LossTerm
-from sage_pl.nn.losses.code_tasks import UniformItems
+from sage_pl.nn.losses.code_tasks import UniformItemsTerm
 from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.types import CodeContext, SeqBatch
 
 
-class CodeToText(LossTerm):
-    """:class:`InfoNCE` of ``sum_t E_t[c_{i,t}]`` and ``g(x_i)``: the sum of an item's codes finds its adapted text among those
-    of the step's items, and the other way round.
+class CodeToText(UniformItemsTerm):
+    """:class:`InfoNCE` of ``sum_t E_t[c_{i,t}]`` and ``g(x_i)``: the sum of an item's codes against the adapted texts of the
+    step's items, both ways.
 
     Args:
-        weight: factor of this loss.
-        sequences, count, trained: see :class:`sage_pl.nn.losses.code_tasks.UniformItems`.
+        weight, sequences, count, trained: see :class:`sage_pl.nn.losses.code_tasks.UniformItemsTerm`.
         temperature: of the cosines.
 
     Reference: LC-Rec's index2item, which writes the title instead.
@@ -30,15 +29,8 @@ class CodeToText(LossTerm):
     def __init__(
         self, weight: float, sequences: str, count: int = 256, trained: bool = False, temperature: float = 0.1
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, sequences, count, trained)
         self.temperature = temperature
-        self.items = UniformItems(sequences, count, trained)
-
-    def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "M"]:
-        return self.items.draw()
-
-    def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
-        return [batch["draws"][self.name]]
 
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         views = step.items.inputs(step.batch["draws"][self.name])
@@ -46,10 +38,8 @@ class CodeToText(LossTerm):
 
 
 class StateToText(LossTerm):
-    """``-log softmax_j(cos(h, g(x_j)) / τ)[i]`` over the items j that labelled positions of the step predict: a state finds the
-    adapted text of the item that comes next.
-
-    Where other positions predict i too, they are no candidates.
+    """``-log softmax_j(cos(h, g(x_j)) / τ)[i]`` over the items j that labelled positions of the step predict: a state against
+    the adapted text of its next item. Other positions that predict i are masked out.
 
     Args:
         weight: factor of this loss.

@@ -1,6 +1,6 @@
 """Contrastive losses between two sides whose rows belong together: in-batch, decoupled and with soft targets.
 
-Each is called as ``form(a, b, temperature)``: a and b [M, D], row i of both belonging together; the temperature a number, or a
+Each is called as ``form(a, b, temperature)``: a and b [M, D], whose rows i belong together; the temperature is a number, or a
 tensor that may be trained.
 """
 
@@ -78,7 +78,7 @@ class SoftTargets:
     The temperature divides S and multiplies the targets' logits, as in the reference.
 
     Args:
-        cosine: compare directions: a and b are normalised, and the temperature divides the targets' logits too.
+        cosine: compare directions; the temperature divides the targets' logits too.
         detach_targets: T is a constant; False lets gradients flow through it, as in the reference.
 
     Reference: LLM-ESR code, its item regulariser. LLMEmb's code has the same in both of its stages, with gradient through T
@@ -95,7 +95,7 @@ class SoftTargets:
             return a.new_zeros(())
         if self.cosine:
             a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
-        # logits between the sides, and targets from within each
+        # logits between the sides, and targets within each
         scores = a @ b.T / temperature
         within = (a @ a.T + b @ b.T) / 2
         targets = F.softmax(within / temperature if self.cosine else within * temperature, dim=1)

@@ -18,7 +18,8 @@ class UserDistillation(LossTerm):
     """``kd``: ``mean (u - mean_s u_s)^2`` over users and widths; ``cl``: :class:`SoftTargets` of u and the
     teachers' mean.
 
-    The teachers' states are computed without gradient from their training inputs; users without teachers are left out.
+    Teachers' states are computed from their training inputs without gradient, once per distinct teacher; users without teachers
+    are left out.
 
     Args:
         weight: alpha in the paper.
@@ -47,18 +48,14 @@ class UserDistillation(LossTerm):
         students, users = step.user_states(), step.batch["users_with_teachers"]
         if not len(users):
             return students.new_zeros(())
-        return self.distance(students[users], self.teacher_means(step, step.batch["neighbours"][users]))
+        states, rows = step.encode(step.batch["neighbour_items"]), step.batch["neighbours"][users]
+        return self.distance(students[users], means_of(states, rows.clamp(min=0), rows >= 0))
 
     def distance(self, students: Float[Tensor, "B E"], teachers: Float[Tensor, "B E"]) -> Float[Tensor, ""]:
         """Distance of users' states from their teachers' means."""
         if self.user_sim_func == "kd":
             return F.mse_loss(students, teachers)
         return SoftTargets(detach_targets=True)(students, teachers, self.temperature)
-
-    @staticmethod
-    def teacher_means(step: LossContext, neighbours: Int[Tensor, "B S"]) -> Float[Tensor, "B E"]:
-        """Mean state of each user's teachers; every distinct teacher is encoded once."""
-        return means_of(step.encode(step.batch["neighbour_items"]), neighbours.clamp(min=0), neighbours >= 0)
 
 
 def means_of(states: Float[Tensor, "M E"], rows: Int[Tensor, "B S"], real: Bool[Tensor, "B S"]) -> Float[Tensor, "B E"]:

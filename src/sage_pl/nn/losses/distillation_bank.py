@@ -1,4 +1,4 @@
-"""User distillation from remembered states: the fast, approximate form of the distillation term."""
+"""User distillation from stored states: the fast, approximate form of the distillation term."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sage_pl.types import LossContext, SeqBatch
 
 
 class BankDistillation(UserDistillation):
-    """:class:`UserDistillation` whose teachers are states remembered from the teachers' own last training steps.
+    """:class:`UserDistillation` whose teachers are states stored in the teachers' last training steps.
 
     ``mean (u - mean_s m_s)^2``, where ``m_s`` is similar user s's state when s was last in a batch. The term costs a lookup
-    instead of a second encoding. It is approximate: a state is up to an epoch old, and was computed with dropout. In the first
-    epoch, similar users who were in no batch yet do not take part.
+    instead of a second encoding. It is approximate: a state is up to an epoch old, and was computed with dropout. Similar users
+    without a stored state yet are left out.
 
-    The bank is U x E numbers; it is part of the checkpoint, so that resuming stays exact.
+    The bank is U x E numbers; checkpoints contain it, so that resuming stays exact.
 
     Args:
         weight: alpha in the paper.
@@ -39,28 +39,27 @@ class BankDistillation(UserDistillation):
         self.n_users = n_users
         self.register_buffer("known", torch.zeros(n_users + 1, dtype=torch.bool))
         self.known: Tensor
-        self.bank: Tensor | None = None  # [U + 1, E], made when the width of a state is known
+        self.bank: Tensor | None = None  # [U + 1, E]; the first step sets E
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         return []
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         students = step.user_states()
-        means, has_teacher = self.remembered(step.batch["neighbour_users"], students)
-        self.remember(step.batch["user"], students)
-        if (
-            self.user_sim_func == "cl"
-        ):  # contrasts these users with each other, so their number must be known: synchronises
+        means, has_teacher = self.look_up(step.batch["neighbour_users"], students)
+        self.store(step.batch["user"], students)
+        # a contrast of these users with each other: synchronises for their number
+        if self.user_sim_func == "cl":
             users = has_teacher.nonzero().squeeze(1)
             return self.distance(students[users], means[users])
-        apart = F.mse_loss(students, means, reduction="none").mean(1)
-        return (apart * has_teacher).sum() / has_teacher.sum().clamp(min=1)
+        distances = F.mse_loss(students, means, reduction="none").mean(1)
+        return (distances * has_teacher).sum() / has_teacher.sum().clamp(min=1)
 
     @torch.no_grad()
-    def remembered(
+    def look_up(
         self, neighbours: Int[Tensor, "B S"], like: Float[Tensor, "B E"]
     ) -> tuple[Float[Tensor, "B E"], Tensor]:
-        """Mean remembered state of each user's teachers, and who has any."""
+        """Mean stored state of each user's teachers, and whether there is any."""
         if self.bank is None:
             self.bank = like.new_zeros(self.n_users + 1, like.shape[1])
         self.bank = self.bank.to(like)
@@ -68,7 +67,7 @@ class BankDistillation(UserDistillation):
         return means_of(self.bank, neighbours, real), real.any(1)
 
     @torch.no_grad()
-    def remember(self, users: Int[Tensor, "B"], states: Float[Tensor, "B E"]) -> None:
+    def store(self, users: Int[Tensor, "B"], states: Float[Tensor, "B E"]) -> None:
         assert self.bank is not None
         self.bank[users] = states.detach()
         self.known[users] = True

@@ -12,7 +12,7 @@ from sage_pl.types import PADDING, LossContext
 
 
 def real_items(ids: Int[Tensor, "..."], mask_token: int) -> Int[Tensor, "M"]:
-    """The real items among ``ids``, without padding and mask token (N + 1); as often as they occur."""
+    """The real items among ``ids``, without padding and mask token (N + 1); duplicates stay."""
     ids = ids.flatten()
     return ids[(ids != PADDING) & (ids != mask_token)]
 
@@ -25,8 +25,7 @@ def compared_items(
     Args:
         step: with ``unique``, its batch holds ``distinct_items`` or ``distinct_targets``.
         source: ``items`` for the inputs, or ``targets``.
-        unique: each item once; False keeps duplicates; their number depends on the data, so on a GPU this forces a
-            synchronisation.
+        unique: each item once; False keeps duplicates, whose number depends on the data: on a GPU, this synchronises.
         max_items: more are sampled down to so many; None keeps all.
     """
     batch: dict[str, Tensor] = step.batch  # type: ignore[assignment]

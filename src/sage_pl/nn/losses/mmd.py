@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy: it pulls two views of the items together as clouds of points, not item by item."""
+"""Maximum mean discrepancy: it aligns two views of the items as clouds of points instead of item by item."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from sage_pl.nn.losses.view_alignment import ViewAlignment
 ALPHAS = (0.125, 0.25, 0.5, 1.0, 2.0)  # multipliers of the bandwidth; PAD's reference code
 FLOOR = 1e-12  # of the bandwidth, which is 0 where all points coincide
 
-
 Kernel = Callable[[Float[Tensor, "M D"]], Float[Tensor, "M M"]]
-"""Similarity of any two of the points; it reads all of them, since its bandwidth may depend on them."""
+"""Similarities of all pairs of points; the bandwidth may depend on all of them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Gaussian:
     alphas: Sequence[float] = ALPHAS
 
     def __post_init__(self) -> None:
-        _check(self.alphas)
+        _check_alphas(self.alphas)
 
     def __call__(self, points: Float[Tensor, "M D"]) -> Float[Tensor, "M M"]:
         return _mixture(squared_distances(points), [2 * alpha for alpha in self.alphas])
@@ -50,7 +49,7 @@ class Laplacian:
     alphas: Sequence[float] = ALPHAS
 
     def __post_init__(self) -> None:
-        _check(self.alphas)
+        _check_alphas(self.alphas)
 
     def __call__(self, points: Float[Tensor, "M D"]) -> Float[Tensor, "M M"]:
         return _mixture(torch.cdist(points, points, p=1), self.alphas)
@@ -58,7 +57,7 @@ class Laplacian:
 
 @dataclass(frozen=True)
 class Linear:
-    """``k(x, y) = <x, y>``: the discrepancy is the squared distance of the two means, and blind to all else."""
+    """``k(x, y) = <x, y>``: the discrepancy is the squared distance of the two means alone."""
 
     def __call__(self, points: Float[Tensor, "M D"]) -> Float[Tensor, "M M"]:
         return points @ points.T
@@ -67,8 +66,8 @@ class Linear:
 def squared_distances(points: Float[Tensor, "M D"]) -> Float[Tensor, "M M"]:
     """``|x|^2 + |y|^2 - 2 <x, y>`` around the points' mean, never negative, without an [M, M, D] tensor.
 
-    The differences of large numbers are taken in double precision (where the device has it), which also keeps a lowered
-    ``matmul_precision`` out.
+    The differences of large numbers are taken in double precision (where the device has it), which a lowered
+    ``matmul_precision`` does not affect.
     """
     exact = points if points.device.type == "mps" else points.double()
     exact = exact - exact.detach().mean(0)
@@ -89,13 +88,13 @@ def mk_mmd(
     ``1/(M(M-1)) sum_{i != j} [k(a_i, a_j) + k(b_i, b_j)]`` less twice the mean of ``k(a_i, b_j)``, over the pairs
     ``i != j`` (``unbiased``) or over all pairs. The former has the mean 0 under one law also where row i of both sides
     belongs together, and is exactly 0 between equal matrices; the latter draws rows that belong together to each other
-    by a share of 1/M, and does not notice a permutation of one side. Either can be slightly negative: take no root.
+    by a share of 1/M, and is invariant under permutations of one side. Either can be slightly negative: take no root.
 
     Args:
         a, b: the clouds; row i of both may be the same item.
         kernel: None for five Gaussians.
         unbiased: leave k(a_i, b_i) out; False is the reference's estimator.
-        offset: add 2 / (M - 1), as the reference does; no gradient, parity of the logged value alone.
+        offset: add 2 / (M - 1), as the reference does; it has no gradient, and serves parity of the logged value.
 
     Returns:
         The estimate in float32 or better, also under autocast; 0 for M < 2.
@@ -130,7 +129,7 @@ def _mixture(distances: Float[Tensor, "M M"], factors: Sequence[float]) -> Float
     return total
 
 
-def _check(alphas: Sequence[float]) -> None:
+def _check_alphas(alphas: Sequence[float]) -> None:
     if not alphas or min(alphas) <= 0:
         raise SettingError(f"the kernel's alphas are {list(alphas)}, wanted at least one, all positive, e.g. [0.5,1,2]")
 

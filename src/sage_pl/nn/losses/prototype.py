@@ -1,16 +1,15 @@
-"""Fuzzy prototypes: they pull an item's collaborative vector to the centres of the clusters it belongs to."""
+"""Fuzzy prototypes: an item's collaborative vector is drawn to the centres of its clusters."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
@@ -49,8 +48,8 @@ class Prototype(LossTerm):
         if scope not in ("catalogue", "batch"):
             raise SettingError(f"the prototype term's scope is {scope!r}, wanted 'catalogue' or 'batch'")
         self.scope = scope
-        u = np.load(Path(clusters) / "memberships.npy", allow_pickle=False)
-        centres = np.load(Path(clusters) / "centres.npy", allow_pickle=False)
+        artifact = Artifact.at(clusters)
+        u, centres = artifact.array("memberships"), artifact.array("centres")
         table = prototypes(u, centres, fuzzy_m, normalise=normalise, index_offset=index_offset)
         self.register_buffer("table", torch.from_numpy(table).float(), persistent=False)
         self.table: Tensor

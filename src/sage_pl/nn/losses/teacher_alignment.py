@@ -1,4 +1,4 @@
-"""Collaborative alignment: an item's vector is drawn to the one a finished plain run learned for it."""
+"""Collaborative alignment: an item's vector is drawn to that of a finished plain run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sage_pl.types import LossContext, SeqBatch
 
 
 class TeacherAlignment(LossTerm):
-    """``form(e, ẽ, t)`` over the step's items: e the student's view, ẽ the rows of a teacher's frozen item table.
+    """``form(ẽ, e, t)`` over the step's items: ẽ the rows of a teacher's frozen item table, e the student's view.
 
     With the default form, ``- mean_i 1/2 [ log p(ẽ_i | e_i) + log p(e_i | ẽ_i) ]``, each among the step's items.
 
@@ -27,18 +27,17 @@ class TeacherAlignment(LossTerm):
         weight: alpha in the paper.
         table: folder of the finished run, with its ``item_table.npy`` [R, D].
         n_items: N.
-        form: how two sides are contrasted, ``form(student, teacher, temperature)``: ``InfoNCE``, ``Decoupled`` (the paper) or
+        form: the contrast of two sides, ``form(teacher, student, temperature)``: ``InfoNCE``, ``Decoupled`` (the paper) or
             ``SoftTargets`` (the reference code) of :mod:`sage_pl.nn.losses.contrastive`.
         temperature: gamma in the paper; around 0.1 with cosines, 2 with the reference's inner products.
         view: the student's view that is compared; as wide as the teacher's table.
-        inputs: take the items of the input sequences (the paper); False takes those that are predicted, as the reference's
-            code does.
-        unique: each item once; False repeats it per occurrence, as the reference's code does, and makes copies of an item each
+        inputs: take the items of the input sequences (the paper); False: the predicted ones (the reference's code).
+        unique: each item once; False repeats it per occurrence (the reference's code), which makes copies of an item each
             other's negatives in every form but ``SoftTargets``.
-        max_items: items contrasted in one step; more are sampled down, since cost grows with their square. None keeps all.
+        max_items: items contrasted in one step, more are sampled down, since cost grows with their square; None keeps all.
 
     Raises:
-        ValueError: there is no table, it does not have N + 2 rows, or (in the first step) another width than the view.
+        ValueError: the table is missing, does not have N + 2 rows, or (in the first step) has another width than the view.
 
     Reference: LLMEmb, section on recommendation adaptation training, equations 7 and 8. Differs from its code: distinct
     items, cosine InfoNCE, and a teacher of the run's own backbone instead of SASRec's for every backbone.

@@ -1,4 +1,4 @@
-"""Two views of the same items are drawn together: which items, and the losses that compare item with item."""
+"""Alignment of two views of the same items: the choice of items, and the losses that compare item with item."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ class ViewAlignment(LossTerm):
     Args:
         weight: factor of this loss.
         views: the two views.
-        max_items: items compared in one step; more are sampled down, since cost may grow with their square. None keeps
-            all.
+        max_items: items compared in one step, more are sampled down, since cost may grow with their square; None keeps all.
         unique: each item once; False repeats it per occurrence.
 
     Raises:
-        ValueError: ``views`` are not two different ones, or ``max_items`` is below 2.
+        ValueError: ``views`` are other than two different ones, or ``max_items`` is below 2.
     """
 
     needs = frozenset({"distinct_items"})
@@ -100,22 +99,14 @@ class InfoNCEAlignment(ViewAlignment):
 
 
 class CosineAlignment(ViewAlignment):
-    """``mean_i 1 - cos(a_i, b_i)``: both views of an item point the same way; lengths are free.
-
-    Args:
-        weight, views, max_items, unique: see :class:`ViewAlignment`.
-    """
+    """``mean_i 1 - cos(a_i, b_i)``: both views of an item get the same direction; lengths are free."""
 
     def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
         return (1 - F.cosine_similarity(a, b, dim=1)).mean()
 
 
 class MSEAlignment(ViewAlignment):
-    """``mean (a_i - b_i)^2`` over items and widths: both views of an item are the same vector.
-
-    Args:
-        weight, views, max_items, unique: see :class:`ViewAlignment`.
-    """
+    """``mean (a_i - b_i)^2`` over items and widths: both views of an item become the same vector."""
 
     def compare(self, a: Float[Tensor, "M D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
         return F.mse_loss(a, b)

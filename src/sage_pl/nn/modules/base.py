@@ -11,20 +11,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.item_encoders.table import EncodedItems
+from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
 from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
-from sage_pl.types import (
-    ItemEncoder,
-    LossContext,
-    SeqBatch,
-    SequenceEncoder,
-    Targets,
-    TopK,
-    VectorTable,
-    real,
-)
+from sage_pl.types import ItemEncoder, LossContext, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable, real
 
 
 class RecommenderModule(pl.LightningModule):
@@ -40,10 +31,10 @@ class RecommenderModule(pl.LightningModule):
         objective: the recommendation loss; None for a model that is not trained.
         terms: further losses by name (``sage_pl.nn.losses``).
         optimizer: called with the trainable parameters.
-        max_len: longest history that is read when predicting; older items are cut off.
+        max_len: items of a history that are read when predicting, the newest ones; None reads all.
 
     Raises:
-        ValueError: a part reads a view the items do not have, or a loss needs items to be decoded where they are not.
+        ValueError: a part reads a view that the items lack, or a loss decodes items in a model that ranks by products.
     """
 
     exported_parts: ClassVar[tuple[str, ...]] = ("sequence_encoder", "targets")  # exported beside item tables
@@ -88,11 +79,11 @@ class RecommenderModule(pl.LightningModule):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Keys the losses read from a training batch as it is loaded."""
+        """Keys of a loaded training batch that the losses read."""
         return frozenset[str]().union(*(term.needs for term in self.terms.values())).difference(DISTINCT)
 
     def step(self, batch: SeqBatch) -> LossContext:
-        """What the losses see of a prepared training batch."""
+        """The losses' view of a prepared training batch."""
         raise NotImplementedError
 
     def output_table(self) -> VectorTable:
@@ -106,7 +97,7 @@ class RecommenderModule(pl.LightningModule):
         raise NotImplementedError
 
     def cache_item_vectors(self) -> None:
-        """Compute once what many calls of ``recommend`` with the same weights share."""
+        """Compute once what calls of ``recommend`` with the same weights share."""
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol."""
@@ -115,7 +106,7 @@ class RecommenderModule(pl.LightningModule):
     def encode(
         self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None, last_only: bool = True
     ) -> tuple[Float[Tensor, "B K *I E"], Bool[Tensor, "B M"]]:
-        """States of histories in the form used for prediction, and the mask of their items."""
+        """States of histories in inference form, and the mask of their items."""
         ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
         views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
         batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
@@ -126,11 +117,11 @@ class RecommenderModule(pl.LightningModule):
             batch = self.prepare(batch)
         if self.device.type != "cuda":
             return batch
-        # a GPU copies from pinned memory while the CPU goes on
+        # copies from pinned memory run beside the CPU
         return map_tensors(batch, lambda tensor: tensor.contiguous().pin_memory())
 
     def prepare(self, batch: SeqBatch) -> SeqBatch:
-        """A training batch with labels, draws and all else that a step reads (:func:`prepare_batch`)."""
+        """A training batch with all that a step reads (:func:`prepare_batch`)."""
         mask_token = self.item_encoder.n_items + 1
         return prepare_batch(batch, self.targets, self.terms.values(), mask_token, self.current_epoch)
 
@@ -145,12 +136,12 @@ class RecommenderModule(pl.LightningModule):
     def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:
         losses = self.losses(batch)
         total = torch.stack([self.terms[name].weight * loss for name, loss in losses.items()]).sum()
-        named = {f"train/loss/{name}": loss for name, loss in losses.items()}
-        self.means.add({**named, "train/loss": total}, len(batch["items"]))
+        values = {f"train/loss/{name}": loss for name, loss in losses.items()}
+        self.means.add({**values, "train/loss": total}, len(batch["items"]))
         return total
 
     def on_train_epoch_start(self) -> None:
-        self.means.take()  # drops those of an interrupted epoch
+        self.means.take()  # drop those of an interrupted epoch
 
     def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
         if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
@@ -160,10 +151,10 @@ class RecommenderModule(pl.LightningModule):
         checkpoint["sage_pl"] = self.stored
 
     def on_fit_start(self) -> None:
-        """Before any work is done.
+        """Check the clipping of gradients before any work.
 
         Raises:
-            ValueError: gradients are to be clipped, and some are sparse.
+            ValueError: gradients are clipped, and some are sparse.
         """
         sparse = [name for name, part in self.named_modules() if getattr(part, "sparse", False)]
         if sparse and self.trainer.gradient_clip_val:
@@ -173,10 +164,10 @@ class RecommenderModule(pl.LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """When the optimizer is there.
+        """Check the clipping of gradients once the optimizer exists.
 
         Raises:
-            ValueError: gradients are to be clipped in mixed precision, which a fused optimizer does not support.
+            ValueError: gradients are clipped in mixed precision, which a fused optimizer does not support.
         """
         fused = any(group.get("fused") for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
         if fused and self.trainer.gradient_clip_val and str(self.trainer.precision).endswith("-mixed"):
@@ -193,5 +184,4 @@ class RecommenderModule(pl.LightningModule):
     def validation_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
         return self.answer_ranks(batch)
 
-    def test_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
-        return self.answer_ranks(batch)
+    test_step = validation_step

@@ -12,8 +12,8 @@ from torch import Tensor
 class EpochMeans:
     """``sum_b rows_b value_b / sum_b rows_b`` over the batches b since :meth:`take`, for each named value.
 
-    Three operations a step on the values' device; logging through the trainer in every step takes a fifth of a small step
-    of SAGE on a GPU (docs/performance.md). Sums are float32.
+    Three operations per step on the values' device; logging through the trainer in every step takes a fifth of a small step of
+    SAGE on a GPU (docs/performance.md). Sums are float32.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class EpochMeans:
         self._names, self._rows = tuple(values), self._rows + rows
 
     def take(self) -> dict[str, Float[Tensor, ""]]:
-        """Returns the means and resets them; empty where nothing was added."""
+        """The means since the last call, which resets them; empty where nothing was added."""
         if self._sums is None:
             return {}
         means = self._sums / self._rows

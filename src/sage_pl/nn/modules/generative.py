@@ -15,7 +15,7 @@ from sage_pl.nn.decoders.collisions import expected_hits
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.decoders.search import answer_ranks, beam_search, best, occurs
 from sage_pl.nn.item_encoders.codes import CodeEncoder
-from sage_pl.nn.item_encoders.table import ItemVectors
+from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.generative_step import GenerativeStep, memory
@@ -28,8 +28,8 @@ _K = 20  # length of the lists whose beam recall a test logs
 class GenerativeRecommender(RecommenderModule):
     """``score(u, i) = log p(c_{i,1}, ..., c_{i,T} | h_u)``: the log-probability of the item's codes after a user's state.
 
-    ``recommend`` searches with beams. Ranks come from scores of every item up to ``decoder.exhaustive_up_to`` items, and from
-    the beams above. Candidates are always scored one by one.
+    ``recommend`` searches with beams. Ranks come from the scores of every item up to ``decoder.exhaustive_up_to`` items, above
+    from beams. Sampled candidates are always scored one by one.
 
     Args:
         item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len: see :class:`RecommenderModule`.
@@ -89,7 +89,7 @@ class GenerativeRecommender(RecommenderModule):
         step = TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets)
         return GenerativeStep(**vars(step), decoder=self.decoder)
 
-    # What evaluation, export and serving use: the Recommender contract.
+    # The Recommender contract, for evaluation, export and serving.
 
     @torch.no_grad()
     def memory(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Memory:
@@ -115,8 +115,8 @@ class GenerativeRecommender(RecommenderModule):
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer: among all items (``full``) and among the sampled candidates, where given."""
         with self._full_precision():
-            memory, scored = self._scored_items(batch)
-            return self._ranks(batch, memory, scored)
+            memory, results = self._score_items(batch)
+            return self._ranks(batch, memory, results)
 
     @torch.no_grad()
     def recommend(
@@ -131,16 +131,16 @@ class GenerativeRecommender(RecommenderModule):
     def test_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
         """Ranks; logs about the search as ``test/generation/...``, see :meth:`_log_search`."""
         with self._full_precision():
-            memory, scored = self._scored_items(batch)
-            self._log_search(batch, memory, scored)
-            return self._ranks(batch, memory, scored)
+            memory, results = self._score_items(batch)
+            self._log_search(batch, memory, results)
+            return self._ranks(batch, memory, results)
 
     def _full_precision(self) -> torch.autocast:
-        """No autocast: sums of logarithms over the codes differ between items by less than what 8 bits hold."""
+        """No autocast: the sums of logarithms of different items differ by less than the precision of 8 bits."""
         return torch.autocast(self.device.type, enabled=False)
 
-    def _scored_items(self, batch: SeqBatch) -> tuple[Memory, TopK]:
-        """The states that are decoded from, and every item with its log-probability, or those that beams reach."""
+    def _score_items(self, batch: SeqBatch) -> tuple[Memory, TopK]:
+        """The states to decode from, and every item with its log-probability, or the items that beams reach."""
         memory = self.memory(batch["items"], batch.get("user"))
         if self.decoder.exhaustive:
             ids = torch.arange(1, self.decoder.n_items + 1, device=self.device)[None]
@@ -148,10 +148,10 @@ class GenerativeRecommender(RecommenderModule):
         return memory, self._search(memory, _K, batch.get("seen"))
 
     def _search(self, memory: Memory, k: int, seen: Int[Tensor, "B M"] | None = None) -> TopK:
-        """Items that beams reach; with more beams where seen items will be left out (:meth:`_beams`)."""
+        """Items that beams reach, with more beams where ``seen`` items are left out afterwards (:meth:`_beams`)."""
         if seen is None:
             return beam_search(self.decoder, memory, self.decoder.width(k))
-        # one search for all users with the same number of beams
+        # one search for the users with the same number of beams
         beams = self._beams(k, seen)
         groups = [(beams == width, int(width)) for width in beams.unique()]
         results = [beam_search(self.decoder, Memory(*(x[rows] for x in memory)), width) for rows, width in groups]
@@ -165,20 +165,20 @@ class GenerativeRecommender(RecommenderModule):
 
     def _beams(self, k: int, seen: Int[Tensor, "B M"]) -> Int[Tensor, "B"]:
         """Beams of each user's search for k items that are not in ``seen``: those of any search, and the number of the user's
-        seen items rounded up to a power of two. No user's list depends on the others of the batch."""
+        seen items rounded up to a power of two. A user's list does not depend on the rest of the batch."""
         return self.decoder.width(k) + 2 ** real(seen).sum(1).clamp(min=1).log2().ceil().long()
 
-    def _ranks(self, batch: SeqBatch, memory: Memory, scored: TopK) -> dict[str, Tensor]:
+    def _ranks(self, batch: SeqBatch, memory: Memory, results: TopK) -> dict[str, Tensor]:
         answers = batch["answer"]
-        ranks = {"full": answer_ranks(scored, answers, self.decoder.n_items, batch.get("seen"))}
+        ranks = {"full": answer_ranks(results, answers, self.decoder.n_items, batch.get("seen"))}
         if "candidates" in batch:
             ids = torch.cat([answers[:, None], batch["candidates"]], 1).long()
             exhaustive = self.decoder.exhaustive
-            scores = scored.scores.gather(1, ids - 1) if exhaustive else self.decoder.log_probs(memory, ids)
+            scores = results.scores.gather(1, ids - 1) if exhaustive else self.decoder.log_probs(memory, ids)
             ranks[f"sampled{scores.shape[1] - 1}"] = rank(scores[:, 0], scores[:, 1:])
         return ranks
 
-    def _log_search(self, batch: SeqBatch, memory: Memory, scored: TopK) -> None:
+    def _log_search(self, batch: SeqBatch, memory: Memory, results: TopK) -> None:
         """Logs ``exhaustive``: 1 where every item was scored, 0 where ranks end with the beams; ``beams``: their number, a
         user's mean; where every item was scored, ``beam_recall@20``: the share of the 20 likeliest items that the beams find;
         ``collisions``: the share of items that share all their codes with another, and where there are some, ``item_hr@k`` and
@@ -190,13 +190,11 @@ class GenerativeRecommender(RecommenderModule):
         if not decoder.exhaustive and "seen" in batch:
             values["beams"] = self._beams(_K, batch["seen"]).float().mean()
         if decoder.exhaustive:
-            likeliest = best(scored, _K).ids
-            reached = self._search(memory, _K).ids
-            values[f"beam_recall@{_K}"] = occurs(likeliest, reached)[likeliest > 0].float().mean()
+            likeliest = best(results, _K).ids
+            beam_ids = self._search(memory, _K).ids
+            values[f"beam_recall@{_K}"] = occurs(likeliest, beam_ids)[likeliest > 0].float().mean()
         # hits, where codes stand for several items
         if collisions:
-            values.update(expected_hits(scored, batch["answer"], batch.get("seen")))
-        named = {
-            f"test/generation/{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()
-        }
-        self.log_dict(named, batch_size=len(batch["items"]))
+            values.update(expected_hits(results, batch["answer"], batch.get("seen")))
+        tensors = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
+        self.log_dict({f"test/generation/{name}": x for name, x in tensors.items()}, batch_size=len(batch["items"]))

@@ -46,7 +46,7 @@ def memory(
     columns: Int[Tensor, "M"],
     whole: bool,
 ) -> Memory:
-    """The states from which the items at some positions are decoded: their own, or with ``whole`` all states of their rows.
+    """The states from which items are decoded: those at the positions, or with ``whole`` all states of their rows.
 
     Args:
         hidden: states; K = L, or a multiple of it where an item is read as several tokens.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
-from sage_pl.nn.item_encoders.table import ItemVectors
+from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.step import TrainingStep
@@ -60,10 +60,10 @@ class SequentialRecommender(RecommenderModule):
     def step(self, batch: SeqBatch) -> TrainingStep:
         return TrainingStep.run(batch, self.item_encoder, self.sequence_encoder, self.targets)
 
-    # What evaluation, export and serving use: the Recommender contract.
+    # The Recommender contract, for evaluation, export and serving.
 
     def output_table(self) -> VectorTable:
-        """Every item's scored vector [R, E]; a tensor, unless it is larger than ``table_mb``."""
+        """Every item's scored vector [R, E]; a tensor up to ``table_mb``."""
         if isinstance(self._table, Tensor):
             return self._table[:, : self.item_encoder.output_dim]
         return self._vectors(None)
@@ -74,7 +74,7 @@ class SequentialRecommender(RecommenderModule):
 
         Args:
             items: histories.
-            users: their users, for sequence encoders that read more of a user than the history; None where unknown.
+            users: their users, for sequence encoders that read the user's id beside the history; None for unknown ones.
         """
         hidden = self.encode(items, users)[0][:, -1]
         if self.scorer is None:

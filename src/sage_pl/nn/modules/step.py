@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.item_encoders.table import EncodedItems
+from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
 from sage_pl.types import ItemEncoder, ItemTable, SeqBatch, SequenceEncoder, Targets, real
 
-DISTINCT = {"distinct_items": "items", "distinct_targets": "targets"}  # computed for the losses that need them
+# computed from the key beside each, for the losses that need them
+DISTINCT = {"distinct_items": "items", "distinct_targets": "targets"}
 
 
 def prepare_batch(
@@ -27,30 +28,30 @@ def prepare_batch(
 
     Runs on the CPU, so that no training step waits for the GPU to report a count.
     """
-    prepared: Any = {**targets.training(batch)}
+    ready: Any = {**targets.training(batch)}
     # where the labels are, and which items occur
-    prepared["labels"] = prepared["targets"].flatten().nonzero().squeeze(1)
+    ready["labels"] = ready["targets"].flatten().nonzero().squeeze(1)
     for name in DISTINCT.keys() & frozenset[str]().union(*(term.needs for term in terms)):
-        prepared[name] = real_items(prepared[DISTINCT[name]], mask_token).unique()
+        ready[name] = real_items(ready[DISTINCT[name]], mask_token).unique()
     # draws, in the order of the terms
-    draws = {term.name: term.draw(prepared, epoch) for term in terms}
-    prepared["draws"] = {name: draw for name, draw in draws.items() if draw is not None}
+    draws = {term.name: term.draw(ready, epoch) for term in terms}
+    ready["draws"] = {name: draw for name, draw in draws.items() if draw is not None}
     # items that the step encodes
     if not any(term.catalogue for term in terms):
-        ids = [prepared["items"], *(ids for term in terms for ids in term.item_ids(prepared))]
-        prepared["encoded"] = torch.cat([tensor.flatten() for tensor in ids]).unique()
-    return prepared
+        ids = [ready["items"], *(ids for term in terms for ids in term.item_ids(ready))]
+        ready["encode_ids"] = torch.cat([tensor.flatten() for tensor in ids]).unique()
+    return ready
 
 
 def map_tensors(batch: SeqBatch, change: Callable[[Tensor], Tensor]) -> SeqBatch:
-    """The batch with ``change`` applied to every tensor, those in lists and dicts too."""
+    """The batch with ``change`` applied to every tensor, also in lists and dicts."""
 
-    def mapped(value: Any) -> Any:
+    def apply(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: mapped(part) for name, part in value.items()}
-        return [mapped(part) for part in value] if isinstance(value, list) else change(value)
+            return {name: apply(part) for name, part in value.items()}
+        return [apply(part) for part in value] if isinstance(value, list) else change(value)
 
-    return mapped(batch)
+    return apply(batch)
 
 
 @dataclass
@@ -66,15 +67,11 @@ class TrainingStep:
 
     @classmethod
     def run(
-        cls,
-        batch: SeqBatch,
-        item_encoder: ItemEncoder,
-        sequence_encoder: SequenceEncoder,
-        targets: Targets,
+        cls, batch: SeqBatch, item_encoder: ItemEncoder, sequence_encoder: SequenceEncoder, targets: Targets
     ) -> TrainingStep:
-        """Encode every item the step needs once, then every sequence; ``batch`` is that of :func:`prepare_batch`."""
+        """Encode every item of the step once, then every sequence; ``batch`` is that of :func:`prepare_batch`."""
         ids = batch["items"]
-        items = EncodedItems(item_encoder, batch.get("encoded"), ids.device)
+        items = EncodedItems(item_encoder, batch.get("encode_ids"), ids.device)
         hidden = sequence_encoder(items.inputs(ids), real(ids), batch)
         return cls(batch, items, hidden, sequence_encoder, targets, item_encoder.n_items + 1)
 
@@ -88,7 +85,7 @@ class TrainingStep:
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
-        with _evaluating(self.sequence_encoder):
+        with _evaluation_mode(self.sequence_encoder):
             return torch.cat([self._last_states(self.targets.inference(items)) for items in groups])
 
     def _last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
@@ -96,8 +93,8 @@ class TrainingStep:
 
 
 @contextmanager
-def _evaluating(encoder: SequenceEncoder) -> Iterator[None]:
-    """Turns dropout off, and restores the mode of every part afterwards."""
+def _evaluation_mode(encoder: SequenceEncoder) -> Iterator[None]:
+    """Turn dropout off, then restore the mode of every part."""
     modes = [(part, part.training) for part in encoder.modules()]
     encoder.eval()
     try:

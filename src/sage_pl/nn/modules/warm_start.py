@@ -11,7 +11,7 @@ from sage_pl.errors import SettingError
 
 
 class WarmStart:
-    """Copies the weights below ``source`` of a finished run's model to those below ``target`` of another.
+    """Copies the weights below ``source`` in a finished run's model to those below ``target`` in another model.
 
     Args:
         run: folder of the run, with ``best.ckpt``: ``${artifacts.<stage>}``.

@@ -20,8 +20,8 @@ class Objective(LossTerm):
 
     Args:
         sequences: path of the ``sequences`` artifact, for the training counts.
-        candidates: ``trained`` leaves items that never occur in training out of the candidates, since training could only
-            lower their scores; ``all`` keeps them in. Evaluation always ranks every item.
+        candidates: ``trained`` leaves out items that never occur in training, since training could only lower their scores;
+            ``all`` includes them. Evaluation always ranks every item.
         weight: factor of this loss.
     """
 
@@ -34,7 +34,7 @@ class Objective(LossTerm):
         if candidates == "trained":
             allowed = torch.from_numpy(data.train_counts > 0)
         allowed[[0, -1]] = False
-        self._candidates = allowed.nonzero().squeeze(1)  # stays on the CPU, for draws
+        self._candidates = allowed.nonzero().squeeze(1)  # on the CPU, for draws
         self.register_buffer("candidate_ids", self._candidates, persistent=False)
         self.candidate_ids: Tensor
 
@@ -43,10 +43,10 @@ class Objective(LossTerm):
         return self._candidates[torch.randint(len(self._candidates), shape)]
 
 
-def labelled(step: LossContext) -> tuple[Float[Tensor, "M E"], Int[Tensor, "M"]]:
+def states_and_targets(step: LossContext) -> tuple[Float[Tensor, "M E"], Int[Tensor, "M"]]:
     """States at the labelled positions, and the items they predict.
 
-    Of several states of a position, [B, L, I, E], the one that scores the target highest is taken.
+    Of several states of a position, [B, L, I, E], it is the one that scores the target highest.
     """
     rows = step.batch["labels"]
     hidden, targets = step.hidden.flatten(0, 1)[rows], step.batch["targets"].flatten()[rows]

@@ -1,4 +1,4 @@
-"""Binary cross-entropy with one negative per labelled position: what the references train with."""
+"""Binary cross-entropy with one negative per labelled position, the references' objective."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sage_pl.nn.objectives.base import Objective, labelled
+from sage_pl.nn.objectives.base import Objective, states_and_targets
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -15,10 +15,8 @@ class BCE(Objective):
     """``mean -log sigma(s+) + mean -log(1 - sigma(s-))``, one negative per position, uniform over items not in the
     user's sequence.
 
-    A negative that the sequence holds is drawn anew up to eight times, so one remains only where a user has most of the
-    candidates.
-
-    Kept for parity with the SAGE reference; softmax is far better under full ranking.
+    A negative of the sequence is redrawn up to eight times, so one remains only where a user has most of the candidates.
+    For parity with the SAGE reference; softmax is far better under full ranking.
 
     Args:
         sequences, candidates, weight: see :class:`Objective`; the reference draws from all items.
@@ -40,7 +38,7 @@ class BCE(Objective):
         return [batch["targets"], batch["draws"][self.name]]
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        hidden, targets = labelled(step)
+        hidden, targets = states_and_targets(step)
         negatives = step.batch["draws"][self.name].flatten()[step.batch["labels"]]
         positive = (hidden * step.items.outputs(targets)).sum(1)
         negative = (hidden * step.items.outputs(negatives)).sum(1)

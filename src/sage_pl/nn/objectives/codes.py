@@ -1,4 +1,4 @@
-"""Cross-entropy of the codes of the next item: what a generator is trained with."""
+"""Cross-entropy of the codes of the next item: the objective of models that decode items."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from sage_pl.types import CodeContext
 class CodeCrossEntropy(Objective):
     """``-log p(i | h)``, the sum over the levels of the cross-entropy of the code; mean over labelled positions.
 
-    The sequential task, and every generator's recommendation loss.
-
     Args:
         sequences: path of the ``sequences`` artifact, for the training counts.
-        candidates: ``all``, or ``trained``, which leaves codes that lead only to items without training events out of the
-            softmax, as the objectives over items do; such codes are often shared, so ``all`` lowers fewer scores here.
-            Without effect under ``decoder.normalise=codes``.
+        candidates: ``trained`` leaves codes that lead only to items without training events out of the softmax, as the
+            objectives over items do; ``all`` includes them, and lowers fewer scores here, since items share codes. Without
+            effect under ``decoder.normalise=codes``.
         weight: factor of this loss.
 
     Relations: with ``decoder.normalise=children`` a softmax over the catalogue, made of one softmax per code.

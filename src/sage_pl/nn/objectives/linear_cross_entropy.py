@@ -1,4 +1,4 @@
-"""Cross-entropy over the catalogue that never holds all logits: they are made, used and dropped block by block."""
+"""Cross-entropy over the catalogue, block by block, so that memory never holds all logits."""
 
 from __future__ import annotations
 
@@ -9,38 +9,40 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_ALIGNED = (
-    8  # rows of logits begin at multiples of 16 bytes in any type: others take a GPU's products up to ten times as long
-)
+# Rows of logits begin at multiples of 16 bytes in any type; a GPU's products take up to ten times as long otherwise.
+_ALIGNMENT = 8
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Computes the loss and, while the block of logits is at hand, both gradients."""
+    """Computes the loss and, from the same blocks of logits, both gradients."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, candidates: Tensor, block: int, products: torch.dtype
     ) -> Tensor:
         count = len(candidates)
-        taken = F.pad(table.index_select(0, candidates), (0, 0, 0, -count % _ALIGNED))
+        # the candidates' vectors, padded, and the row of each item among them
+        vectors = F.pad(table.index_select(0, candidates), (0, 0, 0, -count % _ALIGNMENT))
         place = candidates.new_full((len(table),), -1)
         place[candidates] = torch.arange(count, device=candidates.device)
-        grad_hidden, grad_taken = torch.empty_like(hidden), torch.zeros_like(taken)
+        grad_hidden, grad_vectors = torch.empty_like(hidden), torch.zeros_like(vectors)
         total = hidden.new_zeros(())
-        columns = taken.to(products)
+        columns = vectors.to(products)
         for start in range(0, len(hidden), block):
+            # loss of the block
             rows = slice(start, start + block)
             part, target = hidden[rows], place[targets[rows, None]]
             logits = (part.to(products) @ columns.T).to(part.dtype)
             logits[:, count:] = -torch.inf
-            answer, top = logits.gather(1, target), logits.amax(1, keepdim=True)
+            target_logits, top = logits.gather(1, target), logits.amax(1, keepdim=True)
             weights = logits.sub_(top).exp_()  # softmax = weights / norm
             norm = weights.sum(1, keepdim=True)
-            total += (norm.log() + top - answer).sum()
+            total += (norm.log() + top - target_logits).sum()
+            # its gradients
             residual = weights.scatter_add_(1, target, -norm).to(products)  # norm times the gradient by the logits
             grad_hidden[rows] = (residual @ columns) / norm
-            grad_taken += residual.T @ (part / norm).to(products)
-        ctx.save_for_backward(grad_hidden, torch.zeros_like(table).index_copy_(0, candidates, grad_taken[:count]))
+            grad_vectors += residual.T @ (part / norm).to(products)
+        ctx.save_for_backward(grad_hidden, torch.zeros_like(table).index_copy_(0, candidates, grad_vectors[:count]))
         ctx.count = max(len(hidden), 1)
         return total / ctx.count
 
@@ -61,22 +63,20 @@ def linear_cross_entropy(
 ) -> Float[Tensor, ""]:
     """``mean_m -log softmax(hidden table^T)[m, targets_m]`` over ``candidates`` alone.
 
-    Equal to ``F.cross_entropy`` on the full logits, in value and gradient; holds ``block`` x K logits at a time. 0 for
-    M = 0.
+    Equal to ``F.cross_entropy`` on the full logits, in value and gradient, with ``block`` x K logits at a time; 0 for M = 0.
+    Under autocast it computes in the wider type of its two operands, since it sums over the whole catalogue.
 
     Args:
         hidden: states that predict.
         table: vectors of all items.
         targets: row of ``table`` each state should score highest; one of ``candidates``.
         candidates: ids of the rows in the denominator.
-        block: states whose logits are held at once.
+        block: states whose logits are in memory at once.
         products: type of the three matrix products' operands; None for that of ``hidden`` and ``table``. In bfloat16 they
-            are 2 to 3 times faster where the device has it, logits and gradients carry 8 bits, sums stay wide.
+            are 2 to 3 times faster on devices that support it, with 8 bits for logits and gradients; sums stay wide.
 
     Raises:
         RuntimeError: a target is no candidate.
-
-    Under autocast it computes in the wider type of its two operands, since it sums over the whole catalogue.
     """
     wider = torch.promote_types(hidden.dtype, table.dtype)
     with torch.autocast(hidden.device.type, enabled=False):

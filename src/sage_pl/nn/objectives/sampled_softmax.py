@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sage_pl.nn.objectives.base import Objective, labelled
+from sage_pl.nn.objectives.base import Objective, states_and_targets
 from sage_pl.types import LossContext, SeqBatch
 
 
 class SampledSoftmax(Objective):
     """``-log( e^{s+} / (e^{s+} + sum_j e^{s_j + log(n / K)}) )`` with K negatives j uniform over the n candidate items.
 
-    The shift makes the sum an unbiased estimate of the full one. Negatives that equal the target are left out.
-    The negatives are shared by the batch, so scoring them is one matrix product; cost does not grow with the catalogue.
+    The shift makes the sum an unbiased estimate of the full one. Negatives that equal the target are left out. The batch
+    shares its negatives, so scoring them is one matrix product, whose cost does not grow with the catalogue.
 
     Args:
         sequences, candidates, weight: see :class:`Objective`.
@@ -44,7 +44,7 @@ class SampledSoftmax(Objective):
         return [batch["targets"], batch["draws"][self.name]]
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        (hidden, targets), negatives = labelled(step), step.batch["draws"][self.name]
+        (hidden, targets), negatives = states_and_targets(step), step.batch["draws"][self.name]
         positive = (hidden * step.items.outputs(targets)).sum(1, keepdim=True)
         scores = hidden @ step.items.outputs(negatives).T + math.log(len(self.candidate_ids) / self.negatives)
         scores = scores.masked_fill(negatives == targets[:, None], float("-inf"))

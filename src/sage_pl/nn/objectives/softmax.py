@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.objectives.base import Objective, labelled
+from sage_pl.nn.objectives.base import Objective, states_and_targets
 from sage_pl.nn.objectives.linear_cross_entropy import linear_cross_entropy
 from sage_pl.types import LossContext
 
@@ -25,8 +25,8 @@ class Softmax(Objective):
 
     Args:
         sequences, candidates, weight: see :class:`Objective`.
-        memory_mb: memory for logits, in MiB: as many positions are scored at once as fit into it, at least one. None: 16 on
-            a processor, whose caches it suits, and 1024 on an accelerator, which many small products leave idle.
+        memory_mb: memory for logits, in MiB; it limits the positions scored at once, at least one. None: 16 on a CPU, about
+            its caches, and 1024 on an accelerator, which small products leave idle.
         products: ``float32``, or ``bfloat16`` for faster products with the catalogue, see :func:`linear_cross_entropy`.
     """
 
@@ -47,12 +47,12 @@ class Softmax(Objective):
         self.memory_mb = memory_mb
 
     def block(self, rows: int, device: torch.device) -> int:
-        """Positions whose logits over ``rows`` items are held at once."""
+        """Positions whose logits over ``rows`` items are in memory at once."""
         default = _MEMORY_MB if device.type == "cpu" else _MEMORY_MB_ACCELERATOR
         memory = default if self.memory_mb is None else self.memory_mb
         return int(memory * 2**20 / (4 * rows))
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        hidden, targets = labelled(step)
+        hidden, targets = states_and_targets(step)
         block = self.block(len(self.candidate_ids), hidden.device)
         return linear_cross_entropy(hidden, step.items.all_outputs(), targets, self.candidate_ids, block, self.products)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.item_encoders.vectors import ItemText
+from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.types import PADDING
 
 
@@ -20,7 +20,7 @@ class SemanticSimilarity(nn.Module):
     - ``max``: ``s(u, i) = max_t cos(x_(u,t), x_i)``;
     - ``mean``: ``s(u, i) = cos(mean_t x_(u,t), x_i)``.
 
-    Losses never see it; validation does, so the best epoch is chosen with it. Scores stay inner products, of
+    Validation includes it, so the best epoch is chosen with it; losses do not. Scores stay inner products, of
     ``[h_u ; weight * s_u]`` with ``[v_i ; x_i / |x_i|]``: with ``mean``, s_u is the mean vector at length 1; with ``max``, a
     user has a state for each item of the history, of which the best one scores an item, so ranking costs as many products
     as the history has items. A history without text adds nothing.
@@ -36,7 +36,7 @@ class SemanticSimilarity(nn.Module):
     ``[B, L, E + T]``.
 
     Raises:
-        SettingError: the table does not belong to this data set, or ``pool`` is neither.
+        SettingError: the table does not belong to this data set, or ``pool`` is unknown.
 
     Reference: AnkieFan/LLM-ESR, which takes the largest with weight 16.
     """
@@ -51,19 +51,18 @@ class SemanticSimilarity(nn.Module):
         self.text = ItemText(text, n_items)
 
     def table(self, outputs: Float[Tensor, "M E"], ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]:
-        """Vectors of items with their text's direction beside them."""
+        """The items' vectors with the directions of their texts beside them."""
         return torch.cat([outputs, F.normalize(self.text(ids), dim=-1).to(outputs.dtype)], dim=-1)
 
     def states(self, hidden: Float[Tensor, "B E"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B *L F"]:
-        """The users' states with their history's directions beside them; padding and mask token have zero text."""
-        read = self.text(items)
+        """The users' states with the directions of their history's texts beside them; padding and mask token have zero text."""
+        texts = self.text(items)
         if self.pool == "max":
-            there = (items > PADDING) & (items <= self.n_items)
-            last = torch.arange(items.shape[1], device=items.device).where(there, 0).amax(1)
-            read = read.where(
-                there[..., None], read[torch.arange(len(read)), last][:, None]
-            )  # what is no item repeats it
-            hidden = hidden[:, None].expand(*read.shape[:2], -1)
+            # the last real item stands in for padding and mask token, which changes no maximum
+            real = (items > PADDING) & (items <= self.n_items)
+            last = torch.arange(items.shape[1], device=items.device).where(real, 0).amax(1)
+            texts = texts.where(real[..., None], texts[torch.arange(len(texts)), last][:, None])
+            hidden = hidden[:, None].expand(*texts.shape[:2], -1)
         else:
-            read = read.sum(1)
-        return torch.cat([hidden, self.weight * F.normalize(read, dim=-1).to(hidden.dtype)], dim=-1)
+            texts = texts.sum(1)
+        return torch.cat([hidden, self.weight * F.normalize(texts, dim=-1).to(hidden.dtype)], dim=-1)

@@ -14,16 +14,16 @@ from sage_pl.types import SeqBatch, Views
 
 
 class CodeTokens(nn.Module):
-    """Every item is as many tokens as it has codes; all tokens of a history look at each other, in both directions.
+    """Every item is as many tokens as it has codes; all tokens of a history attend to each other.
 
-    Tokens are multiplied by sqrt(D). A token knows its code's level by its vector, and how many items ago it was by a learned
-    position: 1 for the items that came last.
+    Tokens are multiplied by sqrt(D). A token's vector encodes the level of its code; a learned position, 1 for the last item,
+    encodes how many items ago it was.
 
     Args:
         dim: width D of a token.
         max_len: longest history, in items.
         layers, heads, hidden, dropout: see :class:`sage_pl.nn.backbones.t5.T5Block`.
-        view: which view of the items holds the tokens, [T D]; any view of a multiple of D will do, as so many tokens.
+        view: the view of the items with the tokens, [T D]; any view whose width is a multiple of D is read as tokens.
 
     Shape: ``views [B, L, T D] -> [B, L T, D]``, for a :class:`sage_pl.types.DecoderNetwork` that reads whole sequences.
 
@@ -61,6 +61,6 @@ class CodeTokens(nn.Module):
         allowed = attention_mask(keep, causal=False)
         x = self.dropout(x)
         for block in self.blocks:
-            x = block.digest(block.look(x, block.norm_own(x), allowed))
+            x = block.cross_attend_and_feed_forward(block.attend(x, block.norm_own(x), allowed))
         x = self.dropout(self.norm(x)) * keep[..., None].to(x.dtype)
         return x[:, -1:] if last_only else x

@@ -1,4 +1,4 @@
-"""Two views that look at each other, then pass one backbone, shared or not."""
+"""Cross-attention between two views, then a backbone, shared or one for each."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class DualView(nn.Module):
     Args:
         backbone: the sequence model.
         heads: heads of the cross-attention.
-        cross_attention: False leaves the views apart until they are scored (LLM-ESR's "w/o cross-attention").
-        residual: add what a view was before it looked at the other, ``z_id = x_id + Attn(x_text, x_id)``; False in the paper,
-            where a position becomes a mixture of the history and may lose its own item (docs/results.md).
-        shared: False gives the text view a backbone of its own, which starts as a copy (LLM-ESR's "w/o share").
+        cross_attention: False keeps the views apart until they are scored (LLM-ESR's "w/o cross-attention").
+        residual: add a view to its cross-attention, ``z_id = x_id + Attn(x_text, x_id)``; False in the paper, where a position
+            becomes a mixture of the history and may lose its own item (docs/results.md).
+        shared: False gives the text view a separate backbone, which starts as a copy (LLM-ESR's "w/o share").
 
     Reference: LLM-ESR, section 3.3; SAGE code line (docs/deviations.md). Differs: the cross-attention is causal wherever
-    the backbone is, since it would otherwise hand every position its own label.
+    the backbone is, since it would otherwise leak each position's label into its state.
     """
 
     reads = frozenset({"id", "text"})
@@ -53,12 +53,12 @@ class DualView(nn.Module):
     def forward(
         self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
     ) -> Float[Tensor, "B K E"]:
-        own = self.text_backbone or self.backbone
-        ids, text = self.backbone.embed(views["id"], mask), own.embed(views["text"], mask)
+        text_backbone = self.text_backbone or self.backbone
+        ids, text = self.backbone.embed(views["id"], mask), text_backbone.embed(views["text"], mask)
         if self.cross_attention:
             allowed = attention_mask(mask, self.backbone.causal)
-            mixed = self.id_from_text(text, ids, allowed), self.text_from_id(ids, text, allowed)
-            ids, text = (ids + mixed[0], text + mixed[1]) if self.residual else mixed
+            cross = self.id_from_text(text, ids, allowed), self.text_from_id(ids, text, allowed)
+            ids, text = (ids + cross[0], text + cross[1]) if self.residual else cross
         if self.text_backbone is None:
             hidden = self.backbone(torch.cat([ids, text]), mask.repeat(2, 1), last_only).chunk(2)
         else:

@@ -1,4 +1,4 @@
-"""One sequence model per view, none of them shared."""
+"""A separate sequence model for each view."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from sage_pl.types import Backbone, SeqBatch, Views
 class Experts(nn.Module):
     """``h = [backbone_1(view_1) ; backbone_2(view_2) ; ...]``: each expert reads the view of its own name.
 
-    Experts are in alphabetical order of their names, whatever the order they are given in, as in
-    :class:`sage_pl.nn.item_encoders.gated.GatedExperts`.
+    Experts are in alphabetical order of their names, as in :class:`sage_pl.nn.item_encoders.gated.GatedExperts`.
 
     Args:
         experts: a sequence model per view.
 
     Raises:
-        SettingError: there is no expert, two share one model, or only some of them look both ways.
+        SettingError: there is no expert, two share one model, or they differ in ``causal``.
 
     Reference: PAD, its three towers.
     """
@@ -35,8 +34,8 @@ class Experts(nn.Module):
         if len({id(experts[name]) for name in names}) < len(names):
             raise SettingError(f"the experts {', '.join(names)} share a backbone, wanted one of their own for each")
         if len({experts[name].causal for name in names}) > 1:
-            looks = {name: experts[name].causal for name in names}
-            raise SettingError(f"causal differs between the experts: {looks}; one kind of targets cannot train both")
+            causal = {name: experts[name].causal for name in names}
+            raise SettingError(f"causal differs between the experts: {causal}; one kind of targets cannot train both")
         self.experts = nn.ModuleDict({name: experts[name] for name in names})  # type: ignore[misc]
         self.reads = frozenset(names)
         self.output_dim = sum(experts[name].dim for name in names)

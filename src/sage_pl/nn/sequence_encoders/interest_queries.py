@@ -1,4 +1,4 @@
-"""What the interests of a user ask a sequence for: vectors of their texts, or learned ones."""
+"""Queries of a user's interests: vectors of their texts, or learned ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sage_pl.errors import SettingError
 
 
 class Queries(NamedTuple):
-    """Queries of every user, and which of them there are; the first always is one."""
+    """Queries of every user, and the mask of those that are no padding; the first never is."""
 
     vectors: Float[Tensor, "B K D"]
     mask: Bool[Tensor, "B K"]
@@ -23,8 +23,8 @@ class Queries(NamedTuple):
 class TextQueries(nn.Module):
     """``q_k = W LN(g_k) + b`` of the frozen vectors ``g_1 .. g_(K_u)`` of a user's interests.
 
-    A user without interests has one learned query instead; so does one who is not known (no id is given, or none that
-    interests were made for). Nothing depends on who else is in the batch.
+    A user without interests has one learned query instead, as has an unknown user: one without an id, or with an id above U.
+    A user's queries do not depend on the rest of the batch.
 
     Args:
         interests: path of the ``interests`` artifact.
@@ -34,7 +34,7 @@ class TextQueries(nn.Module):
     Raises:
         SettingError: the interests belong to another number of users.
 
-    Reference: SAM. Its code pads with rows that take part, up to the largest number in the batch; docs/methods.md.
+    Reference: SAM. Differs: its code pads to the largest number in the batch, with rows that take part (docs/methods.md).
     """
 
     def __init__(self, interests: str, n_users: int, dim: int = 64) -> None:
@@ -48,30 +48,29 @@ class TextQueries(nn.Module):
         values = torch.from_numpy(np.load(Path(interests) / "values.npy", mmap_mode="c", allow_pickle=False))
         self.values: Tensor
         self.offsets: Tensor
-        self.register_buffer(
-            "values", values if len(values) else values.new_zeros(1, values.shape[1]), persistent=False
-        )
+        values = values if len(values) else values.new_zeros(1, values.shape[1])
+        self.register_buffer("values", values, persistent=False)
         self.register_buffer("offsets", offsets, persistent=False)
         self.count = max(int(offsets.diff().max()), 1)
         self.norm = nn.LayerNorm(values.shape[1])
         self.project = nn.Linear(values.shape[1], dim)
-        self.nobody = nn.Parameter(torch.empty(dim))
+        self.nobody = nn.Parameter(torch.empty(dim))  # query of an unknown user; named so in checkpoints
         nn.init.xavier_normal_(self.project.weight)
         nn.init.normal_(self.nobody, std=0.02)
 
     def forward(self, users: Int[Tensor, "B"] | None, n: int) -> Queries:
         """Queries of ``n`` users."""
-        known = self.offsets.new_zeros(n) if users is None else users.where(users < len(self.offsets) - 1, 0)
-        rows = self.offsets[known][:, None] + torch.arange(self.count, device=known.device)
-        mask = rows < self.offsets[known + 1][:, None]
-        texts = self.values[rows.where(mask, 0)].to(self.nobody.dtype)
-        queries = torch.where(mask[..., None], self.project(self.norm(texts)), self.nobody)
-        first = torch.arange(self.count, device=known.device) == 0
-        return Queries(queries, mask | first)
+        unknown_user, place = self.nobody, torch.arange(self.count, device=self.offsets.device)
+        users = self.offsets.new_zeros(n) if users is None else users.where(users < len(self.offsets) - 1, 0)
+        rows = self.offsets[users][:, None] + place
+        mask = rows < self.offsets[users + 1][:, None]
+        texts = self.values[rows.where(mask, 0)].to(unknown_user.dtype)
+        queries = torch.where(mask[..., None], self.project(self.norm(texts)), unknown_user)
+        return Queries(queries, mask | (place == 0))
 
 
 class LearnedQueries(nn.Module):
-    """The same ``count`` learned queries for everybody: SAM without text.
+    """The same ``count`` learned queries for every user: SAM without text.
 
     Args:
         count: K.

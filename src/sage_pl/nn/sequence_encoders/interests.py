@@ -15,7 +15,7 @@ Readout = Literal["mean", "attention", "max"]
 
 
 class Interests(NamedTuple):
-    """Interests of a user and the share of each in the whole; a share of 0 marks a place without interest."""
+    """Interests of a user and the share of each in the whole; a share of 0 marks padding."""
 
     vectors: Float[Tensor, "B K D"]
     shares: Float[Tensor, "B K"]
@@ -25,7 +25,7 @@ class Interests(NamedTuple):
 class Extractor(Protocol):
     """Finds interests in a sequence."""
 
-    per_user: bool  # True where it reads more of the user than the sequence
+    per_user: bool  # True where it reads the user's id beside the sequence
 
     def __call__(
         self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], users: Int[Tensor, "B"] | None
@@ -40,20 +40,20 @@ class InterestEncoder(nn.Module):
     With ``residual`` each of them is ``h + gamma u``, h the backbone's last state and gamma a learned number. It starts at 0,
     so that the model starts as ``method=plain``.
 
-    An extractor that knows its user may have learned from events that come after a position. Its interests are made of all
-    training items but the last. So they are used only where the last is predicted, the last position of ``state_rows``.
+    The interests of a ``per_user`` extractor are made of all training items but the last, so at earlier positions they would
+    leak later events. They are used only where the last item is predicted: at the last position of ``state_rows``.
 
     Args:
         backbone: the sequence model whose states are read.
-        extractor: how interests are found.
+        extractor: from states to interests.
         readout: ``mean``, ``attention`` or ``max``.
-        residual: keep the backbone's last state.
-        view: which view of the items is read.
+        residual: add the backbone's last state.
+        view: the view of the items that is read.
 
     Raises:
-        SettingError: the readout is none of the three.
+        SettingError: the readout is unknown.
 
-    Reference: SAM's code reads the mean and knows no backbone (``backbone=none``); the residual is ours.
+    Reference: SAM's code reads the mean and has no backbone (``backbone=none``); the residual is ours.
     """
 
     def __init__(
@@ -84,15 +84,15 @@ class InterestEncoder(nn.Module):
         # interests at the last position of every sequence
         if rows is None:
             last = self._read(hidden[:, -1], self.extractor(hidden, mask, batch.get("user")))
-        # or of the users' rows alone, where the other rows keep the backbone's state
+        # or at that of the users' rows alone; the other rows keep the backbone's state
         else:
             users = hidden[rows]
             states = self._read(users[:, -1], self.extractor(users, mask[rows], batch.get("user")))
-            last = _repeated(hidden[:, -1].to(states.dtype), states).index_copy(0, rows, states)
+            last = _repeat(hidden[:, -1].to(states.dtype), states).index_copy(0, rows, states)
         # the backbone's states before it
         if last_only:
             return last[:, None]
-        return torch.cat([_repeated(hidden[:, :-1], last), last[:, None]], dim=1)
+        return torch.cat([_repeat(hidden[:, :-1], last), last[:, None]], dim=1)
 
     def _read(self, last: Float[Tensor, "B D"], interests: Interests) -> Float[Tensor, "B *I D"]:
         vectors, shares = interests
@@ -104,9 +104,9 @@ class InterestEncoder(nn.Module):
         else:
             scores = self.attention(vectors).masked_fill(shares[..., None] == 0, -torch.inf)
             states = (scores.softmax(1) * vectors).sum(1)
-        return states if self.gamma is None else _repeated(last, states) + self.gamma * states
+        return states if self.gamma is None else _repeat(last, states) + self.gamma * states
 
 
-def _repeated(states: Tensor, several: Tensor) -> Tensor:
-    """States [*P, D], each repeated K times [*P, K, D] where ``several`` are [B, K, D]."""
+def _repeat(states: Tensor, several: Tensor) -> Tensor:
+    """States [*P, D], repeated K times [*P, K, D] where ``several`` are [B, K, D]."""
     return states if several.ndim == 2 else states.unsqueeze(-2).expand(*states.shape[:-1], *several.shape[1:])

@@ -13,7 +13,7 @@ class SingleView(nn.Module):
 
     Args:
         backbone: the sequence model.
-        view: which view of the items it reads.
+        view: the view of the items that is read.
     """
 
     def __init__(self, backbone: Backbone, view: str = "id") -> None:

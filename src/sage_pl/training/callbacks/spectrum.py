@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sage_pl.nn.item_encoders.table import view_vectors, views_beside_output
+from sage_pl.nn.item_encoders.encoded import view_vectors, views_beside_output
 from sage_pl.types import VectorTable
 
 _BLOCK = 65_536  # items in memory at a time

@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.sequence_encoders.interest_attention import visible
 from sage_pl.nn.sequence_encoders.interests import Interests
+from sage_pl.nn.sequence_encoders.sam import visible
 
 
 class SparseInterests(nn.Module):
-    """The k concepts of a pool C that suit a history best, what it says of each, and which of them is meant next.
+    """The k concepts of a pool C that match a history best, its interest in each, and shares by the predicted intention.
 
     With attention ``a_t(X; W, w) = softmax_t(tanh(x_t W) w)`` and ``norm`` to length 1:
 
@@ -56,16 +56,19 @@ class SparseInterests(nn.Module):
     def forward(
         self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
     ) -> Interests:
-        look = visible(mask)
-        summary = (self.summary(states, look) * states).sum(1)
-        suits, chosen = (summary @ self.concepts.T).topk(self.count)
-        concepts = F.embedding(chosen, self.concepts) * suits.sigmoid()[..., None]
-        likeness = F.normalize(self.assign(states), dim=-1) @ self.norm_concepts(concepts).transpose(1, 2)
-        assignment = likeness.softmax(2)  # [B, L, k]
-        vectors = F.normalize((assignment * self.focus(states, look)).transpose(1, 2) @ states, dim=-1)
-        meant = assignment @ concepts
-        weights = attend(self.intention(self.assign(meant).tanh()), look)
-        intention = self.norm_intention((weights * meant).sum(1))
+        mask = visible(mask)
+        # concepts of the user
+        summary = (self.summary(states, mask) * states).sum(1)
+        scores, ids = (summary @ self.concepts.T).topk(self.count)
+        concepts = F.embedding(ids, self.concepts) * scores.sigmoid()[..., None]
+        # assignment of positions to concepts, and interests
+        similarities = F.normalize(self.assign(states), dim=-1) @ self.norm_concepts(concepts).transpose(1, 2)
+        assignment = similarities.softmax(2)  # [B, L, k]
+        vectors = F.normalize((assignment * self.focus(states, mask)).transpose(1, 2) @ states, dim=-1)
+        # intention, and shares of the interests
+        mixtures = assignment @ concepts
+        weights = attend(self.intention(self.assign(mixtures).tanh()), mask)
+        intention = self.norm_intention((weights * mixtures).sum(1))
         shares = (vectors @ intention[..., None]).squeeze(2) / self.temperature
         return Interests(vectors, shares.softmax(1))
 
@@ -80,11 +83,11 @@ class Attention(nn.Module):
         for weight in (self.inner, self.outer):
             nn.init.normal_(weight, std=dim**-0.5)
 
-    def forward(self, x: Float[Tensor, "B L D"], look: Bool[Tensor, "B L"]) -> Float[Tensor, "B L K"]:
+    def forward(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L K"]:
         scores = (torch.einsum("bld,dkh->blkh", x, self.inner).tanh() * self.outer).sum(-1)
-        return attend(scores, look)
+        return attend(scores, mask)
 
 
-def attend(scores: Float[Tensor, "B L K"], look: Bool[Tensor, "B L"]) -> Float[Tensor, "B L K"]:
-    """Softmax over the positions that may be seen."""
-    return scores.masked_fill(~look[..., None], -torch.inf).softmax(1)
+def attend(scores: Float[Tensor, "B L K"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L K"]:
+    """Softmax over the positions where ``mask`` is True."""
+    return scores.masked_fill(~mask[..., None], -torch.inf).softmax(1)

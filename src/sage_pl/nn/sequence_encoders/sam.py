@@ -1,4 +1,4 @@
-"""SAM: interests in words look for their items in the sequence, then at each other."""
+"""SAM: interests described in words attend to the sequence, then to each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sage_pl.nn.sequence_encoders.interests import Interests
 
 @runtime_checkable
 class QuerySource(Protocol):
-    """Gives every user's queries."""
+    """The queries of every user."""
 
     def __call__(self, users: Int[Tensor, "B"] | None, n: int) -> Queries: ...
 
@@ -27,10 +27,10 @@ class InterestAttention(nn.Module):
         ``z_k = sum_t softmax_t(<q_k, h_t + P_(L-t)> / sqrt(D)) h_t``
         ``Z = Z + MHA(LN(Z)); Z = Z + FFN(LN(Z))``, ``layers`` times over a user's own interests; ``z_k = LN(z_k)``
 
-    Positions P count from the newest item. Padding is no key, and interests a user does not have are neither keys nor counted.
+    Positions P count from the newest item. Padding is no key; padding among a user's interests is no key and has share 0.
 
     Args:
-        queries: what the interests ask for.
+        queries: the queries of a user's interests.
         dim: width D.
         max_len: longest history.
         layers: of cross-interest attention; 0 leaves it out.
@@ -39,7 +39,7 @@ class InterestAttention(nn.Module):
 
     Shape: states [B, L, D], mask [B, L], users [B] -> vectors [B, K, D], shares [B, K].
 
-    Reference: SAM's code. Differs: pre-norm for keys and values too, a norm at the end, masks; docs/methods.md.
+    Reference: SAM's code. Differs: pre-norm for keys and values too, a norm at the end, masks (docs/methods.md).
     """
 
     per_user = True
@@ -55,18 +55,18 @@ class InterestAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.queries = queries
-        self.position = Ages(max_len, dim)
+        self.position = ReversePositions(max_len, dim)
         self.blocks = nn.ModuleList(CrossInterest(dim, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
     def forward(
         self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], users: Int[Tensor, "B"] | None
     ) -> Interests:
-        queries, there = self.queries(users, len(states))
+        queries, real = self.queries(users, len(states))
         z = F.scaled_dot_product_attention(queries, self.position(states), states, visible(mask)[:, None])
         for block in self.blocks:
-            z = block(z, there)
-        return Interests(self.norm(z), there / there.sum(1, keepdim=True))
+            z = block(z, real)
+        return Interests(self.norm(z), real / real.sum(1, keepdim=True))
 
 
 class CrossInterest(nn.Module):
@@ -82,14 +82,14 @@ class CrossInterest(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, z: Float[Tensor, "B K D"], there: Bool[Tensor, "B K"]) -> Float[Tensor, "B K D"]:
-        given = self.norm_attention(z)
-        z = z + self.dropout(self.attention(given, given, there[:, None, None]))
+    def forward(self, z: Float[Tensor, "B K D"], real: Bool[Tensor, "B K"]) -> Float[Tensor, "B K D"]:
+        source = self.norm_attention(z)
+        z = z + self.dropout(self.attention(source, source, real[:, None, None]))
         return z + self.dropout(self.feed_forward(self.norm(z)))
 
 
-class Ages(nn.Module):
-    """Adds a learned vector of each position's distance from the end of the sequence."""
+class ReversePositions(nn.Module):
+    """Adds a learned vector for each position's distance from the end of the sequence."""
 
     def __init__(self, max_len: int, dim: int) -> None:
         super().__init__()
@@ -101,6 +101,6 @@ class Ages(nn.Module):
 
 
 def visible(mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
-    """The mask, and the last position of a row that holds padding alone, so that an attention over it stays finite."""
+    """The mask with the last position always True, so that attention over a row of padding stays finite."""
     last = torch.arange(mask.shape[1], device=mask.device) == mask.shape[1] - 1
     return mask | last

@@ -1,4 +1,4 @@
-"""Item vectors made before training, as the item encoders hold them."""
+"""Item vectors made before training, as the item encoders read them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 
-_RESIDENT = 2**30  # bytes of a mapped file that reading may bring into memory before they are given back
+_RESIDENT = 2**30  # bytes of a mapped file that reading may bring into memory before they are released
 _AROUND = 2**16  # bytes the system maps around a row that is read
 
 
 @functools.lru_cache(4)
 def every_row(n_rows: int, device: torch.device) -> Int[Tensor, "R"]:
-    """Ids 0..n_rows - 1. The same tensor every time, by which a table knows that it is wanted whole; not to be written to."""
+    """Ids 0..n_rows - 1. Cached: a table compares by identity to detect a read of all rows; read-only."""
     with torch.inference_mode(False):
         return torch.arange(n_rows, device=device)
 
 
 def load_table(path: str, n_items: int) -> Float[Tensor, "R D"]:
-    """The ``table.npy`` of an ``embed`` or ``reduce`` artifact, one row per id; read from the file as it is needed.
+    """The ``table.npy`` of an ``embed`` or ``reduce`` artifact, one row per id; memory-mapped.
 
     Raises:
         SettingError: the table does not have N + 2 rows.
@@ -54,7 +54,7 @@ def load_start(path: str, n_items: int, dim: int) -> Float[Tensor, "R D"]:
 
 
 def standardised(table: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
-    """The items' vectors around their mean, with mean squared length 1; rows 0 and N + 1 stay zero. A copy in memory."""
+    """The items' vectors less their mean, scaled to mean squared length 1; rows 0 and N + 1 stay zero. A copy in memory."""
     table = table.float() if table.dtype == torch.float16 else table
     items = table[1:-1] - table[1:-1].mean(0)
     length = items.square().sum(1).mean().sqrt()
@@ -64,14 +64,13 @@ def standardised(table: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
 class ItemText(nn.Module):
     """``x_i = E_text[i]``: text vectors, read row by row from a table that stays in its file and in its own type.
 
-    A file of float16 is half as large; its rows are widened to the model's type as they are read. Of a table larger than
-    1 GiB about so much is held in memory at most: the pages that reading has brought there are given back by opening the
-    file anew.
+    Rows of a float16 file are widened to the model's type as they are read. A table larger than 1 GiB occupies about that much
+    memory at most: opening the file anew releases the pages that reading has brought there.
 
     Args:
         folder: of an artifact with one vector per item, ``table.npy`` [R, D].
         n_items: N.
-        freeze: the table is a constant that no checkpoint holds; False trains a copy of it, in float32.
+        freeze: the table is a constant that no checkpoint contains; False trains a copy of it, in float32.
         standardise: see :func:`standardised`; makes a copy in memory.
 
     Shape: ``[*P] -> [*P, D]``.
@@ -83,8 +82,8 @@ class ItemText(nn.Module):
     def __init__(self, folder: str, n_items: int, freeze: bool = True, standardise: bool = False) -> None:
         super().__init__()
         self._source = folder, n_items
-        self._mapped: Tensor | None = load_table(folder, n_items)
-        table = standardised(self._mapped) if standardise else self._mapped
+        self._file: Tensor | None = load_table(folder, n_items)
+        table = standardised(self._file) if standardise else self._file
         self.width = table.shape[1]
         self.table: Tensor
         if freeze:
@@ -92,20 +91,20 @@ class ItemText(nn.Module):
         else:
             self.register_parameter("table", nn.Parameter(table.to(torch.get_default_dtype(), copy=True)))
         self._like: Tensor
-        self.register_buffer("_like", torch.empty(0), persistent=False)  # has the model's type, wherever that goes
-        if self.table is not self._mapped or self.table.nbytes <= _RESIDENT:
-            self._mapped = None
+        self.register_buffer("_like", torch.empty(0), persistent=False)  # follows the model's type
+        if self.table is not self._file or self.table.nbytes <= _RESIDENT:
+            self._file = None
         self._rows_read = 0
 
     def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P D"]:
-        if self.table is self._mapped:  # neither moved to a device nor to another type
-            self._give_back(ids.numel())
+        if self.table is self._file:  # still on the CPU, in the file's type
+            self._release_pages(ids.numel())
         elif ids.numel() == len(self.table) and ids is every_row(len(self.table), ids.device):
-            return self.table.to(self._like.dtype)  # wide text, and nothing of it copied
+            return self.table.to(self._like.dtype)  # without a copy where the types agree
         return F.embedding(ids, self.table).to(self._like.dtype)
 
-    def _give_back(self, n_rows: int) -> None:
+    def _release_pages(self, n_rows: int) -> None:
         self._rows_read += n_rows
         if self._rows_read * max(self.table[0].nbytes, _AROUND) > _RESIDENT:
-            self.table = self._mapped = load_table(*self._source)
+            self.table = self._file = load_table(*self._source)
             self._rows_read = n_rows

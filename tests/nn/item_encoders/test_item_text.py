@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sage_pl.nn.item_encoders import vectors
-from sage_pl.nn.item_encoders.vectors import ItemText, every_row, load_table, standardised
+from sage_pl.nn.item_encoders import item_text
+from sage_pl.nn.item_encoders.item_text import ItemText, every_row, load_table, standardised
 from tests.golden.prepared import write_rows
 
 
@@ -58,7 +58,7 @@ def test_the_whole_table_is_read_in_the_models_type_and_through_its_file(
     rows = every_row(7, torch.device("cpu"))
     expected = torch.from_numpy(np.load(f"{half}/table.npy")).float()
     assert torch.equal(ItemText(half, 5)(rows), expected)
-    monkeypatch.setattr(vectors, "_RESIDENT", 0)
+    monkeypatch.setattr(item_text, "_RESIDENT", 0)
     mapped = ItemText(half, 5)
     before = mapped.table
     assert torch.equal(mapped(rows), expected)
@@ -94,12 +94,12 @@ def test_half_precision_text_is_trained_and_standardised_in_single_precision(hal
 
 
 def test_pages_that_were_read_are_given_back(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "_RESIDENT", 5 * 2**10)
-    monkeypatch.setattr(vectors, "_AROUND", 2**10)
+    monkeypatch.setattr(item_text, "_RESIDENT", 5 * 2**10)
+    monkeypatch.setattr(item_text, "_AROUND", 2**10)
     small = ItemText(half, 5)
-    monkeypatch.setattr(vectors, "_RESIDENT", 0)
+    monkeypatch.setattr(item_text, "_RESIDENT", 0)
     text, first = ItemText(half, 5), small.table
-    monkeypatch.setattr(vectors, "_RESIDENT", 5 * 2**10)
+    monkeypatch.setattr(item_text, "_RESIDENT", 5 * 2**10)
     before, rows = text.table, text(IDS)
     assert text.table is before
     assert torch.equal(text(IDS), rows)
@@ -110,7 +110,7 @@ def test_pages_that_were_read_are_given_back(half: str, monkeypatch: pytest.Monk
 
 
 def test_text_that_has_moved_is_never_read_from_its_file_again(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "_RESIDENT", 0)
+    monkeypatch.setattr(item_text, "_RESIDENT", 0)
     text = ItemText(half, 5).double()
     text.table[3] = 7
     assert (text(IDS)[0, 1] == 7).all()

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sage_pl.nn.item_encoders import table
+from sage_pl.nn.item_encoders import encoded
+from sage_pl.nn.item_encoders.encoded import EncodedItems, ItemVectors
 from sage_pl.nn.item_encoders.id import IdEncoder
-from sage_pl.nn.item_encoders.table import EncodedItems, ItemVectors
 
 N, DIM = 9, 4
 IDS = [torch.tensor([[0, 3, 3], [7, 3, 10]]), torch.tensor([7, 1])]
@@ -99,7 +99,7 @@ def test_slices_are_looked_up_without_complaint() -> None:
     ids=["all", "items", "run", "none", "ids", "pairs"],
 )
 def test_vectors_made_in_blocks_equal_the_whole_table(rows: Any, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_BLOCK", block)
+    monkeypatch.setattr(encoded, "_BLOCK", block)
     encoder = Counting()
     whole = EncodedItems(encoder, None, torch.device("cpu")).all_outputs().detach()
     encoder.asked.clear()
@@ -112,7 +112,7 @@ def test_vectors_made_in_blocks_equal_the_whole_table(rows: Any, block: int, mon
 
 
 def test_equal_items_have_equal_vectors_whatever_they_are_asked_for_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_BLOCK", 100)
+    monkeypatch.setattr(encoded, "_BLOCK", 100)
     torch.manual_seed(0)
     weight, rows = torch.randn(64, 384), torch.randn(301, 384)
     rows[[17, 299]] = rows[3].clone()

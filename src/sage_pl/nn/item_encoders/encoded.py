@@ -1,4 +1,4 @@
-"""Items encoded: those of one step, each once, and those of the whole catalogue, block by block."""
+"""Encoded items: those of one step, each once, and those of the whole catalogue, block by block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sage_pl.nn.item_encoders.vectors import every_row
+from sage_pl.nn.item_encoders.item_text import every_row
 from sage_pl.types import ItemEncoder, Views
 
 _BLOCK = 8192  # items encoded at a time
@@ -20,8 +20,7 @@ class EncodedItems:
 
     Args:
         encoder: the item encoder.
-        ids: the distinct ids needed, ascending; None encodes the whole catalogue (rows 0..N + 1), which losses over
-            all items need anyway.
+        ids: the distinct ids, ascending; None for the whole catalogue (rows 0..N + 1), for losses over all items.
     """
 
     def __init__(self, encoder: ItemEncoder, ids: Int[Tensor, "M"] | None, device: torch.device) -> None:
@@ -32,33 +31,33 @@ class EncodedItems:
 
     @classmethod
     def of(cls, encoder: ItemEncoder, id_tensors: Iterable[Int[Tensor, "..."]], device: torch.device) -> EncodedItems:
-        """Encode just the ids that occur in the given tensors."""
+        """Encode the ids that occur in ``id_tensors``."""
         return cls(encoder, torch.unique(torch.cat([t.reshape(-1) for t in id_tensors])), device)
 
     def inputs(self, ids: Int[Tensor, "*P"]) -> Views:
-        """What a sequence reads of each item, per view [*P, D]."""
+        """Views of the items, as a sequence reads them, each [*P, D]."""
         rows = ids if self._ids is None else torch.searchsorted(self._ids, ids.contiguous())
         return {name: F.embedding(rows, view) for name, view in self._views.items()}
 
     def outputs(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P E"]:
-        """What is scored of each item."""
+        """The scored vectors of the items."""
         return self._encoder.output(self.inputs(ids))
 
     def all_outputs(self) -> Float[Tensor, "R E"]:
-        """The scored vectors of the whole catalogue; only where the whole catalogue was encoded."""
+        """The scored vectors of the whole catalogue, which must have been encoded."""
         if self._ids is not None:
             raise RuntimeError("this step encoded single items; a term that reads every item must set catalogue = True")
         return self._encoder.output(self._views)
 
     def whole(self, view: str) -> Float[Tensor, "R D"]:
-        """One view of the whole catalogue; where single items were encoded it is made here, and nothing but it."""
+        """One view of the whole catalogue; computed here, it alone, where single items were encoded."""
         if self._ids is None:
             return self._views[view]
         return self._encoder.views(every_row(self._encoder.n_items + 2, self._device), {view})[view]
 
 
 def views_beside_output(encoder: ItemEncoder, device: torch.device) -> list[str]:
-    """Names of the views that are not themselves what is scored."""
+    """Names of the views other than the scored vector itself."""
     with torch.no_grad():
         views = encoder.views(torch.ones(1, dtype=torch.long, device=device))
         scored = encoder.output(views)
@@ -66,15 +65,15 @@ def views_beside_output(encoder: ItemEncoder, device: torch.device) -> list[str]
 
 
 class ItemVectors:
-    """Vectors of every item [R, E], made when rows of them are asked for, and never more than a block at a time.
+    """Vectors of every item [R, E], computed on access, at most a block at a time.
 
-    Reads like a tensor: ``vectors[:]`` is all of it, ``vectors[1:9]`` a run, ``vectors[ids]`` some items, in any shape. Blocks
-    are filled up to one size, so a row is the same to the last bit whatever it is asked for with, and equal items tie.
+    Indexed like a tensor: ``vectors[:]``, ``vectors[1:9]``, or ``vectors[ids]`` with ids of any shape. Blocks are padded to one
+    size, so a row is the same to the last bit in every access, and equal items tie.
 
     Args:
-        make: vectors of items [M] -> [M, E]; never tracked by autograd nor rounded by autocast.
+        make: vectors of items [M] -> [M, E]; runs without autograd and autocast.
         n_rows: R.
-        device: where ids are made.
+        device: of the ids.
     """
 
     def __init__(

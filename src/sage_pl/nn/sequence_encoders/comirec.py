@@ -5,12 +5,12 @@ from __future__ import annotations
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sage_pl.nn.sequence_encoders.interest_attention import Ages, visible
 from sage_pl.nn.sequence_encoders.interests import Interests
+from sage_pl.nn.sequence_encoders.sam import ReversePositions, visible
 
 
 class SelfAttentive(nn.Module):
-    """``A = softmax_t(W_2 tanh(W_1 (H + P)^T))``, ``Z = A H``: K looks at the sequence, each learned for everybody.
+    """``A = softmax_t(W_2 tanh(W_1 (H + P)^T))``, ``Z = A H``: K learned weightings of the sequence, the same for all users.
 
     Args:
         dim: width D; W_1 is 4 D x D, as in the reference code.
@@ -27,7 +27,7 @@ class SelfAttentive(nn.Module):
 
     def __init__(self, dim: int = 64, max_len: int = 50, count: int = 4) -> None:
         super().__init__()
-        self.position = Ages(max_len, dim)
+        self.position = ReversePositions(max_len, dim)
         self.scores = nn.Sequential(
             nn.Linear(dim, 4 * dim, bias=False), nn.Tanh(), nn.Linear(4 * dim, count, bias=False)
         )

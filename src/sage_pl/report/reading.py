@@ -222,7 +222,7 @@ def one_run(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int)
         pair = [comparison.System((label,), {protocol: files.ranks(protocol)[None]})]
         if floor in files.frame.columns:
             pair.insert(0, comparison.System((FLOOR,), {protocol: files.ranks(floor)[None]}, fixed=True))
-        cells = comparison.compare(
+        cells = comparison.make_cells(
             pair, groups, protocol, metrics, {(label,): (FLOOR,)}, list(families.values()), resamples, seed
         )
         records += [_record(cell, title_of[cell.group]) for cell in cells]

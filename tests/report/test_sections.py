@@ -132,5 +132,5 @@ def test_typical_items_belong_most_firmly_then_are_popular() -> None:
         (labels.shorten("a" * 100, 10), "aaaaaaaaa…"),
     ],
 )
-def test_wording(shown: str, wanted: str) -> None:
+def test_labels(shown: str, wanted: str) -> None:
     assert shown == wanted

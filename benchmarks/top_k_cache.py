@@ -51,7 +51,7 @@ def latencies(model: Any, histories: Histories, origin: Origin) -> dict[str, Any
     histories = dataclasses.replace(histories, values=histories.values.copy())  # to be changed below
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "x.top_k"
-        done = refresh(file, histories, origin, model, K, BATCH)
+        counts = refresh(file, histories, origin, model, K, BATCH)
         before = mapped()
         cached = CachedRecommender(TopKCache(file))
         opened = mapped() - before
@@ -66,14 +66,14 @@ def latencies(model: Any, histories: Histories, origin: Origin) -> dict[str, Any
             """The last event of one user is another one."""
             end = histories.offsets[row + 1] - 1
             histories.values[end] = 1 + histories.values[end] % 100
-            assert refresh(file, histories, origin, model, K, BATCH).made == 1
+            assert refresh(file, histories, origin, model, K, BATCH).new == 1
 
         order = np.random.default_rng(0).integers(0, len(histories), 1_000).tolist()
         return {
             "users": len(histories),
             "hit, us": times(ask(cached), order, 1e6),
             "live, ms": times(ask(live), order[:200], 1e3),
-            f"making {K}, ms per user": 1e3 * done.seconds / done.made,
+            f"making {K}, ms per user": 1e3 * counts.seconds / counts.new,
             "nothing changed, ms": times(
                 lambda _: refresh(file, histories, origin, model, K, BATCH), order[:REFRESHED], 1e3
             ),

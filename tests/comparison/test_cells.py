@@ -9,7 +9,7 @@ from scipy import stats
 
 from sage_pl.comparison import cells as comparison
 from sage_pl.comparison import statistics
-from sage_pl.comparison.cells import Cell, System, agreement, baseline_of, compare
+from sage_pl.comparison.cells import Cell, System, agreement, baseline_of, make_cells
 
 PLAIN, SAGE, FLOOR = ("plain",), ("sage",), ("popularity",)
 N = 120
@@ -47,7 +47,7 @@ def test_docstring_example() -> None:
 def test_values_by_hand() -> None:
     half = np.where(np.arange(N) < N // 2, 1, 99)
     plain = system(PLAIN, np.full(N, 99), half)
-    cells = by_place(compare([plain], GROUPS, "full", ["hr@10"], resamples=50))
+    cells = by_place(make_cells([plain], GROUPS, "full", ["hr@10"], resamples=50))
     overall = cells["plain", "overall"]
     assert (overall.cases, overall.seeds, overall.mean) == (N, 2, 0.25)
     assert overall.sd == pytest.approx(np.std([0, 0.5], ddof=1))
@@ -60,7 +60,7 @@ def test_values_by_hand() -> None:
 
 def test_users_are_averaged_over_seeds_before_they_are_tested(generator: np.random.Generator) -> None:
     a, b = noisy(generator, 0.3, 3), noisy(generator, 0.5, 2)
-    cells = compare(
+    cells = make_cells(
         [system(PLAIN, *b), system(SAGE, *a)], GROUPS, "full", ["hr@10"], {SAGE: PLAIN}, resamples=300, seed=4
     )
     against = by_place(cells)["sage", "odd"].against
@@ -90,7 +90,7 @@ def test_users_are_averaged_over_seeds_before_they_are_tested(generator: np.rand
 )
 def test_marks(generator: np.random.Generator, misses: tuple[float, float], seeds: int, mark: str) -> None:
     base, other = (system(n, *noisy(generator, m, seeds)) for n, m in zip((PLAIN, SAGE), misses, strict=True))
-    cells = by_place(compare([base, other], GROUPS, "full", ["ndcg@10"], {SAGE: PLAIN, PLAIN: PLAIN}, resamples=300))
+    cells = by_place(make_cells([base, other], GROUPS, "full", ["ndcg@10"], {SAGE: PLAIN, PLAIN: PLAIN}, resamples=300))
     assert {cells["sage", group].against.mark for group in ("overall", "even", "odd")} == {mark}  # type: ignore[union-attr]
     assert cells["sage", "empty"].against is None
     assert cells["plain", "overall"].against is None
@@ -100,7 +100,7 @@ def test_above_the_noise_but_not_significant_has_no_mark() -> None:
     base = np.full(N, 99)
     few = np.where(np.arange(N) < 2, 1, 99)  # two users only, but the same for every seed
     cells = by_place(
-        compare([system(PLAIN, base, base), system(SAGE, few, few)], GROUPS, "full", ["hr@10"], {SAGE: PLAIN})
+        make_cells([system(PLAIN, base, base), system(SAGE, few, few)], GROUPS, "full", ["hr@10"], {SAGE: PLAIN})
     )
     assert cells["sage", "overall"].against.mark == ""  # type: ignore[union-attr]
 
@@ -108,7 +108,7 @@ def test_above_the_noise_but_not_significant_has_no_mark() -> None:
 def test_significant_over_users_but_inside_the_noise_of_seeds() -> None:
     base, good, bad = np.full(N, 99), np.full(N, 1), np.where(np.arange(N) % 12 == 0, 1, 99)
     cells = by_place(
-        compare([system(PLAIN, base, base), system(SAGE, good, bad)], GROUPS, "full", ["hr@10"], {SAGE: PLAIN})
+        make_cells([system(PLAIN, base, base), system(SAGE, good, bad)], GROUPS, "full", ["hr@10"], {SAGE: PLAIN})
     )
     against = cells["sage", "overall"].against
     assert against is not None
@@ -119,7 +119,7 @@ def test_significant_over_users_but_inside_the_noise_of_seeds() -> None:
 def test_the_floor_has_no_seed_noise(generator: np.random.Generator) -> None:
     floor = system(FLOOR, np.full(N, 99), fixed=True)
     cells = by_place(
-        compare([floor, system(SAGE, *noisy(generator, 0.2, 2))], GROUPS, "full", ["hr@10"], {SAGE: FLOOR})
+        make_cells([floor, system(SAGE, *noisy(generator, 0.2, 2))], GROUPS, "full", ["hr@10"], {SAGE: FLOOR})
     )
     assert cells["popularity", "overall"].seeds == 0
     assert cells["popularity", "overall"].sd is None
@@ -129,7 +129,7 @@ def test_the_floor_has_no_seed_noise(generator: np.random.Generator) -> None:
 def test_families_are_corrected_on_their_own(generator: np.random.Generator) -> None:
     pair = [system(PLAIN, *noisy(generator, 0.6, 2)), system(SAGE, *noisy(generator, 0.45, 2))]
     families = [["overall"], ["even", "odd"]]
-    cells = by_place(compare(pair, GROUPS, "full", ["hr@10"], {SAGE: PLAIN}, families))
+    cells = by_place(make_cells(pair, GROUPS, "full", ["hr@10"], {SAGE: PLAIN}, families))
     overall, even, odd = (cells["sage", group].against for group in ("overall", "even", "odd"))
     assert overall is not None
     assert even is not None
@@ -141,8 +141,8 @@ def test_families_are_corrected_on_their_own(generator: np.random.Generator) -> 
 
 def test_several_metrics_at_once_equal_one_at_a_time(generator: np.random.Generator) -> None:
     pair = [system(name, *generator.integers(1, 30, (2, N))) for name in (PLAIN, SAGE)]
-    together = compare(pair, GROUPS, "full", ["hr@10", "mrr@5"], {SAGE: PLAIN}, resamples=100)
-    alone = [c for m in ("hr@10", "mrr@5") for c in compare(pair, GROUPS, "full", [m], {SAGE: PLAIN}, resamples=100)]
+    together = make_cells(pair, GROUPS, "full", ["hr@10", "mrr@5"], {SAGE: PLAIN}, resamples=100)
+    alone = [c for m in ("hr@10", "mrr@5") for c in make_cells(pair, GROUPS, "full", [m], {SAGE: PLAIN}, resamples=100)]
     assert len(together) == len(alone) == 16
     for one, other in zip(together, alone, strict=True):
         assert one[:4] == other[:4]
@@ -186,7 +186,7 @@ def test_equals_a_naive_second_implementation(generator: np.random.Generator) ->
     a, b = np.stack(noisy(generator, 0.45, 3)), np.stack(noisy(generator, 0.55, 4))
     groups = {**GROUPS, "few": np.arange(N) < 30}
     del groups["empty"]
-    cells = compare([system(PLAIN, *b), system(SAGE, *a)], groups, "full", ["hr@10"], {SAGE: PLAIN}, seed=5)
+    cells = make_cells([system(PLAIN, *b), system(SAGE, *a)], groups, "full", ["hr@10"], {SAGE: PLAIN}, seed=5)
     found = by_place(cells)
     for group, wanted in zip(groups, naive(a, b, np.stack(list(groups.values())), 2000, 5), strict=True):
         against = found["sage", group].against
@@ -200,7 +200,7 @@ def test_two_systems_of_one_law_are_rarely_flagged(generator: np.random.Generato
     flagged = 0
     for trial in range(150):
         pair = [system(name, *generator.integers(1, 30, (3, N))) for name in (PLAIN, SAGE)]
-        cells = compare(pair, GROUPS, "full", ["ndcg@10"], {SAGE: PLAIN}, resamples=199, seed=trial)
+        cells = make_cells(pair, GROUPS, "full", ["ndcg@10"], {SAGE: PLAIN}, resamples=199, seed=trial)
         flagged += any(cell.against is not None and cell.against.mark == "*" for cell in cells)
     assert flagged / 150 <= 0.05
 
@@ -217,7 +217,7 @@ def test_the_null_experiment(generator: np.random.Generator) -> None:
         skill, shift = generator.normal(-1, 1.5, n), generator.normal(0, 0.2, (2, seeds, 1))
         ranks = np.where(skill + shift + generator.normal(0, 0.7, (2, seeds, n)) > 0, 1, 99)
         pair = [system(name, *runs) for name, runs in zip((PLAIN, SAGE), ranks, strict=True)]
-        cells = compare(pair, groups, "full", ["hr@10"], {SAGE: PLAIN}, resamples=199, seed=trial)
+        cells = make_cells(pair, groups, "full", ["hr@10"], {SAGE: PLAIN}, resamples=199, seed=trial)
         found += [cell.against for cell in cells if cell.against]
     assert len(found) == trials * 3 * len(groups)
     assert np.mean([against.mark == "*" for against in found]) <= 0.05

@@ -88,7 +88,7 @@ def test_data_sets_side_by_side_or_below_each_other() -> None:
 @pytest.mark.parametrize(
     ("printed", "message"),
     [
-        ({"Jam": {}}, "prints Jam, but it is not under data"),
+        ({"Jam": {}}, "prints Jam, which data lacks"),
         (
             {"Tea": {"sasrec": {"None": [0.5]}}},
             r"prints 1 values of None \(sasrec, Tea\), wanted one for each of H, tail H",

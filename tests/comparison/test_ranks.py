@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.comparison.ranks import RunRanks, read_ranks, same_cases, stacked
+from sage_pl.comparison.ranks import RunRanks, read_ranks, same_cases, stack_ranks
 from sage_pl.comparison.runs import FinishedRun, RunError
 from sage_pl.comparison.statistics import gains
 
@@ -88,6 +88,6 @@ def test_runs_of_other_cases_are_left_out() -> None:
     assert same_cases({}) == ({}, [])
 
 
-def test_stacked() -> None:
-    ranks = stacked([RunRanks(FRAME, ("full",)), RunRanks(FRAME.with_columns(full=pl.lit(1)), ("full",))], ["full"])
+def test_stack_ranks() -> None:
+    ranks = stack_ranks([RunRanks(FRAME, ("full",)), RunRanks(FRAME.with_columns(full=pl.lit(1)), ("full",))], ["full"])
     assert np.array_equal(ranks["full"], [[3, 20, 90], [1, 1, 1]])

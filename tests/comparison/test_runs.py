@@ -212,16 +212,16 @@ def test_choices_of_the_configuration_come_before_those_of_hydra(tmp_path: Path)
     gate = "item_encoder/gate"
     choices = {"method": "pad", "backbone": "gru4rec", "without": "pad/gate", gate: "uniform", "debug": None}
     (run,) = runs(make(tmp_path / "a", "plain", choices=choices))
-    assert [run.named(key) for key in ("method", "backbone", "without", gate)] == [
+    assert [run.name_by(key) for key in ("method", "backbone", "without", gate)] == [
         *("pad", "gru4rec", "pad/gate", "uniform")
     ]
     with pytest.raises(RunError, match="has no 'debug' to name it by"):
-        run.named("debug")
+        run.name_by("debug")
 
 
 def test_a_stage_is_named_by_itself(tmp_path: Path) -> None:
     (run,) = runs(make(tmp_path / "a", choices={"method": "pad", "backbone": "gru4rec"}, role="align"))
-    assert (run.named("method"), run.named("backbone")) == ("align", "gru4rec")
+    assert (run.name_by("method"), run.name_by("backbone")) == ("align", "gru4rec")
 
 
 def test_choices_decide_neither_recipe_nor_setting(tmp_path: Path) -> None:
@@ -248,4 +248,4 @@ def test_names_without_hydra(tmp_path: Path, run_dir: str, names: tuple[str, str
     folder = make(tmp_path / "run", run_dir=run_dir, model=model, backbone=backbone)
     (folder / ".hydra" / "hydra.yaml").unlink()
     run = read(folder)
-    assert (run.named("method"), run.named("backbone")) == names
+    assert (run.name_by("method"), run.name_by("backbone")) == names

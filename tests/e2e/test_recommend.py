@@ -77,7 +77,7 @@ def test_lists_of_all_users(
     recommend(checkpoint, "users=all", f"events={events}", "k=3")
     told = capsys.readouterr().out
     assert "61 users: 2 lists made" in told
-    assert "1 of 3 events have an item the model does not know, such as nothing" in told
+    assert "1 of 3 events have an item unknown to the model, such as nothing" in told
 
     recommend(checkpoint, "history=[3,7]", "k=4", "seen=mask")
     shown = capsys.readouterr().out
@@ -158,8 +158,8 @@ def test_the_example_of_the_docs(
     capsys.readouterr()
     assert run(example)["source"] == "cache"
     assert "another" not in capsys.readouterr().out
-    grown = example.replace("history, k=10", "history[:-1], k=10")
-    known, nobody = run(grown), run(grown.replace("user=user", "user=0"))
+    shorter = example.replace("history, k=10", "history[:-1], k=10")
+    known, nobody = run(shorter), run(shorter.replace("user=user", "user=0"))
     assert known["source"] == nobody["source"] == "live"
     assert np.abs(np.array(known["scores"]) - np.array(nobody["scores"])).max() > 1e-3
 
@@ -180,7 +180,7 @@ def test_the_example_of_the_docs(
         (["users=[u1]", "parquet=x.parquet"], "users=all"),
         (["history=[1]", "events=x.csv"], "no use"),
         (["users=[]"], "the list is empty"),
-        (["users=all", "live=false"], "live=false leaves the model out"),
+        (["users=all", "live=false"], "needs the model; leave out live=false"),
         (["users=all"], "there is no checkpoint"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -56,16 +56,16 @@ def test_its_choices_are_plain_values_in_its_configuration_and_its_checkpoint(ru
     method = ["method=pad", "without=pad/gate", "trainer.max_epochs=1"]
     folder = run_train(*method)
     run = read(folder)
-    assert [run.named(key) for key in ("method", "backbone", "without")] == ["pad", "sasrec", "pad/gate"]
-    assert run.named("item_encoder/gate") == "uniform"
+    assert [run.name_by(key) for key in ("method", "backbone", "without")] == ["pad", "sasrec", "pad/gate"]
+    assert run.name_by("item_encoder/gate") == "uniform"
     stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["sage_pl"]
     assert stored["config"]["choices"] == run.config["choices"]
     assert all(isinstance(choice, str | None) for choice in run.config["choices"].values())
     stages = [read(Path(run.config["artifacts"][name])) for name in ("plain", "align")]
-    assert [stage.named("method") for stage in stages] == ["plain", "align"]
+    assert [stage.name_by("method") for stage in stages] == ["plain", "align"]
 
     resumed = run_train(*method, "debug=limit", f"resume={folder}/checkpoints/last.ckpt")
-    assert read(resumed).named("debug") == "limit"
+    assert read(resumed).name_by("debug") == "limit"
     assert "resuming with a change" not in (resumed / "train.log").read_text(), "a choice's name decides nothing"
     assert read(resumed).artifact("align") == run.artifact("align")
 

@@ -51,7 +51,7 @@ def test_training_writes_a_page_by_its_switch(runs: dict[str, Path], read_page: 
 def test_what_a_run_does_not_have_is_a_sentence(runs: dict[str, Path], read_page: ReadPage) -> None:
     page = opened(runs["plain"] / "report.html", read_page)
     assert "Clusters of items. Nothing in this run uses the artifact cluster." in page.text
-    assert "Prototypes and tail items. No loss term of this run draws items to prototypes." in page.text
+    assert "Prototypes and tail items. No loss term of this run pulls items to prototypes." in page.text
     assert "There is nothing to show from before: no run here reads text" in page.text
     assert not any("clusters" in name for name in page.ids)
 
@@ -190,9 +190,9 @@ def test_without_checkpoint_artifacts_and_lists_the_rest_is_shown(
         (folder / path).unlink()
     page = opened(make.of_run(folder, Options()), read_page)
     assert "holds no recommended.npy; scripts/evaluate.py" in page.text
-    assert "best.ckpt is gone" in page.text
-    assert "Training. The run kept no values by epoch" in page.text
-    assert "The command is not on record" in page.text
+    assert "best.ckpt, which is missing" in page.text
+    assert "Training. The run has no values by epoch" in page.text
+    assert "No command on record" in page.text
     assert "most typical titles" in page.text
 
 

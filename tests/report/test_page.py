@@ -19,7 +19,7 @@ from sage_pl.report.blocks import (
     Figure,
     Line,
     Prose,
-    Recommended,
+    RecommendedList,
     Section,
     Table,
     Value,
@@ -43,7 +43,7 @@ def every_block(text: str) -> list[Block]:
     arrows = drawing.arrows(text, [("s1", text, [(0, 0), (1, 1)])], text, text)
     table = Table(text, [Column(text), Column(text, True, text)], [[Value(text), Value(text, 1.0, text, text)]])
     line = Line(text, 3, True)
-    example = Example(text, 2, [line], line, [Recommended(text, 4, [line])])
+    example = Example(text, 2, [line], line, [RecommendedList(text, 4, [line])])
     code = Code(text, text, text)
     figure = Figure(text, text, [chart, bars, arrows], {"s1": text}, table)
     return [Prose(text), table, figure, Facts({text: (text, text)}), code, Examples(text, text, [example])]

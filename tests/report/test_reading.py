@@ -13,7 +13,7 @@ import pytest
 from sage_pl.comparison.runs import FinishedRun, read
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report.blocks import MissingError
-from sage_pl.report.reading import ReportError, RunFiles, one_run
+from sage_pl.report.reading import ReportError, RunFiles, run_subject
 
 
 def run_files(folder: Path, **config: object) -> RunFiles:
@@ -29,14 +29,14 @@ def test_rows_of_one_epoch_are_one(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     files = run_files(tmp_path, artifacts={"cluster": "???", "embed": str(tmp_path / "gone")})
-    with pytest.raises(MissingError, match="kept no values by epoch"):
+    with pytest.raises(MissingError, match="has no values by epoch"):
         _ = files.history
     with pytest.raises(MissingError, match="nothing in this run uses the artifact cluster"):
         files.artifact("cluster")
     with pytest.raises(MissingError, match=r"gone is not a finished artifact"):
         files.artifact("embed")
     with pytest.raises(MissingError, match=r"holds no recommended\.npy"):
-        _ = files.recommended
+        _ = files.recommended_items
     assert files.artifacts == {}
 
 
@@ -51,7 +51,7 @@ def test_items_without_a_title_are_named_by_their_id(tmp_path: Path) -> None:
 
 
 def test_a_run_is_held_against_the_floor(runs: dict[str, Path]) -> None:
-    subject = one_run(read(runs["sage"]), ["ndcg@10", "hr@10"], 50, 0)
+    subject = run_subject(read(runs["sage"]), ["ndcg@10", "hr@10"], 50, 0)
     metrics = json.loads((runs["sage"] / "metrics.json").read_text())
     assert subject.protocols == ["full", "sampled10"]
     assert subject.metrics == ["ndcg@10", "hr@10"]
@@ -76,4 +76,4 @@ def test_a_run_that_ranked_a_part_of_its_cases_has_no_report(runs: dict[str, Pat
     parts = [first.then(pl.col(name)).alias(name) for name in ("full", "sampled10")]
     ranks.with_columns(parts).write_parquet(folder / "ranks.parquet")
     with pytest.raises(ReportError, match="ranked a part of the test cases only"):
-        one_run(read(folder), ["ndcg@10"], 50, 0)
+        run_subject(read(folder), ["ndcg@10"], 50, 0)

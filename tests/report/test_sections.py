@@ -9,7 +9,7 @@ import pytest
 
 from sage_pl.comparison.runs import FinishedRun
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.report import wording
+from sage_pl.report import labels
 from sage_pl.report.blocks import Examples
 from sage_pl.report.reading import Record, RunFiles, Subject
 from sage_pl.report.sections import clusters, examples, groups, headline
@@ -69,7 +69,7 @@ def test_findings_are_best_first_and_honest() -> None:
 
 def test_styles_are_fixed_by_role() -> None:
     assert subject().styles == {FLOOR: "floor", "plain": "s0", "sage": "s1", "other": "s2"}
-    assert groups.chosen(subject()) == [FLOOR, "plain", "sage", "other"]
+    assert groups.charted_systems(subject()) == [FLOOR, "plain", "sage", "other"]
 
 
 def test_kinds_of_users_include_where_the_system_is_worse() -> None:
@@ -89,10 +89,10 @@ def test_examples_are_what_the_runs_recommended(runs: dict[str, Path], compariso
     import polars as pl
 
     from sage_pl.comparison.runs import read
-    from sage_pl.report.reading import compared
+    from sage_pl.report.reading import comparison_subject
 
     content = json.loads((comparison / "comparison.json").read_text())
-    pair = compared(content, {name: [read(folder)] for name, folder in runs.items()}, "folder")
+    pair = comparison_subject(content, {name: [read(folder)] for name, folder in runs.items()}, "folder")
     kinds = [block for block in examples.make(pair, 2, 0).blocks if isinstance(block, Examples)]
     frame = {name: pl.read_parquet(folder / "ranks.parquet") for name, folder in runs.items()}
     shown = 0
@@ -118,19 +118,19 @@ def test_typical_items_belong_most_firmly_then_are_popular() -> None:
 @pytest.mark.parametrize(
     ("shown", "wanted"),
     [
-        (wording.group("item_10-19"), "10–19"),
-        (wording.group("user_short_item_tail"), "short history, tail item"),
-        (wording.group("something_new"), "something new"),
-        (wording.protocol("sampled100"), "100 sampled candidates"),
-        (wording.points(-0.0042), "−0.42"),
-        (wording.percent(None), "–"),
-        (wording.seconds(3.14), "3.1 s"),
-        (wording.seconds(200), "3 min 20 s"),
-        (wording.seconds(7500), "2 h 5 min"),
-        (wording.size(999), "999 B"),
-        (wording.size(3_400_000), "3.4 MB"),
-        (wording.shortened("a" * 100, 10), "aaaaaaaaa…"),
+        (labels.group("item_10-19"), "10–19"),
+        (labels.group("user_short_item_tail"), "short history, tail item"),
+        (labels.group("something_new"), "something new"),
+        (labels.protocol("sampled100"), "100 sampled candidates"),
+        (labels.points(-0.0042), "−0.42"),
+        (labels.percent(None), "–"),
+        (labels.seconds(3.14), "3.1 s"),
+        (labels.seconds(200), "3 min 20 s"),
+        (labels.seconds(7500), "2 h 5 min"),
+        (labels.size(999), "999 B"),
+        (labels.size(3_400_000), "3.4 MB"),
+        (labels.shorten("a" * 100, 10), "aaaaaaaaa…"),
     ],
 )
-def test_wording(shown: str, wanted: str) -> None:
+def test_labels(shown: str, wanted: str) -> None:
     assert shown == wanted

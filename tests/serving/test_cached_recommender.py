@@ -109,10 +109,10 @@ def test_lists_of_another_model_are_not_fresh(cache: TopKCache, caplog: pytest.L
 
 def test_without_anybody_to_ask_it_is_an_error(cache: TopKCache) -> None:
     alone = CachedRecommender(cache)
-    with pytest.raises(CacheError, match="2 items for 'nobody' are wanted; the cache keeps no list of theirs"):
+    with pytest.raises(CacheError, match="no source of 2 items for 'nobody': the cache has no list of the user"):
         alone.recommend("nobody", np.array([3, 5]), 2)
     for popular_too in (None, (np.array([1]), np.array([1.0]))):
-        with pytest.raises(CacheError, match="5 items for 'anna' are wanted; the cache keeps 4"):
+        with pytest.raises(CacheError, match="no source of 5 items for 'anna': the cache has 4 items"):
             CachedRecommender(cache, popular=popular_too).recommend("anna", np.array([3, 5]), 5)
     with pytest.raises(ValueError, match="origin="):
         CachedRecommender(None)

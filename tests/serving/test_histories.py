@@ -38,7 +38,7 @@ def test_later_events_follow(artifact: Artifact, caplog: pytest.LogCaptureFixtur
     histories = Histories.of(artifact, later)
     assert [histories[row].tolist() for row in range(3)] == [[1, 2, 3, 1], [3, 2, 1, 3, 3], [2, 1]]
     assert (list(histories.names), histories.users.tolist()) == (["17", "4", "9"], [1, 2, 0])
-    assert "1 of 5 events have an item the model does not know, such as nothing" in caplog.text
+    assert "1 of 5 events have an item unknown to the model, such as nothing" in caplog.text
     padded = histories.padded(np.array([2, 1]))
     assert padded.tolist() == [[0, 0, 0, 2, 1], [3, 2, 1, 3, 3]]
 

@@ -28,7 +28,7 @@ def test_only_what_changed_is_made_again(tmp_path: Path) -> None:
     refresh(whole, made(changed, new=("emil",)), ORIGIN, SumModel(), 4)
     for column, wanted in zip(TopKCache(file).lists, TopKCache(whole).lists, strict=True):
         np.testing.assert_array_equal(column, wanted)
-    assert refresh(file, made(changed), ORIGIN, SumModel(), 5).made == 5
+    assert refresh(file, made(changed), ORIGIN, SumModel(), 5).new == 5
     del changed["cleo"]
     assert refresh(file, made(changed), ORIGIN, SumModel(), 5)[:2] == (0, 4)
     assert len(TopKCache(file)) == 4

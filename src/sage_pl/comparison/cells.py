@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sage_pl.comparison import statistics
 
 SIGNIFICANT, UNCERTAIN = "*", "~"
-FEW, FEW_MARK = 50, "†"  # cases; a group below it is marked in tables
+FEW, FEW_MARK = 50, "†"  # cases; tables mark smaller groups
 Name = tuple[str, ...]
 Groups = Mapping[str, npt.NDArray[np.bool_]]
 
@@ -22,12 +22,12 @@ class System:
     """Ranks of one system on all cases of a data set.
 
     Args:
-        name: one part for each key it is named by: ``("sage", "sasrec")``.
+        name: one part per key of ``by``: ``("sage", "sasrec")``.
         ranks: protocol -> [n_seeds, K].
-        fixed: it has no randomness (the popularity floor), so its seed noise is 0.
+        fixed: deterministic, as the popularity floor; its seed noise is 0.
 
     Raises:
-        ValueError: there are no seeds, or ranks below 1 (cases that were not evaluated).
+        ValueError: no seeds, or ranks below 1 (cases without evaluation).
     """
 
     name: Name
@@ -48,7 +48,7 @@ class System:
 
 
 class Against(NamedTuple):
-    """A system minus its baseline in one group; None where it cannot be computed."""
+    """A system minus its baseline in one group; None where undefined."""
 
     baseline: str
     difference: float | None
@@ -57,7 +57,7 @@ class Against(NamedTuple):
     p: float | None
     p_holm: float  # corrected over the groups of the table
     effect: float | None  # Cohen's d of the users' differences
-    noise: float | None  # the difference that seeds alone may make; None with one seed
+    noise: float | None  # the difference that seeds alone may cause; None with one seed
     mark: str
 
 
@@ -69,16 +69,16 @@ class Cell(NamedTuple):
     system: str
     group: str
     cases: int
-    seeds: int  # 0: no randomness
+    seeds: int  # 0: deterministic
     mean: float | None = None  # over seeds; None for a group without cases
     sd: float | None = None  # over seeds; None with one seed
     low: float | None = None  # 95 % interval over users
     high: float | None = None
-    against: Against | None = None  # None for the baseline itself, and without one
+    against: Against | None = None  # None for the baseline itself, and where there is none
 
 
 def baseline_of(name: Name, baseline: Name) -> Name:
-    """The baseline of a system: ``baseline`` replaces the first parts of its name, the other parts stay.
+    """The baseline of a system: ``baseline`` replaces the first parts of its name.
 
     >>> baseline_of(("sage", "gru4rec"), ("plain",))
     ('plain', 'gru4rec')
@@ -86,7 +86,7 @@ def baseline_of(name: Name, baseline: Name) -> Name:
     return baseline + name[len(baseline) :]
 
 
-def compare(
+def make_cells(
     systems: Sequence[System],
     groups: Groups,
     protocol: str,
@@ -96,12 +96,12 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[Cell]:
-    """All values under one protocol, by metric, then system in the given order, then group.
+    """All values under one protocol, by metric, then system as ordered in ``systems``, then group.
 
-    A user's gain is averaged over a system's seeds; then users are resampled (intervals) or their differences' signs
-    flipped (p-values), the same way for all. A difference is marked
+    Gains are averaged over a system's seeds. Users are then resampled (intervals) or the signs of their differences
+    flipped (p-values), with the same draw for all systems. A difference is marked
 
-    - ``~`` if it is not above the noise of seeds (:func:`statistics.seed_noise`), or that is unknown (one seed);
+    - ``~`` if it is within the noise of seeds (:func:`statistics.seed_noise`), or that is unknown (one seed);
     - ``*`` if it is above, and significant over users: corrected p < 0.05.
 
     Args:
@@ -109,10 +109,10 @@ def compare(
         groups: name -> [K].
         protocol: ``full`` or ``sampled100``.
         metrics: such as ``ndcg@10``.
-        baselines: name of a system -> name of its baseline; systems that are missing there are not compared.
+        baselines: name of a system -> name of its baseline; other systems get no test.
         families: names of groups that are tested together; Holm's correction covers one family of one metric and system.
-            All groups are one family if left out.
-        resamples: users' samples, and random signs.
+            None: all groups are one family.
+        resamples: number of users' samples and of random signs.
         seed: of both.
     """
     members = np.stack(list(groups.values()), 1)
@@ -127,7 +127,7 @@ def compare(
     for i, row in enumerate(rows):
         values = (row.by_seed.mean(0), statistics.standard_deviation(row.by_seed), low[i], high[i])
         for j, group in enumerate(names):
-            mean, sd, *ends = (_known(value[j]) for value in values)
+            mean, sd, *ends = (_or_none(value[j]) for value in values)
             place = (protocol, row.metric, row.system.label, group, int(members[:, j].sum()), row.seeds)
             cells.append(Cell(*place, mean, sd, ends[0], ends[1], against.get((i, j))))
     return cells
@@ -152,15 +152,15 @@ class _Row(NamedTuple):
 
     @property
     def by_any_seed(self) -> statistics.FloatArray:
-        """Group means by seed; a system without randomness would give the same again."""
+        """Group means by seed; a deterministic system repeats its one row."""
         return np.repeat(self.by_seed, 2, axis=0) if self.system.fixed else self.by_seed
 
 
 def _pairs(rows: Sequence[_Row], baselines: Mapping[Name, Name]) -> list[tuple[int, int]]:
     """Rows of a system and of its baseline under the same metric."""
     place = {(row.metric, row.system.name): i for i, row in enumerate(rows)}
-    wanted = {(metric, name): (metric, baselines.get(name, name)) for metric, name in place}
-    return [(place[own], place[base]) for own, base in wanted.items() if own != base and base in place]
+    base_of = {(metric, name): (metric, baselines.get(name, name)) for metric, name in place}
+    return [(place[row], place[base]) for row, base in base_of.items() if row != base and base in place]
 
 
 def _against(
@@ -171,12 +171,12 @@ def _against(
     families: Sequence[Sequence[int]],
     draw: tuple[int, int],
 ) -> dict[tuple[int, int], Against]:
-    """(row, group) -> its comparison with the baseline's row; ``draw``: number and seed of the random signs."""
+    """(row, group) -> comparison with the baseline's row; ``draw``: number and seed of the random signs."""
     if not pairs:
         return {}
-    own, base = (list(side) for side in zip(*pairs, strict=True))
+    systems, bases = (list(side) for side in zip(*pairs, strict=True))
     differences = np.stack([rows[i].by_user - rows[j].by_user for i, j in pairs])
-    low, high = statistics.interval(samples[:, own] - samples[:, base])
+    low, high = statistics.interval(samples[:, systems] - samples[:, bases])
     values = {
         "difference": statistics.group_means(differences, members),
         "low": low,
@@ -184,32 +184,31 @@ def _against(
         "p": statistics.sign_flip_p(differences, members, *draw),
         "effect": statistics.cohens_d(differences, members),
     }
-    found: dict[tuple[int, int], Against] = {}
+    comparisons: dict[tuple[int, int], Against] = {}
     for k, (i, j) in enumerate(pairs):
         noise = statistics.seed_noise(rows[i].by_any_seed, rows[j].by_any_seed)
-        one = _marked(rows[j].system.label, {key: value[k] for key, value in values.items()}, noise, families)
-        found |= {(i, group): against for group, against in one.items()}
-    return found
+        by_group = _mark(rows[j].system.label, {key: value[k] for key, value in values.items()}, noise, families)
+        comparisons |= {(i, group): against for group, against in by_group.items()}
+    return comparisons
 
 
-def _marked(
+def _mark(
     baseline: str,
     values: Mapping[str, statistics.FloatArray],
     noise: statistics.FloatArray,
     families: Sequence[Sequence[int]],
 ) -> dict[int, Against]:
     """Group -> comparison with its mark, for groups with cases; all arrays [G]."""
-    found = {}
+    comparisons = {}
     for family in families:
-        corrected = statistics.holm(values["p"][family])
-        for j, p in zip(family, corrected, strict=True):
-            known = {key: _known(value[j]) for key, value in values.items()}
-            if known["difference"] is None:
+        for j, p in zip(family, statistics.holm(values["p"][family]), strict=True):
+            numbers = {key: _or_none(value[j]) for key, value in values.items()}
+            if numbers["difference"] is None:
                 continue
-            above = abs(known["difference"]) > noise[j]  # False where the noise is unknown (NaN)
+            above = abs(numbers["difference"]) > noise[j]  # False where the noise is unknown (NaN)
             mark = UNCERTAIN if not above else SIGNIFICANT if p < 0.05 else ""
-            found[j] = Against(baseline, **known, p_holm=float(p), noise=_known(noise[j]), mark=mark)
-    return found
+            comparisons[j] = Against(baseline, **numbers, p_holm=float(p), noise=_or_none(noise[j]), mark=mark)
+    return comparisons
 
 
 class Agreement(NamedTuple):
@@ -223,11 +222,8 @@ class Agreement(NamedTuple):
 
     def __str__(self) -> str:
         (first, other), (winner, second) = self.protocols, self.winners
-        verdict = (
-            f"picks the same winner as {first} ({winner})"
-            if winner == second
-            else (f"picks {second}, {first} picks {winner}")
-        )
+        same = f"picks the same winner as {first} ({winner})"
+        verdict = same if winner == second else f"picks {second}, {first} picks {winner}"
         tau = "undefined" if self.tau is None else f"{self.tau:.2f}"
         return f"Rank agreement ({self.metric}): {other} {verdict}; Kendall tau {tau} over {self.systems} systems."
 
@@ -246,8 +242,8 @@ def agreement(cells: Sequence[Cell], metric: str, protocols: tuple[str, str]) ->
     first, other = ([float(side[name] or 0) for name in names] for side in values)
     tau = float(kendalltau(first, other).statistic)
     winners = (names[int(np.argmax(first))], names[int(np.argmax(other))])
-    return Agreement(metric, protocols, winners, _known(tau), len(names))
+    return Agreement(metric, protocols, winners, _or_none(tau), len(names))
 
 
-def _known(value: float | np.floating) -> float | None:
+def _or_none(value: float | np.floating) -> float | None:
     return None if np.isnan(value) else float(value)

@@ -14,7 +14,7 @@ from sage_pl.comparison import statistics
 from sage_pl.comparison.cells import Name, System
 from sage_pl.comparison.files import Comparison, ListValue, Section, Table, write
 from sage_pl.comparison.published import Layout
-from sage_pl.comparison.ranks import RunRanks, read_ranks, same_cases, stacked
+from sage_pl.comparison.ranks import RunRanks, read_ranks, same_cases, stack_ranks
 from sage_pl.comparison.runs import FinishedRun, RunError, find
 from sage_pl.comparison.systems import comparable, systems
 from sage_pl.evaluation.groups import FAMILIES, members
@@ -36,51 +36,50 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
         RunError: nothing can be compared, or an option does not fit.
     """
     options["by"] = [options["by"]] if isinstance(options["by"], str) else list(options["by"])
-    layout = _checked(options)
-    found, unfinished = find(options["runs"])
-    by_dataset, refused = comparable(found, () if options["head"] == "own" else _HEAD_RULE)
+    layout = _check(options)
+    finished, unfinished = find(options["runs"])
+    by_dataset, problems = comparable(finished, () if options["head"] == "own" else _HEAD_RULE)
     _warn([*map(str, unfinished)])
-    remarks = _warn(refused)
+    remarks = _warn(problems)
     sections = []
     for dataset, runs in sorted(by_dataset.items()):
         try:
-            named, tests = _readable(dataset, runs, options["by"], remarks)
-            sections.append(_section(dataset, named, tests, options))
+            by_system, tests = _read(dataset, runs, options["by"], remarks)
+            sections.append(_section(dataset, by_system, tests, options))
         except RunError as error:
             remarks += _warn([f"{dataset} is left out: {error}"])
             continue
-        remarks += _warn(_lacking(dataset, named, options["baseline"]))
+        remarks += _warn(_without_baseline(dataset, by_system, options["baseline"]))
     if not sections:
-        problems = [*map(str, unfinished), *remarks]
-        raise RunError("nothing can be compared:" + "".join(f"\n  {problem}" for problem in problems))
+        reasons = [*map(str, unfinished), *remarks]
+        raise RunError("nothing can be compared:" + "".join(f"\n  {reason}" for reason in reasons))
     cells = {section.dataset: [cell for table in section.tables for cell in table.cells] for section in sections}
     sizes = {dataset: by_dataset[dataset][0].sizes for dataset in cells}
     paper = None if layout is None else layout.fill(cells, sizes)
     about = {key: _text(options[key]) for key in ("by", "baseline", "head", "resamples", "seed")}
-    failed = [(str(one.folder), one.reason) for one in unfinished]
-    result = Comparison(about, sections, paper, failed, remarks)
+    failures = [(str(run.folder), run.reason) for run in unfinished]
+    result = Comparison(about, sections, paper, failures, remarks)
     write(options["folder"], result)
     log.info("written to %s", Path(options["folder"]) / "comparison.md")
     return result
 
 
-def _checked(options: Mapping[str, Any]) -> Layout | None:
-    """A mistyped option ends here; the layout of a paper's table, if one is wanted."""
+def _check(options: Mapping[str, Any]) -> Layout | None:
+    """The layout of a paper's table, if ``table`` is set; a mistyped option raises here."""
     for metric in options["metrics"]:
         statistics.gains(np.ones(1, np.int64), metric)
     if not options["table"]:
         return None
     if options["by"] != ["method", "backbone"]:
-        raise RunError(
-            f"table=... names its rows by method and backbone, got by={_text(options['by'])}; leave by as it is"
-        )
+        by = _text(options["by"])
+        raise RunError(f"table=... names its rows by method and backbone, got by={by}; leave out by=")
     return Layout(**options["table"])
 
 
-def _readable(
+def _read(
     dataset: str, runs: Sequence[FinishedRun], by: Sequence[str], remarks: list[str]
 ) -> tuple[Runs, dict[Path, RunRanks]]:
-    """A data set's runs by system, and their tests; what cannot be used is added to ``remarks``."""
+    """A data set's runs by system, and their tests; each unusable run adds a line to ``remarks``."""
     tests: dict[Path, RunRanks] = {}
     for run in runs:
         try:
@@ -88,49 +87,51 @@ def _readable(
         except RunError as error:
             remarks += _warn([str(error)])
     tests, others = same_cases(tests)
-    named, notes = systems([run for run in runs if run.folder in tests], by)
+    by_system, notes = systems([run for run in runs if run.folder in tests], by)
     remarks += _warn([f"{dataset}: {note}" for note in [*others, *notes]])
-    if not named:
+    if not by_system:
         raise RunError("no run of it can be read")
-    for name, ones in named.items():
-        log.info("%s: %s, seeds %s", dataset, "/".join(name), ", ".join(str(run.seed) for run in ones))
-    if single := ", ".join("/".join(name) for name, ones in named.items() if len(ones) == 1):
+    seeds = {"/".join(name): [str(run.seed) for run in ones] for name, ones in by_system.items()}
+    for label, numbers in seeds.items():
+        log.info("%s: %s, seeds %s", dataset, label, ", ".join(numbers))
+    if single := ", ".join(label for label, numbers in seeds.items() if len(numbers) == 1):
         unknown = "the noise of seeds is unknown, so every difference to or from it is marked ~; train more seeds"
         remarks += _warn([f"{dataset}: one seed only of {single}: {unknown}"])
-    return named, tests
+    return by_system, tests
 
 
-def _section(dataset: str, named: Runs, tests: Mapping[Path, RunRanks], options: Mapping[str, Any]) -> Section:
-    """A data set's tables, and what its protocols agree on."""
-    first = tests[next(iter(named.values()))[0].folder]
-    thresholds: Any = next(iter(named.values()))[0].config["evaluation"]["groups"]
+def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], options: Mapping[str, Any]) -> Section:
+    """A data set's tables, and the agreement of its protocols."""
+    run = next(iter(by_system.values()))[0]
+    first, thresholds = tests[run.folder], run.config["evaluation"]["groups"]
     protocols = [p for p in first.protocols if all(p in test.protocols for test in tests.values())]
-    trained = [
-        System(name, stacked([tests[run.folder] for run in ones], protocols)) for name, ones in sorted(named.items())
+    models = [
+        System(name, stack_ranks([tests[run.folder] for run in runs], protocols))
+        for name, runs in sorted(by_system.items())
     ]
     floor = System((FLOOR,), {p: ranks[None] for p, ranks in first.floor().items()}, fixed=True)
     groups = {"overall": np.ones(len(first.frame), bool)} | members(first.facts(options["head"], thresholds))
     families = {title: [name for name in names if name in groups] for title, names in FAMILIES.items()}
     families = dict(list(families.items())[: None if options["all_groups"] else 1])
     families[next(iter(families))].insert(0, "overall")
-    shown = {name: groups[name] for names in families.values() for name in names}
-    baselines = _baselines(list(named), options["baseline"])
+    columns = {name: groups[name] for names in families.values() for name in names}
+    baselines = _baselines(list(by_system), options["baseline"])
     tables = []
     for protocol in protocols:
-        rows = [system for system in (floor, *trained) if protocol in system.ranks]
+        rows = [system for system in (floor, *models) if protocol in system.ranks]
         draw = options["metrics"], baselines, list(families.values()), options["resamples"], options["seed"]
-        cells = comparison.compare(rows, shown, protocol, *draw)
+        cells = comparison.make_cells(rows, columns, protocol, *draw)
         tables += [Table(protocol, title, [c for c in cells if c.group in names]) for title, names in families.items()]
     every = [cell for table in tables for cell in table.cells]
-    agreed = (comparison.agreement(every, m, (protocols[0], p)) for p in protocols[1:] for m in options["metrics"])
-    folders = {"/".join(name): [str(run.folder) for run in ones] for name, ones in sorted(named.items())}
-    return Section(dataset, tables, [one for one in agreed if one], _lists(named), folders)
+    agreements = (comparison.agreement(every, m, (protocols[0], p)) for p in protocols[1:] for m in options["metrics"])
+    folders = {"/".join(name): [str(run.folder) for run in runs] for name, runs in sorted(by_system.items())}
+    return Section(dataset, tables, [one for one in agreements if one], _lists(by_system), folders)
 
 
-def _lists(named: Runs) -> list[ListValue]:
+def _lists(by_system: Runs) -> list[ListValue]:
     """Metrics of recommended lists that all runs of a system have."""
     values = []
-    for name, runs in sorted(named.items()):
+    for name, runs in sorted(by_system.items()):
         for metric in sorted(key for key in runs[0].metrics if key.startswith(_LISTS)):
             if all(metric in run.metrics for run in runs):
                 by_seed = np.array([run.metrics[metric] for run in runs])
@@ -142,25 +143,24 @@ def _lists(named: Runs) -> list[ListValue]:
 
 
 def _baselines(names: Sequence[Name], baseline: str | None) -> dict[Name, Name]:
-    """System -> its baseline, where there is one."""
+    """System -> its baseline; systems without one are left out."""
     if baseline is None:
         return {}
     if baseline == FLOOR:
         return dict.fromkeys(names, (FLOOR,))
-    beginnings = {
-        "/".join(name[:n]): name[:n] for name in names for n in range(1, len(name) + 1)
-    }  # a choice may hold "/"
+    # keyed by text, as a choice may hold "/"
+    beginnings = {"/".join(name[:n]): name[:n] for name in names for n in range(1, len(name) + 1)}
     first = beginnings.get(str(baseline), (str(baseline),))
     pairs = {name: comparison.baseline_of(name, first) for name in names}
     return {name: base for name, base in pairs.items() if base in names}
 
 
-def _lacking(dataset: str, named: Runs, baseline: str | None) -> list[str]:
+def _without_baseline(dataset: str, by_system: Runs, baseline: str | None) -> list[str]:
     """A message if the data set has no runs of the baseline."""
-    if baseline is None or _baselines(list(named), baseline):
+    if baseline is None or _baselines(list(by_system), baseline):
         return []
-    known = ", ".join("/".join(name) for name in named)
-    return [f"{dataset} has no runs of the baseline {baseline}, so nothing is tested; there are {known}"]
+    names = ", ".join("/".join(name) for name in by_system)
+    return [f"{dataset} has no runs of the baseline {baseline}, so nothing is tested; there are {names}"]
 
 
 def _text(value: Any) -> str:

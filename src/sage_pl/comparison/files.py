@@ -43,7 +43,7 @@ class ListValue(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A data set's tables and what there is to say about them."""
+    """A data set's tables, agreements and runs."""
 
     dataset: str
     tables: Sequence[Table]
@@ -53,17 +53,17 @@ class Section(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All that is written."""
+    """The content of all files."""
 
-    about: Mapping[str, Any]  # settings, for the record
+    about: Mapping[str, Any]  # settings of the comparison
     sections: Sequence[Section]
     paper: PaperTable | None = None
-    unfinished: Sequence[tuple[str, str]] = ()  # folder, and why it cannot be used
+    unfinished: Sequence[tuple[str, str]] = ()  # folder, reason
     remarks: Sequence[str] = ()
 
 
 def write(folder: str | Path, comparison: Comparison) -> None:
-    """Write ``comparison.md``, ``.tex``, ``.csv`` and ``.json``; the folder is made if it is missing."""
+    """Write ``comparison.md``, ``.tex``, ``.csv`` and ``.json``; a missing folder is created."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.md").write_text(markdown(comparison))
@@ -73,15 +73,12 @@ def write(folder: str | Path, comparison: Comparison) -> None:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The report to read."""
+    """``comparison.md``."""
     about = ", ".join(f"{key} {value}" for key, value in comparison.about.items())
     parts = ["# Comparison", about, LEGEND]
     if paper := comparison.paper:
-        parts += [
-            f"## {paper.title}",
-            f"Printed: {paper.source}",
-            _grid(paper.header, paper.lines(), len(paper.labels)),
-        ]
+        grid = _grid(paper.header, paper.lines(), len(paper.labels))
+        parts += [f"## {paper.title}", f"Printed: {paper.source}", grid]
     for section in comparison.sections:
         parts.append(f"## {section.dataset}")
         for table in section.tables:
@@ -103,16 +100,14 @@ def latex(comparison: Comparison) -> str:
     """One ``tabular`` (booktabs) per table."""
     parts = ["% needs \\usepackage{booktabs}"]
     if paper := comparison.paper:
-        header = [(name, "") for name in paper.header]
-        parts.append(
-            _tabular(f"{paper.title}; printed: {paper.source}", header, list(paper.lines()), len(paper.labels))
-        )
+        header, lines = [(name, "") for name in paper.header], list(paper.lines())
+        parts.append(_tabular(f"{paper.title}; printed: {paper.source}", header, lines, len(paper.labels)))
     for section in comparison.sections:
         for table in section.tables:
             parts.append(_tabular(f"{section.dataset}, {table.protocol}, {table.title}", *_layout(table)))
         if section.lists:
-            names, lines = _lists_layout(section.lists)
-            parts.append(_tabular(f"{section.dataset}, recommended lists", [(name, "") for name in names], lines))
+            names, rows = _lists_layout(section.lists)
+            parts.append(_tabular(f"{section.dataset}, recommended lists", [(name, "") for name in names], rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -124,7 +119,7 @@ def _grid(header: Sequence[str], lines: Iterable[Sequence[str]], texts: int = 2)
 
 
 def _tabular(title: str, header: Sequence[tuple[str, str]], lines: Sequence[Sequence[str]], texts: int = 2) -> str:
-    """A LaTeX table; a rule goes between lines whose first cell differs."""
+    """A LaTeX table; a rule separates lines whose first cell differs."""
     titles = [f"\\shortstack{{{_tex(name)}\\\\({_tex(size)})}}" if size else _tex(name) for name, size in header]
     body: list[str] = []
     for before, line in zip([lines[0] if lines else [], *lines], lines, strict=False):
@@ -156,13 +151,13 @@ def _value(cell: Cell) -> str:
 
 def _lists_layout(values: Sequence[ListValue]) -> tuple[list[str], list[list[str]]]:
     """Header and one line per system, all metrics beside each other."""
-    found = {(value.system, value.metric): value for value in values}
+    by_place = {(value.system, value.metric): value for value in values}
     metrics = list(dict.fromkeys(value.metric for value in values))
     lines = []
     for system in dict.fromkeys(value.system for value in values):
-        own = [found.get((system, metric)) for metric in metrics]
-        seeds = next(value.seeds for value in own if value)
-        lines.append([system, str(seeds), *(_list_value(value) for value in own)])
+        row = [by_place.get((system, metric)) for metric in metrics]
+        seeds = next(value.seeds for value in row if value)
+        lines.append([system, str(seeds), *(_list_value(value) for value in row)])
     return ["system", "seeds", *metrics], lines
 
 
@@ -194,11 +189,10 @@ def _records(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
     for section in sections:
         for table in section.tables:
             for cell in table.cells:
-                own = {k: v for k, v in cell._asdict().items() if k != "against"}
-                versus = cell.against._asdict() if cell.against else {}
-                renamed = {f"difference_{k}" if k in ("low", "high") else k: v for k, v in versus.items()}
+                against = cell.against._asdict() if cell.against else {}
+                against = {f"difference_{k}" if k in ("low", "high") else k: v for k, v in against.items()}
                 place = {"dataset": section.dataset, "family": table.title}
-                yield {name: {**place, **own, **renamed}.get(name) for name in COLUMNS}
+                yield {name: {**place, **cell._asdict(), **against}.get(name) for name in COLUMNS}
 
 
 def _csv(sections: Sequence[Section]) -> str:

@@ -1,4 +1,4 @@
-"""A table in the layout of a paper, our values beside the paper's where both are of the same data."""
+"""A table in the layout of a paper: our values beside the paper's for the same data."""
 
 from __future__ import annotations
 
@@ -38,31 +38,28 @@ class PaperTable(NamedTuple):
         """Texts, values with four decimals as papers print them."""
         for row in self.rows:
             values = ["–" if value is None else f"{value:.4f}" for value in row.values]
-            yield [
-                *row.labels,
-                row.origin,
-                *(f"{v}{f' {m}' if m else ''}" for v, m in zip(values, row.marks, strict=True)),
-            ]
+            texts = [f"{v} {m}" if m else v for v, m in zip(values, row.marks, strict=True)]
+            yield [*row.labels, row.origin, *texts]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a paper lays its table out, and what it prints.
+    """The layout of a paper's table, and its printed values.
 
     Args:
-        title: what the table is.
-        source: where the printed figures are from.
+        title: of the table.
+        source: of the printed figures.
         protocol: of all columns.
         columns: title of a column -> metric and group: ``{"H@10": [hr@10, overall]}``.
-        data: the paper's name of a data set -> its numbers of users and items, by which ours is recognised; or, where the
-            paper prints none, the name that ours has to have (``dataset.name``).
+        data: the paper's name of a data set -> its numbers of users and items, which identify ours; where the paper prints
+            none, our ``dataset.name``.
         backbones: our name -> the paper's, in its order.
-        models: our method -> the paper's name of it.
+        models: our method -> the paper's name.
         printed: data -> our backbone -> the paper's model -> values in the order of ``columns``, null where none is printed.
         across: data sets side by side (LLMEmb), or below each other (LLM-ESR).
 
     Raises:
-        SettingError: a printed line has not one value per column, or is of unknown data.
+        SettingError: a printed line lacks a value per column, or names unknown data.
     """
 
     title: str
@@ -78,9 +75,7 @@ class Layout:
     def __post_init__(self) -> None:
         for data, backbones in self.printed.items():
             if data not in self.data:
-                raise SettingError(
-                    f"{self.title} prints {data}, but it is not under data; add users and items, or a name"
-                )
+                raise SettingError(f"{self.title} prints {data}, which data lacks; add users and items, or a name")
             for backbone, models in backbones.items():
                 for model, values in models.items():
                     if len(values) != len(self.columns):
@@ -96,7 +91,7 @@ class Layout:
             cells: our data set -> its cells, of systems named ``method/backbone``.
             sizes: our data set -> its numbers of users and items.
         """
-        names = {ours: self._known_as(ours, size) or ours for ours, size in sizes.items()}
+        names = {ours: self._paper_name(ours, size) or ours for ours, size in sizes.items()}
         blocks = [_Block(self, names[ours], cells[ours]) for ours in names]
         if self.across:
             columns = tuple(f"{block.name} {column}" for block in blocks for column in self.columns)
@@ -105,11 +100,11 @@ class Layout:
         rows = tuple(row for block in blocks for row in self._rows([block], (block.name,)))
         return PaperTable(self.title, self.source, ("Dataset", "Backbone", "Model"), tuple(self.columns), rows)
 
-    def _known_as(self, ours: str, size: Sizes) -> str | None:
-        return next((name for name, known in self.data.items() if known == ours or tuple(known) == tuple(size)), None)
+    def _paper_name(self, ours: str, size: Sizes) -> str | None:
+        return next((name for name, data in self.data.items() if data == ours or tuple(data) == tuple(size)), None)
 
     def _rows(self, blocks: Sequence[_Block], first: tuple[str, ...]) -> Iterator[Row]:
-        """Lines of some data sets side by side: by backbone, then the paper's models, then those it does not have."""
+        """Lines of data sets side by side: by backbone, then the paper's models, then further ones."""
         empty = [(None, "")] * len(self.columns)
         for backbone in dict.fromkeys([*self.backbones, *(b for block in blocks for b, _ in block.ours)]):
             models = [m for block in blocks for b, m in [*block.printed, *block.ours] if b == backbone]
@@ -131,15 +126,15 @@ class _Block:
             for backbone, models in layout.printed.get(name, {}).items()
             for model, values in models.items()
         }
-        known: dict[str, dict[tuple[str, str], Cell]] = {}
+        by_system: dict[str, dict[tuple[str, str], Cell]] = {}
         for cell in cells:
             if cell.protocol == layout.protocol:
-                known.setdefault(cell.system, {})[cell.metric, cell.group] = cell
+                by_system.setdefault(cell.system, {})[cell.metric, cell.group] = cell
         self.ours: dict[tuple[str, str], list[tuple[float | None, str]]] = {}
-        for system, values in known.items():
+        for system, values in by_system.items():
             method, _, backbone = system.partition("/")
-            found = [values.get((metric, group)) for metric, group in layout.columns.values()]
-            self.ours[backbone, layout.models.get(method, method)] = [_value(cell) for cell in found]
+            row = [_value(values.get((metric, group))) for metric, group in layout.columns.values()]
+            self.ours[backbone, layout.models.get(method, method)] = row
 
 
 def _value(cell: Cell | None) -> tuple[float | None, str]:

@@ -1,4 +1,4 @@
-"""Ranks of finished runs: read from ``ranks.parquet``, checked, and brought together for the runs of one data set."""
+"""Ranks of finished runs: read from ``ranks.parquet``, checked, and stacked over the runs of a system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sage_pl.evaluation.popularity import FLOOR
 Head = Literal["own", "ts_item", "reference"]
 _COUNTS = {"ts_item": "train_count", "reference": "user_count"}
 _TOLERANCE = 2e-6  # metrics.json is rounded to 6 decimals
-_PROTOCOL = re.compile(r"test/([^/]+)/count")  # other test/.../ are of recommended lists or of how a model ranks
+_PROTOCOL = re.compile(r"test/([^/]+)/count")  # other test/.../ belong to recommended lists or to the model's ranking
 
 
 class RunRanks(NamedTuple):
@@ -38,15 +38,15 @@ class RunRanks(NamedTuple):
         return {p: self.frame[f"{FLOOR}/{p}"].to_numpy() for p in self.protocols if f"{FLOOR}/{p}" in self.frame}
 
     def facts(self, head: Head, thresholds: Mapping[str, int | None]) -> pl.DataFrame:
-        """What groups follow from (:func:`sage_pl.evaluation.groups.members`).
+        """The input of :func:`sage_pl.evaluation.groups.members`.
 
         Args:
-            head: which answers are head: ``own``, as the run has it; ``ts_item``, training events from ``ts_item`` on;
-                ``reference``, users from ``ts_item`` on, held-out events included, as published tables have it.
+            head: rule of head answers. ``own``: as in the run; ``ts_item``: training events >= ``ts_item``;
+                ``reference``: users >= ``ts_item``, held-out events included, as in published tables.
             thresholds: ``ts_item``.
 
         Raises:
-            RunError: another ``head``, or there is no ``ts_item``.
+            RunError: another ``head``, or ``ts_item`` is unset.
         """
         if head not in get_args(Head):
             raise RunError(f"head is {head!r}; choose from {', '.join(get_args(Head))}")
@@ -62,14 +62,14 @@ def read_ranks(run: FinishedRun) -> RunRanks:
     """The checked test of a run.
 
     Raises:
-        RunError: the table cannot be read or lacks columns, a case has no rank, or metrics.json says something else.
+        RunError: the table cannot be read or lacks columns, a case has no rank, or metrics.json contradicts it.
     """
     file = run.folder / "ranks.parquet"
     try:
         frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise RunError(f"{file} cannot be read ({error}); {how_to_test_again(run.folder)}") from error
-    protocols = sorted(found.group(1) for name in run.metrics if (found := _PROTOCOL.fullmatch(name)))
+    protocols = sorted(match.group(1) for name in run.metrics if (match := _PROTOCOL.fullmatch(name)))
     if not protocols:
         raise RunError(f"{run.folder}/metrics.json has no test/...; {how_to_test_again(run.folder)}")
     if missing := [name for name in ("user", "answer", *FACTS, *protocols) if name not in frame.columns]:
@@ -86,9 +86,9 @@ def read_ranks(run: FinishedRun) -> RunRanks:
 
 def same_cases(tests: Mapping[Path, RunRanks]) -> tuple[dict[Path, RunRanks], list[str]]:
     """The runs whose rows are the same cases as most runs', and a message for each other one."""
-    rows = {folder: _digest(test.frame.select("user", "answer")) for folder, test in tests.items()}
-    common = Counter(rows.values()).most_common(1)[0][0] if rows else b""
-    odd = [folder for folder, digest in rows.items() if digest != common]
+    cases = {folder: _hashes(test.frame.select("user", "answer")) for folder, test in tests.items()}
+    common = Counter(cases.values()).most_common(1)[0][0] if cases else b""
+    odd = [folder for folder, hashes in cases.items() if hashes != common]
     messages = [
         f"{folder}/ranks.parquet is left out: its {len(tests[folder].frame)} rows are not the cases of the other runs"
         for folder in odd
@@ -96,20 +96,20 @@ def same_cases(tests: Mapping[Path, RunRanks]) -> tuple[dict[Path, RunRanks], li
     return {folder: test for folder, test in tests.items() if folder not in odd}, messages
 
 
-def stacked(tests: Sequence[RunRanks], protocols: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
+def stack_ranks(tests: Sequence[RunRanks], protocols: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
     """Protocol -> [n_seeds, K] ranks of a system's runs."""
     return {protocol: np.stack([test.ranks(protocol) for test in tests]) for protocol in protocols}
 
 
-def _digest(frame: pl.DataFrame) -> bytes:
+def _hashes(frame: pl.DataFrame) -> bytes:
     return frame.hash_rows(seed=0).to_numpy().tobytes()
 
 
 def _check_metrics(run: FinishedRun, protocol: str, ranks: npt.NDArray[np.int64]) -> None:
     name = f"test/{protocol}/ndcg@10"
-    counted = float(statistics.gains(ranks, "ndcg@10").mean())
-    if abs(run.metrics.get(name, counted) - counted) > _TOLERANCE:
+    computed = float(statistics.gains(ranks, "ndcg@10").mean())
+    if abs(run.metrics.get(name, computed) - computed) > _TOLERANCE:
         raise RunError(
             f"{run.folder} is left out: metrics.json has {name} = {run.metrics[name]:.6f}, but ranks.parquet gives "
-            f"{counted:.6f}; the files are of different tests: {how_to_test_again(run.folder)}"
+            f"{computed:.6f}; the files are of different tests: {how_to_test_again(run.folder)}"
         )

@@ -1,7 +1,7 @@
-"""Folders of finished runs: found by pattern, read, and checked to be of one experiment.
+"""Folders of finished runs: find them by pattern and read them.
 
 A finished run holds ``config.yaml``, ``metrics.json`` and ``ranks.parquet``. The choices that name it (``method=sage
-backbone=sasrec``) are the key ``choices`` of its ``config.yaml``, or in older runs in ``.hydra/hydra.yaml``.
+backbone=sasrec``) are the key ``choices`` of its ``config.yaml``, in older runs of ``.hydra/hydra.yaml``.
 """
 
 from __future__ import annotations
@@ -15,25 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sage_pl.artifacts.identity import decisive
+from sage_pl.artifacts.identity import decisive, flat
 from sage_pl.artifacts.renamed import current
 from sage_pl.errors import SettingError
 
 FILES = ("config.yaml", "metrics.json", "ranks.parquet")
-_SIGNS = ("train.log", "metrics.json", "ranks.parquet")  # any of these makes a folder a run, finished or not
-_LAYOUT = (
-    r"/(?:\d+_{dataset}_)?(?P<method>[^/]+)-(?P<backbone>[^/-]+)-seed\d+(?:/|$)"  # conf/train.yaml, hydra.run and sweep
-)
+_SIGNS = ("train.log", "metrics.json", "ranks.parquet")  # any of these marks the folder of a run, finished or not
+# the folders of conf/train.yaml, hydra.run and hydra.sweep
+_LAYOUT = r"/(?:\d+_{dataset}_)?(?P<method>[^/]+)-(?P<backbone>[^/-]+)-seed\d+(?:/|$)"
 _JOB = re.compile(r"\bjob \d+ \(.*\) (ended with exit code .*); its log is ")
-_LONGEST = 200  # characters of a log line that are shown
+_LONGEST = 200  # characters of a log line in a message
 
 
 class RunError(SettingError):
-    """Runs that cannot be compared; the message says why."""
+    """Runs that cannot be compared."""
 
 
 class Unfinished(NamedTuple):
-    """A run that cannot be used, and why."""
+    """A run without usable results, and the reason."""
 
     folder: Path
     reason: str
@@ -44,7 +43,7 @@ class Unfinished(NamedTuple):
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What is known of a run without its ranks."""
+    """A run without its ranks."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -69,11 +68,11 @@ class FinishedRun:
         """Folder of an artifact; its last component is the key."""
         return Path(str(_at(self.config, f"artifacts.{name}")))
 
-    def named(self, key: str) -> str:
-        """What ``key`` is in this run: a choice (``method``), else a configuration value (``optimizer.lr``).
+    def name_by(self, key: str) -> str:
+        """The value of ``key`` in this run: a choice (``method``), else a configuration value (``optimizer.lr``).
 
         Raises:
-            RunError: the run has neither.
+            RunError: the run has no such value.
         """
         if key in self.choices:
             return str(self.choices[key])
@@ -86,18 +85,15 @@ class FinishedRun:
         return str(value)
 
     def setting(self) -> dict[str, str]:
-        """What must be equal for ranks of two runs to be comparable."""
+        """Values that must be equal in two runs for their ranks to be comparable."""
         evaluation: Any = self.config.get("evaluation", {})
         keys = {f"artifacts.{name}": self.artifact(name).name for name in ("sequences", "candidates")}
         seen = _at(self.config, "data.seen") or evaluation.get("seen")
-        return {
-            **keys,
-            "evaluation.seen": str(seen),
-            **_flat({key: evaluation.get(key) for key in ("sampled", "seed", "groups")}, "evaluation"),
-        }
+        rules = flat({key: evaluation.get(key) for key in ("sampled", "seed", "groups")}, "evaluation")
+        return {**keys, "evaluation.seen": str(seen), **{key: str(value) for key, value in rules}}
 
     def recipe(self) -> dict[str, str]:
-        """The settings that decide the result beside the seed; artifacts by their keys, other folders by their names."""
+        """The decisive settings beside the seed; artifacts by their keys, other folders by their names."""
         return {
             key: Path(value).name if isinstance(value, str) else str(value)
             for key, value in decisive(current(self.config)).items()
@@ -106,15 +102,15 @@ class FinishedRun:
 
 
 def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinished]]:
-    """Finished runs below the patterns, oldest first, and those that cannot be used: failed, interrupted or damaged.
+    """Finished runs that match the patterns, oldest first, and the unusable ones: failed, interrupted or damaged.
 
-    Preceding runs kept as artifacts (``manifest.json``) are passed over.
+    Stages, which are artifacts (``manifest.json``), are skipped.
 
     Raises:
         RunError: nothing matches.
     """
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-    matches = {Path(match) for pattern in wanted for match in glob.glob(pattern, recursive=True)}
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    matches = {Path(match) for pattern in patterns for match in glob.glob(pattern, recursive=True)}
     folders = sorted(match for match in matches if any((match / sign).is_file() for sign in _SIGNS))
     runs, problems = [], []
     for folder in folders:
@@ -125,8 +121,9 @@ def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinis
         except RunError as error:
             problems.append(Unfinished(folder, str(error).removeprefix(f"{folder} ")))
     if not runs:
-        found = "".join(f"\n  {problem}" for problem in problems) or "; no folder there is a run"
-        raise RunError(f"no finished run matches {', '.join(wanted)} (runs='outputs/**' looks everywhere below){found}")
+        reasons = "".join(f"\n  {problem}" for problem in problems) or "; no folder there is a run"
+        patterns_text = ", ".join(patterns)
+        raise RunError(f"no finished run matches {patterns_text} (runs='outputs/**' searches all folders){reasons}")
     return sorted(runs, key=lambda run: ((run.folder / "metrics.json").stat().st_mtime_ns, str(run.folder))), problems
 
 
@@ -134,7 +131,7 @@ def read(folder: Path) -> FinishedRun:
     """One run.
 
     Raises:
-        RunError: a file is missing, damaged or holds metrics that are not finite.
+        RunError: a file is missing or damaged, or a metric is NaN or infinite.
     """
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")
@@ -151,12 +148,12 @@ def how_to_test_again(folder: Path) -> str:
 
 
 def _how_it_ended(folder: Path) -> str:
-    """The last line of an unfinished run's log, which is its error if it failed, and how to go on."""
+    """The last line of an unfinished run's log (the error of a failed run), and the way to continue."""
     log, last = folder / "train.log", folder / "checkpoints" / "last.ckpt"
-    said = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1] if log.is_file() else ""
-    if job := _JOB.search(said):  # a sweep's word on its job, which begins with all of the job's options
-        said = job.group(1)
-    end = f"; its log ends: {said[:_LONGEST]}" if said else ""
+    line = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1] if log.is_file() else ""
+    if job := _JOB.search(line):  # a sweep's line on its job, which begins with all of the job's options
+        line = job.group(1)
+    end = f"; its log ends: {line[:_LONGEST]}" if line else ""
     return f"{end}; go on from its last epoch with resume={last}" if last.is_file() else f"{end}; run it again"
 
 
@@ -172,7 +169,7 @@ def _metrics(file: Path) -> Mapping[str, float]:
 
 
 def _choices(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """The choices that name a run; a stage has its own name in place of a method."""
+    """The choices that name a run; the ``method`` of a stage is the stage's name."""
     choices: Any = config.get("choices")
     if choices is None:
         hydra = _yaml(folder / ".hydra" / "hydra.yaml")
@@ -187,8 +184,8 @@ def _names_of_parts(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Method and backbone of a run without these choices: from the layout of run folders, else from the parts."""
     layout = re.compile(_LAYOUT.replace("{dataset}", re.escape(str(_at(config, "dataset.name")))))
     for place in (config.get("run_dir", ""), folder):
-        if found := layout.search(f"/{place}"):
-            return found.groupdict()
+        if match := layout.search(f"/{place}"):
+            return match.groupdict()
     encoder = str(_at(config, "model.item_encoder._target_") or "unknown").rsplit(".", 1)[-1]
     terms: Any = _at(config, "model.terms") or {}
     backbone = str(_at(config, "backbone._target_") or "unknown").rsplit(".", 1)[-1]
@@ -196,7 +193,7 @@ def _names_of_parts(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _yaml(file: Path) -> Mapping[str, Any]:
-    """Plain values of a YAML file, {} if it is missing; the reader in C, as a folder of runs holds many."""
+    """Plain values of a YAML file, {} if it is missing; read by libyaml where available, which is faster."""
     import yaml
 
     if not file.is_file():
@@ -217,10 +214,3 @@ def _at(config: Any, path: str) -> Any:
             return None
         config = config[part]
     return config
-
-
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    if isinstance(value, Mapping) and value:
-        parts = [_flat(child, f"{path}.{key}" if path else str(key)) for key, child in value.items()]
-        return {key: text for part in parts for key, text in part.items()}
-    return {path: str(value)}

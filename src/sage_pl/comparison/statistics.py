@@ -1,7 +1,7 @@
-"""How sure a difference between systems is: intervals, paired tests, effect sizes and the noise of seeds.
+"""Certainty of a difference between systems: intervals, paired tests, effect sizes and the noise of seeds.
 
-All functions take values by user (every user has one case), averaged over seeds before, and treat many groups at once: a
-group is a column of ``members``. Users are the sample; what the seed alone does is measured by :func:`seed_noise`.
+Values are by user (one case each), averaged over seeds, and many groups are computed at once: a group is a column of
+``members``. Users are the sample; :func:`seed_noise` measures the effect of the seed alone.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 
 _METRIC = re.compile(r"(hr|ndcg|mrr)@([1-9]\d*)")
-_BLOCK = 4_000_000  # random numbers held at a time
+_BLOCK = 4_000_000  # random numbers in memory at a time
 _ROUNDING = 1e-9  # sums nearer than this share of their size are equal
 
 
 def gains(ranks: IntArray, metric: str) -> FloatArray:
-    """What each rank is worth, as in :class:`sage_pl.evaluation.metrics.RankMetrics`.
+    """The gain of each rank, as in :class:`sage_pl.evaluation.metrics.RankMetrics`.
 
     HR@k = [r <= k], NDCG@k = [r <= k] / log2(r + 1), MRR@k = [r <= k] / r.
 
@@ -38,18 +38,18 @@ def gains(ranks: IntArray, metric: str) -> FloatArray:
     >>> gains(np.array([1, 3, 11]), "ndcg@10").tolist()
     [1.0, 0.5, 0.0]
     """
-    known = _METRIC.fullmatch(metric)
-    if not known:
+    match = _METRIC.fullmatch(metric)
+    if not match:
         raise SettingError(f"metric is {metric!r}; wanted hr@K, ndcg@K or mrr@K, such as ndcg@10")
     if ranks.size and ranks.min() < 1:
         raise ValueError(f"ranks start at 1, got {ranks.min()}")
-    kind, k = known.group(1), int(known.group(2))
-    worth = {"hr": lambda r: np.ones_like(r), "ndcg": lambda r: 1 / np.log2(r + 1), "mrr": lambda r: 1 / r}[kind]
-    return np.where(ranks <= k, worth(ranks.astype(np.float64)), 0.0)
+    kind, k = match.group(1), int(match.group(2))
+    gain = {"hr": lambda r: np.ones_like(r), "ndcg": lambda r: 1 / np.log2(r + 1), "mrr": lambda r: 1 / r}[kind]
+    return np.where(ranks <= k, gain(ranks.astype(np.float64)), 0.0)
 
 
 def group_means(values: FloatArray, members: BoolArray) -> FloatArray:
-    """Means of the groups, [S, G]; NaN for a group of nobody.
+    """Means of the groups, [S, G]; NaN for an empty group.
 
     Args:
         values: [S, U] one row per system, or per seed of a system.
@@ -61,8 +61,8 @@ def group_means(values: FloatArray, members: BoolArray) -> FloatArray:
 def bootstrap_means(values: FloatArray, members: BoolArray, n: int, seed: int = 0) -> FloatArray:
     """Means of the groups in ``n`` samples of U users drawn with replacement, [n, S, G].
 
-    All systems and groups meet the same users in a sample, so the difference of two systems' means is itself a sample of
-    the difference. NaN where a sample has nobody of a group.
+    A sample has the same users for all systems and groups, so the difference of two systems' means is a sample of the
+    difference. NaN where a group has no user in a sample.
 
     Args:
         values: [S, U] averaged over seeds.
@@ -81,31 +81,31 @@ def bootstrap_means(values: FloatArray, members: BoolArray, n: int, seed: int = 
     step = max(1, _BLOCK // max(n_users, 1))
     for start in range(0, n, step):
         size = min(step, n - start)
-        drawn = generator.integers(0, n_users, (size, n_users))
-        drawn += np.arange(size)[:, None] * n_users
-        times = np.bincount(drawn.ravel(), minlength=size * n_users).reshape(size, n_users).astype(np.float64)
+        users = generator.integers(0, n_users, (size, n_users))
+        users += np.arange(size)[:, None] * n_users
+        times = np.bincount(users.ravel(), minlength=size * n_users).reshape(size, n_users).astype(np.float64)
         sums = (times @ columns).reshape(size, n_systems, -1)
         means[start : start + size] = _ratio(sums, (times @ sizes)[:, None, :])
     return means
 
 
 def interval(samples: FloatArray, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """Percentile interval over the first axis, samples that are NaN left out; NaN where none is left."""
+    """Percentile interval over the first axis, without NaN samples; NaN where all are NaN."""
     flat = samples.reshape(len(samples), -1)
     bounds = np.full((2, flat.shape[1]), np.nan)
-    known = ~np.isnan(flat).all(0)
+    defined = ~np.isnan(flat).all(0)
     ends = [(1 - level) / 2, (1 + level) / 2]
-    if known.any():
-        bounds[:, known] = np.nanquantile(flat[:, known], ends, axis=0)
+    if defined.any():
+        bounds[:, defined] = np.nanquantile(flat[:, defined], ends, axis=0)
     low, high = bounds.reshape(2, *samples.shape[1:])
     return low, high
 
 
 def sign_flip_p(differences: FloatArray, members: BoolArray, n: int, seed: int = 0) -> FloatArray:
-    """Two-sided p-values of the paired permutation test, [S, G]; NaN for a group of nobody.
+    """Two-sided p-values of the paired permutation test, [S, G]; NaN for an empty group.
 
-    If two systems are of one law, each user's difference is as likely as its negative. With T the sum of a group's
-    differences and T_1..T_n sums under random signs: p = (1 + #{|T_i| >= |T|}) / (1 + n), so p is never 0.
+    Under the null hypothesis each user's difference is as likely as its negative. With T the sum of a group's
+    differences and T_1..T_n sums under random signs: p = (1 + #{|T_i| >= |T|}) / (1 + n) > 0.
 
     Args:
         differences: [S, U] system minus baseline, by user.
@@ -117,24 +117,24 @@ def sign_flip_p(differences: FloatArray, members: BoolArray, n: int, seed: int =
     """
     _check(differences, members, n)
     generator = np.random.default_rng(seed)
-    moved = differences.any(0)  # the others add nothing to any sum
-    columns = _columns(differences[:, moved], members[moved])
-    wanted = np.abs(columns.sum(0)) - _ROUNDING * np.abs(columns).sum(0)
+    nonzero = differences.any(0)  # zeros add nothing to any sum
+    columns = _columns(differences[:, nonzero], members[nonzero])
+    observed = np.abs(columns.sum(0)) - _ROUNDING * np.abs(columns).sum(0)
     as_large = np.zeros(columns.shape[1], np.int64)
     n_users = len(members)
     step = max(1, _BLOCK // max(n_users, 1))
     for start in range(0, n, step):
         size = min(step, n - start)
         bits = np.frombuffer(generator.bytes(size * -(-n_users // 8)), np.uint8).reshape(size, -1)
-        signs = 2.0 * np.unpackbits(bits, axis=1, count=n_users)[:, moved] - 1
-        as_large += (np.abs(signs @ columns) >= wanted).sum(0)
+        signs = 2.0 * np.unpackbits(bits, axis=1, count=n_users)[:, nonzero] - 1
+        as_large += (np.abs(signs @ columns) >= observed).sum(0)
     p = ((1 + as_large) / (1 + n)).reshape(len(differences), -1)
     p[:, ~members.any(0)] = np.nan
     return p
 
 
 def holm(p: FloatArray) -> FloatArray:
-    """Holm's step-down correction along the last axis; NaN entries are no tests and stay NaN.
+    """Holm's step-down correction along the last axis; NaN entries count as no tests and stay NaN.
 
     With p_(1) <= ... <= p_(m): adjusted p_(i) = max over j <= i of min(1, (m - j + 1) p_(j)).
 
@@ -155,7 +155,7 @@ def holm(p: FloatArray) -> FloatArray:
 def cohens_d(differences: FloatArray, members: BoolArray) -> FloatArray:
     """Paired effect size d = mean / standard deviation of a group's differences, [S, G].
 
-    0 where nothing differs; NaN for fewer than two users, or where all differ by the same.
+    0 where all differences are 0; NaN for fewer than two users, or where all differences are equal.
 
     Reference: Cohen 1988, section 2.3.5 (d_z).
     """
@@ -174,17 +174,17 @@ def standard_deviation(seeds: FloatArray) -> FloatArray:
 
 
 def seed_noise(a: FloatArray, b: FloatArray, level: float = 0.95) -> FloatArray:
-    """The size up to which a difference of two systems' means may be the work of seeds alone.
+    """The largest difference of two systems' means that seeds alone explain.
 
     Half the width of Welch's interval: t sqrt(v_a + v_b) with v = s^2 / n, s a standard deviation over n seeds, and t the
     quantile (1 + level) / 2 of Student's distribution with (v_a + v_b)^2 / (v_a^2 / (n_a - 1) + v_b^2 / (n_b - 1)) degrees of
-    freedom. With few seeds s is itself uncertain, and t makes up for it: 4.3 for two seeds each, 2.8 for three, 2.3 for five.
-    NaN where one has only one seed.
+    freedom. With few seeds s is uncertain, and t compensates: 4.3 for two seeds each, 2.8 for three, 2.3 for five.
+    NaN where either has only one seed.
 
     Args:
         a: [n_a, ...] a metric's value by seed.
         b: [n_b, ...] the same of the other system.
-        level: how often seeds alone stay within it, if their values are normal.
+        level: probability that seeds alone stay within it, if their values are normal.
 
     Reference: Welch 1947, The generalization of "Student's" problem.
     """

@@ -1,4 +1,4 @@
-"""Which finished runs can be compared, and which of them are one system under several seeds."""
+"""Finished runs that are comparable, grouped into systems with one run per seed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ def comparable(
 ) -> tuple[dict[str, list[FinishedRun]], list[str]]:
     """Runs by data set, without those that differ from the others in data, candidates or evaluation.
 
-    The setting most runs of a data set share is kept. Without a majority nothing says which runs are meant, and the
-    whole data set is refused.
+    The most frequent setting of a data set wins. On a tie the whole data set is left out.
 
     Args:
         runs: of any data sets.
@@ -28,16 +27,12 @@ def comparable(
     by_dataset: dict[str, list[FinishedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.dataset, []).append(run)
-    kept, problems = {}, []
+    usable, problems = {}, []
     for name, members in by_dataset.items():
         settings = [tuple(sorted((k, v) for k, v in run.setting().items() if k not in ignored)) for run in members]
         (common, votes), *others = Counter(settings).most_common()
-        odd = [run for run, setting in zip(members, settings, strict=True) if setting != common]
-        texts = [
-            f"{run.folder} ({_differences(dict(setting), dict(common))})"
-            for run, setting in zip(members, settings, strict=True)
-            if setting != common
-        ]
+        odd = [(run, setting) for run, setting in zip(members, settings, strict=True) if setting != common]
+        texts = [f"{run.folder} ({_differences(dict(setting), dict(common))})" for run, setting in odd]
         if others and others[0][1] == votes:
             base = members[settings.index(common)].folder
             problems.append(
@@ -47,8 +42,8 @@ def comparable(
             continue
         if odd:
             problems.append(f"{name}: left out as not comparable with the other {votes} runs: {'; '.join(texts)}")
-        kept[name] = [run for run in members if run not in odd]
-    return kept, problems
+        usable[name] = [run for run, setting in zip(members, settings, strict=True) if setting == common]
+    return usable, problems
 
 
 def systems(
@@ -58,15 +53,15 @@ def systems(
 
     Args:
         runs: oldest first.
-        by: what names a system, such as ``["method", "backbone"]``.
+        by: keys that name a system, such as ``["method", "backbone"]``.
 
     Returns:
-        Name -> runs in order of seeds, and remarks: runs set aside, and systems whose runs differ in more than the seed.
+        Name -> runs in order of seeds, and remarks: unused runs, and systems whose runs differ in more than the seed.
     """
     newest: dict[tuple[str, ...], dict[int, FinishedRun]] = {}
     remarks = []
     for run in runs:
-        name = tuple(run.named(key) for key in by)
+        name = tuple(run.name_by(key) for key in by)
         older = newest.setdefault(name, {}).get(run.seed)
         if older is not None:
             remarks.append(
@@ -74,13 +69,13 @@ def systems(
                 f"{_recipe_hint(older, run, by)}"
             )
         newest[name][run.seed] = run
-    grouped = {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in newest.items()}
-    for name, (first, *others) in grouped.items():
+    by_system = {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in newest.items()}
+    for name, (first, *others) in by_system.items():
         for other in others:
             if hint := _recipe_hint(first, other, by):
                 remarks.append(f"{'/'.join(name)}: {first.folder} and {other.folder} are averaged{hint}")
                 break
-    return grouped, remarks
+    return by_system, remarks
 
 
 def _recipe_hint(a: FinishedRun, b: FinishedRun, by: Sequence[str]) -> str:
@@ -89,12 +84,12 @@ def _recipe_hint(a: FinishedRun, b: FinishedRun, by: Sequence[str]) -> str:
     if not keys:
         return ""
     keys.sort(key=lambda key: (key not in one or key not in other, key.startswith("model."), key))  # clearest first
-    shown = [f"{key}: {one.get(key, _MISSING)} / {other.get(key, _MISSING)}" for key in keys[:3]]
+    pairs = [f"{key}: {one.get(key, _MISSING)} / {other.get(key, _MISSING)}" for key in keys[:3]]
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     apart = f" (to tell them apart: by=[{','.join([*by, keys[0]])}])" if keys[0] in one and keys[0] in other else ""
-    return f"; they differ in {', '.join(shown)}{more}{apart}"
+    return f"; they differ in {', '.join(pairs)}{more}{apart}"
 
 
-def _differences(own: Mapping[str, str], common: Mapping[str, str]) -> str:
-    keys = sorted(key for key in own.keys() | common.keys() if own.get(key) != common.get(key))
-    return ", ".join(f"{key} is {own.get(key, _MISSING)} instead of {common.get(key, _MISSING)}" for key in keys)
+def _differences(setting: Mapping[str, str], common: Mapping[str, str]) -> str:
+    keys = sorted(key for key in setting.keys() | common.keys() if setting.get(key) != common.get(key))
+    return ", ".join(f"{key} is {setting.get(key, _MISSING)} instead of {common.get(key, _MISSING)}" for key in keys)

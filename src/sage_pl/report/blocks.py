@@ -1,4 +1,4 @@
-"""What sections are made of: plain values that ``templates/blocks.html.j2`` turns into HTML, one macro per class."""
+"""The parts of a section: plain values that ``templates/blocks.html.j2`` turns into HTML, one macro per class."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sage_pl.report.charts import Chart
 
 
 class MissingError(UserError, LookupError):
-    """What a section shows is not there; the message is the one sentence that stands in its place."""
+    """The data of a section is missing; the message is the sentence that replaces the section."""
 
 
 class Value(NamedTuple):
     """One cell of a table.
 
     Args:
-        text: what is read.
-        sort: what the column is sorted by, if not the text.
+        text: of the cell.
+        sort: key of the column's sort order, if not the text.
         note: a second, smaller line.
-        mark: a sign beside the text; explained by the table's caption.
-        tone: ``muted``, ``better`` or ``worse``; never the only sign of anything.
+        mark: a sign beside the text; the table's caption explains it.
+        tone: ``muted``, ``better`` or ``worse``; a colour, always beside another sign.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Value(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Head of a column; ``note`` is its second line, such as a group's size."""
+    """Head of a column; ``note``: its second line, such as a group's size."""
 
     label: str
     numeric: bool = False
@@ -51,14 +51,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """Charts that belong together, with what is seen in them, and where possible the same as a table.
+    """Charts that belong together, with a caption and where possible a table of their values.
 
     Args:
-        title: what is shown.
+        title: of the figure.
         caption: how to read it.
         charts: side by side where there is room.
         legend: style class -> name.
-        table: the same numbers, folded away.
+        table: the same numbers, collapsed.
     """
 
     title: str
@@ -85,7 +85,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to copy; folded away under ``summary`` if that is given."""
+    """Text to copy; collapsed under ``summary``, if set."""
 
     text: str
     label: str
@@ -93,15 +93,15 @@ class Code:
 
 
 class Line(NamedTuple):
-    """An item in a list of items: its title, how often it occurs in training, whether it is the answer."""
+    """An item of a list: title, training events, whether it is the answer."""
 
     title: str
     events: int
     hit: bool = False
 
 
-class Recommended(NamedTuple):
-    """What a system recommends to a user, and the rank it gives to the answer."""
+class RecommendedList(NamedTuple):
+    """A system's recommendations to a user, and the rank of the answer."""
 
     system: str
     rank: int
@@ -110,18 +110,18 @@ class Recommended(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """A user: what came before, what came next, and what each system recommended."""
+    """A user: the last items of the history, the answer, and each system's recommendations."""
 
     user: str
-    earlier: int
+    earlier: int  # items of the history before these
     history: Sequence[Line]
     answer: Line
-    lists: Sequence[Recommended]
+    lists: Sequence[RecommendedList]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Users of one kind, and how common that kind is."""
+    """Users of one kind, and the share of the kind."""
 
     title: str
     share: str
@@ -133,7 +133,7 @@ Block = Table | Figure | Prose | Facts | Code | Examples
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading of its own."""
+    """A part of the page with its own heading."""
 
     name: str
     title: str

@@ -1,7 +1,7 @@
-"""Charts as geometry: what ``templates/charts.svg.j2`` draws as a small SVG.
+"""Charts as geometry, which ``templates/charts.svg.j2`` draws as a small SVG.
 
-A chart holds style classes, no colours, so that one page serves light, dark and paper. Widths are those of a phone: on
-wider screens charts stand side by side.
+A chart holds style classes instead of colours, so that one page serves light, dark and print. A chart is as wide as a
+phone; wider screens place charts side by side.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Tick(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """From values to pixels, linear."""
+    """A linear map from values to pixels."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Scale(NamedTuple):
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self, n: int = 6, least: float = 0) -> list[Tick]:
-        """At most ``n`` round numbers, 1, 2, 2.5 or 5 times a power of ten and not less than ``least`` apart."""
+        """At most ``n`` round numbers: multiples of 1, 2, 2.5 or 5 times a power of ten, at least ``least`` apart."""
         span = self.high - self.low
         if not span > 0:
             return [Tick(self(self.low), _number(self.low, 1))]
@@ -50,7 +50,7 @@ class Scale(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A curve: ``d`` is the SVG path, ``points`` what a pointer reads off."""
+    """A curve: ``d`` is the SVG path, ``points`` are (x, y, tooltip)."""
 
     style: str
     name: str
@@ -59,7 +59,7 @@ class Path(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A bar with its interval (``low`` above ``high`` in pixels), both ends None where unknown."""
+    """A bar with its interval in pixels (``low`` > ``high``); None where unknown."""
 
     style: str
     x: float
@@ -86,7 +86,7 @@ class Square(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A point with its name, and where it came from."""
+    """A point with its name, and the start of its move."""
 
     style: str
     at: tuple[float, float]
@@ -101,8 +101,8 @@ class Chart:
 
     Args:
         title: above the panel.
-        description: for those who do not see it.
-        x_ticks, y_ticks: labelled positions; ``x_name``, ``y_name`` say what of.
+        description: for screen readers.
+        x_ticks, y_ticks: labelled positions; ``x_name``, ``y_name``: names of the axes.
         dots: style class -> path of points, each a move and a line of length 0.
         rule: x of a vertical line, with its name.
     """

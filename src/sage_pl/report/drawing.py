@@ -1,4 +1,4 @@
-"""From values to charts: curves, bars with intervals, heat maps, maps of points, and moves in a plane."""
+"""Charts of values: curves, bars with intervals, heat maps, maps of points, moves in a plane."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Series(NamedTuple):
 def lines(
     title: str, series: Sequence[Series], x_name: str, zero: bool = False, rule: tuple[float, str] | None = None
 ) -> Chart:
-    """Curves over a common axis; with ``zero`` the vertical axis begins at 0.
+    """Curves over a common axis; ``zero``: the vertical axis begins at 0.
 
     Raises:
         SettingError: no series has a point.
@@ -75,7 +75,7 @@ def bars(title: str, groups: Sequence[tuple[str, str, Sequence[Height]]], y_name
     ends = [v for _, _, heights in groups for h in heights for v in (h.value, h.high) if v is not None]
     y = Scale(0, (max(ends, default=0) or 1) * 1.05, BOTTOM - 8, TOP)
     step = (RIGHT - LEFT) / max(len(groups), 1)
-    drawn, ticks = [], []
+    boxes, ticks = [], []
     for g, (name, note, heights) in enumerate(groups):
         left = LEFT + g * step
         ticks.append(Tick(round(left + step / 2, 1), name, note))
@@ -85,7 +85,7 @@ def bars(title: str, groups: Sequence[tuple[str, str, Sequence[Height]]], y_name
                 continue
             top = y(h.value)
             interval = "" if h.low is None or h.high is None else f" (95 % interval {h.low:.2f} to {h.high:.2f})"
-            drawn.append(
+            boxes.append(
                 Bar(
                     h.style,
                     round(left + step * 0.1 + i * width, 1),
@@ -105,7 +105,7 @@ def bars(title: str, groups: Sequence[tuple[str, str, Sequence[Height]]], y_name
         y_name=y_name,
         x_ticks=ticks,
         y_ticks=y.ticks(),
-        bars=drawn,
+        bars=boxes,
         bottom=int(y(0)),
     )
 
@@ -120,18 +120,18 @@ def heat(
     signed: bool = False,
     few: int = 50,
 ) -> Chart:
-    """A matrix as squares with their numbers; ``signed`` gives negative values another colour.
+    """A matrix as squares with their numbers; ``signed``: negative values have another colour.
 
     Args:
         values: [rows, columns], NaN where there are no cases.
-        cases: [rows, columns]; below ``few`` a square is drawn faintly.
+        cases: [rows, columns]; squares with fewer than ``few`` are faint.
         names: of the rows and of the columns.
     """
     height = 6 + 30 * len(rows) + 40
     width = (RIGHT - LEFT - 16) / len(columns)
     left, bottom = LEFT + 16, height - 40
-    known = np.abs(values[(cases >= few) & ~np.isnan(values)])
-    largest = float(known.max(initial=0)) or float(np.nanmax(np.abs(values), initial=0)) or 1.0
+    sizes = np.abs(values[(cases >= few) & ~np.isnan(values)])
+    largest = float(sizes.max(initial=0)) or float(np.nanmax(np.abs(values), initial=0)) or 1.0
     squares = []
     for (i, j), number in np.ndenumerate(values):
         value = float(number)
@@ -142,9 +142,9 @@ def heat(
             squares.append(Square("none", x, y, round(width - 2, 1), 28, 0, "–", f"{place}: no cases", True))
             continue
         style = "worse" if signed and value < 0 else "better" if signed else "amount"
-        text = _signed(value, 1) if signed else f"{value:.1f}"
+        text = _with_sign(value, 1) if signed else f"{value:.1f}"
         strength = round(0.06 + 0.5 * min(abs(value) / largest, 1), 3)
-        label = f"{place}: {_signed(value, 2) if signed else f'{value:.2f}'}, {n:,} cases"
+        label = f"{place}: {_with_sign(value, 2) if signed else f'{value:.2f}'}, {n:,} cases"
         squares.append(Square(style, x, y, round(width - 2, 1), 28, strength, text, label, n < few))
     return Chart(
         title,
@@ -162,7 +162,7 @@ def heat(
 
 
 def scatter(title: str, points: FloatArray, styles: Sequence[str], description: str) -> Chart:
-    """A square map of points [M, 2] without axes, drawn in the order in which styles first occur."""
+    """A square map of points [M, 2] without axes; styles are layers in the order of their first occurrence."""
     size, margin = 340, 8
     low, high = np.quantile(points, 0.002, axis=0), np.quantile(points, 0.998, axis=0)
     inside = np.clip((points - low) / np.where(high > low, high - low, 1), 0, 1)
@@ -178,10 +178,10 @@ def scatter(title: str, points: FloatArray, styles: Sequence[str], description: 
 def arrows(
     title: str, moves: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], x_name: str, y_name: str
 ) -> Chart:
-    """Named points in the plane, each with the way it came.
+    """Points with their names in the plane, each with its move.
 
     Args:
-        moves: (style, name, [(x, y), ...]), the last the point itself, and at most one before it.
+        moves: (style, name, [(x, y), ...]): the point last, before it at most the start of the move.
     """
     flat = np.array([point for _, _, points in moves for point in points], dtype=float)
     low, high = flat.min(0), flat.max(0)
@@ -194,10 +194,10 @@ def arrows(
         at = [(x(a), y(b)) for a, b in points]
         anchor = "end" if at[-1][0] > WIDTH * 0.62 else "start"
         labels.append(Label(style, at[-1], name, at[-2] if len(at) > 1 else None, anchor))
-    told = "; ".join(f"{name} at {x_name} {p[-1][0]:.2f}, {y_name} {p[-1][1]:.2f}" for _, name, p in moves)
+    positions = "; ".join(f"{name} at {x_name} {p[-1][0]:.2f}, {y_name} {p[-1][1]:.2f}" for _, name, p in moves)
     return Chart(
         title,
-        f"Points: {told}.",
+        f"Points: {positions}.",
         height=height,
         x_name=x_name,
         y_name=y_name,
@@ -209,6 +209,6 @@ def arrows(
     )
 
 
-def _signed(value: float, digits: int) -> str:
+def _with_sign(value: float, digits: int) -> str:
     rounded = round(float(value), digits)
     return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sage_pl.comparison.runs import FinishedRun, RunError, read
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.report import reading, wording
+from sage_pl.report import labels, reading
 from sage_pl.report.blocks import Block, Column, Facts, Prose, Section, Table, Value
 from sage_pl.report.page import Options, Page, chapter, write
 from sage_pl.report.reading import ReportError, Subject
@@ -24,14 +24,14 @@ _RESAMPLES = 1000
 
 
 def after_run(what: Literal["run", "comparison"], how: str) -> Callable[[Path], None]:
-    """What training and comparing call with their folder after their results are written.
+    """The function that train and compare call with their folder once the results are on disk; it never raises.
 
     Args:
-        what: the folder is about.
+        what: kind of the folder.
         how: ``full``, or ``quick`` for a page without maps of item vectors.
 
     Raises:
-        ReportError: ``how`` is neither; raised before hours of training.
+        ReportError: ``how`` is neither, before training begins.
     """
     if how not in ("full", "quick"):
         raise ReportError(f"report is {how!r}; wanted full, quick or null")
@@ -53,14 +53,14 @@ def of_run(folder: str | Path, options: Options, out: str | Path | None = None) 
 
     Args:
         folder: the run's.
-        out: where the page goes; None for the run's folder.
+        out: folder of the page; None for the run's.
 
     Raises:
-        RunError: the folder is no finished run.
-        ReportError: its ranks cannot be used, or the page is too large.
+        RunError: the folder holds no finished run.
+        ReportError: unusable ranks, or the page is too large.
     """
     run = read(Path(folder))
-    subject = reading.one_run(run, _METRICS, _RESAMPLES, options.seed)
+    subject = reading.run_subject(run, _METRICS, _RESAMPLES, options.seed)
     title = f"{subject.focus} on {run.dataset}"
     footer = f"Made from the run folder {run.folder}. One seed: differences of a few percent may be noise of the seed."
     page = Page("Run", title, headline.findings(subject), _run_facts(subject), [chapter(subject, options)], footer)
@@ -68,24 +68,24 @@ def of_run(folder: str | Path, options: Options, out: str | Path | None = None) 
 
 
 def of_comparison(folder: str | Path, options: Options, out: str | Path | None = None) -> Path:
-    """Write a comparison's page, from ``comparison.json`` and the run folders that it names.
+    """Write a comparison's page from ``comparison.json`` and the run folders in it.
 
     Raises:
-        ReportError: the folder is no comparison, or none of its runs is left.
+        ReportError: the folder holds no comparison, or none of its runs can be read.
     """
     content = _content(Path(folder))
     datasets = list(dict.fromkeys(value["dataset"] for value in content["values"]))
-    subjects, gone = [], []
+    subjects, losses = [], []
     for dataset in datasets:
-        runs, lost = _runs(content, dataset)
-        gone += lost
+        runs, problems = _runs(content, dataset)
+        losses += problems
         if runs:
-            subjects.append(reading.compared(content, runs, dataset, options.focus))
+            subjects.append(reading.comparison_subject(content, runs, dataset, options.focus))
     if not subjects:
-        raise ReportError(f"none of the runs of {folder} can be read: {'; '.join(gone)}")
+        raise ReportError(f"none of the runs of {folder} can be read: {'; '.join(losses)}")
     first, *others = subjects
     chapters = [chapter(first, options, _published(content)), *(chapter(other, options) for other in others)]
-    chapters[-1] = replace(chapters[-1], sections=[*chapters[-1].sections, *_remarks(content, gone)])
+    chapters[-1] = replace(chapters[-1], sections=[*chapters[-1].sections, *_remarks(content, losses)])
     findings = [
         f"{s.dataset}: {line}" if len(subjects) > 1 else line for s in subjects for line in headline.findings(s)
     ]
@@ -100,7 +100,7 @@ def _content(folder: Path) -> dict[str, Any]:
     file = folder / "comparison.json"
     if not file.is_file():
         raise ReportError(
-            f"{folder} is no comparison (no comparison.json); scripts/compare.py runs=... folder=... makes one"
+            f"{folder} is no comparison (no comparison.json); make one with scripts/compare.py runs=... folder=..."
         )
     content = json.loads(file.read_text())
     if missing := [key for key in ("values", "lines", "runs") if key not in content]:
@@ -109,29 +109,29 @@ def _content(folder: Path) -> dict[str, Any]:
 
 
 def _runs(content: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[FinishedRun]], list[str]]:
-    """System -> its runs in order of seeds, and a sentence for each that is gone."""
-    found: dict[str, list[FinishedRun]] = {}
-    lost = []
+    """System -> its runs in order of seeds, and a sentence for each run that cannot be read."""
+    by_system: dict[str, list[FinishedRun]] = {}
+    problems = []
     for system, folders in content["runs"].get(dataset, {}).items():
         for folder in folders:
             try:
                 run = read(Path(folder))
             except RunError as error:
-                lost.append(f"{system}: {error}")
+                problems.append(f"{system}: {error}")
             else:
-                found.setdefault(system, []).append(run)
-    return found, lost
+                by_system.setdefault(system, []).append(run)
+    return by_system, problems
 
 
-def _remarks(content: Mapping[str, Any], gone: Sequence[str]) -> list[Section]:
-    """Runs that did not finish, what the comparison left out, and runs that are gone since."""
+def _remarks(content: Mapping[str, Any], losses: Sequence[str]) -> list[Section]:
+    """Unfinished runs, runs the comparison left out, and runs that have vanished since."""
     unfinished = [f"{one['folder']}: {one['reason']}" for one in content.get("unfinished", [])]
-    lines = dict.fromkeys([*unfinished, *content.get("remarks", []), *gone])
+    lines = dict.fromkeys([*unfinished, *content.get("remarks", []), *losses])
     return [Section("remarks", "Left out, and other remarks", [Prose(line) for line in lines])] if lines else []
 
 
 def _published(content: Mapping[str, Any]) -> list[Section]:
-    """A paper's tables, where the comparison made one: ours beside the printed rows."""
+    """The paper tables of a comparison: our rows beside the printed ones."""
     blocks: list[Block] = []
     for one in content.get("tables", []):
         columns = [*map(Column, one["labels"]), Column("origin"), *(Column(name, True) for name in one["columns"])]
@@ -147,16 +147,16 @@ def _cells(row: Mapping[str, Any]) -> list[Value]:
 
 
 def _run_facts(subject: Subject) -> Facts:
-    """The figures one looks for first."""
+    """The most important figures."""
     values: dict[str, tuple[str, str]] = {}
     for group in ("overall", "item_head", "item_tail"):
         record = subject.find(subject.focus or "", group)
         if record is None or record.mean is None:
             continue
         floor = subject.find(FLOOR, group)
-        beside = f"popularity {wording.percent(floor.mean)} %" if floor and floor.mean is not None else ""
-        label = f"{wording.metric(record.metric)}, {wording.group(group)}"
-        values[label] = (f"{wording.percent(record.mean)} %", beside)
+        beside = f"popularity {labels.percent(floor.mean)} %" if floor and floor.mean is not None else ""
+        label = f"{labels.metric(record.metric)}, {labels.group(group)}"
+        values[label] = (f"{labels.percent(record.mean)} %", beside)
     run = subject.first().run
     values["Seed"] = (str(run.seed), "")
     return Facts(values, large=True)

@@ -1,4 +1,4 @@
-"""Item vectors on a plane, by UMAP; a second map starts from the first, so that an item can be found again."""
+"""Item vectors on a plane by UMAP; a second map starts from the first, which keeps items in place."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sage_pl.report.blocks import MissingError
 from sage_pl.semantic.tables import normalised
 
 FloatArray = npt.NDArray[np.floating]
-LEAST = 20  # items; below, a map says nothing
+LEAST = 20  # items of a map
 _NEIGHBOURS = 15
 
 
 def project(vectors: FloatArray, start: FloatArray | None, seed: int) -> FloatArray:
-    """Positions [M, 2] by UMAP of the cosine distances.
+    """Positions [M, 2] by UMAP of cosine distances.
 
     Args:
         vectors: [M, D].
-        start: [M, 2] positions to begin from; None for UMAP's own start.
+        start: [M, 2] initial positions; None for spectral initialisation.
         seed: of UMAP.
 
     Raises:
-        MissingError: there are too few items, or the package is not there.
+        MissingError: too few items, or umap-learn is not installed.
     """
     if len(vectors) < LEAST:
         raise MissingError(f"a map of {len(vectors)} items would say nothing; {LEAST} are needed")
@@ -32,10 +32,10 @@ def project(vectors: FloatArray, start: FloatArray | None, seed: int) -> FloatAr
         from umap import UMAP
     except ImportError as error:
         raise MissingError("maps need the package umap-learn: pip install 'sage-pl[semantic]'") from error
-    begin = (
-        "spectral" if start is None else ((start - start.mean(0)) / max(float(start.std()), 1e-9)).astype(np.float32)
-    )
+    init: str | FloatArray = "spectral"
+    if start is not None:
+        init = ((start - start.mean(0)) / max(float(start.std()), 1e-9)).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about one thread, and about disconnected items
-        umap = UMAP(n_neighbors=_NEIGHBOURS, min_dist=0.12, init=begin, random_state=seed, n_jobs=1)
+        umap = UMAP(n_neighbors=_NEIGHBOURS, min_dist=0.12, init=init, random_state=seed, n_jobs=1)
         return umap.fit_transform(normalised(np.asarray(vectors, np.float32)))

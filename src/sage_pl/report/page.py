@@ -1,4 +1,4 @@
-"""From subjects to the file: sections made or left out, templates filled, size checked."""
+"""The page of a report: make or skip its sections, fill in the templates, check the size."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ LARGEST = 3_000_000  # bytes of a report
 
 @dataclass(frozen=True)
 class Options:
-    """What may be chosen about a report.
+    """Settings of a report.
 
     Args:
-        maps: draw UMAP maps of item vectors; they take most of the time.
-        map_items: at most so many on a map.
+        maps: draw UMAP maps of item vectors, which take most of the time.
+        map_items: largest number of items on a map.
         examples: users of each kind.
-        focus: the system of a comparison that stands beside the baseline; None for the best one.
-        seed: of samples, of users drawn, and of UMAP.
+        focus: system of a comparison beside the baseline; None for the best one.
+        seed: of samples and of UMAP.
     """
 
     maps: bool = True
@@ -48,7 +48,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A data set's sections, and what is not there: title and one sentence."""
+    """A data set's sections; ``left_out``: title and reason of each missing one."""
 
     name: str
     title: str
@@ -58,7 +58,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Page:
-    """All that ``templates/page.html.j2`` shows."""
+    """The input of ``templates/page.html.j2``."""
 
     kind: str
     title: str
@@ -69,10 +69,10 @@ class Page:
 
 
 def chapter(subject: Subject, options: Options, more: Sequence[Section] = ()) -> Chapter:
-    """Every section that the subject has what it needs for.
+    """All sections whose data the subject has.
 
     Args:
-        more: sections to stand after the results.
+        more: sections that follow the results.
     """
     vectors = {name: RunVectors(runs[0]) for name, runs in subject.systems.items()}
     seed = options.seed
@@ -98,10 +98,10 @@ def chapter(subject: Subject, options: Options, more: Sequence[Section] = ()) ->
 
 
 def write(page: Page, file: Path) -> Path:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Raises:
-        ReportError: it is larger than 3 MB.
+        ReportError: the page is larger than 3 MB.
     """
     content = html(page).encode()
     if len(content) > LARGEST:
@@ -115,7 +115,7 @@ def write(page: Page, file: Path) -> Path:
 
 
 def html(page: Page) -> str:
-    """The page as text; whatever comes from data is escaped."""
+    """The page as text, with all data escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("sage_pl.report", "templates")
@@ -125,5 +125,5 @@ def html(page: Page) -> str:
 
 
 def slug(text: str) -> str:
-    """A name that can be an id: ``c-`` and letters, digits and hyphens."""
+    """A valid id: ``c-``, then letters, digits and hyphens."""
     return "c-" + (re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "data")

@@ -1,7 +1,8 @@
-"""Run folders and comparisons as a report reads them: every file opened when it is first asked for."""
+"""Run folders and comparisons as a report reads them: each file is read on first use."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ _IDS = {"user", "answer", "user_id", "item_id"}
 
 
 class ReportError(SettingError):
-    """No report can be made; the message says why."""
+    """A report cannot be made."""
 
 
 class Record(NamedTuple):
@@ -51,16 +52,16 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What one run left behind."""
+    """The files of one run."""
 
     run: FinishedRun
 
     @cached_property
     def history(self) -> pl.DataFrame:
-        """Logged values, one row per epoch, columns that have a value somewhere."""
+        """Logged values, one row per epoch; columns without any value are dropped."""
         file = self.run.folder / "metrics.csv"
         if not file.is_file():
-            raise MissingError("the run kept no values by epoch (logger=csv writes them)")
+            raise MissingError("the run has no values by epoch (logger=csv writes them)")
         rows = pl.read_csv(file, infer_schema_length=None)
         values = [name for name in rows.columns if name not in ("epoch", "step") and rows[name].dtype.is_numeric()]
         return rows.group_by("epoch").agg(pl.col(values).drop_nulls().last()).sort("epoch")
@@ -69,9 +70,9 @@ class RunFiles:
     def frame(self) -> pl.DataFrame:
         """``ranks.parquet``."""
         frame = pl.read_parquet(self.run.folder / "ranks.parquet")
-        if lacking := [name for name in FACTS if name not in frame.columns]:
+        if missing := [name for name in FACTS if name not in frame.columns]:
             raise MissingError(
-                f"{self.run.folder}/ranks.parquet lacks {', '.join(lacking)}, which older versions did not write; "
+                f"{self.run.folder}/ranks.parquet lacks {', '.join(missing)}, which older versions did not write; "
                 "scripts/evaluate.py checkpoint=... tests the run again"
             )
         return frame
@@ -87,8 +88,8 @@ class RunFiles:
         return self.frame[protocol].to_numpy()
 
     @cached_property
-    def recommended(self) -> npt.NDArray[np.int32]:
-        """[K, 10] items of every case, best first."""
+    def recommended_items(self) -> npt.NDArray[np.int32]:
+        """[K, 10] item ids of every case, best first."""
         file = self.run.folder / "recommended.npy"
         if not file.is_file():
             raise MissingError(
@@ -97,10 +98,10 @@ class RunFiles:
         return np.load(file, mmap_mode="r", allow_pickle=False)
 
     def artifact(self, name: str) -> Artifact:
-        """An artifact that this run was made of.
+        """An artifact that this run reads.
 
         Raises:
-            MissingError: it uses none of that name, or it is gone.
+            MissingError: the run reads none of that name, or its folder is missing.
         """
         if self.run.artifact(name).name in ("???", "None"):
             raise MissingError(f"nothing in this run uses the artifact {name}")
@@ -111,25 +112,21 @@ class RunFiles:
 
     @cached_property
     def artifacts(self) -> dict[str, Artifact]:
-        """Those that are still there, by name."""
+        """The existing ones by name."""
         names: Any = self.run.config.get("artifacts", {})
-        found = {}
+        artifacts = {}
         for name in names:
-            try:
-                found[name] = self.artifact(name)
-            except MissingError:
-                continue
-        return found
+            with contextlib.suppress(MissingError):
+                artifacts[name] = self.artifact(name)
+        return artifacts
 
     @cached_property
     def titles(self) -> list[str]:
         """By item id; ``item <id>`` where there is no title."""
         items = self.artifact("sequences").frame("items").sort("item")
-        own = items["item_id"] if "item_id" in items.columns else items["item"]
-        titled = "title" in items.columns
-        named: Sequence[str | None] = items["title"].cast(pl.String).to_list() if titled else [None] * len(own)
-        texts = [(title or "").strip() or f"item {i}" for title, i in zip(named, own, strict=True)]
-        return ["", *texts, ""]
+        ids = items["item_id"] if "item_id" in items.columns else items["item"]
+        titles = items["title"].cast(pl.String) if "title" in items.columns else [None] * len(ids)
+        return ["", *((title or "").strip() or f"item {i}" for title, i in zip(titles, ids, strict=True)), ""]
 
     @cached_property
     def footprint(self) -> Mapping[str, Any]:
@@ -142,14 +139,14 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a chapter is about: systems on one data set, each with its runs in order of seeds.
+    """The subject of a chapter: systems on one data set, each with its runs in order of seeds.
 
     Args:
         dataset: its name.
         systems: label -> runs.
-        records: all values, the popularity floor's among them.
-        bases: system -> the one it is held against; the floor for a single run.
-        focus: label of the system shown beside its baseline.
+        records: all values, including the popularity floor's.
+        bases: system -> its baseline; the floor for a single run.
+        focus: label of the system beside its baseline.
         lines: statements of the comparison.
     """
 
@@ -162,7 +159,7 @@ class Subject:
 
     @property
     def baseline(self) -> str | None:
-        """What the system in focus is held against, if that was run too."""
+        """The baseline of the system in focus, if it is a system of this subject."""
         base = self.bases.get(self.focus or "")
         return base if base in self.systems else None
 
@@ -187,20 +184,19 @@ class Subject:
         return list(dict.fromkeys(record.metric for record in self.records))
 
     def find(self, system: str, group: str = "overall", protocol: str = "", metric: str = "") -> Record | None:
-        """One value; of the first protocol and metric if they are left out."""
-        wanted = (protocol or self.protocols[0], metric or self.metrics[0], system, group)
-        return self._places.get(wanted)
+        """One value; by default of the first protocol and metric."""
+        return self._by_place.get((protocol or self.protocols[0], metric or self.metrics[0], system, group))
 
     @cached_property
-    def _places(self) -> dict[tuple[str, str, str, str], Record]:
+    def _by_place(self) -> dict[tuple[str, str, str, str], Record]:
         return {(r.protocol, r.metric, r.system, r.group): r for r in self.records}
 
 
-def one_run(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int) -> Subject:
+def run_subject(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int) -> Subject:
     """A run against the popularity floor.
 
     Raises:
-        ReportError: its ranks cannot be used.
+        ReportError: its ranks are unusable.
     """
     files = RunFiles(run)
     label = "/".join(run.choices.get(key, "") for key in ("method", "backbone"))
@@ -222,29 +218,29 @@ def one_run(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int)
         pair = [comparison.System((label,), {protocol: files.ranks(protocol)[None]})]
         if floor in files.frame.columns:
             pair.insert(0, comparison.System((FLOOR,), {protocol: files.ranks(floor)[None]}, fixed=True))
-        cells = comparison.compare(
+        cells = comparison.make_cells(
             pair, groups, protocol, metrics, {(label,): (FLOOR,)}, list(families.values()), resamples, seed
         )
         records += [_record(cell, title_of[cell.group]) for cell in cells]
     return Subject(run.dataset, {label: [files]}, records, {label: FLOOR}, label)
 
 
-def compared(
+def comparison_subject(
     content: Mapping[str, Any], runs: Mapping[str, Sequence[FinishedRun]], dataset: str, focus: str | None = None
 ) -> Subject:
-    """A data set of a comparison, as ``comparison.json`` has it.
+    """A data set of a comparison.
 
     Args:
         content: of ``comparison.json``.
-        runs: system -> its runs that can be read.
-        dataset: which.
+        runs: system -> its readable runs.
+        dataset: its name.
         focus: the system beside the baseline; None for the best by the first metric.
 
     Raises:
         ReportError: there is no system of that name.
     """
-    own = [value for value in content["values"] if value["dataset"] == dataset]
-    records = [Record(**{name: value.get(name) for name in Record._fields}) for value in own]
+    values = [value for value in content["values"] if value["dataset"] == dataset]
+    records = [Record(**{name: value.get(name) for name in Record._fields}) for value in values]
     systems = {name: [RunFiles(run) for run in members] for name, members in runs.items()}
     bases = {record.system: record.baseline for record in records if record.baseline}
     scores = {r.system: r.mean or 0 for r in reversed(records) if r.group == "overall" and r.system in systems}
@@ -257,9 +253,8 @@ def compared(
 
 
 def _record(cell: comparison.Cell, family: str) -> Record:
-    own = {key: value for key, value in cell._asdict().items() if key != "against"}
-    if cell.against:
-        a = cell.against
-        own |= {"baseline": a.baseline, "difference": a.difference, "p_holm": a.p_holm, "mark": a.mark}
-        own |= {"difference_low": a.low, "difference_high": a.high}
-    return Record(family=family, **own)
+    values = {key: value for key, value in cell._asdict().items() if key != "against"}
+    if a := cell.against:
+        values |= {"baseline": a.baseline, "difference": a.difference, "p_holm": a.p_holm, "mark": a.mark}
+        values |= {"difference_low": a.low, "difference_high": a.high}
+    return Record(family=family, **values)

@@ -1,4 +1,4 @@
-"""Item vectors of a run: as its text says, as it began, as it learned them; and figures that describe them."""
+"""Item vectors of a run: from text, before training, after training; and figures that describe them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunVectors:
 
     @cached_property
     def scored(self) -> FloatArray:
-        """The vectors that scores are made of, after training."""
+        """The vectors of the scores, after training."""
         return self._trained.output_table()[:].cpu().numpy()
 
     @cached_property
@@ -43,7 +43,7 @@ class RunVectors:
 
         with torch.random.fork_rng():
             torch.manual_seed(self.files.run.seed)
-            return _id_view(_built(self.files, None))
+            return _id_view(_build(self.files, None))
 
     @cached_property
     def trained_id(self) -> FloatArray:
@@ -52,7 +52,7 @@ class RunVectors:
 
     @cached_property
     def views(self) -> dict[str, FloatArray]:
-        """The views of the items after training, but for one that is itself what is scored."""
+        """The views of the items after training, without one that is itself scored."""
         from sage_pl.nn.item_encoders.encoded import views_beside_output
 
         model = self._trained
@@ -60,13 +60,13 @@ class RunVectors:
 
     @cached_property
     def prototypes(self) -> FloatArray:
-        """What the prototype term draws the view ``id`` to."""
+        """The targets of the prototype term for the view ``id``."""
         from sage_pl.semantic.memberships import prototypes
 
         model: Any = self.files.run.config.get("model", {})
         term = next((t for t in (model.get("terms") or {}).values() if str(t["_target_"]).endswith(".Prototype")), None)
         if term is None:
-            raise MissingError("no loss term of this run draws items to prototypes")
+            raise MissingError("no loss term of this run pulls items to prototypes")
         clusters = self.files.artifact("cluster")
         options = {key: term[key] for key in ("fuzzy_m", "normalise", "index_offset") if key in term}
         return prototypes(clusters.array("memberships"), clusters.array("centres"), **options)
@@ -77,10 +77,10 @@ class RunVectors:
         file = folder / "best.ckpt"  # of a stage
         file = file if file.is_file() else folder / "checkpoints" / "best.ckpt"
         if not file.is_file():
-            raise MissingError(f"the checkpoint {file} is gone, and with it the item vectors")
-        import torch
+            raise MissingError(f"the item vectors need the checkpoint {file}, which is missing")
+        from sage_pl.runs.checkpoint import open_checkpoint
 
-        return _built(self.files, torch.load(file, map_location="cpu", weights_only=True))
+        return _build(self.files, open_checkpoint(file).weights)
 
 
 def text_of(vectors: Mapping[str, RunVectors]) -> FloatArray:
@@ -89,41 +89,33 @@ def text_of(vectors: Mapping[str, RunVectors]) -> FloatArray:
     Raises:
         MissingError: none does.
     """
-    for own in vectors.values():
+    for run in vectors.values():
         try:
-            return own.text
+            return run.text
         except MissingError:
             continue
-    raise MissingError("no run here reads text, and vectors of items begin at random")
+    raise MissingError("no run here reads text, and item vectors are initialised at random")
 
 
-def _built(files: RunFiles, checkpoint: Mapping[str, Any] | None) -> Any:
-    """The model of a run without what only training needs, with a checkpoint's weights or as training begins."""
-    from hydra.utils import instantiate
-
+def _build(files: RunFiles, weights: Mapping[str, Any] | None) -> Any:
+    """The model of a run without its training parts, with a checkpoint's weights or before training."""
     from sage_pl.artifacts.renamed import current
-    from sage_pl.runs.checks import ConfigError, check_targets
-    from sage_pl.runs.fit import TERMS
+    from sage_pl.runs.checkpoint import model_of
+    from sage_pl.runs.checks import ConfigError
 
     files.artifact("sequences")
     node: Any = current(files.run.config.get("model"))
     if node is None:
         raise MissingError("the run's config.yaml holds no model")
-    plain = {**node, "objective": None, "terms": {}, "start": {}}
     try:
-        check_targets({"model": plain})
+        return model_of(node, weights)
     except ConfigError as error:
         raise MissingError(f"the run's model cannot be built by this version: {error}") from error
-    model = instantiate(plain, _convert_="all")
-    if checkpoint is not None:
-        weights = checkpoint["state_dict"]
-        model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(TERMS)})
-    return model.eval()
 
 
 def _id_view(model: Any) -> FloatArray:
     if "id" not in model.item_encoder.input_dims:
-        raise MissingError("the items of this run have no view of their own beside their text")
+        raise MissingError("the items of this run have no view id beside their text")
     return _view(model, "id")
 
 
@@ -134,11 +126,11 @@ def _view(model: Any, name: str) -> FloatArray:
 
 
 class Spread(NamedTuple):
-    """How vectors lie on the unit sphere.
+    """Geometry of vectors on the unit sphere.
 
     Args:
-        uniformity: ``log mean exp(-2 |x - y|^2)`` over random pairs, from -4 (even in many dimensions) to 0 (all alike).
-        alignment: ``mean |x - y|^2`` over pairs of items that follow each other in training histories, 0 (alike) to 4.
+        uniformity: ``log mean exp(-2 |x - y|^2)`` over random pairs, from -4 (uniform in many dimensions) to 0 (all equal).
+        alignment: ``mean |x - y|^2`` over successive items of training histories, 0 (equal) to 4.
         cosine: mean cosine of random pairs.
 
     Reference: Wang and Isola 2020, "Understanding contrastive representation learning through alignment and
@@ -151,21 +143,21 @@ class Spread(NamedTuple):
 
 
 def spread(table: FloatArray, ids: IntArray, data: Sequences, seed: int = 0) -> Spread:
-    """Figures of the items ``ids``; pairs that follow each other have both items among them.
+    """Figures of the items ``ids``; both items of a pair are among them.
 
     Args:
         table: [R, D].
         ids: at least two items.
-        data: whose training histories give the positive pairs.
-        seed: of the pairs drawn, at most 20,000 of each kind.
+        data: its training histories give the positive pairs.
+        seed: of the sample of pairs, at most 20,000 of each kind.
 
     Raises:
-        MissingError: fewer than two items, or no two of them follow each other.
+        MissingError: fewer than two items, or no successive pair.
     """
     generator = np.random.default_rng(seed)
     values, offsets = data.train_csr()
     left = np.ones(len(values), bool)
-    left[offsets[1:] - 1] = False  # a history's last event has none after it
+    left[offsets[1:] - 1] = False  # the last event of a history has no successor
     at = np.flatnonzero(left[:-1]) if len(values) else np.zeros(0, np.int64)
     a, b = values[at], values[at + 1]
     both = np.isin(a, ids) & np.isin(b, ids) & (a != b)
@@ -182,7 +174,7 @@ def spread(table: FloatArray, ids: IntArray, data: Sequences, seed: int = 0) -> 
 
 
 def singular_values(table: FloatArray) -> FloatArray:
-    """Of the real items' rows of a table [R, D], largest first, as shares of the largest; [D], all 0 for a table of zeros."""
+    """Singular values [D] of the items' rows of a table [R, D], descending, divided by the largest; 0 for a zero table."""
     rows = table[1:-1]
     gram = sum(block.T @ block for block in (block.astype(np.float64) for _, block in blocks(rows)))
     values = np.sqrt(np.linalg.eigvalsh(gram).clip(0))[::-1]
@@ -190,13 +182,13 @@ def singular_values(table: FloatArray) -> FloatArray:
 
 
 def purity(table: FloatArray, labels: IntArray, ids: IntArray, k: int = 10) -> FloatArray:
-    """Share of each item's nearest items, by cosine, that are of its cluster, [len(ids)].
+    """Share of each item's nearest items by cosine that belong to its cluster, [len(ids)].
 
     Args:
         table: [R, D].
-        labels: [R] cluster of each item, negative for none; items without a cluster are nobody's neighbours here.
+        labels: [R] cluster of each item, negative for none; those items count as no neighbours.
         ids: items with a cluster.
-        k: how many.
+        k: number of neighbours.
     """
     near = neighbours(normalised(np.asarray(table, np.float32)), ids, np.flatnonzero(labels >= 0), k)
     return (labels[near] == labels[ids][:, None]).mean(1)

@@ -19,9 +19,10 @@ from sage_pl.artifacts.identity import flat, is_decisive
 from sage_pl.artifacts.renamed import current
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import MissingFileError
+from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import fit
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.construct import foreign_resolvers
+from sage_pl.runs.construct import construct, foreign_resolvers
 from sage_pl.runs.plan import (
     PARTS,
     Plan,
@@ -252,7 +253,26 @@ def trained(config: DictConfig, checkpoint: Checkpoint) -> fit.Parts:
         "artifact_keys": checkpoint.artifact_keys,
     }
     parts = fit.build_parts(config, stored)
-    weights = {name: value for name, value in checkpoint.weights.items() if not name.startswith(fit.TERMS)}
-    parts.model.load_state_dict(weights)
+    _load_weights(parts.model, checkpoint.weights)
     parts.model.eval()
     return parts
+
+
+def model_of(node: Mapping[str, Any], weights: Mapping[str, torch.Tensor] | None) -> RecommenderModule:
+    """The model of a resolved node without its training parts, ready to serve.
+
+    Args:
+        node: ``model`` of a run's ``config.yaml``.
+        weights: a checkpoint's; None for the initial ones.
+
+    Raises:
+        ConfigError: the node cannot be built.
+    """
+    model = construct("model", {**node, "objective": None, "terms": {}, "start": {}})
+    if weights is not None:
+        _load_weights(model, weights)
+    return model.eval()
+
+
+def _load_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:
+    model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(fit.TERMS)})

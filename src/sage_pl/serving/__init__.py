@@ -1,4 +1,4 @@
-"""A trained model at work: as a folder of its own, and as lists kept for every user."""
+"""Serving a trained model: as a folder of its own, and as cached lists of every user."""
 
 from sage_pl.serving.cached_recommender import CachedRecommender, popular
 from sage_pl.serving.exported import load, model_name, save

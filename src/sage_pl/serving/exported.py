@@ -1,4 +1,4 @@
-"""A trained model as a folder that needs nothing else: item tables, the sequence encoder's weights, and how to build it."""
+"""A trained model as a self-contained folder: item tables, the sequence encoder's weights, and its configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.files import file_digest, whole_folder
@@ -18,25 +17,24 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs.checks import ConfigError, check_targets
+from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import filled_artifacts
 
-_HERE = "<here>/"  # stands for the folder in what model.json says of files
+_HERE = "<here>/"  # placeholder of the folder in the paths of model.json
 
 
 def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name: Mapping[str, Any]) -> None:
-    """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts that these parts read.
-
-    The folder is complete or absent.
+    """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts these parts read, atomically.
 
     Args:
         model: trained, in the state to serve.
-        config: what it was built from.
+        config: its configuration.
         folder: must not exist.
-        name: plain values that tell the model from others, as kept lists have them (:class:`sage_pl.serving.Origin`).
+        name: plain values that identify the model (:class:`sage_pl.serving.Origin`).
 
     Raises:
-        ConfigError: the folder exists, or the model ranks with a scorer, which needs the text vectors.
+        ConfigError: the folder exists, or the model has a scorer, which needs the text vectors.
     """
     final = Path(folder)
     if final.exists():
@@ -46,44 +44,43 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name:
     with whole_folder(final) as work:
         (work / "items").mkdir()
         write_tables(model.item_encoder, sorted(model.sequence_encoder.reads), work / "items", model.device)
-        own = tuple(f"{name}." for name in model.exported_parts)
-        torch.save({k: v.cpu() for k, v in model.state_dict().items() if k.startswith(own)}, work / "weights.pt")
+        prefixes = tuple(f"{name}." for name in model.exported_parts)
+        torch.save({k: v.cpu() for k, v in model.state_dict().items() if k.startswith(prefixes)}, work / "weights.pt")
         artifacts = {path: f"artifacts/{name}" for name, path in filled_artifacts(config).items()}
         nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.exported_parts}
-        nodes = _replaced(nodes, lambda text: _brought(text, artifacts.get(text), work))
+        nodes = _map_texts(nodes, lambda text: _copy_artifact(text, artifacts.get(text), work))
         node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}
         (work / "model.json").write_text(json.dumps({"name": dict(name), **node}, indent=2))
 
 
 def load(folder: str | Path) -> RecommenderModule:
-    """The model of a folder that :func:`save` wrote, ready for ``recommend(items, k)``.
+    """The model of a folder written by :func:`save`, ready for ``recommend(items, k)``.
 
-    Call ``cache_item_vectors()`` before many calls of it. ``stored`` is the model's name.
+    Call ``cache_item_vectors()`` once before many calls. ``stored`` is the model's name.
 
     Raises:
-        MissingFileError: the folder is not such a one.
-        ConfigError: it names a class that is not allowed.
+        MissingFileError: the folder has no ``model.json``.
+        ConfigError: it names a class that is not allowed, or holds a reference such as ``${oc.env:X}``.
     """
     place = Path(folder)
     if not (place / "model.json").is_file():
         raise MissingFileError(f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR")
     node: dict[str, Any] = json.loads((place / "model.json").read_text())
     name = node.pop("name", {})
-    node = _replaced(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
-    check_targets({"model": node})
-    model = instantiate(node, _convert_="all")(CachedItems(place / "items"))
+    node = _map_texts(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
+    model = construct("model", node)(CachedItems(place / "items"))
     model.load_state_dict(torch.load(place / "weights.pt", map_location="cpu", weights_only=True))
     model.stored = name
     return model.eval()
 
 
 def model_name(checkpoint: Path, overrides: Any, config: DictConfig) -> dict[str, Any]:
-    """What a model's lists follow from: ``checkpoint`` (sha256 of the file), the decisive ``overrides`` of its configuration,
-    and the keys of the ``artifacts`` it reads, item codes among them.
+    """Values that determine a model's lists: ``checkpoint`` (sha256 of the file), the decisive ``overrides`` of its
+    configuration, and the keys of the ``artifacts`` it reads, item codes included.
 
     Args:
         checkpoint: the file.
-        overrides: changes to the configuration that it carries.
+        overrides: changes to the configuration in it.
         config: that configuration, with the paths of its artifacts.
     """
     plain = OmegaConf.to_container(overrides) if OmegaConf.is_config(overrides) else overrides
@@ -94,18 +91,18 @@ def model_name(checkpoint: Path, overrides: Any, config: DictConfig) -> dict[str
     }
 
 
-def _brought(text: str, artifact: str | None, folder: Path) -> str:
-    """A value of the configuration; where it is the path of an artifact, that of a copy in ``folder``."""
+def _copy_artifact(text: str, artifact: str | None, folder: Path) -> str:
+    """A text of the configuration; the path of an artifact becomes that of its copy in ``folder``."""
     if artifact is None:
         return text
     shutil.copytree(text, folder / artifact, dirs_exist_ok=True)
     return _HERE + artifact
 
 
-def _replaced(node: Any, change: Callable[[str], str]) -> Any:
-    """The same plain values with every text changed."""
+def _map_texts(node: Any, change: Callable[[str], str]) -> Any:
+    """The same plain values with ``change`` applied to every text."""
     if isinstance(node, dict):
-        return {key: _replaced(value, change) for key, value in node.items()}
+        return {key: _map_texts(value, change) for key, value in node.items()}
     if isinstance(node, list):
-        return [_replaced(value, change) for value in node]
+        return [_map_texts(value, change) for value in node]
     return change(node) if isinstance(node, str) else node

@@ -1,4 +1,4 @@
-"""What users did until now: the events of the data set, and later ones from a file."""
+"""Histories of users: the events of the data set, and later ones from a file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ COLUMNS = ("user_id", "item_id")
 
 @dataclass(frozen=True)
 class Histories:
-    """The items of U users, oldest first: ``values[offsets[r]:offsets[r + 1]]`` are those of user ``names[r]``."""
+    """The items of U users, oldest first; user ``names[r]`` has ``values[offsets[r]:offsets[r + 1]]``."""
 
-    names: Sequence[str]  # [U] as the data set calls them
-    users: IntArray  # [U] ids the model was trained with; 0 for somebody new
+    names: Sequence[str]  # [U] ids in the data set
+    users: IntArray  # [U] rows in the model's table of users; 0 for a new user
     values: IntArray
     offsets: IntArray  # [U + 1]
 
@@ -42,12 +42,12 @@ class Histories:
 
     @classmethod
     def of(cls, artifact: Artifact, later: pl.DataFrame | None = None) -> Histories:
-        """All events of a ``sequences`` artifact, held-out ones too, and then those of ``later``, in its order.
+        """All events of a ``sequences`` artifact, held-out ones included, followed by those of ``later`` in its order.
 
         Args:
             artifact: the ``sequences`` artifact.
-            later: ``user_id`` and ``item_id`` as text, see :func:`read_events`. A user that the data lack begins here; events
-                with an item they lack are left out, and counted in a warning.
+            later: ``user_id`` and ``item_id`` as text, see :func:`read_events`. Unknown users are added; events with
+                unknown items are dropped and counted in a warning.
         """
         data = Sequences.load(artifact)
         names = artifact.frame("users")["user_id"].cast(pl.String)
@@ -71,14 +71,14 @@ class Histories:
 
 
 def read_events(file: str | Path) -> pl.DataFrame:
-    """``user_id`` and ``item_id`` as text, in the order of ``timestamp`` where the file has one, else in its own.
+    """``user_id`` and ``item_id`` as text, sorted by ``timestamp`` if the file has one, else in file order.
 
     Args:
         file: ``.csv`` with a header, ``.jsonl`` or ``.parquet``.
 
     Raises:
         MissingFileError: there is no such file.
-        DataError: it is none of the three, or lacks a column or a value.
+        DataError: another format, or a missing column or value.
     """
     path = Path(file)
     if not path.is_file():
@@ -97,10 +97,10 @@ def read_events(file: str | Path) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read as {path.suffix}: {error}") from error
     require_columns(frame.schema, COLUMNS, str(path), f"Wanted: {', '.join(COLUMNS)}, and timestamp if there is one.")
-    wanted = [name for name in (*COLUMNS, "timestamp") if name in frame.columns]
-    if empty := {name: count for name in wanted if (count := frame[name].null_count())}:
+    columns = [name for name in (*COLUMNS, "timestamp") if name in frame.columns]
+    if empty := {name: count for name in columns if (count := frame[name].null_count())}:
         raise DataError(f"{path} has events without {', '.join(empty)} ({max(empty.values())} of {frame.height})")
-    if "timestamp" in wanted:
+    if "timestamp" in columns:
         times = frame["timestamp"]
         numbers = times.cast(pl.Float64, strict=False) if times.dtype == pl.String else times
         if numbers.null_count():
@@ -110,13 +110,13 @@ def read_events(file: str | Path) -> pl.DataFrame:
 
 
 def _known_items(events: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """The events with the items' ids in the model, without those it has not."""
+    """The events with the items' ids in the model, without events of unknown items."""
     ids = items.select("item", pl.col("item_id").cast(pl.String))
     joined = events.join(ids, on="item_id", how="left", maintain_order="left")
     unknown = joined.filter(pl.col("item").is_null())
     if len(unknown):
         log.warning(
-            "%d of %d events have an item the model does not know, such as %s; they are left out",
+            "%d of %d events have an item unknown to the model, such as %s; they are left out",
             len(unknown), len(events), unknown["item_id"][0],
         )  # fmt: skip
     return joined.drop_nulls("item")

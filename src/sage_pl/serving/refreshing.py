@@ -1,4 +1,4 @@
-"""Kept lists brought up to date: only those are made whose history or model changed."""
+"""Update cached lists: compute only those whose history or model changed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.data.sequences import IntArray
-from sage_pl.serving.cached_recommender import ask
+from sage_pl.serving.cached_recommender import compute_top_k
 from sage_pl.serving.histories import Histories
 from sage_pl.serving.top_k_cache import CacheError, Lists, Origin, TopKCache, user_hash, write
 from sage_pl.types import Recommender
 
 
-class Refreshed(NamedTuple):
-    """What :func:`refresh` did."""
+class RefreshCounts(NamedTuple):
+    """Numbers of lists after :func:`refresh`."""
 
-    made: int
-    kept: int
+    new: int  # computed now
+    unchanged: int
     seconds: float
 
 
@@ -34,52 +34,53 @@ def refresh(
     k: int,
     batch_size: int = 128,
     every: float = 300.0,
-) -> Refreshed:
-    """Make the lists whose history or origin changed, keep the others, and replace the file in one move.
+) -> RefreshCounts:
+    """Compute the lists whose history or origin changed, copy the others, and replace the file atomically.
 
-    Every history is hashed, and where one list changed the whole file is written. What is done is written every few
-    minutes too, and when the work is interrupted: the next call goes on from there.
+    Every history is hashed; one changed list rewrites the whole file. Partial results are written every few minutes and
+    on an interruption, and the next call continues from them.
 
     Args:
-        file: its folder is made if it is missing.
-        histories: of all users the file is to have; others are dropped.
-        origin: the model's name and whether seen items are left out; kept in the file.
-        recommender: the model, asked batch by batch, users of like length together.
-        k: items per user. With another k than the file's everything is made again.
-        batch_size: users at once.
+        file: a missing folder is created.
+        histories: of all users of the new file; others are dropped.
+        origin: the model's name and the masking of seen items, stored in the file.
+        recommender: the model; a batch has users of similar history length.
+        k: items per user; another k than the file's recomputes all lists.
+        batch_size: users per batch.
         every: seconds between writes.
 
     Raises:
-        CacheError: ``file`` is something else, or two users share a name.
+        CacheError: ``file`` is of another kind, or two users share a name.
     """
     start, file = time.perf_counter(), Path(file)
     hashes = np.array([user_hash(name) for name in histories.names], np.uint64)
     order = np.argsort(hashes)  # row of histories per row of the file
     if len(np.unique(hashes)) < len(hashes):
-        raise CacheError("two users share a name, or a hash of 64 bits; give every user an id of their own")
+        raise CacheError("two users share a name or its 64-bit hash; give every user a unique id")
     old = TopKCache(file) if file.is_file() else None
-    lists = _carried_over(old, hashes[order], k)
+    lists = _copy(old, hashes[order], k)
     keys = np.array([origin.key(histories.names[row], histories[row]) for row in order], np.uint64)
     todo = np.flatnonzero(lists.keys != keys)
     todo = todo[np.argsort(histories.lengths[order[todo]], kind="stable")]
-    made, written = 0, time.perf_counter()
+    n_new, last_write = 0, time.perf_counter()
     try:
-        for rows in _shown([todo[at : at + batch_size] for at in range(0, len(todo), batch_size)]):
+        for rows in _with_progress([todo[at : at + batch_size] for at in range(0, len(todo), batch_size)]):
             users = order[rows]
-            found = ask(recommender, histories.padded(users), histories.users[users], k, origin.exclude_seen)
-            lists.ids[rows], lists.scores[rows], lists.keys[rows] = found.ids, found.scores, keys[rows]
-            made += len(rows)
-            if time.perf_counter() - written > every:
+            items, user_rows = histories.padded(users), histories.users[users]
+            top = compute_top_k(recommender, items, user_rows, k, origin.exclude_seen)
+            lists.ids[rows], lists.scores[rows], lists.keys[rows] = top.ids, top.scores, keys[rows]
+            n_new += len(rows)
+            if time.perf_counter() - last_write > every:
                 write(file, origin, lists)
-                written = time.perf_counter()
+                last_write = time.perf_counter()
     finally:
-        if made or (not len(todo) and (old is None or len(old) != len(order))):  # the latter: users are gone
+        if n_new or (not len(todo) and (old is None or len(old) != len(order))):  # the latter: users were dropped
             write(file, origin, lists)
-    return Refreshed(made, len(order) - len(todo), time.perf_counter() - start)
+    return RefreshCounts(n_new, len(order) - len(todo), time.perf_counter() - start)
 
 
-def _carried_over(old: TopKCache | None, users: npt.NDArray[np.uint64], k: int) -> Lists:
-    """A row per user, with what the file keeps for them."""
+def _copy(old: TopKCache | None, users: npt.NDArray[np.uint64], k: int) -> Lists:
+    """A row per user, filled from the old file where it has the user."""
     lists = Lists.empty(users, k)
     if old is not None and old.k == k and len(old):
         at = np.minimum(np.searchsorted(old.lists.users, users), len(old) - 1)
@@ -89,7 +90,7 @@ def _carried_over(old: TopKCache | None, users: npt.NDArray[np.uint64], k: int) 
     return lists
 
 
-def _shown(batches: Sequence[IntArray]) -> Iterable[IntArray]:
+def _with_progress(batches: Sequence[IntArray]) -> Iterable[IntArray]:
     """The batches, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import track

@@ -1,4 +1,4 @@
-"""The k best items of every user, made beforehand and kept in one memory-mapped file, together with what they follow from."""
+"""The k best items of every user in one memory-mapped file, with the origin of each list."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _HEADER = 1 << 20  # bytes at most
 
 
 class CacheError(SettingError):
-    """A file of kept lists is damaged, or not what is asked for."""
+    """A file of cached lists is damaged, or has no usable list."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What lists follow from, beside the histories.
+    """The values that determine a list beside the history.
 
     Args:
-        model: plain values that name a model and all its settings that change lists.
-        exclude_seen: whether what is in a history is left out.
+        model: plain values: the model's name and all settings that change lists.
+        exclude_seen: whether items of the history are masked.
     """
 
     model: Mapping[str, Any]
@@ -43,18 +43,18 @@ class Origin:
 
     @cached_property
     def text(self) -> str:
-        """All of it as JSON."""
+        """The origin as JSON."""
         return json.dumps({"model": self.model, "exclude_seen": self.exclude_seen}, sort_keys=True)
 
     def differences(self, other: Origin) -> list[str]:
-        """Dotted keys of the values that are not the same."""
+        """Dotted keys of the values that differ."""
         mine, theirs = (dict(flat(json.loads(one.text))) for one in (self, other))
         return sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
 
     def key(self, name: str, items: IntArray) -> int:
-        """A hash of all that a list follows from, never 0: this, the user, the items in their order."""
-        told = b"%s\0%s\0%s" % (self.text.encode(), name.encode(), np.asarray(items, "<i8").tobytes())
-        return _hash(told) or 1
+        """A nonzero hash of origin, user and ordered items, which determine a list."""
+        data = b"%s\0%s\0%s" % (self.text.encode(), name.encode(), np.asarray(items, "<i8").tobytes())
+        return _hash(data) or 1
 
 
 def user_hash(name: str) -> int:
@@ -66,10 +66,10 @@ def _hash(data: bytes) -> int:
 
 
 class Lists(NamedTuple):
-    """The kept lists of U users."""
+    """The lists of U users."""
 
     users: npt.NDArray[np.uint64]  # [U] hashes of their names, ascending
-    keys: npt.NDArray[np.uint64]  # [U] Origin.key; 0 where nothing was made yet
+    keys: npt.NDArray[np.uint64]  # [U] Origin.key; 0 for a row without a list
     ids: npt.NDArray[np.int32]  # [U, k] best first, 0 where there are fewer
     scores: npt.NDArray[np.float32]  # [U, k]
 
@@ -80,19 +80,19 @@ class Lists(NamedTuple):
 
 
 class TopKCache:
-    """A file of kept lists, memory-mapped: a line of JSON, then the columns of :class:`Lists`, one after the other.
+    """A memory-mapped file of lists: a line of JSON, then the columns of :class:`Lists` in order.
 
-    Opening reads the line; a lookup is a binary search among the users' hashes, and one row. The file's replacement by a
-    newer one leaves an open cache as it is: open it again.
+    Opening reads the line; a lookup is a binary search among the users' hashes, and one row. An open cache keeps the old
+    content when the file is replaced.
 
     Attributes:
-        origin: what the newest lists were made with. Each row's key says whether it is one of them.
-        lists: see there.
-        written: when, UTC.
+        origin: of the newest lists; a row is one of them if its key matches.
+        lists: the columns, read-only.
+        written: time of the write, ISO 8601, UTC.
 
     Raises:
         MissingFileError: there is no such file.
-        CacheError: it is not such a file, or not all of one.
+        CacheError: the file is of another kind, or incomplete.
     """
 
     def __init__(self, file: str | Path) -> None:
@@ -102,17 +102,17 @@ class TopKCache:
         with self.file.open("rb") as stream:
             line = stream.readline(_HEADER)
             try:
-                told = json.loads(line)
-                if told["format"] != _FORMAT:
-                    raise ValueError(f"its format is {told['format']!r}, wanted {_FORMAT!r}")
-                self.origin = Origin(told["model"], told["exclude_seen"])
-                self.written: str = told["written"]
-                users, self.k = told["users"], told["k"]
+                header = json.loads(line)
+                if header["format"] != _FORMAT:
+                    raise ValueError(f"its format is {header['format']!r}, wanted {_FORMAT!r}")
+                self.origin = Origin(header["model"], header["exclude_seen"])
+                self.written: str = header["written"]
+                users, self.k = header["users"], header["k"]
             except (ValueError, KeyError, TypeError) as error:
                 raise CacheError(f"{file} is no file of recommended items ({error}); remove or rename it") from error
-            wanted = len(line) + users * (16 + 8 * self.k)
-            if (size := self.file.stat().st_size) != wanted:
-                raise CacheError(f"{file} has {size} bytes, wanted {wanted}; remove it and make it again")
+            expected = len(line) + users * (16 + 8 * self.k)
+            if (size := self.file.stat().st_size) != expected:
+                raise CacheError(f"{file} has {size} bytes, wanted {expected}; remove it and make it again")
             data = np.asarray(np.memmap(stream, np.uint8, "r"))
         columns, at = [], len(line)
         for kind, width in zip(_KINDS, (8, 8, 4 * self.k, 4 * self.k), strict=True):
@@ -124,23 +124,23 @@ class TopKCache:
         return len(self.lists.users)
 
     def row(self, name: str) -> int | None:
-        """Where a user's list is, of whatever history; None where there is none."""
-        wanted, users = np.uint64(user_hash(name)), self.lists.users
-        at = int(np.searchsorted(users, wanted))
-        return at if at < len(users) and users[at] == wanted else None
+        """Row of a user's list, fresh or not; None without one."""
+        user, users = np.uint64(user_hash(name)), self.lists.users
+        at = int(np.searchsorted(users, user))
+        return at if at < len(users) and users[at] == user else None
 
 
 def write(file: Path, origin: Origin, lists: Lists) -> None:
-    """Put a file of the lists that were made in the place of ``file``, in one move."""
-    if not (done := lists.keys != 0).all():
-        lists = Lists(*(column[done] for column in lists))
+    """Replace ``file`` atomically by one of the rows that have a list."""
+    if not (complete := lists.keys != 0).all():
+        lists = Lists(*(column[complete] for column in lists))
     users, k = lists.ids.shape
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    told = {"format": _FORMAT, **json.loads(origin.text), "users": users, "k": k, "written": now}
-    line = json.dumps(told).encode()
+    header = {"format": _FORMAT, **json.loads(origin.text), "users": users, "k": k, "written": now}
+    line = json.dumps(header).encode()
     line += b" " * (63 - len(line) % 64) + b"\n"  # columns begin at a multiple of 64 bytes
     if len(line) > _HEADER:
-        raise CacheError(f"what names the model is {len(line)} bytes long, at most {_HEADER} are kept")
+        raise CacheError(f"the model's name has {len(line)} bytes, at most {_HEADER} fit; use fewer overrides")
     with whole_file(file) as part, part.open("wb") as stream:
         stream.write(line)
         for column, kind in zip(lists, _KINDS, strict=True):

@@ -1,1 +1,1 @@
-"""What a page consists of: each module makes one section from a subject, or says in a sentence why it cannot."""
+"""The sections of a page: each module makes one from a subject, or raises MissingError with the reason."""

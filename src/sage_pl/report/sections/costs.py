@@ -1,11 +1,13 @@
-"""Where time and memory went: training and validation, peaks, what the model holds, and preparation."""
+"""Time and memory: training and validation, peaks, the model's parts, preparation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sage_pl.report import wording
+import polars as pl
+
+from sage_pl.report import labels
 from sage_pl.report.blocks import Block, Column, MissingError, Section, Table, Value
 from sage_pl.report.reading import RunFiles, Subject
 
@@ -14,22 +16,19 @@ _NONE = Value("–", tone="muted")
 
 
 def make(subject: Subject) -> Section:
-    """Of each system's first run: measured times, peaks and sizes; of all: what preparation cost and left on disk."""
+    """Of each system's first run: times, peaks and sizes; of all: time and disk space of preparation."""
     first = {name: runs[0] for name, runs in subject.systems.items()}
     tables = [_times(first), _sizes(first), _steps(first)]
     blocks: list[Block] = [table for table in tables if table]
     if not blocks:
-        raise MissingError("the runs did not record their time and memory")
+        raise MissingError("the runs have no record of their time and memory")
     return Section(NAME, TITLE, blocks)
 
 
 def _times(first: Mapping[str, RunFiles]) -> Table | None:
     columns = [Column("system"), Column("epochs", True), Column("training", True), Column("per epoch", True)]
-    columns += [
-        Column("users per second", True, "in training"),
-        Column("validation", True),
-        Column("per validation", True),
-    ]
+    columns += [Column("users per second", True, "in training")]
+    columns += [Column("validation", True), Column("per validation", True)]
     rows = []
     for name, files in first.items():
         try:
@@ -38,22 +37,25 @@ def _times(first: Mapping[str, RunFiles]) -> Table | None:
             continue
         if "train/seconds" not in history.columns:
             continue
-        trained = history["train/seconds"].drop_nulls()
-        tested = history["val/seconds"].drop_nulls() if "val/seconds" in history.columns else trained.clear()
-        each = float(tested.mean() or 0)  # type: ignore[arg-type]
+        training = history["train/seconds"].drop_nulls()
+        validation = history["val/seconds"].drop_nulls() if "val/seconds" in history.columns else training.clear()
         speed = float(history["train/users_per_second"].mean() or 0)  # type: ignore[arg-type]
-        numbers = [float(trained.sum()), float(trained.mean() or 0)]  # type: ignore[arg-type]
         rows.append(
             [
                 Value(name),
-                Value(str(len(trained)), len(trained)),
-                *(Value(wording.seconds(s), s) for s in numbers),
+                Value(str(len(training)), len(training)),
+                *_sum_and_mean(training),
                 Value(f"{speed:,.0f}", speed),
-                *(Value(wording.seconds(s), s) for s in (float(tested.sum()), each)),
+                *_sum_and_mean(validation),
             ]
         )
-    text = "Wall-clock time of each system's run with the lowest seed; a resumed run counts from where it was resumed."
+    text = "Wall-clock time of each system's run with the lowest seed; of a resumed run, since it was resumed."
     return Table(text, columns, rows) if rows else None
+
+
+def _sum_and_mean(seconds: pl.Series) -> list[Value]:
+    numbers = float(seconds.sum()), float(seconds.mean() or 0)  # type: ignore[arg-type]
+    return [Value(labels.seconds(number), number) for number in numbers]
 
 
 def _sizes(first: Mapping[str, RunFiles]) -> Table | None:
@@ -69,30 +71,30 @@ def _sizes(first: Mapping[str, RunFiles]) -> Table | None:
     rows = []
     for name, files in first.items():
         try:
-            own = files.footprint
+            footprint = files.footprint
         except MissingError:
             continue
-        parts = sorted(own["parameters"].items(), key=lambda pair: -pair[1])[:3]
-        sums = [sum(own[kind].values()) for kind in ("parameters", "constants")]
+        parts = sorted(footprint["parameters"].items(), key=lambda pair: -pair[1])[:3]
+        sums = [sum(footprint[kind].values()) for kind in ("parameters", "constants")]
         rows.append(
             [
                 Value(name),
-                *(_bytes(own["memory"][place]) for place in ("process", "accelerator")),
+                *(_bytes(footprint["memory"][place]) for place in ("process", "accelerator")),
                 *(Value(f"{n:,}", n) for n in sums),
                 Value(", ".join(f"{part.replace('_', ' ')} {n:,}" for part, n in parts)),
-                Value(own["device"]),
+                Value(footprint["device"]),
             ]
         )
-    text = "Memory at its peak: of the whole process, with preparation where it ran in it; and of the accelerator's allocator."
+    text = "Peak memory of the whole process, including preparation within it, and of the accelerator's allocator."
     return Table(text, columns, rows) if rows else None
 
 
 def _bytes(value: int | None) -> Value:
-    return _NONE if value is None else Value(wording.size(value), value)
+    return _NONE if value is None else Value(labels.size(value), value)
 
 
 def _steps(first: Mapping[str, RunFiles]) -> Table | None:
-    """Preparation, made once and shared: an artifact that several systems use is one row."""
+    """Preparation: an artifact that several systems share is one row."""
     users: dict[tuple[str, str], list[str]] = {}
     manifests: dict[tuple[str, str], Mapping[str, Any]] = {}
     for name, files in first.items():
@@ -104,15 +106,11 @@ def _steps(first: Mapping[str, RunFiles]) -> Table | None:
         if "seconds" not in manifest:
             continue
         n_bytes = sum(file["bytes"] for file in manifest["files"].values())
-        row = [
-            Value(step),
-            Value(key),
-            Value(wording.seconds(manifest["seconds"]), manifest["seconds"]),
-            _bytes(n_bytes),
-        ]
+        seconds = Value(labels.seconds(manifest["seconds"]), manifest["seconds"])
+        row = [Value(step), Value(key), seconds, _bytes(n_bytes)]
         rows.append(row + ([Value(", ".join(users[step, key]))] if len(first) > 1 else []))
     if not rows:
         return None
     columns = [Column("step"), Column("key"), Column("time", True), Column("on disk", True)]
     columns += [Column("used by")] if len(first) > 1 else []
-    return Table("Preparation, done once and kept for every run that asks for the same.", columns, rows)
+    return Table("Preparation, cached for every run with the same settings.", columns, rows)

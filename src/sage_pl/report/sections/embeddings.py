@@ -1,4 +1,4 @@
-"""Item vectors as the text gives them and as training leaves them: maps, uniformity and alignment, spectra."""
+"""Item vectors from text and after training: maps, uniformity and alignment, spectra."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.groups import POPULARITY
-from sage_pl.report import drawing, wording
+from sage_pl.report import drawing, labels
 from sage_pl.report.blocks import Block, Column, Figure, MissingError, Prose, Section, Table, Value
 from sage_pl.report.maps import project
 from sage_pl.report.reading import RunFiles, Subject
 from sage_pl.report.sections.clusters import typical, with_clusters
-from sage_pl.report.sections.groups import chosen
+from sage_pl.report.sections.groups import charted_systems
 from sage_pl.report.vectors import FloatArray, IntArray, RunVectors, Spread, sample, singular_values, spread, text_of
 
 NAME, TITLE = "embeddings", "Item vectors before and after"
 TEXT, TRAINED = "text vectors", ", trained"
-_LARGEST = 7  # clusters that get a colour of their own
-_POINTS, _FLOOR = 64, 1e-6  # of a spectrum's curve; smaller values are rounding
+_LARGEST = 7  # clusters with their own colour
+_POINTS, _FLOOR = 64, 1e-6  # of a spectrum's curve; smaller values are rounding errors
 _BANDS = ("0", *(band.replace("-", "–") for band in POPULARITY))
 
 
 def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items: int, seed: int) -> Section:
-    """Maps of a sample of items, three colourings each; where each table lies between uniform and aligned; its singular values.
+    """Maps of a sample of items in three colourings; uniformity, alignment and singular values of each table.
 
     Args:
         vectors: system -> vectors of its first run.
-        maps: draw the maps; they take most of a report's time.
-        items: at most so many on a map.
+        maps: draw the maps, which take most of a report's time.
+        items: largest number of items on a map.
         seed: of the sample and of UMAP.
     """
     files = subject.first()
@@ -40,7 +40,7 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items:
     data = Sequences.load(files.artifact("sequences"))
     blocks: list[Block] = [Prose(remark) for remark in remarks]
     if maps:
-        blocks += _maps(tables, data, files, _found(subject), items, seed)
+        blocks += _maps(tables, data, files, _clusters_of(subject), items, seed)
     else:
         blocks.append(Prose("Maps are left out, as they take most of a report's time; scripts/report.py draws them."))
     blocks += [_spreads(subject, tables, data, files, seed), _spectra(subject, tables, vectors)]
@@ -48,15 +48,14 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items:
 
 
 def _tables(subject: Subject, vectors: Mapping[str, RunVectors]) -> tuple[dict[str, FloatArray], list[str]]:
-    """Text vectors, then each system's scored vectors; and a sentence for what is not there."""
+    """Text vectors, then each system's scored vectors; and a sentence for each missing table."""
     tables: dict[str, FloatArray] = {}
     remarks = []
-    names = [name for name in chosen(subject) if name in vectors]
     try:
         tables[TEXT] = text_of(vectors)
     except MissingError as reason:
         remarks.append(f"There is nothing to show from before: {reason}.")
-    for name in names:
+    for name in (name for name in charted_systems(subject) if name in vectors):
         try:
             tables[name + TRAINED] = vectors[name].scored
         except MissingError as reason:
@@ -64,7 +63,7 @@ def _tables(subject: Subject, vectors: Mapping[str, RunVectors]) -> tuple[dict[s
     return tables, remarks
 
 
-def _found(subject: Subject) -> Artifact | None:
+def _clusters_of(subject: Subject) -> Artifact | None:
     try:
         return with_clusters(subject)[1]
     except MissingError:
@@ -84,17 +83,12 @@ def _maps(
     except MissingError as reason:
         return [Prose(f"{reason}.")]
     counts = data.train_counts[ids]
-    shown = f"{len(ids):,} of {data.n_items:,} items, drawn at random" if len(ids) < data.n_items else "All items"
-    caption = (
-        f"{shown}; UMAP of cosine distances, each later map begun from the first. Directions and scales mean nothing."
-    )
+    which = f"{len(ids):,} of {data.n_items:,} items, drawn at random" if len(ids) < data.n_items else "All items"
+    caption = f"{which}; UMAP of cosine distances, later maps start from the first. Directions and scales mean nothing."
     band = np.searchsorted(list(POPULARITY.values()), counts, side="right")
+    bands = {f"b{i}": f"{n} training events" for i, n in enumerate(_BANDS)}
     colourings = [
-        (
-            "Coloured by popularity",
-            [f"b{b}" for b in band],
-            {f"b{i}": f"{n} training events" for i, n in enumerate(_BANDS)},
-        ),
+        ("Coloured by popularity", [f"b{b}" for b in band], bands),
         ("Coloured by head and tail", *_head_tail(files, data, ids)),
     ]
     if clusters is not None:
@@ -102,9 +96,11 @@ def _maps(
     blocks: list[Block] = []
     for title, styles, legend in colourings:
         order = np.argsort([_DEPTH.get(style, 2) for style in styles], kind="stable")
-        drawn = [styles[i] for i in order]
+        in_order = [styles[i] for i in order]
         charts = [
-            drawing.scatter(name, place[order], drawn, f"Map of {len(ids):,} items by their {name}, {title.lower()}.")
+            drawing.scatter(
+                name, place[order], in_order, f"Map of {len(ids):,} items by their {name}, {title.lower()}."
+            )
             for name, place in places.items()
         ]
         present = {style: name for style, name in legend.items() if style in set(styles)}
@@ -112,7 +108,7 @@ def _maps(
     return blocks
 
 
-_DEPTH = {"noise": 0, "other": 1, "b0": 6, "b1": 5, "b2": 4, "b3": 3}  # drawn later, so on top
+_DEPTH = {"noise": 0, "other": 1, "b0": 6, "b1": 5, "b2": 4, "b3": 3}  # higher is on top
 
 
 def _head_tail(files: RunFiles, data: Sequences, ids: IntArray) -> tuple[list[str], dict[str, str]]:
@@ -121,7 +117,7 @@ def _head_tail(files: RunFiles, data: Sequences, ids: IntArray) -> tuple[list[st
 
 
 def _heads(files: RunFiles, data: Sequences) -> np.ndarray:
-    """[R], True for head items: the least training count of an answer called head decides."""
+    """[R], True for head items: training count at least that of the rarest head answer."""
     frame = files.frame
     head = frame.filter("item_head")["answer"].to_numpy()
     counts = data.train_counts
@@ -130,16 +126,16 @@ def _heads(files: RunFiles, data: Sequences) -> np.ndarray:
 
 
 def _clusters(clusters: Artifact, ids: IntArray, files: RunFiles) -> tuple[list[str], dict[str, str]]:
-    labels = np.asarray(clusters.array("labels"))
-    sizes = np.bincount(labels[labels >= 0])
+    cluster_of = np.asarray(clusters.array("labels"))
+    sizes = np.bincount(cluster_of[cluster_of >= 0])
     largest = {int(c): f"s{i + 1}" for i, c in enumerate(np.argsort(-sizes, kind="stable")[:_LARGEST])}
-    styles = [largest.get(int(labels[i]), "other" if labels[i] >= 0 else "noise") for i in ids]
+    styles = [largest.get(int(cluster_of[i]), "other" if cluster_of[i] >= 0 else "noise") for i in ids]
     titles, strength = files.titles, np.asarray(clusters.array("strength"))
     counts = Sequences.load(files.artifact("sequences")).train_counts
     legend = {}
     for c, style in largest.items():
-        (most,) = typical(np.flatnonzero(labels == c), strength, counts, 1)
-        legend[style] = f"{c}: {wording.shortened(titles[most], 32)}"
+        (most,) = typical(np.flatnonzero(cluster_of == c), strength, counts, 1)
+        legend[style] = f"{c}: {labels.shorten(titles[most], 32)}"
     return styles, legend | {"other": "other clusters", "noise": "in no cluster"}
 
 
@@ -148,31 +144,30 @@ def _spreads(
 ) -> Figure | Prose:
     everyone, heads = np.arange(1, data.n_items + 1), _heads(files, data)
     groups = {"all": everyone, "head": everyone[heads[1:-1]], "tail": everyone[~heads[1:-1]]}
-    found: dict[tuple[str, str], Spread] = {}
+    spreads: dict[tuple[str, str], Spread] = {}
     for group, ids in groups.items():
         try:
-            found |= {(name, group): spread(table, ids, data, seed) for name, table in tables.items()}
+            spreads |= {(name, group): spread(table, ids, data, seed) for name, table in tables.items()}
         except MissingError:
             continue
-    if not found:
+    if not spreads:
         return Prose("Too few items follow each other in training for figures of uniformity and alignment.")
     charts = []
     styles = {name: _style(subject, name) for name in tables}
     readers = [name for name, runs in subject.systems.items() if "embed" in runs[0].artifacts]
     for group in groups:
-        own = {name: one for (name, g), one in found.items() if g == group}
-        if not own:
+        by_table = {name: s for (name, g), s in spreads.items() if g == group}
+        if not by_table:
             continue
-        start = own.get(TEXT)
+        start = by_table.get(TEXT)
         moves = []
-        for name, one in own.items():
+        for name, end in by_table.items():
             system = name.removesuffix(TRAINED)
-            came = [start] if start and system in readers else []
-            moves.append((styles[name], system, [(s.uniformity, s.alignment) for s in (*came, one)]))
-        charts.append(
-            drawing.arrows(f"{group.capitalize()} items", moves, "uniformity, lower is more even", "alignment")
-        )
-    rows = [[Value(name), Value(g), *(Value(f"{v:.3f}", v) for v in s)] for (name, g), s in found.items()]
+            points = [start, end] if start and system in readers else [end]
+            moves.append((styles[name], system, [(s.uniformity, s.alignment) for s in points]))
+        title = f"{group.capitalize()} items"
+        charts.append(drawing.arrows(title, moves, "uniformity, lower is more even", "alignment"))
+    rows = [[Value(name), Value(g), *(Value(f"{v:.3f}", v) for v in s)] for (name, g), s in spreads.items()]
     columns = [Column("vectors"), Column("items"), *(Column(name, True) for name in Spread._fields)]
     text = (
         "Uniformity: log of the mean of exp(−2 d²) over random pairs of items, d their distance on the unit sphere. "
@@ -184,7 +179,7 @@ def _spreads(
 
 
 def _spectra(subject: Subject, tables: Mapping[str, FloatArray], vectors: Mapping[str, RunVectors]) -> Figure:
-    """Singular values of all tables, then of the views of the items that are not themselves scored."""
+    """Singular values of all tables, then of the unscored views of the items."""
     charts = {"Scored vectors": [_curve(_style(subject, name), name, table) for name, table in tables.items()]}
     for system in [name.removesuffix(TRAINED) for name in tables if name != TEXT]:
         for view, table in vectors[system].views.items():
@@ -195,15 +190,15 @@ def _spectra(subject: Subject, tables: Mapping[str, FloatArray], vectors: Mappin
         "table's directions. A curve that falls early belongs to vectors that use few of their directions. Views are what an "
         "item's vector is made of, or what sequences read of it."
     )
-    drawn = [drawing.lines(title, curves, "% of directions") for title, curves in charts.items()]
-    return Figure("Singular values", text, drawn, {_style(subject, name): name for name in tables})
+    panels = [drawing.lines(title, curves, "% of directions") for title, curves in charts.items()]
+    return Figure("Singular values", text, panels, {_style(subject, name): name for name in tables})
 
 
 def _curve(style: str, name: str, table: FloatArray) -> drawing.Series:
     values = singular_values(table)
-    shown = np.unique(np.linspace(0, len(values) - 1, _POINTS).round().astype(int))
+    at = np.unique(np.linspace(0, len(values) - 1, _POINTS).round().astype(int))
     powers = np.log10(values.clip(_FLOOR))
-    return drawing.Series(style, name, (100 * (shown + 1) / len(values)).tolist(), powers[shown].tolist())
+    return drawing.Series(style, name, (100 * (at + 1) / len(values)).tolist(), powers[at].tolist())
 
 
 def _style(subject: Subject, name: str) -> str:

@@ -1,19 +1,19 @@
-"""Users one by one: history, what came next, and what was recommended; also where the system shown is worse."""
+"""Single users: history, answer and recommendations, including users for whom the system is worse."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from sage_pl.data.sequences import Sequences
-from sage_pl.report import wording
-from sage_pl.report.blocks import Block, Example, Examples, Line, Prose, Recommended, Section
+from sage_pl.report import labels
+from sage_pl.report.blocks import Block, Example, Examples, Line, Prose, RecommendedList, Section
 from sage_pl.report.reading import RunFiles, Subject
 
 NAME, TITLE = "examples", "Example users"
-_SHOWN = 8  # items of a history
+_HISTORY = 8  # items of a history
 _K = 10
 _Ranks = npt.NDArray[np.int64]
 
@@ -22,12 +22,12 @@ def make(subject: Subject, n: int, seed: int) -> Section:
     """``n`` users of each kind, drawn at random among those of the kind, tail answers first.
 
     Args:
-        subject: with two systems or more, baseline and focus stand beside each other.
+        subject: with two systems or more, baseline and focus side by side.
         n: users of each kind.
         seed: of the draw.
 
     Raises:
-        MissingError: the recommended items were not kept.
+        MissingError: a run lacks the recommended items.
     """
     names = [name for name in (subject.baseline, subject.focus) if name and name in subject.systems]
     names = names or list(subject.systems)[:1]
@@ -40,18 +40,18 @@ def make(subject: Subject, n: int, seed: int) -> Section:
     tail = ~files.frame["item_head"].to_numpy()
     blocks: list[Block] = [Prose(_intro(subject, names, runs))]
     generator = np.random.default_rng(seed)
-    for title, chosen in kinds:
-        places = np.flatnonzero(chosen)
+    for title, members in kinds:
+        places = np.flatnonzero(members)
         if not len(places):
             continue
         order = generator.permutation(places)
         order = order[np.argsort(~tail[order], kind="stable")][:n]
         share = len(places) / len(tail)
-        told = (
+        text = (
             f"{len(places):,} of {len(tail):,} users ({100 * share:.1f} %), "
             f"{100 * tail[places].mean():.0f} % of them with a tail answer."
         )
-        blocks.append(Examples(title, told, [_example(int(case), data, runs, protocol) for case in order]))
+        blocks.append(Examples(title, text, [_example(int(case), data, runs, protocol) for case in order]))
     return Section(NAME, TITLE, blocks)
 
 
@@ -75,11 +75,8 @@ def _single(ranks: _Ranks) -> list[tuple[str, npt.NDArray[np.bool_]]]:
 
 def _intro(subject: Subject, names: Sequence[str], runs: dict[str, RunFiles]) -> str:
     seeds = {files.run.seed for files in runs.values()}
-    which = (
-        f"{' and '.join(names)}, seed {' and '.join(map(str, sorted(seeds)))}"
-        if len(subject.systems) > 1
-        else "This run"
-    )
+    several = f"{' and '.join(names)}, seed {' and '.join(map(str, sorted(seeds)))}"
+    which = several if len(subject.systems) > 1 else "This run"
     return (
         f"{which}. Users are drawn at random within each kind, those with a tail answer first: they show what "
         "recommendations look like, not how good they are on average. The number behind a title is how often the item occurs "
@@ -91,18 +88,15 @@ def _example(case: int, data: Sequences, runs: dict[str, RunFiles], protocol: st
     files = next(iter(runs.values()))
     user, at, answer = (int(part[case]) for part in (data.test.user, data.test.at, data.test.answer))
     start = int(data.offsets[user])
-    history = data.values[start + max(at - _SHOWN, 0) : start + at]
-    line = _lines(files.titles, data.train_counts)
-    lists = [
-        Recommended(
-            name, int(one.ranks(protocol)[case]), [line(int(i), int(i) == answer) for i in one.recommended[case] if i]
-        )
-        for name, one in runs.items()
-    ]
-    return Example(
-        f"User {user}", max(at - _SHOWN, 0), [line(int(i), False) for i in history], line(answer, False), lists
-    )
+    earlier = max(at - _HISTORY, 0)
+    titles, counts = files.titles, data.train_counts
 
+    def line(item: int, hit: bool = False) -> Line:
+        return Line(labels.shorten(titles[item]), int(counts[item]), hit)
 
-def _lines(titles: Sequence[str], counts: npt.NDArray[np.integer]) -> Callable[[int, bool], Line]:
-    return lambda item, hit: Line(wording.shortened(titles[item]), int(counts[item]), hit)
+    lists = []
+    for name, one in runs.items():
+        items = [line(int(i), int(i) == answer) for i in one.recommended_items[case] if i]
+        lists.append(RecommendedList(name, int(one.ranks(protocol)[case]), items))
+    history = [line(int(i)) for i in data.values[start + earlier : start + at]]
+    return Example(f"User {user}", earlier, history, line(answer), lists)

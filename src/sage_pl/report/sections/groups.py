@@ -1,4 +1,4 @@
-"""Accuracy by popularity of the answer and length of the history: bars, all other groups, and users by items."""
+"""Accuracy by popularity of the answer and length of the history: bars, users by items, other groups."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sage_pl.comparison import statistics
 from sage_pl.comparison.cells import FEW, FEW_MARK
 from sage_pl.evaluation.groups import LENGTH, POPULARITY, members
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.report import drawing, wording
+from sage_pl.report import drawing, labels
 from sage_pl.report.blocks import Block, Column, Figure, MissingError, Section, Table, Value
 from sage_pl.report.drawing import Height
-from sage_pl.report.reading import Subject
+from sage_pl.report.reading import Record, Subject
 from sage_pl.report.sections import headline
 
 NAME, TITLE = "groups", "Accuracy by popularity and history"
@@ -29,22 +29,22 @@ MOST = 5  # systems in one chart
 
 
 def make(subject: Subject) -> Section:
-    """Bars of each family of bands, the map of users by items, and tables of the other groups."""
+    """Bars of each family of bands, the map of users by items, tables of the other groups."""
     blocks: list[Block] = []
     for title, (what, bands) in _BANDS.items():
         if any(r.group in bands and r.cases for r in subject.records):
             blocks.append(_bars(subject, title, what, bands))
     blocks.append(_map(subject))
-    shown = {"overall", *headline._MAIN, *(band for _, bands in _BANDS.values() for band in bands)}
-    others = list(dict.fromkeys(r.group for r in subject.records if r.group not in shown))
+    above = {"overall", *headline.MAIN, *(band for _, bands in _BANDS.values() for band in bands)}
+    others = list(dict.fromkeys(r.group for r in subject.records if r.group not in above))
     if others:
-        title = f"Other groups, {wording.protocol(subject.protocols[0])}."
+        title = f"Other groups, {labels.protocol(subject.protocols[0])}."
         blocks.append(headline.table(subject, subject.protocols[0], others, title))
     return Section(NAME, TITLE, blocks)
 
 
-def chosen(subject: Subject, most: int = MOST) -> list[str]:
-    """The systems that charts show: the floor, the baseline, the one in focus, and the best others."""
+def charted_systems(subject: Subject, most: int = MOST) -> list[str]:
+    """The systems in charts: the floor, the baseline, the one in focus, and the best others."""
     scores = {name: (r.mean or 0) if (r := subject.find(name)) else 0 for name in subject.systems}
     first = [name for name in (subject.baseline, subject.focus) if name]
     others = sorted((n for n in scores if n not in first), key=lambda n: -scores[n])
@@ -58,62 +58,54 @@ def legend(subject: Subject, names: Sequence[str]) -> dict[str, str]:
 
 
 def _bars(subject: Subject, title: str, what: str, bands: Sequence[str]) -> Figure:
-    names, metric = chosen(subject), subject.metrics[0]
-    known = [b for b in bands if any(r.group == b for r in subject.records)]
+    names, metric = charted_systems(subject), subject.metrics[0]
+    present = [b for b in bands if any(r.group == b for r in subject.records)]
     charts = []
     for protocol in subject.protocols:
         groups = []
-        for band in known:
+        for band in present:
             cells = {name: subject.find(name, band, protocol, metric) for name in names}
             n = next((c.cases for c in cells.values() if c), 0)
-            heights = [
-                Height(subject.styles[name], name, *_percents(c.mean, c.low, c.high))
-                if c
-                else Height("none", name, None)
-                for name, c in cells.items()
-            ]
+            heights = [_height(subject, name, cell) for name, cell in cells.items()]
             few = FEW_MARK if n < FEW else ""
-            groups.append((wording.group(band).removesuffix(" items"), f"{n:,}{few}", heights))
-        charts.append(drawing.bars(wording.protocol(protocol).capitalize(), groups, wording.metric(metric), what))
+            groups.append((labels.group(band).removesuffix(" items"), f"{n:,}{few}", heights))
+        charts.append(drawing.bars(labels.protocol(protocol).capitalize(), groups, labels.metric(metric), what))
     left_out = len(subject.systems.keys() - set(names))
     more = f" {left_out} more {'is' if left_out == 1 else 'are'} in the tables only." if left_out else ""
-    text = (
-        f"{wording.metric(metric)} in percent, bars with 95 % intervals over users; below each group its number of users."
-        f"{more}"
-    )
-    table = headline.table(subject, subject.protocols[0], known, f"{title}, {wording.protocol(subject.protocols[0])}.")
+    text = f"{labels.metric(metric)} in percent with 95 % intervals over users; below each group its number of users.{more}"
+    table = headline.table(subject, subject.protocols[0], present, f"{title}, {labels.protocol(subject.protocols[0])}.")
     return Figure(title, text, charts, legend(subject, names), table)
 
 
-def _percents(*values: float | None) -> list[float | None]:
-    return [None if v is None else 100 * v for v in values]
+def _height(subject: Subject, name: str, cell: Record | None) -> Height:
+    if cell is None:
+        return Height("none", name, None)
+    percents = [None if value is None else 100 * value for value in (cell.mean, cell.low, cell.high)]
+    return Height(subject.styles[name], name, *percents)
 
 
 def _map(subject: Subject) -> Figure:
-    """Users by items: each system's accuracy in the cells, or with a baseline the difference to it."""
+    """Users by items: each system's accuracy in the cells, or the difference to its baseline."""
     protocol, metric = subject.protocols[0], subject.metrics[0]
     rows, columns = _BANDS["By length of the history"][1], _BANDS["By popularity of the answer"][1]
     facts = members(subject.first().frame)
     matrix = np.array([[facts[u] & facts[i] for i in columns] for u in rows])
     cases = matrix.sum(-1)
-    gains = {name: _gains(subject, name, protocol, metric) for name in chosen(subject) if name in subject.systems}
-    means = {
-        name: statistics.group_means(g[None], matrix.reshape(-1, matrix.shape[-1]).T)[0] for name, g in gains.items()
+    gains = {
+        name: _gains(subject, name, protocol, metric) for name in charted_systems(subject) if name in subject.systems
     }
-    places = [wording.group(u) for u in rows], [wording.group(i).removesuffix(" items") for i in columns]
+    cells = matrix.reshape(-1, matrix.shape[-1]).T
+    means = {name: statistics.group_means(gain[None], cells)[0] for name, gain in gains.items()}
+    places = [labels.group(u) for u in rows], [labels.group(i).removesuffix(" items") for i in columns]
     names = ("events before the answer", "training events of the answer")
     charts = []
     for name, mean in means.items():
         base = subject.bases.get(name, "")
-        shown, title = (mean - means[base], f"{name} minus {base}") if base in means else (mean, name)
-        charts.append(drawing.heat(title, 100 * shown.reshape(cases.shape), cases, *places, names, base in means))
-    unit = (
-        "in percent; differences in points, blue above and orange below the baseline"
-        if subject.baseline
-        else "in percent"
-    )
+        values, title = (mean - means[base], f"{name} minus {base}") if base in means else (mean, name)
+        charts.append(drawing.heat(title, 100 * values.reshape(cases.shape), cases, *places, names, base in means))
+    unit = "; differences in points, blue above and orange below the baseline" if subject.baseline else ""
     text = (
-        f"{wording.metric(metric)}, {wording.protocol(protocol)}, {unit}. "
+        f"{labels.metric(metric)}, {labels.protocol(protocol)}, in percent{unit}. "
         f"Cells with fewer than {FEW} users are drawn faintly and do not set the colours; "
         "a cell's number of users appears under the pointer and in the table."
     )
@@ -136,12 +128,6 @@ def _map_table(
     for k, (i, j) in enumerate(np.ndindex(cases.shape)):
         n = int(cases[i, j])
         shares = [None if np.isnan(mean[k]) else float(mean[k]) for mean in means.values()]
-        lines.append(
-            [
-                Value(rows[i], i),
-                Value(columns[j], j),
-                Value(f"{n:,}", n),
-                *(Value(wording.percent(s), s) for s in shares),
-            ]
-        )
+        head = [Value(rows[i], i), Value(columns[j], j), Value(f"{n:,}", n)]
+        lines.append(head + [Value(labels.percent(share), share) for share in shares])
     return Table("Every cell, in percent.", heads + [Column(name, True) for name in means], lines)

@@ -1,4 +1,4 @@
-"""The main results: every system in the groups most asked for, with intervals and marks."""
+"""The main results: every system in the main groups, with intervals and marks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from sage_pl.comparison.cells import FEW, FEW_MARK
 from sage_pl.evaluation.popularity import FLOOR
-from sage_pl.report import wording
+from sage_pl.report import labels
 from sage_pl.report.blocks import Block, Column, Prose, Section, Table, Value
 from sage_pl.report.reading import Record, Subject
 
 NAME, TITLE = "results", "Results"
-_MAIN = ("overall", "item_head", "item_tail", "item_unseen", "user_short", "user_long")
+MAIN = ("overall", "item_head", "item_tail", "item_unseen", "user_short", "user_long")
 MARKS = {
     "*": "* is above the noise of seeds, and significant over users (p < 0.05, Holm-corrected)",
     "~": "~ is within the noise of seeds, or that is unknown (one seed)",
@@ -19,15 +19,15 @@ MARKS = {
 
 
 def make(subject: Subject) -> Section:
-    """One table per protocol, and what the comparison says beside them."""
+    """One table per protocol, and the lines of the comparison."""
     blocks: list[Block] = [table(subject, protocol) for protocol in subject.protocols]
     blocks += [Prose(line) for line in subject.lines]
     return Section(NAME, TITLE, blocks)
 
 
 def findings(subject: Subject) -> list[str]:
-    """The result in a sentence per system: for a run its distance from the floor, else from the baseline."""
-    metric, said = wording.metric(subject.metrics[0]), []
+    """One sentence per system: the difference to the floor (a single run) or to the baseline."""
+    metric, sentences = labels.metric(subject.metrics[0]), []
     for name in subject.systems:
         one = subject.find(name)
         if one is None or one.difference is None:
@@ -36,68 +36,66 @@ def findings(subject: Subject) -> list[str]:
         tail = subject.find(name, "item_tail")
         if tail and tail.difference is not None:
             parts.append(_finding(tail, "for tail items"))
-        doubt = (
-            " One seed, so not yet a finding." if one.mark == "~" and one.seeds == 1 and one.baseline != FLOOR else ""
-        )
-        said.append(
-            (name == subject.focus, one.difference, f"{name} against {one.baseline}: {'; '.join(parts)}.{doubt}")
-        )
-    best = [text for *_, text in sorted(said, reverse=True)]
+        single = one.mark == "~" and one.seeds == 1 and one.baseline != FLOOR
+        doubt = " One seed, so not yet a finding." if single else ""
+        text = f"{name} against {one.baseline}: {'; '.join(parts)}.{doubt}"
+        sentences.append((name == subject.focus, one.difference, text))
+    best = [text for *_, text in sorted(sentences, reverse=True)]
     rest = len(best) - 3
     more = [f"{rest} more {'is' if rest == 1 else 'are'} in the table below."] if rest > 0 else []
     return best[:3] + more
 
 
 def _finding(record: Record, where: str) -> str:
-    interval = f"{wording.points(record.difference_low)} to {wording.points(record.difference_high)}"
+    interval = f"{labels.points(record.difference_low)} to {labels.points(record.difference_high)}"
     doubt = "; within the noise of seeds" if record.mark == "~" and record.seeds > 1 else ""
-    return f"{where} {wording.points(record.difference)} points (95 % interval {interval}{doubt})"
+    return f"{where} {labels.points(record.difference)} points (95 % interval {interval}{doubt})"
 
 
-def table(subject: Subject, protocol: str, groups: Sequence[str] = _MAIN, title: str = "") -> Table:
+def table(subject: Subject, protocol: str, groups: Sequence[str] = MAIN, title: str = "") -> Table:
     """Rows: metric and system; columns: groups with their sizes."""
-    own = [r for r in subject.records if r.protocol == protocol]
-    sizes = {r.group: r.cases for r in own}
-    shown = [name for name in groups if name in sizes]
+    records = [r for r in subject.records if r.protocol == protocol]
+    sizes = {r.group: r.cases for r in records}
+    present = [name for name in groups if name in sizes]
     columns = [Column("system"), Column("metric")]
-    for name in shown:
+    for name in present:
         few = FEW_MARK if sizes[name] < FEW else ""
-        columns.append(Column(wording.group(name), True, f"{sizes[name]:,}{few}"))
+        columns.append(Column(labels.group(name), True, f"{sizes[name]:,}{few}"))
     rows = []
     for metric in subject.metrics:
-        for system in dict.fromkeys(r.system for r in own):
-            cells = [subject.find(system, name, protocol, metric) for name in shown]
+        for system in dict.fromkeys(r.system for r in records):
+            cells = [subject.find(system, name, protocol, metric) for name in present]
             seeds = next((c.seeds for c in cells if c), 0)
             note = "" if not seeds else "1 seed" if seeds == 1 else f"{seeds} seeds"
-            head = [Value(system, note=note), Value(wording.metric(metric))]
+            head = [Value(system, note=note), Value(labels.metric(metric))]
             rows.append(head + [_value(cell) for cell in cells])
-    text = title or f"{wording.protocol(protocol).capitalize()}."
-    return Table(f"{text} {_legend(subject, own, sizes)}", columns, rows)
+    text = title or f"{labels.protocol(protocol).capitalize()}."
+    return Table(f"{text} {_legend(subject, records, sizes)}", columns, rows)
 
 
 def _legend(subject: Subject, records: Sequence[Record], sizes: dict[str, int]) -> str:
     spread = "± standard deviation over seeds, " if any(r.sd is not None for r in records) else ""
-    said = f"In percent; {spread}below it the 95 % interval over users."
+    text = f"In percent; {spread}below it the 95 % interval over users."
     marks = {record.mark for record in records if record.mark and not _by_interval(record)}
     if marks:
-        told = "; ".join(text for mark, text in MARKS.items() if mark in marks)
-        said += f" Marks, of the difference to {' or '.join(sorted(set(subject.bases.values())))}: {told}."
+        meanings = "; ".join(meaning for mark, meaning in MARKS.items() if mark in marks)
+        text += f" Marks, of the difference to {' or '.join(sorted(set(subject.bases.values())))}: {meanings}."
     if any(_by_interval(record) for record in records):
-        said += " ▲ and ▼: above or below the popularity floor, by the 95 % interval of the difference."
+        text += " ▲ and ▼: above or below the popularity floor, by the 95 % interval of the difference."
     few = min(sizes.values(), default=FEW) < FEW
-    return said + (f" {FEW_MARK}: fewer than {FEW} users." if few else "")
+    return text + (f" {FEW_MARK}: fewer than {FEW} users." if few else "")
 
 
 def _by_interval(record: Record) -> bool:
-    """A single run against the floor: seeds cannot be asked, users can."""
+    """A single run against the floor: the noise of seeds is unknown, the interval over users is known."""
     return record.baseline == FLOOR and record.seeds == 1
 
 
 def _value(record: Record | None) -> Value:
     if record is None or record.mean is None:
         return Value("–", tone="muted")
-    spread = f" ± {wording.percent(record.sd)}" if record.sd is not None else ""
-    note = wording.between(record.low, record.high)
+    spread = f" ± {labels.percent(record.sd)}" if record.sd is not None else ""
+    note = labels.between(record.low, record.high)
     tone = "muted" if record.system == FLOOR else ""
     mark = record.mark or ""
     if _by_interval(record):
@@ -105,4 +103,4 @@ def _value(record: Record | None) -> Value:
         mark = "▲" if low is not None and low > 0 else "▼" if high is not None and high < 0 else ""
     elif mark == "*" and record.difference:
         tone = "better" if record.difference > 0 else "worse"
-    return Value(wording.percent(record.mean) + spread, record.mean, note, mark, tone)
+    return Value(labels.percent(record.mean) + spread, record.mean, note, mark, tone)

@@ -1,4 +1,4 @@
-"""What is recommended at all: coverage, concentration, share of the tail, novelty, likeness of texts."""
+"""The recommended items: coverage, concentration, share of the tail, novelty, similarity of texts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SHARES = ("coverage", "tail_share")
 def make(subject: Subject) -> Section:
     """One row per system, means over its seeds."""
     values = {name: _means([files.run.metrics for files in runs]) for name, runs in subject.systems.items()}
-    metrics = list(dict.fromkeys(metric for own in values.values() for metric in own))
+    metrics = list(dict.fromkeys(metric for means in values.values() for metric in means))
     if not metrics:
-        raise MissingError("the runs hold no figures of their recommendation lists (test/lists/...)")
+        raise MissingError("the runs have no metrics of their recommendation lists (test/lists/...)")
     columns = [Column("system"), *(Column(_name(m), True, _MEANINGS.get(m.split("@")[0], "")) for m in metrics)]
-    rows = [[Value(name), *(_value(own.get(m), m) for m in metrics)] for name, own in values.items()]
+    rows = [[Value(name), *(_value(means.get(m), m) for m in metrics)] for name, means in values.items()]
     blocks: list[Block] = [Table("Of the items recommended to all test users; means over seeds.", columns, rows)]
     return Section(NAME, TITLE, blocks)
 

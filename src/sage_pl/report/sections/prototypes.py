@@ -1,7 +1,8 @@
-"""What prototypes do to tail items: how far they move from them, and what company they keep."""
+"""The effect of prototypes on tail items: distance to the prototype, and neighbours of the same cluster."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -13,7 +14,7 @@ from sage_pl.report import drawing
 from sage_pl.report.blocks import Block, Column, Figure, MissingError, Section, Table, Value
 from sage_pl.report.drawing import Height
 from sage_pl.report.reading import Subject
-from sage_pl.report.sections.groups import chosen
+from sage_pl.report.sections.groups import charted_systems
 from sage_pl.report.vectors import FloatArray, IntArray, RunVectors, purity, sample, text_of
 
 NAME, TITLE = "prototypes", "Prototypes and tail items"
@@ -26,7 +27,7 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], seed: int) -> Sect
     """Distance to the prototype before and after, and the share of neighbours of the same cluster.
 
     Raises:
-        MissingError: no run draws its items to prototypes, or its checkpoint is gone.
+        MissingError: no run pulls its items to prototypes, or its checkpoint is missing.
     """
     owner, prototypes = _owner(vectors)
     files = subject.first(owner)
@@ -34,34 +35,34 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], seed: int) -> Sect
     labels = np.asarray(files.artifact("cluster").array("labels"))
     band = np.searchsorted(list(_BANDS.values()), data.train_counts, side="right") - 1
     everyone = np.arange(1, data.n_items + 1)
-    own = vectors[owner]
+    start, end, style = vectors[owner].start_id, vectors[owner].trained_id, subject.styles[owner]
     distances: dict[str, tuple[str, FloatArray]] = {
-        "before training": ("floor", _rms(own.start_id - prototypes)[1:-1]),
-        f"{owner}, trained": (subject.styles[owner], _rms(own.trained_id - prototypes)[1:-1]),
+        "before training": ("floor", _rms(start - prototypes)[1:-1]),
+        f"{owner}, trained": (style, _rms(end - prototypes)[1:-1]),
     }
-    moved = {"moved": (subject.styles[owner], _rms(own.trained_id - own.start_id)[1:-1])}
+    moves = {"moved": (style, _rms(end - start)[1:-1])}
     figures: list[Block] = [
         _figure(
             "Distance to the prototype",
-            f"Root mean square over the {prototypes.shape[1]} widths of E_id − q, the view that the term draws, by training "
-            "events of the item. On the right, how far training carried the same view from its start: items without "
-            "events are moved by the prototypes alone.",
-            {"To the prototype": (distances, _mean), "From the start": (moved, _mean)},
+            f"Root mean square over the {prototypes.shape[1]} widths of E_id − q, the view in the term, by training events "
+            "of the item. On the right, the distance of the same view from its start: only prototypes move items "
+            "without events.",
+            {"To the prototype": (distances, _mean), "From the start": (moves, _mean)},
             everyone,
             band,
         )
     ]
-    clustered = sample(everyone[labels[1:-1] >= 0], _QUERIES, seed)
-    shares = _purities(subject, vectors, labels, clustered, owner)
+    ids = sample(everyone[labels[1:-1] >= 0], _QUERIES, seed)
+    shares = _purities(subject, vectors, labels, ids, owner)
     if shares:
         figures.append(
             _figure(
                 "Neighbours of the same cluster",
-                f"Of an item's 10 nearest items by cosine, the percentage that is of its cluster, for {len(clustered):,} "
-                "items that are in a cluster, by their training events. It says whether rare items, of which purchases tell "
-                "little, still lie where their text belongs.",
+                f"Of an item's 10 nearest items by cosine, the percentage in its cluster, for {len(ids):,} items that "
+                "have a cluster, by their training events. High for rare items: their vectors, with few purchases to learn "
+                "from, still lie where their text does.",
                 {"": (shares, _percent)},
-                clustered,
+                ids,
                 band,
             )
         )
@@ -70,9 +71,9 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], seed: int) -> Sect
 
 def _owner(vectors: Mapping[str, RunVectors]) -> tuple[str, FloatArray]:
     reason = MissingError("there is no run")
-    for name, own in vectors.items():
+    for name, run in vectors.items():
         try:
-            return name, own.prototypes
+            return name, run.prototypes
         except MissingError as missing:
             reason = missing
     raise reason
@@ -82,15 +83,13 @@ def _purities(
     subject: Subject, vectors: Mapping[str, RunVectors], labels: IntArray, ids: IntArray, owner: str
 ) -> dict[str, tuple[str, FloatArray]]:
     sources: dict[str, tuple[str, Callable[[], FloatArray]]] = {"text vectors": ("floor", partial(text_of, vectors))}
-    for name in dict.fromkeys(name for name in (*chosen(subject), owner) if name in vectors):
+    for name in dict.fromkeys(name for name in (*charted_systems(subject), owner) if name in vectors):
         sources[f"{name}, trained"] = (subject.styles[name], partial(getattr, vectors[name], "scored"))
-    found = {}
+    shares = {}
     for name, (style, table) in sources.items():
-        try:
-            found[name] = (style, purity(table(), labels, ids))
-        except MissingError:
-            continue
-    return found
+        with contextlib.suppress(MissingError):
+            shares[name] = (style, purity(table(), labels, ids))
+    return shares
 
 
 def _figure(
@@ -108,7 +107,7 @@ def _figure(
         for b, name in enumerate(_BANDS):
             if not numbers[b]:
                 continue
-            heights = [Height(style, label, summary(own[band[ids] == b])) for label, (style, own) in values.items()]
+            heights = [Height(style, label, summary(v[band[ids] == b])) for label, (style, v) in values.items()]
             groups.append((name.replace("-", "–"), f"{numbers[b]:,}", heights))
             rows += [
                 [Value(part or title), Value(name, b), Value(h.name), Value(f"{h.value:.3g}", h.value)] for h in heights

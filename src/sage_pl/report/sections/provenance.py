@@ -1,7 +1,8 @@
-"""What produced these numbers: data, artifacts, configuration, versions, and the command to do it again."""
+"""The origin of the numbers: data, artifacts, configuration, versions, and the command to repeat them."""
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -13,12 +14,10 @@ NAME, TITLE = "provenance", "Provenance"
 
 
 def make(subject: Subject) -> Section:
-    """Of a single run everything; of several, each run's command and what their configurations differ in."""
+    """Of a single run everything; of several, each run's command and the differences of their configurations."""
     runs = [(name, files) for name, members in subject.systems.items() for files in members]
     first = runs[0][1]
-    blocks: list[Block] = [Facts(_data(first)), _artifacts(runs)]
-    blocks += _commands(runs)
-    blocks += _versions(runs)
+    blocks: list[Block] = [Facts(_data(first)), _artifacts(runs), *_commands(runs), *_versions(runs)]
     if len(runs) > 1:
         blocks.append(_differences(runs))
     else:
@@ -44,7 +43,7 @@ def _data(files: RunFiles) -> dict[str, tuple[str, str]]:
 
 
 def _artifacts(runs: list[tuple[str, RunFiles]]) -> Table:
-    found = {(step, a.key): a.manifest for _, files in runs for step, a in files.artifacts.items()}
+    manifests = {(step, a.key): a.manifest for _, files in runs for step, a in files.artifacts.items()}
     columns = [Column("artifact"), Column("key"), Column("made from"), Column("settings"), Column("versions")]
     rows = [
         [
@@ -54,16 +53,14 @@ def _artifacts(runs: list[tuple[str, RunFiles]]) -> Table:
             Value(_plain(manifest.get("params", {}))),
             Value(", ".join(f"{k} {v}" for k, v in manifest.get("libraries", {}).items()) or "–"),
         ]
-        for (step, key), manifest in found.items()
+        for (step, key), manifest in manifests.items()
     ]
-    return Table("Every artifact these runs were made of; a key stands for all that produced it.", columns, rows)
+    return Table("Every artifact of these runs; a key is a hash of all its settings and inputs.", columns, rows)
 
 
 def _plain(params: Mapping[str, Any]) -> str:
-    texts = (
-        f"{key} {_short(value)}" for key, value in params.items() if key != "class" and value not in (None, [], {})
-    )
-    return ", ".join(texts) or "–"
+    values = {key: value for key, value in params.items() if key != "class" and value not in (None, [], {})}
+    return ", ".join(f"{key} {_short(value)}" for key, value in values.items()) or "–"
 
 
 def _short(value: Any) -> str:
@@ -84,9 +81,8 @@ def _commands(runs: list[tuple[str, RunFiles]]) -> list[Block]:
     if lines:
         blocks += [Prose("To do it again:"), Code("\n".join(dict.fromkeys(lines)), "commands")]
     if unknown:
-        blocks.append(
-            Prose(f"The command is not on record for {'; '.join(unknown)}: the folder has no .hydra/overrides.yaml.")
-        )
+        text = f"No command on record for {'; '.join(unknown)}: the folder has no .hydra/overrides.yaml."
+        blocks.append(Prose(text))
     return blocks
 
 
@@ -101,15 +97,13 @@ def _command(files: RunFiles) -> str:
 
 
 def _versions(runs: list[tuple[str, RunFiles]]) -> list[Block]:
-    seen: dict[str, list[str]] = {}
+    versions: dict[str, list[str]] = {}
     for _, files in runs:
-        try:
+        with contextlib.suppress(MissingError):
             for package, version in files.footprint["versions"].items():
-                if version not in seen.setdefault(package, []):
-                    seen[package].append(version)
-        except MissingError:
-            continue
-    return [Facts({package: (", ".join(found), "") for package, found in seen.items()})] if seen else []
+                versions.setdefault(package, []).append(version)
+    facts = {package: (", ".join(dict.fromkeys(several)), "") for package, several in versions.items()}
+    return [Facts(facts)] if facts else []
 
 
 def _differences(runs: list[tuple[str, RunFiles]]) -> Table:

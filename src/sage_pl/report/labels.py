@@ -1,4 +1,4 @@
-"""Names and numbers as people read them."""
+"""Names and numbers as readers see them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CELL = re.compile(r"user_(short|long)_item_(head|tail)")
 
 
 def group(name: str) -> str:
-    """``item_10-19`` -> ``10–19``; a name it does not know is shown as it is."""
+    """``item_10-19`` -> ``10–19``; other names stay as they are."""
     if name in _GROUPS:
         return _GROUPS[name]
     if cell := _CELL.fullmatch(name):
@@ -51,7 +51,7 @@ def points(value: float | None) -> str:
 
 
 def between(low: float | None, high: float | None) -> str:
-    """An interval of shares in percent, or nothing."""
+    """An interval of shares in percent; empty where an end is missing."""
     return "" if low is None or high is None else f"{percent(low)} to {percent(high)}"
 
 
@@ -76,6 +76,6 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} GB"
 
 
-def shortened(text: str, length: int = 90) -> str:
+def shorten(text: str, length: int = 90) -> str:
     """At most ``length`` characters."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"

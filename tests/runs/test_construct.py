@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from sage_pl import serving
 from sage_pl.commands.door import config_dir
-from sage_pl.runs.checkpoint import continued, open_checkpoint, plan_of
+from sage_pl.runs.checkpoint import continued, model_of, open_checkpoint, plan_of
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import construct, foreign_resolvers, texts, unresolved_texts
 
@@ -78,3 +80,17 @@ def test_a_checkpoint_that_reads_the_environment_is_refused(poisoned: Path) -> N
 
 def test_texts_are_found_wherever_they_stand() -> None:
     assert [text for _, text in texts({"a": ["b", {"c": ("d",)}], "e": 1}, "")] == ["a", "b", "c", "d", "e"]
+
+
+MODEL = {"_target_": "sage_pl.nn.modules.sequential.SequentialRecommender", "sequence_encoder": CALL, "targets": None}
+
+
+def test_an_exported_folder_calls_nothing(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({"name": {}, "_partial_": True, **MODEL}))
+    with pytest.raises(ConfigError, match=r"model\.sequence_encoder holds '\$\{oc\.create"):
+        serving.load(tmp_path)
+
+
+def test_the_configuration_of_a_run_folder_calls_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"model\.sequence_encoder holds '\$\{oc\.create"):
+        model_of({**MODEL, "item_encoder": None}, None)

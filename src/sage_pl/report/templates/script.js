@@ -1,8 +1,8 @@
 "use strict";
 (() => {
   const order = (cell) => {
-    const given = cell.dataset.sort;
-    return given === undefined ? cell.textContent.trim() : Number(given);
+    const key = cell.dataset.sort;
+    return key === undefined ? cell.textContent.trim() : Number(key);
   };
   const sort = (table, column, head) => {
     const down = head.getAttribute("aria-sort") !== "descending" && (head.classList.contains("number") || head.getAttribute("aria-sort") === "ascending");
@@ -10,8 +10,8 @@
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const rows = [...table.tBodies[0].rows].sort((a, b) => {
       const [x, y] = [order(a.cells[column]), order(b.cells[column])];
-      const known = (typeof y === "number") - (typeof x === "number");  // unknown values last
-      if (known) return known;
+      const numbersFirst = (typeof y === "number") - (typeof x === "number");
+      if (numbersFirst) return numbersFirst;
       return (typeof x === "number" ? x - y : x.localeCompare(y, "en", { numeric: true })) * (down ? -1 : 1);
     });
     table.tBodies[0].append(...rows);
@@ -32,15 +32,15 @@
   theme.hidden = false;
   theme.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; name(); });
   name();
-  let folded = [];
+  let collapsed = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
+    collapsed = [...document.querySelectorAll("details:not([open])")];
     root.dataset.before = root.dataset.theme || "";
     root.dataset.theme = "light";
-    for (const one of folded) one.open = !one.querySelector("pre");
+    for (const one of collapsed) one.open = !one.querySelector("pre");
   });
   addEventListener("afterprint", () => {
-    for (const one of folded) one.open = false;
+    for (const one of collapsed) one.open = false;
     if (root.dataset.before) root.dataset.theme = root.dataset.before; else delete root.dataset.theme;
     delete root.dataset.before;
   });

@@ -35,7 +35,10 @@ from sage_pl.runs.plan import (
 from sage_pl.runs.preparation import prepare
 
 log = logging.getLogger(__name__)
-_FREE_GROUPS = frozenset({"logger", "trainer", "callbacks", "paths"})  # may change when a run is continued
+_FREE_GROUPS = {  # groups that may change when a run is continued -> the part of the recipe they set
+    **{group: group for group in ("logger", "trainer", "callbacks", "paths")},
+    "debug": "trainer",
+}
 _DURATION = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
 _FIXED = (  # data, split and the network's structure: a continued run keeps them
     *("dataset.", "split.", "steps.", "evaluation.sampled", "evaluation.seed", "item_encoder.", "sequence_encoder."),
@@ -107,8 +110,9 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
         key = override.get_key_element().lstrip("+~")
         if key not in groups:
             problem = _take_over(recipe, asked, key, override.is_delete())
-        elif key in _FREE_GROUPS:  # logger, trainer, callbacks, paths
-            recipe[key], problem = asked[key], None
+        elif key in _FREE_GROUPS:
+            recipe[_FREE_GROUPS[key]], problem = asked[_FREE_GROUPS[key]], None
+            recipe["choices"] = {**choices, key: groups[key]}
         else:
             problem = _other_choice(key, choices, groups[key])
         problems += [] if problem is None else [problem]

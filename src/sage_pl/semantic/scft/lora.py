@@ -49,9 +49,8 @@ class Lora:
         if not isinstance(self.targets, str):
             object.__setattr__(self, "targets", tuple(self.targets))
         if self.r < 1 or not 0 <= self.dropout < 1:
-            raise SettingError(
-                f"steps.scft.lora has r={self.r} and dropout={self.dropout}, wanted r from 1 and dropout within [0, 1)"
-            )
+            problem = f"steps.scft.lora has r={self.r} and dropout={self.dropout}"
+            raise SettingError(f"{problem}, wanted r from 1 and dropout within [0, 1)")
 
     def add_to(self, model: nn.Module) -> LoraConfig:
         """Freeze the model and add trainable float32 adapters; returns their description.

@@ -108,24 +108,16 @@ class Scft:
             torch.manual_seed(self.training.seed)
             report = self._tune(tuning, holdout, out)
         finish(unfinished(out), out)
-        report = {
-            "model": self.model,
-            "weights": weights_in(find_model(self.model)[0]),
-            "data": inputs["sequences"].key,
-            "items": {"all": items.height, "distinct": len(texts), "trained": len(tuning), "held_out": len(holdout)},
-            **report,
-            "settings": identity(self),
-        }
-        (out / REPORT).write_text(json.dumps(report, indent=2))
+        counts = {"all": items.height, "distinct": len(texts), "trained": len(tuning), "held_out": len(holdout)}
+        weights = weights_in(find_model(self.model)[0])
+        source = {"model": self.model, "weights": weights, "data": inputs["sequences"].key, "items": counts}
+        (out / REPORT).write_text(json.dumps(source | report | {"settings": identity(self)}, indent=2))
 
     def _split(self, texts: list[Attributes]) -> tuple[list[Attributes], list[Attributes]]:
         """Texts to train on and texts held out, in their order; diagnostics need two, so a single one is not held out."""
         if single := sum(len(attributes) == 1 for attributes in texts):
-            log.warning(
-                "%d of %d texts have one attribute: their two views differ by the encoder's dropout alone; "
-                "add columns with steps.scft.columns",
-                *(single, len(texts)),
-            )
+            problem = "texts have one attribute: their two views differ by the encoder's dropout alone"
+            log.warning("%d of %d %s; add columns with steps.scft.columns", single, len(texts), problem)
         n = min(int(len(texts) * self.training.held_out), MAX_HELD_OUT)
         order = np.random.default_rng(self.training.seed).permutation(len(texts))
         holdout = set(order[: n if n > 1 else 0].tolist())

@@ -106,19 +106,10 @@ def tune(
 
 
 class Tuning(pl.LightningModule):
-    """Trains the encoder's trainable weights and the temperature, by AdamW without weight decay.
+    """Trains the encoder's trainable weights and the temperature for ``n_steps`` optimiser steps.
 
     Both views of a batch are encoded with dropout; the batch's other items are the negatives. Checkpoints hold the trained
     weights alone, the states of torch's random generators and the losses.
-
-    Args:
-        encoder: with adapters.
-        form, temperature: of the contrast.
-        training: rate and warm-up of the encoder's weights; the temperature has its own rate.
-        n_steps: optimiser steps of the whole training.
-
-    Raises:
-        FloatingPointError: the loss is not finite.
     """
 
     def __init__(

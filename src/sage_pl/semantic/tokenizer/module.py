@@ -21,6 +21,7 @@ SLACK = 1.02  # reconstructions within 2 % of the best count as good
 
 # network, source, target and trust of a batch -> loss, codes
 Loss = Callable[[ResidualAutoencoder, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Optimizer = Callable[..., torch.optim.Optimizer]
 
 
 class EpochOrder(Sampler[Tensor]):
@@ -59,7 +60,7 @@ class Quantisation(pl.LightningModule):
 
     Args:
         network: the autoencoder.
-        source: the vectors of all items.
+        source: the vectors of all items, [N, D].
         order: of the rows; its generator also draws the items of unused codes.
         loss: of a batch.
         optimizer: of the network's parameters.
@@ -71,10 +72,10 @@ class Quantisation(pl.LightningModule):
     def __init__(
         self,
         network: ResidualAutoencoder,
-        source: Float[Tensor, "N D"],
+        source: Tensor,
         order: EpochOrder,
         loss: Loss,
-        optimizer: Callable[..., torch.optim.Optimizer],
+        optimizer: Optimizer,
         every: int,
     ) -> None:
         super().__init__()
@@ -129,13 +130,8 @@ def pareto_front(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
 
 
 @torch.no_grad()
-def revive(
-    network: ResidualAutoencoder,
-    source: Float[Tensor, "N D"],
-    used: Float[Tensor, "T V"],
-    generator: np.random.Generator,
-) -> None:
-    """Move every unused code to the residual, at its level, of a random item."""
+def revive(network: ResidualAutoencoder, source: Tensor, used: Tensor, generator: np.random.Generator) -> None:
+    """Move every code with 0 in ``used`` [T, V] to the residual, at its level, of a random row of ``source`` [N, D]."""
     unused = used == 0
     if unused.any():
         rows = torch.from_numpy(generator.integers(len(source), size=used.shape[1])).to(source.device)

@@ -21,15 +21,11 @@ NEIGHBOURS = 10
 SAMPLE = 4000  # items whose neighbours are compared
 
 Groups = Mapping[str, npt.NDArray[np.bool_]]
+Vectors = Mapping[str, FloatArray]
 
 
 def describe(
-    quantised: Quantised,
-    nearest: IntArray,
-    codes: IntArray,
-    sizes: list[int],
-    counts: IntArray,
-    views: Mapping[str, FloatArray],
+    quantised: Quantised, nearest: IntArray, codes: IntArray, sizes: list[int], counts: IntArray, views: Vectors
 ) -> dict[str, Any]:
     """The whole report; ``nearest`` [N, T] are the codes before balancing and matching."""
     groups = item_groups(counts)

@@ -86,9 +86,7 @@ class ResidualVAE:
             object.__setattr__(self, key, float(getattr(self, key)))  # 1 and 1.0 are one artifact
         epochs = self.trainer.keywords.get("max_epochs") or 0
         if min(self.levels, self.codes, self.width, epochs) < 1 or self.temperature <= 0:
-            raise SettingError(
-                f"{self} wants at least one level, code, dimension and epoch, and a positive temperature"
-            )
+            raise SettingError(f"{self} wants at least one level, code, dimension and epoch, a positive temperature")
 
     def fit(self, views: Views, seed: int, out: Path | None = None) -> Quantised:
         """Latent vectors [N, e] and codebooks [T, V, e]; writes ``metrics.csv``, the losses, into ``out``.
@@ -97,24 +95,18 @@ class ResidualVAE:
         """
         targets = views.target if views.target is not None and self.pull > 0 else views.source[:, :0]
         rows = (views.source, targets, views.trust)
-        source, target, trust = (torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in rows)
+        data = TensorDataset(*(torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in rows))
+        source, shape = data.tensors[0], (self.width, self.hidden, self.levels, self.codes)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = ResidualAutoencoder(
-                source.shape[1], self.width, self.hidden, self.levels, self.codes, target.shape[1] or None
-            )
-        self._start(network, source, seed)
-        self._train(network, TensorDataset(source, target, trust), seed, out)
+            network = ResidualAutoencoder(source.shape[1], *shape, targets.shape[1] or None)
+        sample = np.sort(np.random.default_rng(seed).permutation(len(source))[:SAMPLE])
         with torch.no_grad():
-            latent = network.encoder(source)
-        return Quantised(latent.numpy(), network.codebooks.detach().numpy())
-
-    def _start(self, network: ResidualAutoencoder, source: Tensor, seed: int) -> None:
-        rows = np.random.default_rng(seed).permutation(len(source))[:SAMPLE]
+            latent = network.encoder(source[torch.from_numpy(sample)]).numpy()
+            network.codebooks.copy_(torch.from_numpy(codebooks(latent, self.levels, self.codes, 10, seed)))
+        self._train(network, data, seed, out)
         with torch.no_grad():
-            latent = network.encoder(source[torch.from_numpy(np.sort(rows))])
-            centres = codebooks(latent.numpy(), self.levels, self.codes, 10, seed)
-            network.codebooks.copy_(torch.from_numpy(centres))
+            return Quantised(network.encoder(source).numpy(), network.codebooks.detach().numpy())
 
     def _train(self, network: ResidualAutoencoder, data: TensorDataset, seed: int, out: Path | None) -> None:
         """Train; the network ends with the weights of the best snapshot, float32 on the CPU."""
@@ -133,9 +125,8 @@ class ResidualVAE:
         if out and folder:
             finish(folder, out)
 
-    def _loss(
-        self, network: ResidualAutoencoder, source: Tensor, target: Tensor, trust: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _loss(self, network: ResidualAutoencoder, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        source, target, trust = batch
         encoded = network(source)
         loss = source.shape[1] * F.mse_loss(network.decoder(encoded.through), source)
         loss = loss + quantisation_loss(encoded.residuals, encoded.chosen, self.beta)

@@ -15,7 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.hardware import multiplies_bfloat16
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.batches import encode
-from sage_pl.semantic.language_models.loading import MINILM, MINILM_INSTALL, ModelError, locate
+from sage_pl.semantic.language_models.loading import MINILM, locate, not_loaded
 from sage_pl.semantic.language_models.weights import settings_of
 
 if TYPE_CHECKING:
@@ -86,16 +86,11 @@ class SentenceEmbedder(TextEmbedder):
         if not sys.stderr.isatty():
             disable_progress_bar()
         place = locate(self.model)
+        local = self.offline or place != self.model
         try:
-            model = SentenceTransformer(
-                place, device=self.device, trust_remote_code=False, local_files_only=self.offline or place != self.model
-            )
+            model = SentenceTransformer(place, device=self.device, trust_remote_code=False, local_files_only=local)
         except (OSError, ValueError) as error:
-            remedy = f"run `{MINILM_INSTALL}`, or allow" if self.model == MINILM else "name a local folder, or allow"
-            raise ModelError(
-                f"cannot load the text model {self.model!r}; {remedy} the network so that it can be downloaded. "
-                f"The loader's error: {error}"
-            ) from error
+            raise not_loaded(self.model, error) from error
         if self.max_tokens is not None:
             model.max_seq_length = self.max_tokens
         return model.eval()

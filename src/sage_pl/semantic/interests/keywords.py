@@ -56,7 +56,7 @@ class Keywords:
     max_words: int = 40
 
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
-    remembered: ClassVar[bool] = False
+    stores_answers: ClassVar[bool] = False
 
     def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
         distinct = list(dict.fromkeys(tuple(group) for groups in users for group in groups))

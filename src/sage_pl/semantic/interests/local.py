@@ -52,7 +52,7 @@ class LocalDescriber:
     prompt_version: int = field(default=prompt.VERSION, init=False)
 
     libraries: ClassVar[tuple[str, ...]] = ("transformers",)
-    remembered: ClassVar[bool] = True
+    stores_answers: ClassVar[bool] = True
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings in an artifact key and in the key of a stored answer; a model in a folder enters by its weights."""

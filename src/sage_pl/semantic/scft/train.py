@@ -167,14 +167,15 @@ class Tuning(pl.LightningModule):
                 torch.cuda.set_rng_state(self._random[1], self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        done, total = len(self.losses), self.n_steps * self.trainer.accumulate_grad_batches
+        done = len(self.losses)
         if done % TRIM == 0:
             return_freed_memory()
-        every = max(1, total // LINES)
+        every = max(1, self.n_steps * self.trainer.accumulate_grad_batches // LINES)
         if done % every == 0:
             rate = (done - self._start[0]) / (time.perf_counter() - self._start[1])
-            loss, temperature = float(np.mean(self.losses[-every:])), self.temperature().item()
-            log.info("batch %d of %d: loss %.4f, temperature %.4f, %.2f/s", done, total, loss, temperature, rate)
+            numbers = (float(np.mean(self.losses[-every:])), self.temperature().item(), rate)
+            step = self.trainer.global_step
+            log.info("step %d of %d: loss %.4f, temperature %.4f, %.2f batches/s", step, self.n_steps, *numbers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}

@@ -88,7 +88,7 @@ def clusters(n: int) -> dict[str, Any]:
 
     points, step = groups(n, 300, 0.5), Cluster()
     projecting, projected = seconds_of(lambda: step._project(points))
-    searching, (labels, strength) = seconds_of(lambda: step._find(projected))
+    searching, (labels, strength) = seconds_of(lambda: step._cluster(projected))
     sharing, shares = seconds_of(lambda: memberships(points, centres(points, labels, strength), labels, strength))
     parts = {"UMAP s": projecting, "HDBSCAN s": searching, "memberships s": sharing}
     return {"seconds": sum(parts.values()), **parts, "clusters": shares.shape[1]}

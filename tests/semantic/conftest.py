@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from sage_pl.artifacts.store import Artifact
+from tests.semantic.scft.tiny import write_bert, write_llama
 
 MakeArtifact = Callable[..., Artifact]
 MakeSequences = Callable[..., Artifact]
@@ -75,3 +76,13 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_bert(tmp_path_factory.mktemp("bert") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_llama(tmp_path_factory.mktemp("llama") / "tiny-llama")

@@ -68,7 +68,7 @@ def test_progress_is_shown_on_a_terminal_alone_and_changes_nothing(blobs, out, t
 )
 def test_degenerate_clusterings_are_refused(blobs, out, monkeypatch, labels, found) -> None:
     monkeypatch.setattr(Cluster, "_project", lambda self, points: points)
-    monkeypatch.setattr(Cluster, "_find", lambda self, projected: (labels, np.ones(60)))
+    monkeypatch.setattr(Cluster, "_cluster", lambda self, projected: (labels, np.ones(60)))
     with pytest.raises(ClusteringError, match=rf"{found} among 60 items .* lower steps\.cluster\.min_cluster_size"):
         SMALL.run({"reduce": blobs}, out)
     assert not list(out.iterdir())

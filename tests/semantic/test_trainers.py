@@ -4,7 +4,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
 
 from sage_pl.artifacts.identity import identity
-from sage_pl.semantic.trainers import make_trainer, planned_steps, trainer_settings, write_metrics
+from sage_pl.semantic.trainers import finish, make_trainer, planned_steps, trainer_settings
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,10 @@ def test_a_second_device_is_refused() -> None:
 
 def test_the_metrics_of_a_repeated_step_are_the_later_ones(tmp_path) -> None:
     for part, rows in enumerate([{"step": [0, 1, 2], "loss": [3.0, 2.0, 1.0]}, {"step": [2, 3], "loss": [1.5, 0.5]}]):
-        (tmp_path / f"part{part:03d}").mkdir()
-        pl.DataFrame(rows).write_csv(tmp_path / f"part{part:03d}" / "metrics.csv")
-    write_metrics(tmp_path, tmp_path)
+        folder = tmp_path / "folder" / f"part{part:03d}"
+        folder.mkdir(parents=True)
+        pl.DataFrame(rows).write_csv(folder / "metrics.csv")
+    finish(tmp_path / "folder", tmp_path)
+    assert not (tmp_path / "folder").exists()
     joined = pl.read_csv(tmp_path / "metrics.csv")
     assert joined.to_dict(as_series=False) == {"step": [0, 1, 2, 3], "loss": [3.0, 2.0, 1.5, 0.5]}

@@ -1,4 +1,4 @@
-"""Groups of items that mean much the same, with every item's share in every group."""
+"""Clusters of items, and every item's membership in every cluster."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ SILHOUETTE_SAMPLE = 5000
 
 
 class ClusteringError(SettingError):
-    """The items given do not fall into at least two clusters."""
+    """The items have fewer than two clusters."""
 
 
 @dataclass(frozen=True)
 class Cluster:
     """UMAP, then HDBSCAN, then fuzzy memberships: standardise, project, find dense regions, measure the distance to each.
 
-    Clusters are found in the projection; centres and distances live in the reduced space that the clusters artifact's
-    parent holds. The formulas are those of :mod:`sage_pl.semantic.memberships`.
+    Labels come from the projection; centres and distances are in the reduced space, the input of this step. The formulas are
+    those of :mod:`sage_pl.semantic.memberships`.
 
     Args:
-        n_neighbors: UMAP: items that count as near; larger values see coarser structure.
+        n_neighbors: UMAP: number of near items; larger values give coarser structure.
         min_dist: UMAP: least distance in the projection; 0 packs clusters most tightly.
         n_components: UMAP: width of the projection.
         min_cluster_size: HDBSCAN: least number of items of a cluster.
-        min_samples: HDBSCAN: neighbours that make a point dense; larger values leave more noise.
+        min_samples: HDBSCAN: neighbours of a dense point; larger values give more noise.
         epsilon: HDBSCAN: clusters nearer than this are joined.
-        seed: of UMAP. ``null`` lets it use several threads, but then no two runs agree.
+        seed: of UMAP. ``null`` runs on several threads, with a result that differs between runs.
         fuzzy_m: the fuzzifier m > 1 of noise items' memberships.
-        exponent: a, by how much closeness counts.
+        exponent: a, of the closeness.
         share_residual_mass: False is the reference's form, whose rows are nearly flat.
 
     Writes:
@@ -54,13 +54,12 @@ class Cluster:
         ``report.json``.
 
     Raises:
-        ClusteringError: fewer than two clusters are found, or there are too few items to look for them.
+        ClusteringError: there are fewer than two clusters, or too few items for the settings.
 
     Note:
-        UMAP gives other results with other versions of itself and of numba: ship the artifact where the very same
-        clusters are needed.
+        UMAP's results depend on the versions of umap-learn and numba: ship the artifact to reproduce the clusters elsewhere.
 
-    Reference: SAGE code line, clustering notebooks; docs/deviations.md says what is put right.
+    Reference: SAGE code line, clustering notebooks. Differs: docs/deviations.md.
     """
 
     n_neighbors: int = 30
@@ -88,12 +87,11 @@ class Cluster:
         points = np.asarray(inputs["reduce"].array("table")[1:-1], dtype=np.float64)
         self._check_size(len(points))
         projected = self._project(points)
-        labels, strength = self._find(projected)
-        self._check_found(labels)
+        labels, strength = self._cluster(projected)
+        self._check_labels(labels)
         centre = centres(points, labels, strength)
-        shares = memberships(
-            points, centre, labels, strength, self.fuzzy_m, self.exponent, share_residual_mass=self.share_residual_mass
-        )
+        settings = (self.fuzzy_m, self.exponent, self.share_residual_mass)
+        shares = memberships(points, centre, labels, strength, *settings)
         report = describe(projected, labels, shares)
         log.info("%(clusters)d clusters, noise %(noise).3f, silhouette %(silhouette).3f", report)
         np.save(out / "memberships.npy", padded(shares))
@@ -134,7 +132,7 @@ class Cluster:
         log.info("UMAP: %d items to %d dimensions in %.1f s", *projected.shape, time.perf_counter() - start)
         return projected
 
-    def _find(self, projected: FloatArray) -> tuple[IntArray, FloatArray]:
+    def _cluster(self, projected: FloatArray) -> tuple[IntArray, FloatArray]:
         from hdbscan import HDBSCAN
 
         start = time.perf_counter()
@@ -143,14 +141,14 @@ class Cluster:
             min_samples=self.min_samples,
             cluster_selection_epsilon=self.epsilon,
             cluster_selection_method="eom",
-            core_dist_n_jobs=1,  # to start worker processes takes longer than what they would do
+            core_dist_n_jobs=1,  # starting worker processes takes longer than their work
         )
         with elapsing("HDBSCAN"):
-            found = search.fit(projected.astype(np.float64))
+            search.fit(projected.astype(np.float64))
         log.info("HDBSCAN: %.1f s", time.perf_counter() - start)
-        return found.labels_, found.probabilities_
+        return search.labels_, search.probabilities_
 
-    def _check_found(self, labels: IntArray) -> None:
+    def _check_labels(self, labels: IntArray) -> None:
         n_clusters = int(labels.max()) + 1
         if n_clusters < 2:
             raise ClusteringError(
@@ -162,7 +160,7 @@ class Cluster:
 
 @contextmanager
 def elapsing(what: str) -> Iterator[None]:
-    """Show on a terminal for how long something has been at work that cannot say how far it is."""
+    """Show the time elapsed on a terminal, for work without progress reports."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -174,10 +172,10 @@ def elapsing(what: str) -> Iterator[None]:
 
 
 def describe(projected: FloatArray | None, labels: IntArray, shares: FloatArray) -> dict[str, Any]:
-    """Figures to judge a clustering by.
+    """The report of a clustering.
 
     ``silhouette`` is measured in the projection without noise, on at most 5,000 items, and None without a projection;
-    ``entropy`` is the mean entropy of a membership row over that of an even one, 0 for crisp, 1 for flat.
+    ``entropy`` is the mean entropy of a membership row over that of an even one: 0 is crisp, 1 flat.
     """
     sizes = np.bincount(labels[labels != NOISE], minlength=shares.shape[1])
     return {

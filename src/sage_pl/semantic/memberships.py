@@ -1,4 +1,4 @@
-"""The formulas of fuzzy clustering: centres, memberships and the prototypes built from them."""
+"""The formulas of fuzzy clustering: centres, memberships and prototypes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def centres(points: FloatArray, labels: IntArray, strength: FloatArray) -> Float
     Args:
         points: x [N, D].
         labels: [N] cluster 0..C-1 of each point, -1 for noise.
-        strength: p [N], how firmly a point belongs to its cluster, 0..1.
+        strength: p [N] in [0, 1], of the points' membership in their cluster.
 
     Returns:
         [C, D].
@@ -44,9 +44,9 @@ def memberships(
     exponent: float = 1.0,
     share_residual_mass: bool = True,
 ) -> FloatArray:
-    """How much of each point belongs to each cluster; rows sum to 1.
+    """The membership of each point in each cluster; rows sum to 1.
 
-    With ``d_ik = max(|x_i - c_k|, 1e-8)``, before the rows are scaled to sum 1:
+    With ``d_ik = max(|x_i - c_k|, 1e-8)``, before the normalisation of the rows:
 
     - member i of cluster l: ``p_i d_il^-a`` for l, and ``(1 - p_i) / (C - 1) d_ik^-a`` for every other k;
     - noise i: ``(d_ik^-a)^(2 / (m - 1))``, for a = 1 the memberships of fuzzy c-means.
@@ -55,11 +55,11 @@ def memberships(
         points: x [N, D].
         centres: c [C, D] with C >= 2.
         labels: [N] cluster of each point, -1 for noise.
-        strength: p [N], 0..1.
+        strength: p [N] in [0, 1].
         fuzzy_m: the fuzzifier m > 1.
         exponent: a.
-        share_residual_mass: False gives ``1 - p_i`` to each other cluster in full, as the reference does, which makes all
-            rows flat unless p is close to 1 (docs/deviations.md).
+        share_residual_mass: False gives the whole ``1 - p_i`` to each other cluster, as the reference does: rows are flat
+            unless p is close to 1 (docs/deviations.md).
 
     Returns:
         [N, C].
@@ -70,20 +70,20 @@ def memberships(
     if n_clusters < 2:
         raise SettingError(f"memberships need at least 2 clusters, got {n_clusters}")
     check_fuzzifier(fuzzy_m)
-    logits = _log_closeness(points, centres, exponent)  # [N, C] numbers are held once, and changed in place
+    logits = _log_closeness(points, centres, exponent)  # [N, C], changed in place
     members, noise = np.flatnonzero(labels != NOISE), labels == NOISE
-    own = members, labels[members]
+    entries = members, labels[members]  # of each member and its cluster
     p = np.clip(strength, 0.0, 1.0).astype(np.float64)
     with np.errstate(divide="ignore"):
-        of_own = logits[own] + np.log(p[members])
+        in_cluster = logits[entries] + np.log(p[members])
         logits[members] += np.log((1 - p[members]) / (n_clusters - 1 if share_residual_mass else 1))[:, None]
-    logits[own] = of_own
+    logits[entries] = in_cluster
     logits[noise] *= 2 / (fuzzy_m - 1)
     return _shares(logits)
 
 
 def _log_closeness(points: FloatArray, centres: FloatArray, exponent: float) -> FloatArray:
-    """``log d_ik^-a``: in logarithms no power overflows."""
+    """``log d_ik^-a``; the power itself may overflow."""
     from scipy.spatial.distance import cdist
 
     logits = np.maximum(cdist(points, centres), CLOSEST)
@@ -93,7 +93,7 @@ def _log_closeness(points: FloatArray, centres: FloatArray, exponent: float) -> 
 
 
 def _shares(logits: FloatArray) -> FloatArray:
-    """Powers of e, each row scaled to sum 1; made in place."""
+    """Softmax of each row, in place."""
     logits -= logits.max(axis=1, keepdims=True)
     weights = np.exp(logits, out=logits)
     weights /= weights.sum(axis=1, keepdims=True)
@@ -103,13 +103,13 @@ def _shares(logits: FloatArray) -> FloatArray:
 def prototypes(
     memberships: FloatArray, centres: FloatArray, fuzzy_m: float, normalise: bool = True, index_offset: int = 0
 ) -> FloatArray:
-    """The point every item is drawn to: ``q(j) = sum_k U[j, k]^m c_k / sum_k U[j, k]^m``.
+    """The prototype of every item, ``q(j) = sum_k U[j, k]^m c_k / sum_k U[j, k]^m``.
 
     Args:
         memberships: U [R, C], row j for item j, rows 0 and N + 1 zero.
         centres: c [C, D].
         fuzzy_m: the fuzzifier m > 1.
-        normalise: False leaves out the division, as the reference does.
+        normalise: False omits the division, as the reference does.
         index_offset: 1 gives item j the prototype of item j + 1, and item N a zero row, as the reference does.
 
     Returns:
@@ -133,12 +133,12 @@ def prototypes(
 
 
 def entropies(shares: FloatArray) -> FloatArray:
-    """``- sum_k u_k log u_k`` of each row of ``shares`` [N, C]; an even row has log C."""
+    """``- sum_k u_k log u_k`` of each row of ``shares`` [N, C]; log C for an even row."""
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     return -(shares * logs).sum(axis=1)
 
 
 def check_fuzzifier(fuzzy_m: float) -> None:
-    """Refuse a fuzzifier for which the formulas have no value."""
+    """Raise SettingError for a fuzzifier outside the formulas' domain, m > 1."""
     if not fuzzy_m > 1:
         raise SettingError(f"fuzzy_m is {fuzzy_m}, wanted more than 1 (2 is usual)")

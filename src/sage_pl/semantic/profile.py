@@ -1,4 +1,4 @@
-"""What a user likes, as one vector in the space of the item texts."""
+"""One vector of each user's taste, in the space of the item texts."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ log = logging.getLogger(__name__)
 class MeanProfile:
     """A user's vector: the mean of the vectors of the items in the training part, scaled to norm 1.
 
-    No text is cut and nothing is encoded a second time; held-out items play no part. An item met twice counts twice. A user
-    without training items, or whose items all have zero vectors, has a zero row.
+    Repeated items count repeatedly; held-out items are excluded. A user without training items, or with zero vectors alone, has
+    a zero row.
 
     Args:
-        chunk: users worked on at once; does not change the result.
+        chunk: users of one product; does not change the result.
 
     Writes:
         ``table.npy`` float32 [U + 1, D], row 0 zero.
 
-    Differs from the reference: that one embeds a prompt of the titles, see :class:`PromptProfile`.
+    Differs: the reference embeds a prompt of the titles, see :class:`PromptProfile`. Here no text is cut or encoded twice.
     """
 
     chunk: int = field(default=16384, compare=False)
@@ -59,21 +59,21 @@ class MeanProfile:
 
 @dataclass(frozen=True)
 class PromptProfile:
-    """A user's vector: the encoded list of the items in the training part, oldest first, as the reference makes it.
+    """A user's vector: the encoded list of the items in the training part, oldest first, as in the reference.
 
-    The list is joined by commas and keeps its last ``max_chars`` characters. An encoder with a limit of its own then drops
-    what comes last, the newest items, so ``max_chars`` should stay below it (about four characters per token). Meant
-    for comparison: :class:`MeanProfile` needs no second encoding and cuts nothing.
+    The list is joined by commas and truncated to its last ``max_chars`` characters. An encoder then truncates the end, the
+    newest items, so ``max_chars`` should stay below its limit (about four characters per token). Meant for comparison with
+    :class:`MeanProfile`.
 
     Args:
-        encoder: what turns a text into a vector; an embedder of texts, e.g. ``encoder: ${steps.embed}``.
-        max_chars: characters of the list that are kept, from its end (8,000 in the reference).
-        prefix: what stands before the list.
+        encoder: an embedder of texts, e.g. ``encoder: ${steps.embed}``.
+        max_chars: most characters of the list, from its end (8,000 in the reference).
+        prefix: of the list.
 
     Writes:
         ``table.npy`` float32 [U + 1, D], row 0 and the rows of users without training items zero.
 
-    Reference: SAGE code line, user prompts. It lists titles only: for that, set ``steps.texts.columns=[title]``.
+    Reference: SAGE code line, user prompts, of titles alone: set ``steps.texts.columns=[title]``.
     """
 
     encoder: TextEncoder

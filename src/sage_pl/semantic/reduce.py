@@ -21,11 +21,10 @@ log = logging.getLogger(__name__)
 class Reduce:
     """Principal components: ``(x - mean) V``, with V the ``dim`` leading eigenvectors of the items' covariance.
 
-    The decomposition is exact and the sign of every component fixed, so there is no seed; the reference's solver is
-    randomised and unseeded.
+    The decomposition is exact and the sign of every component fixed, so the result is deterministic.
 
     Args:
-        dim: components kept, at most the width of the embedding and the number of items (64 in the reference).
+        dim: number of components, at most the width of the embedding and the number of items (64 in the reference).
         whiten: divide every component by its standard deviation (off in the reference).
 
     Writes:
@@ -34,7 +33,7 @@ class Reduce:
     Raises:
         SettingError: ``dim`` is larger than the data allow.
 
-    Reference: SAGE code line, ``pca64_itm_emb_np.pkl``.
+    Reference: SAGE code line, ``pca64_itm_emb_np.pkl``. Differs: its solver is randomised and unseeded.
     """
 
     dim: int = 64
@@ -59,11 +58,11 @@ class Reduce:
 class Intermediate:
     """The ``min(dim, N, D)`` leading principal components, as :class:`Reduce` computes them.
 
-    Where the vectors are no wider than ``dim``, as those of small encoders, every component is kept: a rotation of the
-    centred vectors, which an affine adapter can undo.
+    Vectors no wider than ``dim``, as those of small encoders, keep every component: a rotation of the centred vectors, which an
+    affine adapter can undo.
 
     Args:
-        dim: most components kept (1,536 in the paper, for vectors 4,096 wide).
+        dim: most components (1,536 in the paper, for vectors 4,096 wide).
         whiten: divide every component by its standard deviation (off in the paper).
 
     Writes:
@@ -72,7 +71,7 @@ class Intermediate:
     Raises:
         SettingError: ``dim`` is below 1.
 
-    Reference: LLMEmb, section on recommendation adaptation training. Differs: the decomposition is exact, where the reference's
+    Reference: LLMEmb, section on recommendation adaptation training. Differs: the decomposition is exact; the reference's
     solver is randomised and unseeded.
     """
 

@@ -23,20 +23,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Retrieve:
-    """The ``k`` users of highest cosine similarity, best first, equal ones by user id.
+    """The ``k`` other users of highest cosine similarity, best first, equal ones by user id.
 
-    A user is never a neighbour of its own, even where others have the very same profile (the reference drops the first
-    hit, which may be a twin). Users with a zero profile or too short a history neither ask nor answer. Where more twins tie
-    for the last places than fit, which of them enter is left to the search, but is the same in every run.
+    The user itself is excluded by id (the reference drops the first hit, which may be a user with an equal profile). Users with
+    a zero profile or too short a history have no neighbours and are none. Of more users tied for the last places than fit, the
+    search chooses, the same in every run.
 
     Args:
         k: neighbours per user (100 in the reference).
-        min_history: training items a user must have: a teacher is read without its last item, so one with a single item
-            has nothing to teach.
-        chunk: users asked for at once; the U x U similarities are never held. Does not change the result.
+        min_history: least number of training items of a user: teachers are read without their last item, so that one with a
+            single item teaches nothing.
+        chunk: users of one search, which bounds the memory for similarities. Does not change the result.
 
     Writes:
-        ``neighbours.npy`` int32 [U + 1, k], user ids 1..U, 0 where there are fewer than k.
+        ``neighbours.npy`` int32 [U + 1, k], user ids 1..U; 0 fills short rows.
 
     Reference: LLM-ESR, ``sim_user_100.pkl`` (0-based there).
     """
@@ -56,14 +56,14 @@ class Retrieve:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         profiles = np.asarray(inputs["profile"].array("table"), dtype=np.float32)
-        taught = Sequences.load(inputs["sequences"]).train_end >= self.min_history
-        users = np.flatnonzero(taught & profiles.any(axis=1))
+        long_enough = Sequences.load(inputs["sequences"]).train_end >= self.min_history
+        users = np.flatnonzero(long_enough & profiles.any(axis=1))
         neighbours = np.zeros((len(profiles), self.k), dtype=np.int32)
         if len(users) > 1:
-            found = similar(normalised(profiles[users]), self.k, self.chunk)
-            neighbours[users, : found.shape[1]] = users[found]
+            nearest = similar(normalised(profiles[users]), self.k, self.chunk)
+            neighbours[users, : nearest.shape[1]] = users[nearest]
         else:
-            log.warning("%d of %d users can be compared, so nobody has neighbours", len(users), len(profiles) - 1)
+            log.warning("%d of %d users can be compared, so there are no neighbours", len(users), len(profiles) - 1)
         np.save(out / "neighbours.npy", neighbours)
         log.info("%d of %d users have neighbours", len(users) if len(users) > 1 else 0, len(profiles) - 1)
 
@@ -73,11 +73,11 @@ def similar(rows: FloatArray, k: int, chunk: int = 4096) -> npt.NDArray[np.int64
 
     Args:
         rows: [n, D], n >= 2.
-        k: rows wanted.
-        chunk: rows asked for at once.
+        k: number of other rows.
+        chunk: rows of one search.
 
     Returns:
-        [n, min(k, n - 1)] row indices, never the row itself.
+        [n, min(k, n - 1)] row indices, without the row itself.
     """
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     import faiss
@@ -86,19 +86,19 @@ def similar(rows: FloatArray, k: int, chunk: int = 4096) -> npt.NDArray[np.int64
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     index = faiss.IndexFlatIP(rows.shape[1])
     index.add(rows)
-    wanted = min(k + 1, len(rows))
-    found = np.empty((len(rows), wanted - 1), dtype=np.int64)
+    n_hits = min(k + 1, len(rows))
+    nearest = np.empty((len(rows), n_hits - 1), dtype=np.int64)
 
     def search(start: int) -> None:
-        scores, ids = index.search(rows[start : start + chunk], wanted)
-        own = ids == np.arange(start, start + len(ids))[:, None]
-        order = np.lexsort((ids, -scores.round(6), own), axis=1)  # itself last; then best first; then by index
-        found[start : start + len(ids)] = np.take_along_axis(ids, order, axis=1)[:, :-1]
+        scores, ids = index.search(rows[start : start + chunk], n_hits)
+        itself = ids == np.arange(start, start + len(ids))[:, None]
+        order = np.lexsort((ids, -scores.round(6), itself), axis=1)  # itself last; then best first; then by index
+        nearest[start : start + len(ids)] = np.take_along_axis(ids, order, axis=1)[:, :-1]
 
     starts = range(0, len(rows), chunk)
-    # A thread per chunk and core: within a chunk, faiss multiplies on one core whatever it is told.
+    # A thread per chunk and core: within a chunk, faiss multiplies on one core, whatever its setting.
     with ThreadPoolExecutor(faiss.omp_get_max_threads(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         done = pool.map(search, starts)
         for _ in tqdm(done, desc="retrieve", total=len(starts), unit="chunk", disable=not sys.stderr.isatty()):
             pass
-    return found
+    return nearest

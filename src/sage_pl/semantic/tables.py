@@ -13,7 +13,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 
-_BLOCK = 65_536  # rows held at a time
+_BLOCK = 65_536  # rows in memory at a time
 
 
 def padded(rows: FloatArray) -> npt.NDArray[np.float32]:
@@ -24,7 +24,7 @@ def padded(rows: FloatArray) -> npt.NDArray[np.float32]:
 
 
 def write_padded(rows: FloatArray, file: Path) -> None:
-    """Write the same table block by block, for rows that may be larger than memory; float16 stays float16."""
+    """Write the same table block by block, for rows larger than memory; float16 stays float16."""
     kind = np.dtype(np.float16 if rows.dtype == np.float16 else np.float32)
     shape, zeros = (len(rows) + 2, rows.shape[1]), np.zeros(rows.shape[1], kind)
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
@@ -35,7 +35,7 @@ def write_padded(rows: FloatArray, file: Path) -> None:
 
 
 def blocks(rows: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-    """Runs of rows, with the number of the first."""
+    """Blocks of rows, each with the number of its first row."""
     return ((start, rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK))
 
 
@@ -45,22 +45,22 @@ def normalised(rows: FloatArray) -> FloatArray:
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
 
 
-def neighbours(rows: FloatArray, asked: IntArray, among: IntArray, k: int) -> IntArray:
-    """The k (or all there are) other rows of largest inner product with each asked one, in no particular order.
+def neighbours(rows: FloatArray, queries: IntArray, candidates: IntArray, k: int) -> IntArray:
+    """The k other candidates (or all) of largest inner product with each query, in arbitrary order.
 
     Args:
         rows: [R, D].
-        asked: [M] row numbers.
-        among: row numbers of those that may be found.
-        k: how many.
+        queries: [M] row numbers.
+        candidates: row numbers.
+        k: number of neighbours.
 
     Returns:
-        [M, min(k, number of others)] row numbers.
+        [M, min(k, number of other candidates)] row numbers.
     """
-    k = min(k, len(among) - 1)
-    others, found = rows[among].T, []
-    for part in np.array_split(asked, max(1, len(asked) // 256)):
-        scores = rows[part] @ others
-        scores[among == part[:, None]] = -np.inf
-        found.append(among[np.argpartition(-scores, k - 1, axis=1)[:, :k]])
-    return np.concatenate(found)
+    k = min(k, len(candidates) - 1)
+    columns, nearest = rows[candidates].T, []
+    for part in np.array_split(queries, max(1, len(queries) // 256)):
+        scores = rows[part] @ columns
+        scores[candidates == part[:, None]] = -np.inf
+        nearest.append(candidates[np.argpartition(-scores, k - 1, axis=1)[:, :k]])
+    return np.concatenate(nearest)

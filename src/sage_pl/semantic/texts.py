@@ -1,4 +1,4 @@
-"""The text of every item, put together from the data set's text columns."""
+"""The text of every item, joined from the data set's text columns."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ SEPARATOR = ". "  # between the attributes of an item
 class Texts:
     """One prompt per item: ``<title>. <label>: <value>. <label>: <value>``.
 
-    A list is joined by commas, white space is collapsed, and a piece that is missing is left out. An item without any
-    text becomes "unknown" (and is counted in a warning), so that every item has a vector.
+    Lists are joined by commas, white space is collapsed, and missing values are left out. An item without text becomes
+    "unknown" (and is counted in a warning), so that every item has a vector.
 
     Args:
-        columns: columns of the data set's items table, in the order in which they are read.
-        labels: what stands before a column's value; "" for the bare value. A column not named here is labelled by its
-            name, except ``title``, which stands bare.
-        max_chars: characters a prompt keeps (2,048 per sentence in the reference).
+        columns: of the data set's items table, in the order of the text.
+        labels: prefix of each column's value, "" for none; by default the column's name, and none for ``title``.
+        max_chars: most characters of a text (2,048 per sentence in the reference).
 
     Writes:
         ``texts.parquet``: item (1..N), text.
@@ -40,9 +39,8 @@ class Texts:
     Raises:
         SettingError: the data set has no text, or lacks one of the columns.
 
-    Reference: SAGE code line, prompt notebooks. It embeds one fixed sentence per data set, with "unknown" for every missing
-        attribute, and puts crawl-time review counts and mean stars into Yelp's prompts, which tell of the future. Here
-        the columns are chosen, and a missing attribute is not mentioned.
+    Reference: SAGE code line, prompt notebooks. Differs: they embed one fixed sentence per data set, with "unknown" for every
+    missing attribute; their Yelp prompts contain review counts and mean stars of the crawl, which leak the future.
     """
 
     columns: tuple[str, ...]
@@ -66,14 +64,14 @@ class Texts:
         pieces = attributes(items, self.columns, self.labels)
         text = pl.concat_str(pieces, separator=SEPARATOR, ignore_nulls=True).str.head(self.max_chars)
         texts = items.select("item", text.alias("text"))
-        silent = texts.filter(pl.col("text") == "").height
-        if silent:
-            log.warning("%d of %d items have no text in %s; they become %r", silent, len(texts), self.columns, NO_TEXT)
+        empty = texts.filter(pl.col("text") == "").height
+        if empty:
+            log.warning("%d of %d items have no text in %s; they become %r", empty, len(texts), self.columns, NO_TEXT)
         texts.with_columns(pl.col("text").replace("", NO_TEXT)).write_parquet(out / "texts.parquet")
 
 
 def item_texts(texts: Artifact) -> list[str]:
-    """What :class:`Texts` wrote of items 1..N."""
+    """The texts of items 1..N that :class:`Texts` wrote."""
     return texts.frame("texts").sort("item")["text"].to_list()
 
 
@@ -83,27 +81,27 @@ def each_once(texts: Sequence[str]) -> tuple[npt.NDArray[np.object_], npt.NDArra
 
 
 def check_columns(items: pl.DataFrame, columns: Sequence[str], key: str) -> None:
-    """Refuse columns that the items table does not have, or none at all.
+    """Check that there are columns and that the items table has them.
 
     Args:
-        key: the option that chooses the columns, for the message.
+        key: the option of the columns, for the message.
 
     Raises:
-        SettingError: the data set has no text, or lacks one of the columns.
+        SettingError: the data set has no text or lacks a column, or ``columns`` is empty.
     """
-    known = [name for name in items.columns if name not in ("item", "item_id")]
-    if not known:
+    existing = [name for name in items.columns if name not in ("item", "item_id")]
+    if not existing:
         raise SettingError(
             "the data set has no item text; use embedder=cooccurrence, or method=plain, which needs none"
         )
-    missing = [name for name in columns if name not in known]
+    missing = [name for name in columns if name not in existing]
     if missing or not columns:
-        wanted = f"has no column {', '.join(missing)}" if missing else "has text, but no column is chosen"
-        raise SettingError(f"the items table {wanted}; set {key} to some of: {', '.join(known)}")
+        problem = f"has no column {', '.join(missing)}" if missing else "has text, but no column is chosen"
+        raise SettingError(f"the items table {problem}; set {key} to some of: {', '.join(existing)}")
 
 
 def attributes(items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str, str] | None) -> list[pl.Expr]:
-    """For each column the labelled text of every item, null where there is none."""
+    """For each column the labelled text of every item; null without text."""
     return [_attribute(column, items.schema[column], labels or {}) for column in columns]
 
 
@@ -117,6 +115,6 @@ def _attribute(column: str, kind: pl.DataType, labels: Mapping[str, str]) -> pl.
 
 
 def _tidy(value: pl.Expr) -> pl.Expr:
-    """White space collapsed to single blanks; null where nothing is left."""
+    """Text with white space collapsed to single blanks; null where it is empty."""
     text = value.cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars(" ")
     return pl.when(text != "").then(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -24,38 +25,30 @@ METRICS = "metrics.csv"
 
 def trainer_settings(**changes: Any) -> partial[Trainer]:
     """``pytorch_lightning.Trainer`` with the defaults of a step's trainer and these changes."""
-    defaults: dict[str, Any] = {
-        "max_epochs": 1,
-        "max_steps": -1,
-        "precision": "32-true",
-        "accumulate_grad_batches": 1,
-        "gradient_clip_val": None,
-        "log_every_n_steps": 1,
-    }
-    return partial(Trainer, **{**defaults, **changes})
+    length: dict[str, Any] = {"max_epochs": 1, "max_steps": -1, "log_every_n_steps": 1}
+    numbers = {"precision": "32-true", "accumulate_grad_batches": 1, "gradient_clip_val": None}
+    return partial(Trainer, **length | numbers | changes)
 
 
-def make_trainer(settings: partial[Trainer], folder: Path | None, *callbacks: Callback, **when: Any) -> Trainer:
+def make_trainer(settings: partial[Trainer], folder: Path | None, **when: Any) -> Trainer:
     """The trainer of a step.
 
     Args:
-        settings: ``pytorch_lightning.Trainer`` and its arguments; its loggers and callbacks are added to those of the step.
+        settings: ``pytorch_lightning.Trainer`` and its arguments; its loggers and callbacks join those of the step.
         folder: for the checkpoint and the table of losses; None writes neither.
-        callbacks: of the step.
-        when: the checkpoint is written, as ``ModelCheckpoint`` takes it.
+        when: to write the checkpoint, as arguments of ``ModelCheckpoint``.
 
     Raises:
         ValueError: the settings name more than one device.
     """
-    loggers = _listed(settings.keywords.get("logger"))
-    added = [*_listed(settings.keywords.get("callbacks")), *callbacks]
+    loggers, callbacks = _listed(settings.keywords.get("logger")), _listed(settings.keywords.get("callbacks"))
     if folder is not None:
-        part = f"part{len(list(folder.glob('part*'))):03d}"  # CSVLogger empties the folder that it continues in
+        part = f"part{len(list(folder.glob('part*'))):03d}"  # CSVLogger empties a folder that exists
         loggers.append(CSVLogger(folder, name="", version=part))
-        added.append(ModelCheckpoint(folder, LAST, enable_version_counter=False, **when))
+        callbacks.append(ModelCheckpoint(folder, LAST, enable_version_counter=False, **when))
     trainer = settings(
         logger=loggers,
-        callbacks=added,
+        callbacks=callbacks,
         enable_checkpointing=folder is not None,
         enable_model_summary=False,
         enable_progress_bar=settings.keywords.get("enable_progress_bar", sys.stderr.isatty()),
@@ -67,7 +60,7 @@ def make_trainer(settings: partial[Trainer], folder: Path | None, *callbacks: Ca
 
 
 def fit(trainer: Trainer, module: LightningModule, batches: Any) -> None:
-    """Train from the checkpoint in the trainer's folder, if there is one."""
+    """Train, from the checkpoint in the trainer's folder where there is one."""
     file = Path(trainer.default_root_dir, f"{LAST}.ckpt")
     resumed = trainer.checkpoint_callback is not None and file.is_file()
     if resumed:
@@ -76,10 +69,12 @@ def fit(trainer: Trainer, module: LightningModule, batches: Any) -> None:
 
 
 def planned_steps(trainer: Trainer, n_batches: int) -> int:
-    """Optimiser's steps until the trainer stops, for so many batches in an epoch.
+    """Optimiser steps of the whole training, with ``n_batches`` in an epoch.
+
+    ``Trainer.estimated_stepping_batches`` sets the batches up before their state is restored, which breaks resuming.
 
     Raises:
-        ValueError: it would never stop.
+        ValueError: neither epochs nor steps are limited.
     """
     by_epochs = math.ceil(n_batches / trainer.accumulate_grad_batches) * (trainer.max_epochs or 0)
     limits = [limit for limit in (trainer.max_steps, by_epochs) if limit >= 0]
@@ -88,12 +83,16 @@ def planned_steps(trainer: Trainer, n_batches: int) -> int:
     return min(limits)
 
 
-def write_metrics(folder: Path, out: Path) -> None:
-    """Join the tables of losses in a trainer's folder, one for each part of an interrupted training; later rows win."""
+def finish(folder: Path, out: Path) -> None:
+    """Write ``metrics.csv`` into ``out`` and delete the trainer's folder.
+
+    Each part of an interrupted training has a table of its own there; of a step in two tables, the later row counts.
+    """
     tables = [pl.read_csv(file, infer_schema_length=None) for file in sorted(folder.glob(f"part*/{METRICS}"))]
     if tables:
-        joined = pl.concat(tables, how="diagonal_relaxed")
-        joined.unique("step", keep="last", maintain_order=True).write_csv(out / METRICS)
+        rows = pl.concat(tables, how="diagonal_relaxed")
+        rows.unique("step", keep="last", maintain_order=True).write_csv(out / METRICS)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _listed(value: Any) -> list[Any]:

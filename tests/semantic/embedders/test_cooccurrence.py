@@ -37,7 +37,7 @@ def test_items_met_together_are_near_and_held_out_events_play_no_part(make_seque
     table = np.load(out / "table.npy")
     assert table.shape == (9, 3)
     assert table.dtype == np.float32
-    assert "1 of 7 items have no company" in caplog.text
+    assert "1 of 7 items have no neighbour" in caplog.text
     np.testing.assert_allclose(np.linalg.norm(table, axis=1), [0, 1, 1, 1, 1, 1, 1, 0, 0], atol=1e-5)
     similar = table[1:7] @ table[1:7].T
     assert abs(similar[:3, 3:]).max() < 1e-5

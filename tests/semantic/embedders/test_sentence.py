@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.semantic.embedders import sentence
 from sage_pl.semantic.embedders.sentence import SentenceEmbedder
+from sage_pl.semantic.language_models import loading
 from sage_pl.semantic.language_models.batches import batches_of_like_length
 from sage_pl.semantic.language_models.loading import MINILM, ModelError, locate
 from tests.semantic.scft.tiny import write_bert
@@ -88,7 +88,7 @@ def test_options_reach_the_model(model) -> None:
     ids=["other", "minilm"],
 )
 def test_a_model_that_is_not_to_be_had_is_named(monkeypatch, tmp_path, name, help_text) -> None:
-    monkeypatch.setattr(sentence, "MINILM_PACKAGE", "no_such_package")
+    monkeypatch.setattr(loading, "MINILM_PACKAGE", "no_such_package")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=f"cannot load the text model '{name}'; .*{help_text}"):
         SentenceEmbedder(name, offline=True).encode(["a"])

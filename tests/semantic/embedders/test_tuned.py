@@ -99,7 +99,7 @@ def test_another_base_model_is_refused_even_of_the_same_shape(base, texts, scft,
     weights = load_file(other / "model.safetensors")
     save_file({name: tensor + 1 for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
     digest = r"\(model\.safetensors sha256 \w{12}\)"
-    with pytest.raises(ModelError, match=rf"was tuned on {base} {digest}, not on {other} {digest}; name its own base"):
+    with pytest.raises(ModelError, match=rf"was tuned on {base} {digest}, not on {other} {digest}; name its base"):
         table(out, texts, scft, model=str(other))
     report = json.loads((scft.path / "scft.json").read_text())
     (scft.path / "scft.json").write_text(json.dumps({**report, "model": "hub/one", "weights": {}}))

@@ -30,7 +30,7 @@ class Spy:
     sign: str = "+"
     useless: bool = False
     shown: list[Any] = field(default_factory=list, compare=False)
-    remembered: ClassVar[bool] = True
+    stores_answers: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ()
 
     def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
@@ -41,7 +41,7 @@ class Spy:
 
 @dataclass(frozen=True)
 class Fleeting(Spy):
-    remembered: ClassVar[bool] = False
+    stores_answers: ClassVar[bool] = False
 
 
 @pytest.fixture

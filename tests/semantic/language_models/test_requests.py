@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from sage_pl.semantic.language_models import requests as questions
-from sage_pl.semantic.language_models.requests import Questions
+from sage_pl.semantic.language_models import requests as module
+from sage_pl.semantic.language_models.requests import Requests
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,10 @@ def test_every_row_is_answered_once_and_so_many_are_under_way() -> None:
         together.wait(10)  # fails with fewer than three under way
         return row * row
 
-    asked = Questions(ask, 30, 3)
+    asked = Requests(ask, 30, 3)
     assert sorted(asked) == [(row, row * row) for row in range(30)]
     assert asked.failure is None
-    assert not list(Questions(ask, 0, 3))
+    assert not list(Requests(ask, 0, 3))
 
 
 def test_after_a_failure_nothing_is_begun_and_what_is_under_way_comes() -> None:
@@ -43,7 +43,7 @@ def test_after_a_failure_nothing_is_begun_and_what_is_under_way_comes() -> None:
         time.sleep(0.1)
         return row
 
-    asked = Questions(ask, 100, 4)
+    asked = Requests(ask, 100, 4)
     assert sorted(asked) == [(0, 0), (1, 1), (3, 3)]
     assert isinstance(asked.failure, KeyError)
     assert begun == [0, 1, 2, 3]
@@ -60,7 +60,7 @@ def test_answers_come_after_an_end_from_outside(end) -> None:
             assert ended.wait(10)
         return row
 
-    asked = Questions(ask, 100, 4)
+    asked = Requests(ask, 100, 4)
     for row, _ in asked:
         if not ended.is_set():
             time.sleep(0.1)  # rows 1 to 4 are under way
@@ -73,9 +73,9 @@ def test_answers_come_after_an_end_from_outside(end) -> None:
 
 
 def test_ctrl_c_does_not_wait_for_long(monkeypatch) -> None:
-    monkeypatch.setattr(questions, "GRACE", 0.2)
+    monkeypatch.setattr(module, "GRACE", 0.2)
     never = threading.Event()
-    asked = Questions(lambda row: row == 0 or never.wait(10), 2, 2)
+    asked = Requests(lambda row: row == 0 or never.wait(10), 2, 2)
     started = time.monotonic()
     for _ in asked:
         signal.raise_signal(signal.SIGINT)
@@ -87,7 +87,7 @@ def test_ctrl_c_does_not_wait_for_long(monkeypatch) -> None:
 def test_a_second_ctrl_c_does_not_wait_at_all() -> None:
     never = threading.Event()
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes in the middle
-        for _ in Questions(lambda row: row == 0 or never.wait(10), 2, 2):
+        for _ in Requests(lambda row: row == 0 or never.wait(10), 2, 2):
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
     never.set()
@@ -95,7 +95,7 @@ def test_a_second_ctrl_c_does_not_wait_at_all() -> None:
 
 def test_who_handles_ctrl_c_otherwise_keeps_it() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asked = Questions(lambda row: row, 1, 1)
+    asked = Requests(lambda row: row, 1, 1)
     for _ in asked:
         signal.raise_signal(signal.SIGINT)
     assert asked.failure is None
@@ -104,7 +104,7 @@ def test_who_handles_ctrl_c_otherwise_keeps_it() -> None:
 
 def test_an_abandoned_iteration_begins_no_more() -> None:
     begun = []
-    for _ in Questions(lambda row: begun.append(row) or time.sleep(0.01), 1000, 2):
+    for _ in Requests(lambda row: begun.append(row) or time.sleep(0.01), 1000, 2):
         break
     time.sleep(0.1)
     assert len(begun) < 20
@@ -112,7 +112,7 @@ def test_an_abandoned_iteration_begins_no_more() -> None:
 
 def test_questions_do_not_run_ahead_of_who_looks_at_the_answers() -> None:
     begun: list[int] = []
-    for looked, _ in enumerate(Questions(begun.append, 30, 3), start=1):
+    for looked, _ in enumerate(Requests(begun.append, 30, 3), start=1):
         time.sleep(0.01)
         assert len(begun) <= looked + 3
     assert looked == 30
@@ -120,7 +120,7 @@ def test_questions_do_not_run_ahead_of_who_looks_at_the_answers() -> None:
 
 def test_another_thread_may_ask() -> None:
     answers: list = []
-    thread = threading.Thread(target=lambda: answers.extend(Questions(lambda row: row, 3, 2)))
+    thread = threading.Thread(target=lambda: answers.extend(Requests(lambda row: row, 3, 2)))
     thread.start()
     thread.join(10)
     assert sorted(answers) == [(0, 0), (1, 1), (2, 2)]

@@ -22,8 +22,8 @@ QUICK = {"batch_size": 6, "lr": 0.01}
 
 def steps(n: int = 4, folder=None, **settings) -> Trainer:
     every = timedelta(microseconds=1)
-    chosen = trainer_settings(max_epochs=-1, max_steps=n, accelerator="cpu", **settings)
-    return make_trainer(chosen, folder, train_time_interval=every)
+    chosen = {"max_epochs": -1, "max_steps": n, "accelerator": "cpu", **settings}
+    return make_trainer(trainer_settings(**chosen), folder, train_time_interval=every)
 
 
 def pairs_of(n: int = 20, **settings) -> ViewPairs:
@@ -74,8 +74,9 @@ def test_one_seed_gives_one_result(llama) -> None:
     assert torch.equal(weights, equal)
 
 
+@pytest.mark.parametrize("epochs", [-1, 2])
 @pytest.mark.parametrize("last", [2, 3, 4], ids="stopped in step {}".format)
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(llama, tmp_path, last) -> None:
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(llama, tmp_path, last, epochs) -> None:
     """An epoch has three steps."""
 
     def tuned(folder=None, last: int | None = None):
@@ -90,7 +91,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(llama, tmp_path, 
             return form(*given)
 
         torch.manual_seed(1)
-        losses = tune(encoder, pairs_of(), interrupted, temperature, Training(**QUICK), steps(folder=folder))
+        trainer = steps(folder=folder, max_epochs=epochs)
+        losses = tune(encoder, pairs_of(), interrupted, temperature, Training(**QUICK), trainer)
         weights = {n: p.detach() for n, p in encoder.named_parameters() if p.requires_grad}
         return losses, weights, temperature.log.item(), len(calls)
 

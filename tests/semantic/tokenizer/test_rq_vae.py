@@ -132,6 +132,12 @@ def test_unused_codes_are_put_on_residuals_and_used_ones_stay(planted) -> None:
     assert (residuals - network.codebooks[1, 3]).abs().sum(1).min() < 1e-5
 
 
+def test_a_training_that_runs_out_of_time_ends_with_a_snapshot(planted) -> None:
+    """The first of 20 would come after 5,000 epochs."""
+    trainer = trainer_settings(max_epochs=100_000, accelerator="cpu", max_time={"seconds": 0.1})
+    assert np.isfinite(ResidualVAE(**SMALL, trainer=trainer).fit(planted, seed=0).codebooks).all()
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_training_that_explodes_is_named(planted) -> None:
     with pytest.raises(ValueError, match=r"error became infinite; set steps\.tokens\.quantiser\.training\.lr lower"):

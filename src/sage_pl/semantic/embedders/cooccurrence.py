@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CooccurrenceEmbedder:
-    """Truncated decomposition of the shifted positive PMI of items that follow each other.
+    """Truncated decomposition of the shifted positive PMI of neighbouring items.
 
-    With ``n_ab`` the number of times a and b stand within ``window`` places of each other in the training part,
+    With ``n_ab`` the number of times a and b are within ``window`` places of each other in the training part,
     ``n_a = sum_b n_ab`` and ``n = sum_a n_a``:
 
         ``M_ab = max(0, log(n_ab n / (n_a n_b)) - log(shift))``,  ``M ~ U S V'``,  vectors ``U sqrt(S)``, scaled to norm 1.
 
-    An item that occurs in no training sequence, or beside no other item, has a zero row; their number is logged.
+    Items outside the training part, or without a neighbour there, have zero rows; their number is logged.
 
     Args:
         dim: width of the vectors, less than the number of items.
@@ -82,18 +82,18 @@ class CooccurrenceEmbedder:
             )
         left, scale, _ = randomized_svd(information, n_components=self.dim, random_state=self.seed)
         rows = left * np.sqrt(scale)
-        alone = np.diff(information.indptr) == 0
-        rows[alone] = 0  # what is left there is rounding, and scaling would blow it up
-        log.info("%d of %d items have no company in the training part and get zero rows", alone.sum(), len(rows))
+        isolated = np.diff(information.indptr) == 0
+        rows[isolated] = 0  # rounding errors, which the normalisation would scale up
+        log.info("%d of %d items have no neighbour in the training part and get zero rows", isolated.sum(), len(rows))
         np.save(out / "table.npy", padded(normalised(rows)))
 
 
 def cooccurrences(items: IntArray, offsets: IntArray, window: int, n_items: int) -> csr_array:
-    """How often two different items stand within ``window`` places of each other; symmetric.
+    """Number of times two different items are within ``window`` places of each other; symmetric.
 
     Args:
-        items: all sequences one after the other, ids 1..N.
-        offsets: where each sequence begins, and the end.
+        items: all sequences, concatenated, ids 1..N.
+        offsets: the first position of each sequence, and the end.
         window: places on either side.
         n_items: N.
 

@@ -20,17 +20,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OpenAIEmbedder(TextEmbedder):
-    """Asks a service for the vectors of all distinct texts. The texts leave this machine, and it may cost money.
+    """The vectors of all distinct texts from a service. The texts leave this machine, and it may cost money.
 
-    The key is read from the environment when it is needed, and is neither logged nor part of an artifact key. What fails for
-    a passing reason is repeated, see :class:`sage_pl.semantic.language_models.service.Service`.
+    The key is read from the environment, and is neither logged nor part of an artifact key. Temporary failures are retried, see
+    :class:`sage_pl.semantic.language_models.service.Service`.
 
     Args:
-        model: the model's name there (the reference takes text-embedding-ada-002).
-        base_url: of the service; any that is compatible, e.g. one on this machine.
-        api_key_env: environment variable that holds the key.
+        model: the service's name of the model (the reference takes text-embedding-ada-002).
+        base_url: of any compatible service, e.g. a local one.
+        api_key_env: environment variable of the key.
         batch_size: texts per request.
-        max_retries: repetitions of one request.
+        max_retries: of one request.
         timeout: seconds to wait for an answer.
 
     Writes:
@@ -55,18 +55,17 @@ class OpenAIEmbedder(TextEmbedder):
             raise SettingError(f"steps.embed.base_url is {self.base_url!r}, wanted http://... or https://...")
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in the order given, float32 [len(texts), D]."""
+        """One row per text, in their order, float32 [len(texts), D]."""
         url = f"{self.base_url.rstrip('/')}/embeddings"
         service = Service(url, self.api_key_env, self.max_retries, self.timeout, "embedder=minilm")
         service.key()
         distinct, position = each_once(texts)
-        log.info("asking %s for the vectors of %d distinct texts", self.base_url, len(distinct))
+        log.info("requests to %s for the vectors of %d distinct texts", self.base_url, len(distinct))
         parts = [
             self._vectors(distinct[start : start + self.batch_size].tolist(), service)
             for start in range(0, len(distinct), self.batch_size)
         ]
-        vectors = np.concatenate(parts)
-        return vectors[position]
+        return np.concatenate(parts)[position]
 
     def _vectors(self, texts: list[str], service: Service) -> npt.NDArray[np.float32]:
         answer = service.ask({"model": self.model, "input": texts, "encoding_format": "float"})

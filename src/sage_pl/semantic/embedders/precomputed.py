@@ -1,4 +1,4 @@
-"""Item vectors that were made elsewhere, read from a file."""
+"""Item vectors from a file."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import MissingFileError, SettingError
 from sage_pl.semantic.tables import FloatArray, blocks, write_padded
 
-SHOWN = 5
+LISTED = 5
 
 
 @dataclass(frozen=True)
 class PrecomputedEmbedder:
     """Vectors of a file, joined to this data set's items.
 
-    - ``.parquet``: columns ``item_id`` (as in the data set) and ``embedding`` (numbers, all of one width). The safest: joined
-      by id, in any order, and rows of other items are ignored.
+    - ``.parquet``: columns ``item_id`` (as in the data set) and ``embedding`` (numbers, all of one width). The safest: rows are
+      joined by id, in any order, and those of other items are ignored.
     - ``.npy``: an array [N, D] whose row r belongs to item r + 1 of the sequences artifact's ``items.parquet``.
     - ``.pkl``: the reference's ``itm_emb_np.pkl`` [N, D], row r for the source's item id r + 1; ids must be 1..N. Read
-      without running anything the file may hold.
+      without executing code.
 
-    The artifact's key depends on the file's content, not on its place.
+    The artifact's key depends on the content of the file alone.
 
     Args:
         path: the file.
 
     Writes:
-        ``table.npy`` float32 [R, D]; float16 where the file holds that, which is half as large and stays so in training.
+        ``table.npy`` float32 [R, D]; float16 for a file in float16, half as large and also float16 in training.
 
     Raises:
         MissingFileError: there is no such file.
@@ -51,7 +51,7 @@ class PrecomputedEmbedder:
     libraries: ClassVar[tuple[str, ...]] = ()
 
     def fingerprint(self) -> dict[str, str]:
-        """What stands for this step in an artifact key: the file's content."""
+        """The hash of the file, for artifact keys."""
         return {"sha256": file_digest(self._file())}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
@@ -84,7 +84,7 @@ class PrecomputedEmbedder:
 
 
 def _checked(rows: Any, n_items: int, file: Path) -> FloatArray:
-    """The rows if they are a matrix of numbers with one row per item."""
+    """The rows, checked to be a matrix of numbers with one row per item."""
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
         got = f"{rows.dtype} array {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
         raise SettingError(f"{file} holds a {got}, wanted a matrix of numbers [{n_items}, D]")
@@ -102,23 +102,22 @@ def _from_pickle(file: Path, items: pl.DataFrame) -> FloatArray:
     ids = items["item_id"]
     if not ids.dtype.is_integer() or ids.sort().to_list() != list(range(1, len(items) + 1)):
         raise SettingError(
-            f"{file}: rows of a .pkl file belong to the item ids 1..{len(items)}, but this data set's ids are others; give a "
+            f"{file}: rows of a .pkl file belong to the item ids 1..{len(items)}, but this data set has other ids; give a "
             ".parquet file with item_id and embedding"
         )
     return _checked(read_plain_pickle(file), len(items), file)[ids.to_numpy() - 1]
 
 
 def _from_parquet(file: Path, items: pl.DataFrame) -> FloatArray:
-    given = pl.read_parquet(file)
-    if missing := {"item_id", "embedding"} - set(given.columns):
-        raise SettingError(f"{file} lacks the column {', '.join(sorted(missing))}; it has {', '.join(given.columns)}")
-    given = given.select(pl.col("item_id").cast(pl.String), "embedding")
-    wanted = items.select(pl.col("item_id").cast(pl.String))
-    given = given.join(wanted, on="item_id", how="semi")
-    if given["item_id"].is_duplicated().any():
-        twice = given.filter(pl.col("item_id").is_duplicated())["item_id"].unique(maintain_order=True)
-        raise SettingError(f"{file} has more than one row for {len(twice)} items (item_id {_some(twice.to_list())})")
-    joined = wanted.join(given, on="item_id", how="left", maintain_order="left")
+    table = pl.read_parquet(file)
+    if missing := {"item_id", "embedding"} - set(table.columns):
+        raise SettingError(f"{file} lacks the column {', '.join(sorted(missing))}; it has {', '.join(table.columns)}")
+    ids = items.select(pl.col("item_id").cast(pl.String))
+    table = table.select(pl.col("item_id").cast(pl.String), "embedding").join(ids, on="item_id", how="semi")
+    twice = table.filter(pl.col("item_id").is_duplicated())["item_id"].unique(maintain_order=True).to_list()
+    if twice:
+        raise SettingError(f"{file} has more than one row for {len(twice)} items (item_id {_some(twice)})")
+    joined = ids.join(table, on="item_id", how="left", maintain_order="left")
     absent = joined.filter(pl.col("embedding").is_null())["item_id"].to_list()
     if absent:
         raise SettingError(f"{file} has no embedding for {len(absent)} of {len(items)} items (item_id {_some(absent)})")
@@ -131,5 +130,4 @@ def _from_parquet(file: Path, items: pl.DataFrame) -> FloatArray:
 
 
 def _some(values: list[Any]) -> str:
-    shown = ", ".join(map(str, values[:SHOWN]))
-    return f"{shown}, ..." if len(values) > SHOWN else shown
+    return ", ".join([*map(str, values[:LISTED]), *(["..."] if len(values) > LISTED else [])])

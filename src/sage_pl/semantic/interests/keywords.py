@@ -1,4 +1,4 @@
-"""Interests as keywords of their items' texts: no language model, no network, seconds for a whole data set."""
+"""Interests as keywords of their items' texts: no language model, no network, seconds for a data set."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sage_pl.semantic.tables import FloatArray, normalised
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-CHUNK = 2048  # groups worked on at once
+CHUNK = 2048  # groups in a chunk
 UNITS = "oz ounce ounces fl lb lbs pound pounds inch inches ft ml mg kg gram grams count ct pack packs pk size piece pieces pcs"
-WORD = r"(?u)\b[^\W\d_]{2,}\b"  # words of letters: no digits
+WORD = r"(?u)\b[^\W\d_]{2,}\b"  # letters alone
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class Keywords:
 
         ``argmax_x (1 - diversity) cos(x, g) - diversity max_(s chosen) cos(x, s)``,
 
-    in a latent semantic space of the catalogue, g being the mean of its items there. A word that is part of a chosen pair is
-    dropped. Equal groups are described once.
+    in a latent semantic space of the catalogue, g being the mean of its items there. Words within a chosen pair are dropped.
+    Equal groups are described once.
 
     Args:
         count: keywords of a group.
-        candidates: terms to choose them from.
-        diversity: 0 takes the terms nearest to the group, whatever they repeat.
+        candidates: terms that keywords are chosen from.
+        diversity: 0 ignores redundancy.
         dim: width of the latent space.
-        min_count: items a term must occur in.
-        max_words: words of a phrase that are kept.
+        min_count: least number of items with a term.
+        max_words: most words of a phrase.
 
     Reference: BERTopic (Grootendorst 2022) for the weights, KeyBERT for the choice. Differs: A and f come from the catalogue
-    with one class per item, since a user's one to six groups are too few for them.
+    with one class per item; a user's one to six groups are too few.
     """
 
     count: int = 5
@@ -56,7 +56,7 @@ class Keywords:
     max_words: int = 40
 
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
-    remembered: ClassVar[bool] = False
+    stores_answers: ClassVar[bool] = False
 
     def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
         distinct = list(dict.fromkeys(tuple(group) for groups in users for group in groups))
@@ -78,13 +78,14 @@ class Keywords:
             means = normalised(members @ items)
             chosen = most_relevant(words[heaviest], heaviest >= 0, means, self.count, self.diversity)
             for row, group in enumerate(part):
-                kept = _without_parts([terms[heaviest[row, i]] for i in chosen[row] if i >= 0])
+                keywords = ", ".join(_without_parts([terms[heaviest[row, i]] for i in chosen[row] if i >= 0]))
                 central = texts[group[int((items[list(group)] @ means[row]).argmax())]]
-                phrases.append(" ".join(": ".join(filter(None, [", ".join(kept), central])).split()[: self.max_words]))
+                words_of_phrase = ": ".join(filter(None, [keywords, central])).split()
+                phrases.append(" ".join(words_of_phrase[: self.max_words]))
         return phrases
 
     def _count(self, texts: Sequence[str]) -> tuple[csr_array, list[str]]:
-        """Terms of every item, [R, terms], and their names; at least two, if need be empty ones."""
+        """Counts of terms, [R, terms], and the terms; padded to two, the least width of the decomposition."""
         from scipy.sparse import csr_array
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
@@ -92,10 +93,10 @@ class Keywords:
         vectorizer = CountVectorizer(ngram_range=(1, 2), stop_words=stop, token_pattern=WORD, min_df=self.min_count)
         try:
             counts = csr_array(vectorizer.fit_transform(texts), dtype=np.float64)
-        except ValueError:  # no term occurs in so many items
+        except ValueError:  # no term is frequent enough
             return csr_array((len(texts), 2), dtype=np.float64), ["", ""]
         names = vectorizer.get_feature_names_out().tolist()
-        counts.resize(len(texts), max(len(names), 2))  # the decomposition wants two
+        counts.resize(len(texts), max(len(names), 2))
         return counts, [*names, ""]
 
     def _latent_space(self, counts: csr_array) -> tuple[FloatArray, FloatArray]:
@@ -105,7 +106,7 @@ class Keywords:
 
         weights = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
         svd = TruncatedSVD(min(self.dim, *weights.shape), random_state=0)
-        with np.errstate(invalid="ignore"):  # the share of no variance at all
+        with np.errstate(invalid="ignore"):  # explained share of zero variance
             return normalised(svd.fit_transform(weights)), normalised(svd.components_.T)
 
 
@@ -118,7 +119,7 @@ def _memberships(groups: Sequence[Sequence[int]], n_rows: int) -> Any:
 
 
 def _heaviest(counts: csr_array, idf: FloatArray, n: int) -> npt.NDArray[np.int64]:
-    """The n terms of largest c-TF-IDF of every row, heaviest first, equal ones by number; -1 where there are fewer."""
+    """The n terms of largest c-TF-IDF of every row, heaviest first, equal ones by number; -1 fills short rows."""
     counts = counts.tocsr()
     counts.sum_duplicates()
     rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
@@ -126,37 +127,37 @@ def _heaviest(counts: csr_array, idf: FloatArray, n: int) -> npt.NDArray[np.int6
     order = np.lexsort((counts.indices, -np.round(weights, 12), rows))
     place = np.arange(len(rows)) - counts.indptr[rows]
     first = place < n
-    found = np.full((counts.shape[0], n), -1)
-    found[rows[first], place[first]] = counts.indices[order][first]
-    return found
+    terms = np.full((counts.shape[0], n), -1)
+    terms[rows[first], place[first]] = counts.indices[order][first]
+    return terms
 
 
 def most_relevant(
-    words: FloatArray, real: npt.NDArray[np.bool_], groups: FloatArray, n: int, diversity: float
+    words: FloatArray, valid: npt.NDArray[np.bool_], groups: FloatArray, n: int, diversity: float
 ) -> npt.NDArray[np.int64]:
-    """Maximal marginal relevance of every group at once: the places of n of its candidates, in order of choice.
+    """Maximal marginal relevance of all groups at once: positions [G, min(n, C)] of the chosen candidates, in order.
 
     Args:
         words: unit vectors of the candidates [G, C, D].
-        real: which candidates there are [G, C]; where they run out, -1 follows.
+        valid: mask of the candidates [G, C]; -1 fills groups with too few.
         groups: unit vectors [G, D].
-        n: how many, at most C are returned.
-        diversity: share of the redundancy in the choice.
+        n: number of choices.
+        diversity: weight of the redundancy.
     """
     relevance = np.einsum("gcd,gd->gc", words, groups)
     nearest = np.zeros_like(relevance)
     rows, chosen = np.arange(len(words)), []
     for step in range(min(n, words.shape[1])):
-        score = np.where(real, np.round((1 - diversity) * relevance - diversity * nearest, 9), -np.inf)
+        score = np.where(valid, np.round((1 - diversity) * relevance - diversity * nearest, 9), -np.inf)
         pick = score.argmax(1)
-        chosen.append(np.where(real.any(1), pick, -1))
+        chosen.append(np.where(valid.any(1), pick, -1))
         likeness = np.einsum("gcd,gd->gc", words, words[rows, pick])
         nearest = likeness if step == 0 else np.maximum(nearest, likeness)
-        real = real & (np.arange(words.shape[1]) != pick[:, None])
+        valid = valid & (np.arange(words.shape[1]) != pick[:, None])
     return np.stack(chosen, axis=1)
 
 
 def _without_parts(terms: list[str]) -> list[str]:
-    """Without words that are part of a pair among them."""
+    """Terms without the words within a pair among them."""
     parts = {word for term in terms if " " in term for word in term.split()}
     return [term for term in terms if term not in parts]

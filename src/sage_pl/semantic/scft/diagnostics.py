@@ -1,9 +1,9 @@
-"""How well an encoder tells held-out items apart."""
+"""How well an encoder distinguishes held-out items."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,34 +11,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sage_pl.errors import SettingError
+from sage_pl.semantic.scft.views import Pair
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-def describe_views(
-    encoder: SentenceTransformer, views: Sequence[tuple[str, str]], batch_size: int = 64
-) -> dict[str, float]:
+def describe_views(encoder: SentenceTransformer, views: Sequence[Pair], batch_size: int = 64) -> dict[str, float]:
     """``top1``, ``cosine`` and ``uniformity`` of :func:`describe_vectors` for pairs of views, without dropout."""
-    sides = [
-        encoder.encode(
-            [pair[side] for pair in views], batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
-        )
-        for side in (0, 1)
-    ]
+    settings: dict[str, Any] = {"batch_size": batch_size, "convert_to_tensor": True, "show_progress_bar": False}
+    sides = (encoder.encode([pair[side] for pair in views], **settings) for side in (0, 1))
     return describe_vectors(*(side.float().clone() for side in sides))
 
 
 def describe_vectors(first: Float[Tensor, "M D"], second: Float[Tensor, "M D"]) -> dict[str, float]:
-    """Numbers that tell whether vectors of items are distinct and spread.
+    """How distinct and how spread the vectors of items are.
 
     Args:
-        first, second: two views, row i of both of item i.
+        first, second: two views; row i of both belongs to item i.
 
     Returns:
-        ``top1``: share of items whose first view is nearest, by cosine, to their own second view. ``cosine``: mean cosine of
-        first views of different items. ``uniformity``: ``log mean exp(-2 |x - y|²)`` of the same pairs, normalised; lower
-        is more even.
+        ``top1``: share of items whose first view has its nearest second view, by cosine, in the same item. ``cosine``: mean
+        cosine of first views of different items. ``uniformity``: ``log mean exp(-2 |x - y|²)`` of the same pairs, normalised;
+        lower is more even.
 
     Raises:
         ValueError: there are fewer than two items.

@@ -1,4 +1,4 @@
-"""Low-rank adapters of a text encoder: added, saved without a trace of this machine, and loaded elsewhere."""
+"""Low-rank adapters of a text encoder: added, saved without local paths, and loaded elsewhere."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-REPORT = "scft.json"  # how they were tuned, beside them
+REPORT = "scft.json"  # settings and numbers of the tuning, beside the adapters
 PREFIX = "base_model.model."  # of the weights' names in a file
-POOLER = r".*pooler.*"  # an encoder's layers that no pooling of ours reads
+POOLER = r".*pooler.*"  # layers that no pooling reads
 INSTALL = "pip install peft==0.21.2"
 
 
@@ -31,8 +31,8 @@ class Lora:
         r: rank.
         alpha: numerator of the factor.
         dropout: of the input of A.
-        targets: names of the linear layers, or ``all-linear`` for all but poolers: with LLaMA's kind of model the projections
-            q, k, v, o, gate, up and down of every layer.
+        targets: names of the linear layers, or ``all-linear`` for all but poolers: in LLaMA-like models the projections q, k,
+            v, o, gate, up and down of every layer.
 
     Raises:
         ValueError: rank or dropout is out of range.
@@ -49,12 +49,11 @@ class Lora:
         if not isinstance(self.targets, str):
             object.__setattr__(self, "targets", tuple(self.targets))
         if self.r < 1 or not 0 <= self.dropout < 1:
-            raise SettingError(
-                f"steps.scft.lora has r={self.r} and dropout={self.dropout}, wanted r from 1 and dropout within [0, 1)"
-            )
+            problem = f"steps.scft.lora has r={self.r} and dropout={self.dropout}"
+            raise SettingError(f"{problem}, wanted r from 1 and dropout within [0, 1)")
 
     def add_to(self, model: nn.Module) -> LoraConfig:
-        """Freeze the model and add adapters, float32 and trainable; returns their description.
+        """Freeze the model and add trainable float32 adapters; returns their description.
 
         Raises:
             ModelError: peft is missing, or the model has no layer of these names.
@@ -62,13 +61,12 @@ class Lora:
         require_peft()
         from peft import LoraConfig
 
-        targets = self.targets if isinstance(self.targets, str) else list(self.targets)
         config = LoraConfig(
             task_type="FEATURE_EXTRACTION",
             r=self.r,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules=targets,
+            target_modules=self.targets if isinstance(self.targets, str) else list(self.targets),
             exclude_modules=POOLER if any("pooler" in name for name, _ in model.named_modules()) else None,
         )
         model.requires_grad_(False)
@@ -77,7 +75,7 @@ class Lora:
 
 
 def save_adapter(model: nn.Module, config: LoraConfig, base: str, out: Path) -> None:
-    """Write the adapters of ``model`` in peft's format, naming their base model by ``base`` alone."""
+    """Write the adapters of ``model`` in peft's format; ``base`` names their base model."""
     from safetensors.torch import save_file
 
     weights = {PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in _weights(model).items()}
@@ -110,7 +108,7 @@ def load_adapter(model: nn.Module, folder: Path) -> None:
 
 
 def require_peft() -> None:
-    """Say how to get peft where it is missing."""
+    """Raise ModelError with the install command where peft is missing."""
     if importlib.util.find_spec("peft") is None:
         raise ModelError(f"tuning a text encoder, and using a tuned one, needs the package peft: {INSTALL}")
 
@@ -121,16 +119,15 @@ def _inject(config: LoraConfig, model: nn.Module) -> None:
     try:
         inject_adapter_in_model(config, model)
     except ValueError as error:
-        raise ModelError(
-            f"cannot add adapters; set steps.scft.lora.targets to other layers. peft says: {error}"
-        ) from error
+        message = f"cannot add adapters; set steps.scft.lora.targets to other layers; peft's error: {error}"
+        raise ModelError(message) from error
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """The adapters' weights; without the look-up of the base model's vocabulary on the hub that peft does by default."""
+    """The adapters' weights, without peft's default look-up of the base model's vocabulary on the hub."""
     from peft import get_peft_model_state_dict
 
     return get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -139,10 +136,10 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 def _misfit(content: dict[str, Any], reason: str) -> ModelError:
     return ModelError(
         f"the tuned adapters belong to the text model {content.get('base_model_name_or_path')!r} and do not fit the one "
-        f"given; name theirs with steps.embed.model=NAME or FOLDER. The loader says: {reason}"
+        f"given; name theirs with steps.embed.model=NAME or FOLDER; the loader's error: {reason}"
     )
 
 
 def _plain(value: Any) -> Any:
-    """Sets as sorted lists, whatever else as text."""
+    """Sets as sorted lists, all else as text."""
     return sorted(value) if isinstance(value, Sequence | set | frozenset) else str(value)

@@ -1,4 +1,4 @@
-"""A temperature that is trained."""
+"""A trained temperature."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sage_pl.errors import SettingError
 
 @dataclass(frozen=True)
 class Temperature:
-    """What the temperature starts from, how fast it moves and where it must stay.
+    """Start, rate and bounds of the temperature.
 
     Args:
-        start: its first value.
-        lr: its own learning rate, of the logarithm; 0 keeps it fixed.
+        start: first value.
+        lr: learning rate of the logarithm; 0 keeps it fixed.
         low, high: bounds.
 
     Raises:
@@ -41,7 +41,7 @@ class Temperature:
 
 
 class TrainedTemperature(nn.Module):
-    """``t = exp(l)``, l a parameter, or a constant where its learning rate is 0."""
+    """``t = exp(l)``, l a parameter, or a constant at a learning rate of 0."""
 
     def __init__(self, settings: Temperature) -> None:
         super().__init__()
@@ -53,5 +53,5 @@ class TrainedTemperature(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Bring it back between its bounds, after an optimiser's step."""
+        """Clip to the bounds; called after an optimiser step."""
         self.log.clamp_(math.log(self.settings.low), math.log(self.settings.high))

@@ -20,7 +20,7 @@ from sage_pl.hardware import return_freed_memory
 from sage_pl.semantic.language_models.batches import batches_of_like_length, lengths
 from sage_pl.semantic.language_models.loading import language_model
 from sage_pl.semantic.scft.temperature import TrainedTemperature
-from sage_pl.semantic.scft.views import ViewBatches, ViewPairs
+from sage_pl.semantic.scft.views import Pair, ViewBatches, ViewPairs
 from sage_pl.semantic.trainers import fit, planned_steps
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_TOKENS = 4096  # padded tokens encoded together; does not change the result
-TRIM = 16  # steps after which freed memory is returned
+TRIM = 16  # batches between two returns of freed memory: texts differ in length, so tensors differ in size at each step
 LINES = 10  # lines about the loss in the log
 
 
@@ -41,14 +41,13 @@ class Form(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """How fast and with how many negatives; how long is the trainer's.
+    """Batches and rates; the trainer sets the length.
 
     Args:
-        batch_size: items contrasted with each other; the items that do not fill the last batch of an epoch are left out of
-            it.
+        batch_size: items contrasted with each other; an epoch leaves out the items that do not fill a last batch.
         lr: of AdamW without weight decay, falling linearly to 0.
         warmup: share of the steps in which the rate rises first.
-        held_out: share of the items, at most 2,000, that are left out and evaluated before and after.
+        held_out: share of the items, at most 2,000, that are evaluated before and after instead of trained on.
         gradient_checkpointing: compute states twice to save memory.
         seed: of the adapters' start, dropout, order, views and the items held out.
 
@@ -85,42 +84,32 @@ def tune(
     training: Training,
     trainer: pl.Trainer,
 ) -> list[float]:
-    """Train what is trainable of the encoder, and the temperature; returns the loss of every batch.
+    """Train the encoder's trainable weights and the temperature; returns the loss of every batch.
 
-    A trainer with a checkpoint in its folder continues from there, exactly as if it had not been interrupted.
+    A checkpoint in the trainer's folder is continued from, with the same result as without the interruption.
 
     Raises:
-        ValueError: there are fewer than two items, or the trainer would never stop.
+        ValueError: there are fewer than two items, or the trainer has no limit.
         FloatingPointError: the loss is not finite.
     """
     if len(pairs) < 2:
         raise SettingError(f"tuning contrasts different texts; got {len(pairs)}, wanted at least 2")
     batches = ViewBatches(pairs, training.batch_size, training.seed)
-    n_steps = planned_steps(trainer, len(batches))
-    module = Tuning(encoder, form, temperature, training, n_steps)
+    module = Tuning(encoder, form, temperature, training, planned_steps(trainer, len(batches)))
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_enable({"use_reentrant": False})
     fit(trainer, module.train(), batches)
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_disable()
-    encoder.to(trainer.strategy.root_device).eval()  # Lightning leaves it on the CPU
+    encoder.to(trainer.strategy.root_device).eval()  # Lightning moves it to the CPU
     return module.losses
 
 
 class Tuning(pl.LightningModule):
-    """Trains the encoder's trainable weights and the temperature, by AdamW without weight decay.
+    """Trains the encoder's trainable weights and the temperature for ``n_steps`` optimiser steps.
 
-    Both views of a batch go through the encoder, with dropout; other items of the batch are the negatives. Checkpoints hold
-    the trained weights alone, the state of torch's random numbers and the losses so far.
-
-    Args:
-        encoder: with adapters.
-        form, temperature: of the contrast.
-        training: rate and warm-up of the encoder's weights; the temperature has a rate of its own.
-        n_steps: optimiser's steps in all.
-
-    Raises:
-        FloatingPointError: the loss is not finite.
+    Both views of a batch are encoded with dropout; the batch's other items are the negatives. Checkpoints hold the trained
+    weights alone, the states of torch's random generators and the losses.
     """
 
     def __init__(
@@ -132,7 +121,7 @@ class Tuning(pl.LightningModule):
         n_steps: int,
     ) -> None:
         super().__init__()
-        self.strict_loading = False  # frozen weights are in no checkpoint
+        self.strict_loading = False  # checkpoints lack the frozen weights
         self.encoder = encoder
         self.form = form
         self.temperature = temperature
@@ -152,7 +141,7 @@ class Tuning(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_of(self.n_steps, self.settings.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: list[tuple[str, str]], batch_idx: int) -> Tensor:
+    def training_step(self, batch: list[Pair], batch_idx: int) -> Tensor:
         first, second = pooled(self.encoder, batch)
         with torch.autocast(self.device.type, enabled=False):
             loss = self.form(first, second, self.temperature())
@@ -174,39 +163,31 @@ class Tuning(pl.LightningModule):
         self._start = len(self.losses), time.perf_counter()
         if self._random:
             torch.set_rng_state(self._random[0])
-            if torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(self._random[1:])
+            if self.device.type == "cuda" and len(self._random) > 1:
+                torch.cuda.set_rng_state(self._random[1], self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        total, done = self.n_steps * self.trainer.accumulate_grad_batches, len(self.losses)
-        every = max(1, total // LINES)
+        done = len(self.losses)
+        if done % TRIM == 0:
+            return_freed_memory()
+        every = max(1, self.n_steps * self.trainer.accumulate_grad_batches // LINES)
         if done % every == 0:
-            before, start = self._start
-            rate = (done - before) / (time.perf_counter() - start)
-            loss, temperature = float(np.mean(self.losses[-every:])), self.temperature().item()
-            log.info("batch %d of %d: loss %.4f, temperature %.4f, %.2f/s", done, total, loss, temperature, rate)
+            rate = (done - self._start[0]) / (time.perf_counter() - self._start[1])
+            numbers = (float(np.mean(self.losses[-every:])), self.temperature().item(), rate)
+            step = self.trainer.global_step
+            log.info("step %d of %d: loss %.4f, temperature %.4f, %.2f batches/s", step, self.n_steps, *numbers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        trained = {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        checkpoint |= {"state_dict": trained, "losses": self.losses, "random": [torch.get_rng_state(), *cuda]}
+        weights = {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
+        cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        checkpoint |= {"state_dict": weights, "losses": self.losses, "random": [torch.get_rng_state(), *cuda]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.losses, self._random = checkpoint["losses"], checkpoint["random"]
 
 
-class ReturnFreedMemory(pl.Callback):
-    """Returns freed memory to the system every 16 steps: texts differ in length, so tensors differ in size at each step."""
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step % TRIM == 0:
-            return_freed_memory()
-
-
-def pooled(
-    encoder: SentenceTransformer, views: list[tuple[str, str]]
-) -> tuple[Float[Tensor, "M D"], Float[Tensor, "M D"]]:
-    """The vectors of both sides, with gradient, float32; texts of like length go through the encoder together."""
+def pooled(encoder: SentenceTransformer, views: list[Pair]) -> tuple[Float[Tensor, "M D"], Float[Tensor, "M D"]]:
+    """The vectors of both sides, with gradient, float32; texts of like length are encoded together."""
     texts = [pair[side] for side in (0, 1) for pair in views]
     parts = list(batches_of_like_length(lengths(encoder, texts), BATCH_TOKENS))
     vectors = []
@@ -220,6 +201,6 @@ def pooled(
 
 
 def rate_of(steps: int, warmup: float) -> Callable[[int], float]:
-    """Factor of the learning rate at a step: up to 1 over the warm-up, then linearly towards 0."""
+    """Factor of the learning rate at a step: up to 1 over the warm-up, then linearly to 0."""
     rising = int(steps * warmup)
     return lambda step: (step + 1) / (rising + 1) if step < rising else (steps - step) / max(1, steps - rising)

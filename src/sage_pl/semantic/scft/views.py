@@ -13,40 +13,40 @@ from sage_pl.errors import SettingError
 from sage_pl.semantic.texts import SEPARATOR, attributes
 
 Attributes = tuple[str, ...]
+Pair = tuple[str, str]  # two views of one item
 
 
 def attribute_lists(items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str, str] | None) -> list[Attributes]:
     """The distinct texts as lists of labelled attributes, in the order of their first item.
 
-    Items without any attribute are left out. Equal texts are one, since in a batch they would be each other's
-    negatives.
+    Items without attributes are left out. Equal texts are merged: in a batch they would be each other's negatives.
 
     Args:
-        items: the items table.
-        columns: columns of the data set's items table.
-        labels: what stands before a column's value, as :class:`sage_pl.semantic.texts.Texts` takes it.
+        items: the data set's items table.
+        columns: of that table.
+        labels: prefix of each column's value, as in :class:`sage_pl.semantic.texts.Texts`.
     """
-    pieces = pl.concat_list(attributes(items, columns, labels)).list.drop_nulls().alias("attributes")
-    lists = items.sort("item").select(pieces)["attributes"].to_list()
-    return list(dict.fromkeys(tuple(attributes) for attributes in lists if attributes))
+    pieces = pl.concat_list(attributes(items, columns, labels)).list.drop_nulls().alias("pieces")
+    lists = items.sort("item").select(pieces)["pieces"].to_list()
+    return list(dict.fromkeys(tuple(pieces) for pieces in lists if pieces))
 
 
 @dataclass(frozen=True)
 class AttributeDropout:
-    """A view of an item: ``max(1, K - floor(K r))`` of its K attributes, in random order, behind the instruction.
+    """A view of an item: ``max(1, K - floor(K r))`` of its K attributes, in random order, after the instruction.
 
-    Of two attributes none is dropped at r below one half; views of one attribute are equal, and only the encoder's own
-    dropout tells them apart.
+    At r below one half two attributes both stay. Views of a single attribute are equal; only the encoder's dropout
+    distinguishes them.
 
     Args:
         ratio: r, the share of attributes dropped.
-        static: draw each item's pair of views once instead of at every access.
+        static: draw each item's pair of views once, not at every access.
 
     Raises:
         ValueError: the ratio is not within 0..1.
 
     Reference: LLMEmb, equations 2 and 3, and its code, which shuffles too. Differs: its code draws each pair once
-    (``static``), and drops the only attribute of an item that has one.
+    (``static``) and can drop an item's only attribute.
     """
 
     ratio: float = 0.4
@@ -63,12 +63,12 @@ class AttributeDropout:
 
 
 class ViewPairs:
-    """Two independent views of each item, drawn anew at every access.
+    """Two independent views of each item, drawn at every access.
 
     Args:
         items: the attributes of each item.
-        dropout: how a view is drawn, and whether just once.
-        instruction: what stands before every view, on a line of its own; None for nothing.
+        dropout: draws a view.
+        instruction: a line before every view, or None.
         seed: of the draws.
     """
 
@@ -78,37 +78,29 @@ class ViewPairs:
         self.items = items
         self.dropout = dropout
         self.instruction = instruction
-        self._generator = np.random.default_rng(seed)
+        self.generator = np.random.default_rng(seed)
         self._drawn = [self._draw(index) for index in range(len(items))] if dropout.static else None
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[str, str]:
+    def __getitem__(self, index: int) -> Pair:
         return self._draw(index) if self._drawn is None else self._drawn[index]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where the draws are."""
-        return dict(self._generator.bit_generator.state)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on drawing from there."""
-        self._generator.bit_generator.state = state
-
-    def _draw(self, index: int) -> tuple[str, str]:
-        first, second = (self.dropout.draw(self.items[index], self._generator) for _ in range(2))
+    def _draw(self, index: int) -> Pair:
+        first, second = (self.dropout.draw(self.items[index], self.generator) for _ in range(2))
         return instructed(first, self.instruction), instructed(second, self.instruction)
 
 
 class ViewBatches:
     """Batches of pairs of views; each epoch is a permutation of the items, cut into full batches.
 
-    Lightning stores ``state_dict`` in a checkpoint, so that a resumed training continues within an epoch.
+    Lightning stores ``state_dict`` in checkpoints, so that training resumes within an epoch.
 
     Args:
         pairs: two views of each item.
-        size: items in a batch, at most all.
-        seed: of the permutations, which are a function of (seed, epoch).
+        size: items in a batch; capped at their number.
+        seed: of the permutations, a function of (seed, epoch).
     """
 
     def __init__(self, pairs: ViewPairs, size: int, seed: int) -> None:
@@ -120,8 +112,8 @@ class ViewBatches:
     def __len__(self) -> int:
         return len(self.pairs) // self.size
 
-    def __iter__(self) -> Iterator[list[tuple[str, str]]]:
-        """The rest of the epoch."""
+    def __iter__(self) -> Iterator[list[Pair]]:
+        """The remaining batches of the epoch."""
         epoch, first = divmod(self._done, len(self))
         generator = np.random.default_rng(self.seed)
         order = [generator.permutation(len(self.pairs)) for _ in range(epoch + 1)][-1]
@@ -130,15 +122,15 @@ class ViewBatches:
             yield [self.pairs[i] for i in order[batch * self.size : (batch + 1) * self.size]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Batches so far, and the state of the views' generator."""
-        return {"done": self._done, "pairs": self.pairs.state_dict()}
+        """Number of batches so far, and the state of the pairs' generator."""
+        return {"done": self._done, "pairs": dict(self.pairs.generator.bit_generator.state)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from there."""
+        """Restore both."""
         self._done = state["done"]
-        self.pairs.load_state_dict(state["pairs"])
+        self.pairs.generator.bit_generator.state = state["pairs"]
 
 
 def instructed(text: str, instruction: str | None) -> str:
-    """The text behind the instruction."""
+    """The text after the instruction's line."""
     return f"{instruction}\n{text}" if instruction else text

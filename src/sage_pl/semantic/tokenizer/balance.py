@@ -1,4 +1,4 @@
-"""Codes of which each is used about equally often."""
+"""Balanced assignment of codes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from sage_pl.errors import SettingError
 from sage_pl.semantic.memberships import IntArray
 from sage_pl.semantic.tables import FloatArray
 
-ROWS = 4096  # worked on at once
+ROWS = 4096  # in a chunk
 
 
 @dataclass(frozen=True)
 class Balanced:
-    """Sinkhorn's assignment: every code gets a price, such that at these prices all codes are about equally wanted.
+    """Sinkhorn's assignment: every code gets a price at which all codes are chosen about equally often.
 
     With d the squared distances, centred and scaled to [-1, 1] by their extremes, ``Q = exp(-d / epsilon)`` is scaled in
     turn to rows that sum to 1 / N and columns that sum to 1 / V, and a row takes the code of its largest entry. Scaling
-    columns multiplies each by a factor exp(g_v), so this is ``argmax_v g_v - d_iv / epsilon``. All is done on logarithms:
-    exp(1 / 0.003) is beyond float32. Balance holds over the rows given, so all items are assigned at once.
+    columns multiplies each by a factor exp(g_v), so this is ``argmax_v g_v - d_iv / epsilon``, computed in logarithms:
+    exp(1 / 0.003) is beyond float32. Balance holds over the rows of one call.
 
     Args:
-        epsilon: softness of the assignment on the scale of d; small values move only what is nearly indifferent.
+        epsilon: softness of the assignment on the scale of d; small values move only nearly indifferent items.
         rounds: scalings of rows and columns.
 
     Raises:
         ValueError: ``epsilon`` or ``rounds`` is not positive.
 
-    Reference: LC-Rec, uniform semantic mapping, whose values these are; its code computes in float64 and batch by batch.
+    Reference: LC-Rec, uniform semantic mapping, with its values; its code computes in float64, batch by batch.
     """
 
     epsilon: float = 0.003
@@ -54,5 +54,5 @@ class Balanced:
                 rows = -torch.logsumexp(part + price, dim=1, keepdim=True)
                 columns.append(torch.logsumexp(part + rows, dim=0))
             price = -torch.logsumexp(torch.stack(columns), dim=0)
-            price -= price.mean()  # a constant for all changes nothing but the size of the numbers
+            price -= price.mean()  # a common constant changes no argmax
         return (logits + price).argmax(dim=1).numpy()

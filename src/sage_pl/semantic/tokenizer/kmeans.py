@@ -1,4 +1,4 @@
-"""Residual k-means: codebooks without training."""
+"""Residual k-means."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sage_pl.semantic.tokenizer.views import Views
 
 @dataclass(frozen=True)
 class ResidualKMeans:
-    """k-means of the vectors, then of what it left over, and so on.
+    """k-means of the vectors, then of their residuals, level by level.
 
     The vectors are ``z_i = [s_i ; sqrt(pull) t_i]``, s the source and t the target, so that a codebook row is near an item if
-    ``|s_i - C^s|^2 + pull |t_i - C^t|^2`` is small: the codes of the source are drawn to those that suit the target too.
+    ``|s_i - C^s|^2 + pull |t_i - C^t|^2`` is small.
 
     Args:
         levels: T.
         codes: V, codes per level.
-        pull: weight of the target, 0 for none; 1 counts both views alike.
-        iterations: at most so many rounds of Lloyd's algorithm per level.
+        pull: weight of the target: 0 for none, 1 for both views alike.
+        iterations: most rounds of Lloyd's algorithm per level.
 
     Raises:
         ValueError: a setting is out of range, or there are fewer items than codes.
@@ -53,9 +53,9 @@ class ResidualKMeans:
 
 
 def codebooks(latent: FloatArray, levels: int, codes: int, iterations: int, seed: int) -> FloatArray:
-    """Centres of the rows [N, e], of their residuals, and so on: [levels, codes, e].
+    """k-means centres of the rows [N, e] and of their residuals, level by level: [levels, codes, e].
 
-    One thread, since several would add up centres in an order of their own in every run.
+    On one thread: with several, the order of summation, and so the result, differs between runs.
 
     Raises:
         ValueError: there are fewer rows than codes.
@@ -65,10 +65,10 @@ def codebooks(latent: FloatArray, levels: int, codes: int, iterations: int, seed
 
     if len(latent) < codes:
         raise SettingError(f"{len(latent)} items are too few for {codes} codes; set steps.tokens.quantiser.codes lower")
-    found, residual = [], latent
+    books, residual = [], latent
     with threadpool_limits(1):
         for level in range(levels):
             means = KMeans(codes, n_init=1, max_iter=iterations, random_state=seed + level).fit(residual)
-            found.append(means.cluster_centers_)
-            residual = residual - found[-1][nearest(residual, found[-1])]
-    return np.stack(found)
+            books.append(means.cluster_centers_)
+            residual = residual - books[-1][nearest(residual, books[-1])]
+    return np.stack(books)

@@ -1,4 +1,4 @@
-"""The training of the residual-quantised autoencoder: its order, its losses, and the weights it keeps."""
+"""The training of the residual-quantised autoencoder: order of the rows, unused codes, snapshots of the weights."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ SLACK = 1.02  # reconstructions within 2 % of the best count as good
 
 # network, source, target and trust of a batch -> loss, codes
 Loss = Callable[[ResidualAutoencoder, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Optimizer = Callable[..., torch.optim.Optimizer]
 
 
 class EpochOrder(Sampler[Tensor]):
-    """Rows of each batch, int64 [B]; every epoch sees all rows once, in an order that is a function of (seed, epoch).
+    """Rows of each batch, int64 [B]; an epoch is a permutation of all rows, a function of (seed, epoch).
 
-    Lightning calls ``set_epoch``. After the order, ``generator`` is free for other draws of the epoch.
+    Lightning calls ``set_epoch``. After the permutation, ``generator`` serves other draws of the epoch.
     """
 
     def __init__(self, n: int, size: int, seed: int) -> None:
@@ -47,7 +48,7 @@ class EpochOrder(Sampler[Tensor]):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The whole catalogue at one epoch: reconstruction error, share of items in collisions, and the weights."""
+    """Reconstruction error and share of items in collisions over the whole catalogue, and the weights, after an epoch."""
 
     error: float
     collisions: float
@@ -55,14 +56,14 @@ class Snapshot:
 
 
 class Quantisation(pl.LightningModule):
-    """Trains encoder, decoder and codebooks, and keeps the weights of good epochs.
+    """Trains encoder, decoder and codebooks, with snapshots of the weights.
 
     Args:
         network: the autoencoder.
-        source: the vectors of all items.
-        order: of the batches; its generator draws the items of unused codes too.
+        source: the vectors of all items, [N, D].
+        order: of the rows; its generator also draws the items of unused codes.
         loss: of a batch.
-        optimizer: made from the network's parameters.
+        optimizer: of the network's parameters.
         every: epochs between two snapshots.
     """
 
@@ -71,10 +72,10 @@ class Quantisation(pl.LightningModule):
     def __init__(
         self,
         network: ResidualAutoencoder,
-        source: Float[Tensor, "N D"],
+        source: Tensor,
         order: EpochOrder,
         loss: Loss,
-        optimizer: Callable[..., torch.optim.Optimizer],
+        optimizer: Optimizer,
         every: int,
     ) -> None:
         super().__init__()
@@ -99,10 +100,11 @@ class Quantisation(pl.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        done, last = self.current_epoch + 1, self.trainer.global_step == self.trainer.max_steps
+        done, trainer = self.current_epoch + 1, self.trainer
+        last = trainer.should_stop or trainer.global_step == trainer.max_steps
         if done % self.every == 0 or last:
             self.snapshots = pareto_front([*self.snapshots, take_snapshot(self.network, self.source)])
-        if done != self.trainer.max_epochs and not last:
+        if done != trainer.max_epochs and not last:
             revive(self.network, self.source, self.used, self.order.generator)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -122,22 +124,15 @@ def take_snapshot(network: ResidualAutoencoder, source: Float[Tensor, "N D"]) ->
 
 
 def pareto_front(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-    """Those within 2 % of the best error that no other beats in both error and collisions."""
+    """Snapshots within 2 % of the least error of which none is better in error and as good in collisions."""
     good = [one for one in snapshots if one.error <= SLACK * min(other.error for other in snapshots)]
     return [one for one in good if not any(o.error < one.error and o.collisions <= one.collisions for o in good)]
 
 
 @torch.no_grad()
-def revive(
-    network: ResidualAutoencoder,
-    source: Float[Tensor, "N D"],
-    used: Float[Tensor, "T V"],
-    generator: np.random.Generator,
-) -> None:
-    """Put every code that was not used on the residual, at its level, of a random item."""
+def revive(network: ResidualAutoencoder, source: Tensor, used: Tensor, generator: np.random.Generator) -> None:
+    """Move every code with 0 in ``used`` [T, V] to the residual, at its level, of a random row of ``source`` [N, D]."""
     unused = used == 0
-    if not unused.any():
-        return
-    rows = torch.from_numpy(generator.integers(len(source), size=used.shape[1])).to(source.device)
-    residuals = network(source[rows]).residuals
-    network.codebooks[unused] = residuals[unused]
+    if unused.any():
+        rows = torch.from_numpy(generator.integers(len(source), size=used.shape[1])).to(source.device)
+        network.codebooks[unused] = network(source[rows]).residuals[unused]

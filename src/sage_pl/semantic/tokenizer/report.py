@@ -1,4 +1,4 @@
-"""Figures to judge codes by: how they are used, how many items share them, and whether like items have like codes."""
+"""Figures of codes: how evenly they are used, how many items share them, and whether near items have equal prefixes."""
 
 from __future__ import annotations
 
@@ -18,42 +18,38 @@ from sage_pl.semantic.tokenizer.residual import Quantised, decoded
 log = logging.getLogger(__name__)
 
 NEIGHBOURS = 10
-SAMPLE = 4000  # items whose neighbours are looked at
+SAMPLE = 4000  # items whose neighbours are compared
 
 Groups = Mapping[str, npt.NDArray[np.bool_]]
+Vectors = Mapping[str, FloatArray]
 
 
 def describe(
-    quantised: Quantised,
-    nearest: IntArray,
-    codes: IntArray,
-    sizes: list[int],
-    counts: IntArray,
-    known: Mapping[str, FloatArray],
+    quantised: Quantised, nearest: IntArray, codes: IntArray, sizes: list[int], counts: IntArray, views: Vectors
 ) -> dict[str, Any]:
-    """All of the report; ``nearest`` [N, T] are the nearest codes, before the last level is balanced and matched."""
+    """The whole report; ``nearest`` [N, T] are the codes before balancing and matching."""
     groups = item_groups(counts)
-    own = codes[:, : nearest.shape[1]]
+    final = codes[:, : nearest.shape[1]]
     return {
         "items": {name: int(group.sum()) for name, group in groups.items()},
         "levels": usage(codes, sizes),
         "collisions": {
             "nearest": collisions(nearest),
             "final": collisions(codes),
-            "moved": int((own != nearest).any(axis=1).sum()),
+            "moved": int((final != nearest).any(axis=1).sum()),
             "largest_prefix_group": int(group_sizes(nearest[:, :-1]).max()),
         },
         "error": {
-            "nearest": relative_error(quantised.latent, decoded(nearest, quantised.codebooks), groups),
-            "final": relative_error(quantised.latent, decoded(own, quantised.codebooks), groups),
+            name: relative_error(quantised.latent, decoded(rows, quantised.codebooks), groups)
+            for name, rows in (("nearest", nearest), ("final", final))
         },
-        "neighbours": {name: preservation(rows, codes, groups) for name, rows in known.items()},
+        "neighbours": {name: preservation(rows, codes, groups) for name, rows in views.items()},
     }
 
 
-def log_lines(found: Mapping[str, Any]) -> None:
-    """The report in a few lines."""
-    levels, shared = found["levels"], found["collisions"]
+def log_lines(report: Mapping[str, Any]) -> None:
+    """Log the report in a few lines."""
+    levels, shared = report["levels"], report["collisions"]
     log.info(
         "codes in use: %s; perplexity %s",
         ", ".join(f"{level['used']} of {level['codes']}" for level in levels),
@@ -63,35 +59,32 @@ def log_lines(found: Mapping[str, Any]) -> None:
         "items on a shared string: %d by nearest codes, %d in the end; %d have another than the nearest code",
         *(shared["nearest"]["items"], shared["final"]["items"], shared["moved"]),
     )
-    for view, shares in found["neighbours"].items():
-        told = ", ".join(f"{name} {share[0]:.3f}" for name, share in shares.items() if share[0] is not None)
-        log.info("10 nearest by %s that share the first code: %s", view, told)
+    for view, shares in report["neighbours"].items():
+        numbers = ", ".join(f"{name} {share[0]:.3f}" for name, share in shares.items() if share[0] is not None)
+        log.info("10 nearest by %s that share the first code: %s", view, numbers)
 
 
 def item_groups(counts: IntArray) -> Groups:
-    """All items, head (the most popular 20 % of those trained on, and their ties), tail (the others), unseen. Each [N]."""
+    """Masks [N]: all; head, the most popular 20 % of the trained items and their ties; tail, the others; unseen."""
     head = counts >= least_of_head(counts) if counts.any() else np.zeros(len(counts), dtype=bool)
     return {"all": np.ones(len(counts), dtype=bool), "head": head, "tail": ~head, "unseen": counts == 0}
 
 
 def usage(codes: IntArray, sizes: list[int]) -> list[dict[str, float]]:
-    """Per level: codes there are, codes in use, and the perplexity ``exp(entropy)``: as many codes used evenly would do."""
-    found = []
+    """Of each level the number of codes, of codes in use, and the perplexity ``exp(entropy)`` of their frequencies."""
+    levels = []
     for column, size in zip(codes.T, sizes, strict=True):
         shares = np.bincount(column) / len(column)
         entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
-        found.append({"codes": size, "used": int((shares > 0).sum()), "perplexity": float(np.exp(entropy))})
-    return found
+        levels.append({"codes": size, "used": int((shares > 0).sum()), "perplexity": float(np.exp(entropy))})
+    return levels
 
 
 def collisions(codes: IntArray) -> dict[str, float]:
-    """Items on a shared string, share of items whose string is another's duplicate, and the most items on one string."""
+    """Items on a shared string, share of items beyond the first on their string, and most items on one string."""
     sizes = group_sizes(codes)
-    return {
-        "items": int((sizes > 1).sum()),
-        "duplicates": float(1 - (1 / sizes).sum() / len(codes)),
-        "largest": int(sizes.max()),
-    }
+    duplicates = float(1 - (1 / sizes).sum() / len(codes))
+    return {"items": int((sizes > 1).sum()), "duplicates": duplicates, "largest": int(sizes.max())}
 
 
 def relative_error(latent: FloatArray, quantised: FloatArray, groups: Groups) -> dict[str, float | None]:
@@ -105,28 +98,27 @@ def preservation(rows: FloatArray, codes: IntArray, groups: Groups, seed: int = 
     """Share of an item's 10 nearest neighbours that have its first code, its first two codes, and so on.
 
     Args:
-        rows: [N, D] of length 1, or 0 for items without a vector, which are nobody's neighbours.
+        rows: [N, D] of length 1, or 0 for items without a vector, which are no neighbours.
         codes: [N, H].
-        groups: which items' neighbours are averaged.
+        groups: masks of the items to average over.
         seed: of the sample of at most 4,000 items.
 
     Returns:
-        For each group one share per prefix of 1 to max(1, H - 1) codes, None for an empty group; ``chance`` is what two
-        random items would have.
+        For each group one share per prefix of 1 to max(1, H - 1) codes, None for an empty group; ``chance`` is the share for
+        random pairs of items.
     """
-    real = np.flatnonzero(rows.any(axis=1))
-    asked = real
-    if len(real) > SAMPLE:
-        asked = np.sort(np.random.default_rng(seed).choice(real, SAMPLE, replace=False))
-    near = neighbours(rows, asked, real, NEIGHBOURS)
-    found: dict[str, list[float | None]] = {name: [] for name in (*groups, "chance")}
+    valid = sample = np.flatnonzero(rows.any(axis=1))
+    if len(valid) > SAMPLE:
+        sample = np.sort(np.random.default_rng(seed).choice(valid, SAMPLE, replace=False))
+    near = neighbours(rows, sample, valid, NEIGHBOURS)
+    shares: dict[str, list[float | None]] = {name: [] for name in (*groups, "chance")}
     for depth in range(1, max(2, codes.shape[1])):
-        sizes = group_sizes(codes[real, :depth])
-        found["chance"].append(float((sizes - 1).mean() / max(len(real) - 1, 1)))
-        same = (codes[near, :depth] == codes[asked, None, :depth]).all(axis=2).mean(axis=1)
+        sizes = group_sizes(codes[valid, :depth])
+        shares["chance"].append(float((sizes - 1).mean() / max(len(valid) - 1, 1)))
+        same = (codes[near, :depth] == codes[sample, None, :depth]).all(axis=2).mean(axis=1)
         for name, group in groups.items():
-            found[name].append(_mean(same[group[asked]]))
-    return found
+            shares[name].append(_mean(same[group[sample]]))
+    return shares
 
 
 def _mean(values: FloatArray) -> float | None:

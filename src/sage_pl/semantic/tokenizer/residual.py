@@ -1,8 +1,7 @@
-"""Residual quantisation: a vector as a sum of codebook rows, each the nearest to what the rows before left over."""
+"""Residual quantisation: a vector as a sum of codebook rows, each the nearest to the residual of the rows before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -16,14 +15,14 @@ CHUNK = 8192
 
 
 class Quantised(NamedTuple):
-    """A fitted quantiser: the vectors that are quantised, [N, e], and its codebooks, [T, V, e], both float32."""
+    """A fitted quantiser: the latent vectors [N, e] and the codebooks [T, V, e], both float32."""
 
     latent: FloatArray
     codebooks: FloatArray
 
 
 class Quantiser(Protocol):
-    """What makes codebooks."""
+    """Fits codebooks."""
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -31,13 +30,8 @@ class Quantiser(Protocol):
         ...
 
     def fit(self, views: Views, seed: int, out: Path | None = None) -> Quantised:
-        """Fit to the items; a record of training is written into the folder ``out``."""
+        """Fit to the items; writes the losses of a training into the folder ``out``."""
         ...
-
-
-def chunks(n: int) -> Iterator[slice]:
-    """Slices that cover n rows."""
-    return (slice(start, start + CHUNK) for start in range(0, n, CHUNK))
 
 
 def squared_distances(rows: FloatArray, centres: FloatArray) -> FloatArray:
@@ -48,11 +42,12 @@ def squared_distances(rows: FloatArray, centres: FloatArray) -> FloatArray:
 
 def nearest(rows: FloatArray, centres: FloatArray) -> IntArray:
     """The nearest centre of every row, [N]; of equally near ones the first."""
-    return np.concatenate([squared_distances(rows[part], centres).argmin(axis=1) for part in chunks(len(rows))])
+    parts = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+    return np.concatenate([squared_distances(part, centres).argmin(axis=1) for part in parts])
 
 
 def residual_codes(latent: FloatArray, codebooks: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Greedy codes, and what the last level has left to describe.
+    """Greedy codes, and the last level's input.
 
     ``r_1 = z; c_t = argmin_v |r_t - C_t[v]|^2; r_{t+1} = r_t - C_t[c_t]``.
 
@@ -73,5 +68,5 @@ def residual_codes(latent: FloatArray, codebooks: FloatArray) -> tuple[IntArray,
 
 
 def decoded(codes: IntArray, codebooks: FloatArray) -> FloatArray:
-    """``sum_t C_t[c_t]``, [N, e]; a suffix behind the T levels stands for nothing and is left out."""
+    """``sum_t C_t[c_t]``, [N, e], without the suffix after the T levels."""
     return sum((codebook[codes[:, level]] for level, codebook in enumerate(codebooks)), np.zeros(1, codebooks.dtype))

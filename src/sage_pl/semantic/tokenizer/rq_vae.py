@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,16 +23,16 @@ from sage_pl.semantic.tokenizer.module import EpochOrder, Quantisation
 from sage_pl.semantic.tokenizer.residual import Quantised
 from sage_pl.semantic.tokenizer.vae import ResidualAutoencoder, evenness_loss, pulling_loss, quantisation_loss
 from sage_pl.semantic.tokenizer.views import Views
-from sage_pl.semantic.trainers import fit, make_trainer, trainer_settings, write_metrics
+from sage_pl.semantic.trainers import finish, fit, make_trainer, trainer_settings
 
 log = logging.getLogger(__name__)
-SNAPSHOTS = 20  # of the whole catalogue while training, each with a checkpoint
-SAMPLE = 50_000  # items that the codebooks start from
+SNAPSHOTS = 20  # in a training, each with a checkpoint
+SAMPLE = 50_000  # items whose vectors initialise the codebooks
 
 
 @dataclass(frozen=True)
 class Training:
-    """AdamW at a constant rate; how long is the trainer's."""
+    """AdamW at a constant rate; the trainer sets the length."""
 
     batch_size: int = 1024
     lr: float = 1e-3
@@ -44,10 +43,10 @@ class Training:
 class ResidualVAE:
     """``min L_rec + L_rq + pull L_pull + evenness L_even`` over encoder, decoder and codebooks.
 
-    ``L_rec`` is the mean squared error of the decoded source times its width (1 where only the mean is decoded); the rest is
-    in :mod:`sage_pl.semantic.tokenizer.vae`. Codebooks start as residual k-means of the untrained encoder's outputs; a code
-    that a whole epoch did not use is put on the residual of a random item. The result has the weights of the snapshot with the
-    fewest collisions among those whose reconstruction is within 2 % of the best: collisions alone would reward noise.
+    ``L_rec`` is the mean squared error of the decoded source times its width (1 where only the mean is decoded); the others
+    are in :mod:`sage_pl.semantic.tokenizer.vae`. Codebooks start as residual k-means of the untrained encoder's outputs; a code
+    unused for an epoch moves to the residual of a random item. The result has the weights of the snapshot with the fewest
+    collisions among those whose error is within 2 % of the least: collisions alone would reward noise.
 
     Args:
         levels: T.
@@ -57,14 +56,14 @@ class ResidualVAE:
         hidden: widths of the encoder's layers, mirrored by the decoder.
         beta: commitment.
         temperature: of the contrast.
-        evenness: weight of the entropy of codes wanted.
+        evenness: weight of the entropy of code frequencies.
         training: batches and rates.
-        trainer: ``pytorch_lightning.Trainer`` with its settings, ``max_epochs`` among them.
+        trainer: ``pytorch_lightning.Trainer`` with its settings, including ``max_epochs``.
 
     Raises:
         ValueError: a setting is out of range, or there are fewer items than codes.
 
-    Reference: LC-Rec, LETTER (text to codes), Semantic Convergence (collaborative to codes). LETTER's pull is an inner
+    Reference: LC-Rec, LETTER (text to codes), Semantic Convergence (collaborative to codes). Differs: LETTER's pull is an inner
     product without temperature, its evenness a contrast between codes of one cluster.
     """
 
@@ -87,38 +86,30 @@ class ResidualVAE:
             object.__setattr__(self, key, float(getattr(self, key)))  # 1 and 1.0 are one artifact
         epochs = self.trainer.keywords.get("max_epochs") or 0
         if min(self.levels, self.codes, self.width, epochs) < 1 or self.temperature <= 0:
-            raise SettingError(
-                f"{self} wants at least one level, code, dimension and epoch, and a positive temperature"
-            )
+            raise SettingError(f"{self} wants at least one level, code, dimension and epoch, a positive temperature")
 
     def fit(self, views: Views, seed: int, out: Path | None = None) -> Quantised:
         """Latent vectors [N, e] and codebooks [T, V, e]; writes ``metrics.csv``, the losses, into ``out``.
 
-        An interrupted training continues from its last snapshot.
+        An interrupted training resumes from its last snapshot.
         """
-        pulled = views.target is not None and self.pull > 0
-        rows = (views.source, views.target if pulled else views.source[:, :0], views.trust)
-        source, target, trust = (torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in rows)
+        targets = views.target if views.target is not None and self.pull > 0 else views.source[:, :0]
+        rows = (views.source, targets, views.trust)
+        data = TensorDataset(*(torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in rows))
+        source, shape = data.tensors[0], (self.width, self.hidden, self.levels, self.codes)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = ResidualAutoencoder(
-                source.shape[1], self.width, self.hidden, self.levels, self.codes, target.shape[1] or None
-            )
-        self._start(network, source, seed)
-        self._train(network, TensorDataset(source, target, trust), seed, out)
+            network = ResidualAutoencoder(source.shape[1], *shape, targets.shape[1] or None)
+        sample = np.sort(np.random.default_rng(seed).permutation(len(source))[:SAMPLE])
         with torch.no_grad():
-            latent = network.encoder(source)
-        return Quantised(latent.numpy(), network.codebooks.detach().numpy())
-
-    def _start(self, network: ResidualAutoencoder, source: Tensor, seed: int) -> None:
-        rows = np.random.default_rng(seed).permutation(len(source))[:SAMPLE]
+            latent = network.encoder(source[torch.from_numpy(sample)]).numpy()
+            network.codebooks.copy_(torch.from_numpy(codebooks(latent, self.levels, self.codes, 10, seed)))
+        self._train(network, data, seed, out)
         with torch.no_grad():
-            latent = network.encoder(source[torch.from_numpy(np.sort(rows))])
-            centres = codebooks(latent.numpy(), self.levels, self.codes, 10, seed)
-            network.codebooks.copy_(torch.from_numpy(centres))
+            return Quantised(network.encoder(source).numpy(), network.codebooks.detach().numpy())
 
     def _train(self, network: ResidualAutoencoder, data: TensorDataset, seed: int, out: Path | None) -> None:
-        """Leave the weights of the best snapshot in the network, float32 on the CPU."""
+        """Train; the network ends with the weights of the best snapshot, float32 on the CPU."""
         settings, folder = self.training, unfinished(out) if out else None
         every = max(1, self.trainer.keywords["max_epochs"] // SNAPSHOTS)
         trainer = make_trainer(self.trainer, folder, every_n_epochs=every)
@@ -132,12 +123,10 @@ class ResidualVAE:
         log.info("RQ-VAE: error %.4f, %.1f %% of the items in collisions", best.error, 100 * best.collisions)
         network.float().load_state_dict(best.weights)
         if out and folder:
-            write_metrics(folder, out)
-            shutil.rmtree(folder, ignore_errors=True)
+            finish(folder, out)
 
-    def _loss(
-        self, network: ResidualAutoencoder, source: Tensor, target: Tensor, trust: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _loss(self, network: ResidualAutoencoder, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        source, target, trust = batch
         encoded = network(source)
         loss = source.shape[1] * F.mse_loss(network.decoder(encoded.through), source)
         loss = loss + quantisation_loss(encoded.residuals, encoded.chosen, self.beta)

@@ -27,36 +27,35 @@ Collisions = Literal["match", "suffix", "keep"]
 
 @dataclass(frozen=True)
 class Tokens:
-    """Residual quantisation of what is known of items: each becomes a short string of codes.
+    """Residual quantisation of item vectors: each item becomes a short string of codes.
 
-    Source and target are the two views of :mod:`sage_pl.semantic.tokenizer.views`. Collaborative vectors quantised and pulled
-    towards text: Semantic Convergence. The other way round: LETTER. Text alone: TIGER, LC-Rec.
+    Source and target are the two views of :mod:`sage_pl.semantic.tokenizer.views`. Collaborative vectors pulled towards text:
+    Semantic Convergence. The reverse: LETTER. Text alone: TIGER, LC-Rec.
 
-    An item that never occurs in training has no collaborative vector; what its row holds is noise and is not read. Its codes
-    come from its text: from the vector its text suggests, and from the text view itself. The rarer an item is, the more
-    so (``pivot``).
+    The collaborative row of an item without training events is noise and masked; its codes come from its text: from the
+    collaborative vector predicted from it, and from the text view itself. Rare items lean on their text too (``pivot``).
 
     Args:
-        quantiser: what makes codebooks: ``ResidualKMeans`` or ``ResidualVAE``; also says how strong the pull is.
-        source: which view is quantised, ``collaborative`` or ``text``; the other one pulls.
+        quantiser: ``ResidualKMeans`` or ``ResidualVAE``, with the weight of the pull.
+        source: the quantised view, ``collaborative`` or ``text``; the other one pulls.
         text: the step whose ``table.npy`` holds the items' text vectors.
         collaborative: the stage whose ``item_table.npy`` holds the items' trained vectors; None for text alone.
-        pivot: training events at which an item's collaborative vector counts half.
-        balance: how the last level is assigned; None takes the nearest code.
+        pivot: training events at which an item's collaborative vector has weight one half.
+        balance: assignment of the last level; None takes the nearest code.
         collisions: ``match`` (a suffix where a group is too large), ``suffix`` or ``keep``.
         seed: of the quantiser.
 
     Writes:
         ``codes.npy`` int32 [N + 2, H], -1 at rows 0 and N + 1; ``sizes.json``, ``{"sizes": [...]}``, the number of codes of
-        each of the H levels, a suffix included; ``codebooks.npy`` float32 [T, V, e]; ``report.json``; and where codebooks
-        are trained ``metrics.csv``.
+        each of the H levels, a suffix included; ``codebooks.npy`` float32 [T, V, e]; ``report.json``; and of trained codebooks
+        ``metrics.csv``.
 
     Raises:
         ValueError: a setting is unknown, or there are fewer items than codes.
 
     Note:
-        Codes are chosen with text known before any interaction, items of the held-out parts included; collaborative
-        vectors come from a run that saw the training part alone.
+        Text, that of held-out items included, is known before any interaction; collaborative vectors come from a run on the
+        training part alone.
     """
 
     quantiser: Quantiser
@@ -95,36 +94,36 @@ class Tokens:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         counts = Sequences.load(inputs["sequences"]).train_counts[1:-1]
-        given = np.asarray(inputs[self.text].array("table")[1:-1], dtype=np.float32)
-        known = {"text": directions(given, (given != 0).any(axis=1))}
+        table = np.asarray(inputs[self.text].array("table")[1:-1], dtype=np.float32)
+        vectors = {"text": directions(table, (table != 0).any(axis=1))}
         if self.collaborative:
-            learnt = np.asarray(inputs[self.collaborative].array("item_table")[1:-1], dtype=np.float32)
-            known["collaborative"] = directions(learnt, counts > 0)
-        quantised = self.quantiser.fit(self._views(known, counts), self.seed, out)
+            table = np.asarray(inputs[self.collaborative].array("item_table")[1:-1], dtype=np.float32)
+            vectors["collaborative"] = directions(table, counts > 0)
+        quantised = self.quantiser.fit(self._views(vectors, counts), self.seed, out)
         nearest, residuals = residual_codes(*quantised)
-        codes = self._told_apart(nearest.copy(), residuals, quantised.codebooks[-1])
+        codes = self._assign(nearest.copy(), residuals, quantised.codebooks[-1])
         sizes = [quantised.codebooks.shape[1]] * nearest.shape[1]
         if codes.shape[1] > len(sizes):
             sizes.append(int(codes[:, -1].max()) + 1)
-        report = describe(quantised, nearest, codes, sizes, counts, known)
+        report = describe(quantised, nearest, codes, sizes, counts, vectors)
         log_lines(report)
         np.save(out / "codes.npy", np.pad(codes.astype(np.int32), ((1, 1), (0, 0)), constant_values=-1))
         np.save(out / "codebooks.npy", quantised.codebooks.astype(np.float32))
         (out / "sizes.json").write_text(json.dumps({"sizes": sizes}))
         (out / "report.json").write_text(json.dumps(report, indent=2))
 
-    def _views(self, known: Mapping[str, FloatArray], counts: IntArray) -> Views:
-        text = known["text"]
+    def _views(self, vectors: Mapping[str, FloatArray], counts: IntArray) -> Views:
+        text = vectors["text"]
         if not self.collaborative:
             return Views(text, None, np.ones(len(counts)))
-        believed = trust(counts, self.pivot)
-        whole = completed(known["collaborative"], text, believed)
+        weights = trust(counts, self.pivot)
+        collaborative = completed(vectors["collaborative"], text, weights)
         if self.source == "text":
-            return Views(text, whole, believed)
-        return Views(whole, text, (text != 0).any(axis=1).astype(np.float64))
+            return Views(text, collaborative, weights)
+        return Views(collaborative, text, (text != 0).any(axis=1).astype(np.float64))
 
-    def _told_apart(self, codes: IntArray, residuals: FloatArray, last: FloatArray) -> IntArray:
-        """The last code balanced, and collisions removed."""
+    def _assign(self, codes: IntArray, residuals: FloatArray, last: FloatArray) -> IntArray:
+        """Codes with a balanced last level and without collisions."""
         if self.balance is not None:
             codes[:, -1] = self.balance(squared_distances(residuals, last))
         if self.collisions == "match":

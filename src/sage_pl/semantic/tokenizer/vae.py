@@ -1,4 +1,4 @@
-"""The network of the residual-quantised autoencoder, and the terms it is trained by."""
+"""The network of the residual-quantised autoencoder, and its loss terms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Encoded(NamedTuple):
-    """One pass: latent z, quantised z_q, codes, every level's residual before it was quantised, and the chosen rows."""
+    """One pass: latent z, quantised z_q, codes, and of every level the residual before quantisation and the chosen row."""
 
     latent: Float[Tensor, "B e"]
     quantised: Float[Tensor, "B e"]
@@ -24,7 +24,7 @@ class Encoded(NamedTuple):
 
     @property
     def through(self) -> Float[Tensor, "B e"]:
-        """``z + sg(z_q - z)``: the value of z_q, the gradient of z. Taken once on the sum, or it would count T times."""
+        """``z + sg(z_q - z)``: the value of z_q, the gradient of z, once for the sum of all levels."""
         return self.latent + (self.quantised - self.latent).detach()
 
 
@@ -37,7 +37,7 @@ class ResidualAutoencoder(nn.Module):
         hidden: widths of the encoder's layers (ReLU); the decoder mirrors them.
         levels: T.
         codes: V.
-        target_dim: width of the vectors that codes are pulled towards, or None.
+        target_dim: width of the target vectors, or None.
 
     Reference: RQ-VAE as in LC-Rec and LETTER. Differs: the residual subtracts a constant, so that the commitment of every
     level reaches the encoder (theirs subtract the straight-through value, whose gradient cancels beyond level 1).
@@ -77,34 +77,34 @@ def quantisation_loss(
 def pulling_loss(
     projected: Float[Tensor, "B D"], target: Float[Tensor, "B D"], trust: Float[Tensor, "B"], temperature: float
 ) -> Float[Tensor, ""]:
-    """InfoNCE between quantised and target vectors of the same items, each item counted as far as its target is trusted.
+    """InfoNCE between quantised and target vectors of the same items, each item weighted by the trust in its target.
 
     ``S = cos(p, t) / temperature; loss = - sum_i w_i 1/2 [log row_softmax(S)_ii + log row_softmax(S^T)_ii] / sum_i w_i``.
-    Items of trust 0 are left out on both sides; 0 where fewer than two are left.
+    Items of trust 0 are masked on both sides; 0 for fewer than two others.
     """
-    real = trust > 0
-    if real.sum() < 2:
+    valid = trust > 0
+    if valid.sum() < 2:
         return projected.sum() * 0
-    scores = F.normalize(projected[real], dim=1) @ F.normalize(target[real], dim=1).T / temperature
-    own = torch.arange(len(scores), device=scores.device)
-    each = F.cross_entropy(scores, own, reduction="none") + F.cross_entropy(scores.T, own, reduction="none")
-    return (each * trust[real]).sum() / (2 * trust[real].sum())
+    scores = F.normalize(projected[valid], dim=1) @ F.normalize(target[valid], dim=1).T / temperature
+    labels = torch.arange(len(scores), device=scores.device)
+    losses = F.cross_entropy(scores, labels, reduction="none") + F.cross_entropy(scores.T, labels, reduction="none")
+    return (losses * trust[valid]).sum() / (2 * trust[valid].sum())
 
 
 def evenness_loss(residuals: Float[Tensor, "T B e"], codebooks: Float[Tensor, "T V e"]) -> Float[Tensor, ""]:
-    """Negative entropy of how often codes are wanted, mean over levels: ``1/T sum_t sum_v p_v log p_v``.
+    """Negative entropy of the soft code frequencies, mean over levels: ``1/T sum_t sum_v p_v log p_v``.
 
-    ``p = mean_i softmax_v(-d_iv / tau)`` with d the squared distances and tau a tenth of their mean, a constant. Lowest,
-    ``-log V``, where all codes are wanted alike. Moves the codebooks alone: an encoder could scatter items to please it.
+    ``p = mean_i softmax_v(-d_iv / tau)`` with d the squared distances and tau a tenth of their mean, a constant. The least
+    value, ``-log V``, is that of even frequencies. The gradient reaches the codebooks alone: an encoder could scatter items.
     """
     d = _squares(residuals.detach(), codebooks)
     tau = 0.1 * d.detach().mean(dim=(1, 2), keepdim=True).clamp(min=1e-12)
-    log_wanted = torch.logsumexp(F.log_softmax(-d / tau, dim=2), dim=1) - math.log(d.shape[1])  # p itself may be 0
-    return (log_wanted.exp() * log_wanted).sum(dim=1).mean()
+    log_p = torch.logsumexp(F.log_softmax(-d / tau, dim=2), dim=1) - math.log(d.shape[1])  # p itself may underflow
+    return (log_p.exp() * log_p).sum(dim=1).mean()
 
 
 def _squares(rows: Float[Tensor, "*P B e"], centres: Float[Tensor, "*P V e"]) -> Float[Tensor, "*P B V"]:
-    """Squared distances without a root, whose gradient would be infinite where a centre is a row."""
+    """Squared distances; a root would have an infinite gradient where a row equals a centre."""
     products = rows @ centres.transpose(-1, -2)
     return rows.square().sum(-1, keepdim=True) - 2 * products + centres.square().sum(-1).unsqueeze(-2)
 

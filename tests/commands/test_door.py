@@ -70,7 +70,7 @@ def test_a_job_carries_its_program_into_a_worker(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(launch, "in_own_process", lambda config, program: programs.append(program) or True)
     carried = cloudpickle.dumps(door.job("train", ("/repo/train.py",)))
     monkeypatch.setattr(sys, "argv", ["worker.py"])
-    pickle.loads(carried)(OmegaConf.create())  # noqa: S301 - made above
+    pickle.loads(carried)(OmegaConf.create({"sweep": None}))  # noqa: S301 - made above
     assert programs == [("/repo/train.py",)]
 
 

@@ -120,6 +120,7 @@ def test_a_checkpoint_alone_says_how_to_go_on(run_train: Run, run_bare: Run) -> 
         ("dataset=beauty", "it was trained with dataset=folder, got dataset=beauty"),
         ("evaluation.seed=7", "it was trained with evaluation.seed=0, got evaluation.seed=7"),
         ("dim=16", "it was trained with dim=8, got dim=16"),
+        ("optimizer.lr=0.01", "it was trained with optimizer.lr=0.001, got optimizer.lr=0.01"),
     ],
 )
 def test_a_contradiction_is_refused_before_anything_is_prepared(
@@ -131,6 +132,15 @@ def test_a_contradiction_is_refused_before_anything_is_prepared(
         run_bare(f"resume={first}/checkpoints/last.ckpt", contradiction, f"paths.artifacts={cache}")
     assert message in (tmp_path / "bare" / "run1" / "train.log").read_text()
     assert not cache.exists()
+
+
+def test_a_setting_that_changes_the_models_shape_is_one_sentence(run_train: Run, run_bare: Run, tmp_path: Path) -> None:
+    first = run_train("method=plain", "trainer.max_epochs=1")
+    with pytest.raises(SystemExit):
+        run_bare(f"resume={first}/checkpoints/last.ckpt", "data.max_len=9")
+    log = (tmp_path / "bare" / "run1" / "train.log").read_text()
+    assert "weights do not fit the configured model (sequence_encoder.backbone.position" in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "of Lightning alone"])

@@ -22,7 +22,8 @@ def prepare(config: DictConfig) -> None:
         ConfigError: the configuration cannot be run.
     """
     quiet_libraries()
-    for name, artifact in preparation.prepare(make_plan(recipe_of(config), wanted=config.wanted)).items():
+    wanted = [config.wanted] if isinstance(config.wanted, str) else config.wanted
+    for name, artifact in preparation.prepare(make_plan(recipe_of(config), wanted=wanted)).items():
         log.info("%-10s %s", name, artifact.path)
 
 

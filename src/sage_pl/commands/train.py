@@ -14,9 +14,10 @@ from sage_pl import hardware
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
 from sage_pl.runs import fit
-from sage_pl.runs.checkpoint import Checkpoint, check_artifacts, continued, differences, open_checkpoint
+from sage_pl.runs.checkpoint import Checkpoint, check_weights, open_checkpoint
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
 from sage_pl.runs.preparation import prepare
+from sage_pl.runs.resuming import check_artifacts, continued, differences
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def train(config: DictConfig) -> dict[str, float]:
         begun_with = plan.recipe if checkpoint is None else checkpoint.begun_with
         stored = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
         run = fit.build(fill_in_artifacts(plan.config, artifacts), stored, loggers)
+        if checkpoint is not None:
+            check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)
         fit.finish(run, results, report)
     for name in plan.stages:

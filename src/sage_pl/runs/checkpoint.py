@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import pickle
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sage_pl.artifacts.identity import flat, is_decisive
 from sage_pl.artifacts.renamed import current
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import MissingFileError
@@ -35,15 +32,6 @@ from sage_pl.runs.plan import (
 from sage_pl.runs.preparation import prepare
 
 log = logging.getLogger(__name__)
-_FREE_GROUPS = {  # groups that may change when a run is continued -> the part of the recipe they set
-    **{group: group for group in ("logger", "trainer", "callbacks", "paths")},
-    "debug": "trainer",
-}
-_DURATION = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
-_FIXED = (  # data, split and the network's structure: a continued run keeps them
-    *("dataset.", "split.", "steps.", "evaluation.sampled", "evaluation.seed", "item_encoder.", "sequence_encoder."),
-    *("backbone.", "stages.", "embedder.", "dim", "seed"),
-)
 
 
 @dataclass(frozen=True)
@@ -88,100 +76,6 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(file, recipe, begun_with, keys, weights)
 
 
-def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The recipe of a run that continues: the checkpoint's, with what the command line changes.
-
-    Data, method, backbone and every other choice come from the checkpoint. Values of the command line are taken over, and the
-    caller logs them; a choice or a value that contradicts the checkpoint is refused.
-
-    Args:
-        checkpoint: to continue from.
-        asked: the recipe that the command line composes.
-        overrides: the command line's own.
-
-    Raises:
-        ConfigError: listing every contradiction.
-    """
-    recipe: dict[str, Any] = copy.deepcopy(dict(checkpoint.recipe))
-    choices: Mapping[str, Any] = recipe.get("choices") or {}
-    groups: Mapping[str, Any] = asked.get("choices") or {}
-    problems = []
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.get_key_element().lstrip("+~")
-        if key not in groups:
-            problem = _take_over(recipe, asked, key, override.is_delete())
-        elif key in _FREE_GROUPS:
-            recipe[_FREE_GROUPS[key]], problem = asked[_FREE_GROUPS[key]], None
-            recipe["choices"] = {**choices, key: groups[key]}
-        else:
-            problem = _other_choice(key, choices, groups[key])
-        problems += [] if problem is None else [problem]
-    if problems:
-        raise ConfigError(
-            f"{checkpoint.path} cannot be continued with this command: {'; '.join(problems)}. Leave these out, since "
-            "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
-        )
-    recipe |= {key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}
-    _refuse_resolvers(checkpoint, recipe, foreign_resolvers(asked))
-    return recipe
-
-
-def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | None:
-    if group not in choices:
-        return f"it does not record its {group}, got {group}={choice}"
-    same = str(choices[group]) == str(choice)
-    return None if same else f"it was trained with {group}={choices[group]}, got {group}={choice}"
-
-
-def _take_over(recipe: dict[str, Any], asked: Mapping[str, Any], key: str, delete: bool) -> str | None:
-    """Enter one value of the command line into the recipe, unless it contradicts it; returns the contradiction."""
-    before, after = _at(recipe, key), None if delete else _at(asked, key)
-    if before != after and key.startswith(_FIXED) and not _is_place(before, after):
-        return f"it was trained with {key}={before}, got {key}={after}"
-    *parents, leaf = key.split(".")
-    holder = recipe
-    for name in parents:
-        holder = holder.setdefault(name, {})
-        if not isinstance(holder, dict):
-            return f"{name} is {holder} there, so {key} cannot be set below it"
-    if delete:
-        holder.pop(leaf, None)
-    else:
-        holder[leaf] = after
-    return None
-
-
-def _at(recipe: Mapping[str, Any], key: str) -> Any:
-    node: Any = recipe
-    for name in key.split("."):
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return node
-
-
-def _is_place(before: Any, after: Any) -> bool:
-    """Whether two values are places of files: the same data may have moved, and the artifacts' keys tell others apart."""
-    return all(isinstance(value, str) and ("/" in value or "\\" in value) for value in (before, after))
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Decisive settings that differ between two recipes, but for how long a run goes on."""
-    before, after = dict(flat(old)), dict(flat(new))
-    keys = sorted(key for key in before.keys() | after.keys() if is_decisive(key) and not key.startswith(_DURATION))
-    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
-
-
-def check_artifacts(checkpoint: Checkpoint, keys: Mapping[str, str]) -> None:
-    """A run continues with the artifacts it began with.
-
-    Raises:
-        ConfigError: naming those that are others.
-    """
-    if other := [name for name, key in keys.items() if checkpoint.artifact_keys.get(name, key) != key]:
-        raise ConfigError(
-            f"the checkpoint was trained with another {', '.join(other)}; resume with its own data settings"
-        )
-
-
 def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Plan:
     """A plan to use a trained model: its recipe with changes, without what only training needs.
 
@@ -213,18 +107,20 @@ def finished_artifacts(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> 
 def _bare(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with changes, without loss terms, warm starts, callbacks and loggers."""
     recipe = _changed(checkpoint.recipe, overrides)
-    _refuse_resolvers(checkpoint, recipe)
+    refuse_resolvers(checkpoint, recipe)
     bare = {**recipe, "loss": {**recipe["loss"], "terms": {}}, "start": {}, "callbacks": {}, "logger": {}}
     return bare | {"run_dir": str(checkpoint.path.parent)}  # else it refers to the command that trained
 
 
-def _refuse_resolvers(checkpoint: Checkpoint, recipe: Mapping[str, Any], own: Sequence[str] = ()) -> None:
+def refuse_resolvers(checkpoint: Checkpoint, recipe: Mapping[str, Any], own: Sequence[str] = ()) -> None:
     """Raise an error where a stored recipe calls a resolver; the user's own command line may."""
     if problems := [line for line in foreign_resolvers(recipe) if line not in own]:
         raise ConfigError(f"{checkpoint.path} is refused: {'; '.join(problems)}; set it anew by an override")
 
 
 def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
+    if not isinstance(changes, Mapping | DictConfig):
+        raise ConfigError(f"overrides is {changes!r}, wanted keys with values: +overrides.evaluation.seen=keep")
     merged = OmegaConf.create(dict(recipe))
     OmegaConf.set_struct(merged, True)
     try:
@@ -279,4 +175,25 @@ def model_of(node: Mapping[str, Any], weights: Mapping[str, torch.Tensor] | None
 
 
 def _load_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:
-    model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(fit.TERMS)})
+    served = {name: value for name, value in weights.items() if not name.startswith(fit.TERMS)}
+    check_weights(model, served)
+    model.load_state_dict(served)
+
+
+def check_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:
+    """A checkpoint's weights have the names and shapes of the configured model's.
+
+    Raises:
+        ConfigError: naming the first that differ.
+    """
+    ours, theirs = (
+        {name: tuple(getattr(value, "shape", ("extra state",))) for name, value in part.items()}
+        for part in (model.state_dict(), weights)
+    )
+    differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if differing:
+        pairs = [f"{name}: {theirs.get(name, 'absent')} -> {ours.get(name, 'absent')}" for name in differing[:3]]
+        raise ConfigError(
+            f"the checkpoint's weights do not fit the configured model ({'; '.join(pairs)}); leave out the setting that "
+            "changes the model's shape, such as dim, data.max_len or freeze"
+        )

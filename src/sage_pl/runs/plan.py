@@ -79,8 +79,9 @@ def make_plan(
         ConfigError: listing every problem.
     """
     choices: Any = recipe.get("choices") or {}
-    problem = check_without(choices, parts_of(choices.get("method")))
-    problems = [] if problem is None else [problem]
+    if problem := check_without(choices, parts_of(choices.get("method"))):
+        raise ConfigError(problem)  # else its consequences would hide it
+    problems: list[str] = []
     plans = _plans_of_stages(begun_with or recipe, problems)
     config, dropped, plain = _checked(recipe, problems)
     artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)

@@ -1,0 +1,118 @@
+"""Continuing a run: what the command line may change in the recipe of a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from sage_pl.artifacts.identity import flat, is_decisive
+from sage_pl.runs.checkpoint import Checkpoint, refuse_resolvers
+from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.construct import foreign_resolvers
+
+_FREE_GROUPS = {  # groups that may change when a run is continued -> the part of the recipe they set
+    **{group: group for group in ("logger", "trainer", "callbacks", "paths")},
+    "debug": "trainer",
+}
+_DURATION = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
+_FIXED = (  # data, split and the network's structure: a continued run keeps them
+    *("dataset.", "split.", "steps.", "evaluation.sampled", "evaluation.seed", "item_encoder.", "sequence_encoder."),
+    *("backbone.", "optimizer.", "stages.", "embedder.", "dim", "seed"),
+)
+
+
+def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The recipe of a run that continues: the checkpoint's, with what the command line changes.
+
+    Data, method, backbone and every other choice come from the checkpoint. Values of the command line are taken over, and the
+    caller logs them; a choice or a value that contradicts the checkpoint is refused.
+
+    Args:
+        checkpoint: to continue from.
+        asked: the recipe that the command line composes.
+        overrides: the command line's own.
+
+    Raises:
+        ConfigError: listing every contradiction.
+    """
+    recipe: dict[str, Any] = copy.deepcopy(dict(checkpoint.recipe))
+    choices: Mapping[str, Any] = recipe.get("choices") or {}
+    groups: Mapping[str, Any] = asked.get("choices") or {}
+    problems = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element().lstrip("+~")
+        if key not in groups:
+            problem = _take_over(recipe, asked, key, override.is_delete())
+        elif key in _FREE_GROUPS:
+            recipe[_FREE_GROUPS[key]], problem = asked[_FREE_GROUPS[key]], None
+            recipe["choices"] = {**choices, key: groups[key]}
+        else:
+            problem = _other_choice(key, choices, groups[key])
+        problems += [] if problem is None else [problem]
+    if problems:
+        raise ConfigError(
+            f"{checkpoint.path} cannot be continued with this command: {'; '.join(problems)}. Leave these out, since "
+            "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
+        )
+    recipe |= {key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}
+    refuse_resolvers(checkpoint, recipe, foreign_resolvers(asked))
+    return recipe
+
+
+def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | None:
+    if group not in choices:
+        return f"it does not record its {group}, got {group}={choice}"
+    same = str(choices[group]) == str(choice)
+    return None if same else f"it was trained with {group}={choices[group]}, got {group}={choice}"
+
+
+def _take_over(recipe: dict[str, Any], asked: Mapping[str, Any], key: str, delete: bool) -> str | None:
+    """Enter one value of the command line into the recipe, unless it contradicts it; returns the contradiction."""
+    before, after = _at(recipe, key), None if delete else _at(asked, key)
+    if before != after and key.startswith(_FIXED) and not _is_place(before, after):
+        return f"it was trained with {key}={before}, got {key}={after}"
+    *parents, leaf = key.split(".")
+    holder = recipe
+    for name in parents:
+        holder = holder.setdefault(name, {})
+        if not isinstance(holder, dict):
+            return f"{name} is {holder} there, so {key} cannot be set below it"
+    if delete:
+        holder.pop(leaf, None)
+    else:
+        holder[leaf] = after
+    return None
+
+
+def _at(recipe: Mapping[str, Any], key: str) -> Any:
+    node: Any = recipe
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
+
+
+def _is_place(before: Any, after: Any) -> bool:
+    """Whether two values are places of files: the same data may have moved, and the artifacts' keys tell others apart."""
+    return all(isinstance(value, str) and ("/" in value or "\\" in value) for value in (before, after))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Decisive settings that differ between two recipes, but for how long a run goes on."""
+    before, after = dict(flat(old)), dict(flat(new))
+    keys = sorted(key for key in before.keys() | after.keys() if is_decisive(key) and not key.startswith(_DURATION))
+    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
+
+
+def check_artifacts(checkpoint: Checkpoint, keys: Mapping[str, str]) -> None:
+    """A run continues with the artifacts it began with.
+
+    Raises:
+        ConfigError: naming those that are others.
+    """
+    if other := [name for name, key in keys.items() if checkpoint.artifact_keys.get(name, key) != key]:
+        raise ConfigError(
+            f"the checkpoint was trained with another {', '.join(other)}; resume with its own data settings"
+        )

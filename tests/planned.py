@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from sage_pl.commands.door import config_dir
+from sage_pl.runs.checks import refuse, target_problems
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 
@@ -18,6 +20,11 @@ def composed(*overrides: str, name: str = "train") -> DictConfig:
     """The configuration of a command."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose(name, overrides=[*WITHOUT_HYDRA, *overrides])
+
+
+def check_targets(config: Mapping[str, Any]) -> None:
+    """Raise one error for every ``_target_`` that is not allowed or cannot be called."""
+    refuse(target_problems(config))
 
 
 def planned(*overrides: str, wanted: Iterable[str] | None = None) -> Plan:

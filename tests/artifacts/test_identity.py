@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.identity import SOURCES, decisive, flat, is_decisive
+from sage_pl.artifacts.identity import decisive, flat, is_decisive
 from sage_pl.commands.door import config_dir
-from sage_pl.runs.plan import resolve_with_placeholders
+from sage_pl.runs.stages import decisive_settings
 from tests.planned import planned
 
 METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
@@ -40,11 +40,6 @@ def editable(config: DictConfig) -> DictConfig:
     return copy
 
 
-def described(config: DictConfig) -> dict[str, Any]:
-    parts = [str(key) for key in config if is_decisive(str(key)) and key not in SOURCES]
-    return decisive(resolve_with_placeholders(config, parts))
-
-
 def changed_leaves(config: DictConfig) -> dict[str, Any]:
     """Every leaf with another value; placeholders of preparation stay."""
     leaves = flat(OmegaConf.to_container(config, resolve=False))
@@ -68,7 +63,7 @@ def indifferent(config: DictConfig) -> set[str]:
         trial = editable(config)
         for key in group:
             OmegaConf.update(trial, key, leaves[key])
-        text = str(described(trial))
+        text = str(decisive_settings(trial))
         seen |= {key for key in group if leaves[key] in text}
     return leaves.keys() - seen - (addresses - one_by_one(config, sorted(addresses)))
 
@@ -79,11 +74,11 @@ def selected(config: DictConfig, reference: str) -> Any:
 
 def one_by_one(config: DictConfig, keys: list[str]) -> set[str]:
     """The same by changing one leaf at a time."""
-    before, leaves, same = described(config), changed_leaves(config), set()
+    before, leaves, same = decisive_settings(config), changed_leaves(config), set()
     for key in keys:
         trial = editable(config)
         OmegaConf.update(trial, key, leaves[key])
-        if described(trial) == before:
+        if decisive_settings(trial) == before:
             same.add(key)
     return same
 

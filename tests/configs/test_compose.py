@@ -6,11 +6,11 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from sage_pl.runs.checks import check_targets
 from sage_pl.runs.hints import known_keys, suggest
 from sage_pl.runs.plan import resolve_with_placeholders, unused_weights
 from tests import planned
 from tests.configs.composing import ALSO, CONF, PARTS, choices, composed, resolved
+from tests.planned import check_targets
 
 TERMS = [path.stem for path in sorted((CONF / "loss" / "term").glob("*.yaml"))]
 WEIGHTS = {"distillation": "alpha", "alignment": "beta", "prototype": "gamma"}

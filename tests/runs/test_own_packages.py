@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sage_pl.runs.checks import ConfigError, check_targets
+from sage_pl.runs.checks import ConfigError
+from tests.planned import check_targets
 
 MODULE = """
 import os

@@ -77,6 +77,15 @@ def flat(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from flat(child, f"{path}.{key}" if path else str(key))
 
 
+def value_at(config: Any, key: str) -> Any:
+    """The value at a dotted key of nested mappings; None where there is none."""
+    for name in key.split("."):
+        if not isinstance(config, Mapping) or name not in config:
+            return None
+        config = config[name]
+    return config
+
+
 def _observes(node: Any) -> bool:
     return node is None or (isinstance(node, Mapping) and bool(_OBSERVERS.fullmatch(str(node.get("_target_")))))
 

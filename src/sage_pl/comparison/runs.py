@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sage_pl.artifacts.identity import decisive, flat
+from sage_pl.artifacts.identity import decisive, flat, value_at
 from sage_pl.artifacts.renamed import current
 from sage_pl.errors import SettingError
 
@@ -52,7 +52,9 @@ class FinishedRun:
 
     @property
     def dataset(self) -> str:
-        return str(_at(self.config, "dataset.name") or self.choices.get("dataset") or self.artifact("sequences").name)
+        return str(
+            value_at(self.config, "dataset.name") or self.choices.get("dataset") or self.artifact("sequences").name
+        )
 
     @property
     def seed(self) -> int:
@@ -61,12 +63,12 @@ class FinishedRun:
     @property
     def sizes(self) -> tuple[int, int]:
         """Users and items; 0 where they are not recorded."""
-        users, items = (_at(self.config, f"catalog.{name}") for name in ("n_users", "n_items"))
+        users, items = (value_at(self.config, f"catalog.{name}") for name in ("n_users", "n_items"))
         return (users, items) if isinstance(users, int) and isinstance(items, int) else (0, 0)
 
     def artifact(self, name: str) -> Path:
         """Folder of an artifact; its last component is the key."""
-        return Path(str(_at(self.config, f"artifacts.{name}")))
+        return Path(str(value_at(self.config, f"artifacts.{name}")))
 
     def name_by(self, key: str) -> str:
         """The value of ``key`` in this run: a choice (``method``), else a configuration value (``optimizer.lr``).
@@ -76,7 +78,7 @@ class FinishedRun:
         """
         if key in self.choices:
             return str(self.choices[key])
-        value = _at(self.config, key)
+        value = value_at(self.config, key)
         if value is None or isinstance(value, Mapping):
             raise RunError(
                 f"{self.folder} has no {key!r} to name it by; by takes groups (method, backbone, ...) and "
@@ -88,7 +90,7 @@ class FinishedRun:
         """Values that must be equal in two runs for their ranks to be comparable."""
         evaluation: Any = self.config.get("evaluation", {})
         keys = {f"artifacts.{name}": self.artifact(name).name for name in ("sequences", "candidates")}
-        seen = _at(self.config, "data.seen") or evaluation.get("seen")
+        seen = value_at(self.config, "data.seen") or evaluation.get("seen")
         rules = flat({key: evaluation.get(key) for key in ("sampled", "seed", "groups")}, "evaluation")
         return {**keys, "evaluation.seen": str(seen), **{key: str(value) for key, value in rules}}
 
@@ -137,7 +139,7 @@ def read(folder: Path) -> FinishedRun:
         raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")
     config = _yaml(folder / "config.yaml")
     metrics = _metrics(folder / "metrics.json")
-    if not (_at(config, "artifacts.sequences") and _at(config, "artifacts.candidates")):
+    if not (value_at(config, "artifacts.sequences") and value_at(config, "artifacts.candidates")):
         raise RunError(f"{folder}/config.yaml names no artifacts.sequences and artifacts.candidates; it is of no run")
     return FinishedRun(folder, config, _choices(folder, config), metrics)
 
@@ -173,7 +175,7 @@ def _choices(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     choices: Any = config.get("choices")
     if choices is None:
         hydra = _yaml(folder / ".hydra" / "hydra.yaml")
-        choices = _at(hydra, "hydra.runtime.choices") or _at(hydra, "runtime.choices") or {}
+        choices = value_at(hydra, "hydra.runtime.choices") or value_at(hydra, "runtime.choices") or {}
     elif (role := config.get("role", "run")) != "run":
         choices = {**choices, "method": role}
     names = {group: str(choice) for group, choice in choices.items() if choice is not None}
@@ -182,13 +184,13 @@ def _choices(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 def _names_of_parts(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Method and backbone of a run without these choices: from the layout of run folders, else from the parts."""
-    layout = re.compile(_LAYOUT.replace("{dataset}", re.escape(str(_at(config, "dataset.name")))))
+    layout = re.compile(_LAYOUT.replace("{dataset}", re.escape(str(value_at(config, "dataset.name")))))
     for place in (config.get("run_dir", ""), folder):
         if match := layout.search(f"/{place}"):
             return match.groupdict()
-    encoder = str(_at(config, "model.item_encoder._target_") or "unknown").rsplit(".", 1)[-1]
-    terms: Any = _at(config, "model.terms") or {}
-    backbone = str(_at(config, "backbone._target_") or "unknown").rsplit(".", 1)[-1]
+    encoder = str(value_at(config, "model.item_encoder._target_") or "unknown").rsplit(".", 1)[-1]
+    terms: Any = value_at(config, "model.terms") or {}
+    backbone = str(value_at(config, "backbone._target_") or "unknown").rsplit(".", 1)[-1]
     return {"method": "+".join([encoder, *sorted(terms)]), "backbone": backbone.lower()}
 
 
@@ -206,11 +208,3 @@ def _yaml(file: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise RunError(f"{file} holds no configuration")
     return content
-
-
-def _at(config: Any, path: str) -> Any:
-    for part in path.split("."):
-        if not isinstance(config, Mapping) or part not in config:
-            return None
-        config = config[part]
-    return config

@@ -76,14 +76,19 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(file, recipe, begun_with, keys, weights)
 
 
-def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Plan:
+def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any], finished: bool = False) -> Plan:
     """A plan to use a trained model: its recipe with changes, without what only training needs.
+
+    Args:
+        checkpoint: of the model.
+        overrides: changes to its recipe.
+        finished: its artifacts are there (:func:`finished_artifacts`), so that no step is planned.
 
     Raises:
         ConfigError: the changes do not fit the recipe, or it cannot be run.
     """
     bare = _bare(checkpoint, overrides)
-    if finished_artifacts(checkpoint, overrides):
+    if finished:
         return make_plan({**bare, "steps": {}, "stages": {}})
     return make_plan(bare, _changed(checkpoint.begun_with, overrides) | {"run_dir": bare["run_dir"]})
 
@@ -94,10 +99,11 @@ def finished_artifacts(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> 
     Empty where one of those that its parts read is gone, or where ``overrides`` change how artifacts are made.
     """
     config, _ = drop_idle_parts(OmegaConf.create(_bare(checkpoint, overrides)))
-    steps = resolve_with_placeholders(config, ["steps"])
-    if steps != resolve_with_placeholders(OmegaConf.create(_bare(checkpoint, {})), ["steps"]):
+    plain = resolve_with_placeholders(config, [*PARTS, "steps"])
+    trained_with = OmegaConf.create(_bare(checkpoint, {}))
+    if overrides and plain["steps"] != resolve_with_placeholders(trained_with, ["steps"])["steps"]:
         return {}
-    names = ("sequences", *artifacts_of(resolve_with_placeholders(config, PARTS)))
+    names = ("sequences", *artifacts_of({part: plain[part] for part in PARTS}))
     folders = {name: Path(config.paths.artifacts, name, checkpoint.artifact_keys.get(name, "?")) for name in names}
     if not all((folder / "manifest.json").is_file() for folder in folders.values()):
         return {}
@@ -136,8 +142,9 @@ def prepared(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> DictConfig
 
     Where these are gone they are made again; one that turns out another is a warning.
     """
-    plan = plan_of(checkpoint, overrides)
-    artifacts = finished_artifacts(checkpoint, overrides) or prepare(plan)
+    finished = finished_artifacts(checkpoint, overrides)
+    plan = plan_of(checkpoint, overrides, bool(finished))
+    artifacts = finished or prepare(plan)
     for name, key in checkpoint.artifact_keys.items():
         if name in artifacts and artifacts[name].key != key:
             now = artifacts[name].key

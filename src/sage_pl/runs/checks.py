@@ -66,20 +66,26 @@ def own_packages() -> tuple[str, ...]:
     return tuple(f"{name}." for name in names if name)
 
 
-def target_problem(path: str, node: Mapping[str, Any]) -> str | None:
-    """What is wrong with the ``_target_`` of one node or with its arguments, if anything."""
-    target, own = node["_target_"], own_packages()
-    if not isinstance(target, str) or not target.startswith((*ALLOWED, *own)):
+def target_problem(path: str, node: Mapping[str, Any], packages: tuple[str, ...]) -> str | None:
+    """What is wrong with the ``_target_`` of one node or with its arguments, if anything.
+
+    Args:
+        path: of the node, for the message.
+        node: plain values.
+        packages: see :func:`own_packages`.
+    """
+    target, allowed = node["_target_"], (*ALLOWED, *packages)
+    if not isinstance(target, str) or not target.startswith(allowed):
         return (
-            f"{path}._target_ is {target!r}; allowed are names that begin with {', '.join((*ALLOWED, *own))}, and those of "
+            f"{path}._target_ is {target!r}; allowed are names that begin with {', '.join(allowed)}, and those of "
             f"packages that the environment variable {PACKAGES} names"
         )
     try:
         part = get_object(target)
     except Exception as error:  # noqa: BLE001 - an import may fail in any way; the reason is passed on
         return f"{path}._target_ {target!r} cannot be imported: {error}"
-    if not f"{getattr(part, '__module__', '')}.".startswith((*HOMES, *own)):
-        return f"{path}._target_ {target!r} leads to {part!r}, which lives outside {', '.join((*HOMES, *own))}"
+    if not f"{getattr(part, '__module__', '')}.".startswith((*HOMES, *packages)):
+        return f"{path}._target_ {target!r} leads to {part!r}, which lives outside {', '.join((*HOMES, *packages))}"
     if not inspect.isclass(part):
         return f"{path}._target_ {target!r} is a {type(part).__name__}; parts are classes"
     if "_args_" in node:
@@ -98,17 +104,8 @@ def target_problem(path: str, node: Mapping[str, Any]) -> str | None:
 
 def target_problems(config: Mapping[str, Any]) -> list[str]:
     """A line for every ``_target_`` that is not allowed or cannot be called with its arguments."""
-    return [problem for path, node in nodes(config) if (problem := target_problem(path, node))]
-
-
-def check_targets(config: Mapping[str, Any]) -> None:
-    """Bind every ``_target_`` to the allow-list and to the signature it names.
-
-    Raises:
-        ConfigError: listing every node that would import something not allowed or could not be called.
-    """
-    if problems := target_problems(config):
-        raise ConfigError("the configuration cannot be run:\n  " + "\n  ".join(problems))
+    packages = own_packages()
+    return [problem for path, node in nodes(config) if (problem := target_problem(path, node, packages))]
 
 
 def check_needs(needs: frozenset[str], provides: frozenset[str]) -> None:
@@ -133,11 +130,11 @@ def missing_values(recipe: Mapping[str, Any], *prefixes: str) -> list[str]:
 
 def given_artifacts(recipe: Mapping[str, Any]) -> list[str]:
     """A line if paths of artifacts are set by hand: preparation alone fills them in."""
-    given = {name: path for name, path in (recipe.get("artifacts") or {}).items() if path != "???"}
-    if not given:
+    paths = {name: path for name, path in (recipe.get("artifacts") or {}).items() if path != "???"}
+    if not paths:
         return []
     return [
-        f"{', '.join(f'artifacts.{name}={path}' for name, path in given.items())} cannot be set: preparation fills them in. "
+        f"{', '.join(f'artifacts.{name}={path}' for name, path in paths.items())} cannot be set: preparation fills them in. "
         "To use something made elsewhere: a tuned text encoder: embedder=scft steps.embed.adapter=FOLDER; vectors: "
         "embedder=precomputed steps.embed.path=FILE; a whole cache: paths.artifacts=FOLDER"
     ]

@@ -81,12 +81,12 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return False
-    own = [o for o in hydra.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep", "hydra.run"))]
-    more = [s.path.removeprefix("file://") for s in hydra.runtime.config_sources if s.provider == "command-line"]
-    places = [f"--config-dir={place}" for place in more]
+    settings = [o for o in hydra.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep", "hydra.run"))]
+    sources = [s.path.removeprefix("file://") for s in hydra.runtime.config_sources if s.provider == "command-line"]
+    places = [f"--config-dir={place}" for place in sources]
     folder = Path(hydra.runtime.output_dir)
-    alone = ["hydra.mode=RUN", f"sweep='{Path(hydra.sweep.dir).name}'", f"hydra.run.dir='{folder}'"]
-    command = [sys.executable, *program, *places, *hydra.overrides.task, *own, *alone]
+    single = ["hydra.mode=RUN", f"sweep='{Path(hydra.sweep.dir).name}'", f"hydra.run.dir='{folder}'"]
+    command = [sys.executable, *program, *places, *hydra.overrides.task, *settings, *single]
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise JobError(

@@ -129,7 +129,7 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
         checks.refuse([*problems, str(error)])
         raise
     checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, "")])
-    checks.refuse(_missing_batch_keys(plain))
+    _check_batch_keys(plain)
     return config, dropped, plain
 
 
@@ -188,7 +188,8 @@ def drop_idle_parts(config: DictConfig) -> tuple[DictConfig, tuple[str, ...]]:
 
 def _attribute(node: DictConfig, name: str) -> frozenset[str]:
     """An attribute of the class that a node names, after its check."""
-    problem = checks.target_problem("loss.terms", OmegaConf.to_container(node, resolve=False))  # type: ignore[arg-type]
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    problem = checks.target_problem("loss.terms", plain, checks.own_packages())
     if problem and "_target_" in problem:
         raise ConfigError(problem)
     return getattr(get_object(node._target_), name)
@@ -268,16 +269,12 @@ def filled_artifacts(config: DictConfig) -> dict[str, str]:
     return {name: path for name, path in paths.items() if path != "???"}
 
 
-def _missing_batch_keys(plain: Mapping[str, Any]) -> list[str]:
+def _check_batch_keys(plain: Mapping[str, Any]) -> None:
     """What the loss terms read from a batch must be loaded with it."""
     terms, extras = plain["model"].get("terms") or {}, plain["data"].get("extras") or {}
     needs = frozenset[str]().union(*(get_object(term["_target_"]).needs for term in terms.values()))
     loaded = _LOADED.union(*(get_object(extra["_target_"]).provides for extra in extras.values()))
-    try:
-        checks.check_needs(needs - DISTINCT.keys(), loaded)
-    except ConfigError as error:
-        return [str(error)]
-    return []
+    checks.check_needs(needs - DISTINCT.keys(), loaded)
 
 
 def _inputs(name: str, node: Mapping[str, Any]) -> tuple[str, ...]:

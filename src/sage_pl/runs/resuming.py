@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from sage_pl.artifacts.identity import flat, is_decisive
+from sage_pl.artifacts.identity import flat, is_decisive, value_at
 from sage_pl.runs.checkpoint import Checkpoint, refuse_resolvers
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import foreign_resolvers
@@ -71,7 +71,7 @@ def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | 
 
 def _take_over(recipe: dict[str, Any], asked: Mapping[str, Any], key: str, delete: bool) -> str | None:
     """Enter one value of the command line into the recipe, unless it contradicts it; returns the contradiction."""
-    before, after = _at(recipe, key), None if delete else _at(asked, key)
+    before, after = value_at(recipe, key), None if delete else value_at(asked, key)
     if before != after and key.startswith(_FIXED) and not _is_place(before, after):
         return f"it was trained with {key}={before}, got {key}={after}"
     *parents, leaf = key.split(".")
@@ -85,13 +85,6 @@ def _take_over(recipe: dict[str, Any], asked: Mapping[str, Any], key: str, delet
     else:
         holder[leaf] = after
     return None
-
-
-def _at(recipe: Mapping[str, Any], key: str) -> Any:
-    node: Any = recipe
-    for name in key.split("."):
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return node
 
 
 def _is_place(before: Any, after: Any) -> bool:

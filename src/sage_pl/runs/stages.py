@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+from omegaconf import DictConfig
 
 from sage_pl.artifacts.files import unfinished
 from sage_pl.artifacts.identity import SOURCES, decisive, is_decisive
@@ -58,9 +59,7 @@ class Stage:
     @classmethod
     def of(cls, name: str, plan: Plan) -> Stage:
         """The step that makes the run of a plan."""
-        parts = [str(key) for key in plan.config if is_decisive(str(key)) and key not in SOURCES]
-        recipe = decisive(resolve_with_placeholders(plan.config, parts))
-        return cls(name, tuple(sorted({"sequences", *plan.artifacts})), recipe, plan)
+        return cls(name, tuple(sorted({"sequences", *plan.artifacts})), decisive_settings(plan.config), plan)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         folder = unfinished(out)
@@ -84,6 +83,12 @@ class Stage:
             if file.is_file():
                 shutil.move(file, out / file.name)
         shutil.rmtree(folder)
+
+
+def decisive_settings(config: DictConfig) -> dict[str, Any]:
+    """:func:`sage_pl.artifacts.identity.decisive` of a plan's configuration, with placeholders for artifacts."""
+    parts = [str(key) for key in config if is_decisive(str(key)) and key not in SOURCES]
+    return decisive(resolve_with_placeholders(config, parts))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sage_pl.evaluation.ranks import full_ranks
 from sage_pl.nn.scorers.semantic import SemanticSimilarity
-from sage_pl.runs.checks import check_targets
+from sage_pl.runs.checks import target_problems
 from tests.golden.prepared import left_pad, normal, write_rows
 
 N, TEXT, E = 7, 5, 4
@@ -114,6 +114,6 @@ def test_a_table_of_another_data_set_is_refused(text: str) -> None:
 def test_the_choices_name_it_or_nothing() -> None:
     conf = Path(__file__).parents[3] / "conf" / "scorer"
     node: Any = OmegaConf.to_container(OmegaConf.load(conf / "semantic.yaml"), resolve=False)
-    check_targets({"scorer": node})
+    assert not target_problems({"scorer": node})
     assert node["text"] == "${artifacts.embed}"
     assert OmegaConf.load(conf / "none.yaml") == {"scorer": None}

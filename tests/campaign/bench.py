@@ -155,7 +155,8 @@ class Bench:
         return self._read()
 
     def _read(self) -> dict[str, Any]:
-        assert self._worker and self._worker.stdout
+        assert self._worker
+        assert self._worker.stdout
         line = self._worker.stdout.readline()
         if not line:
             raise RuntimeError("the campaign's worker ended")

@@ -1,7 +1,7 @@
 """Runs commands of one checkout for the campaign: the heavy packages are imported once, and each command is a fork.
 
-It reads one job per line from standard input, as JSON, and answers with one line. A job may be cut off after some seconds, or at
-a chosen file operation, as if the machine had lost power there.
+It reads one job per line from standard input, as JSON, and answers with one line. A job may be killed after some seconds, or
+at a chosen file operation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ OPERATIONS = ("replace", "rename", "link", "symlink", "unlink", "rmdir", "mkdir"
 
 
 def kill_at(number: int, operations: tuple[str, ...]) -> None:
-    """End this process with SIGKILL just before the ``number``-th of the named functions of ``os`` is called; opens count if they write."""
+    """End this process with SIGKILL just before the ``number``-th call of the named functions of ``os``.
+
+    An ``open`` counts if it writes.
+    """
     calls = 0
 
     def counted(function: Any) -> Any:
@@ -97,7 +100,7 @@ def main() -> None:
     sys.path.insert(0, str(Path(sys.argv[1])))
     import sage_pl.commands.evaluate
     import sage_pl.commands.recommend
-    import sage_pl.commands.train  # noqa: F401
+    import sage_pl.commands.train
 
     print(json.dumps({"ready": sage_pl.__file__}), flush=True)
     for line in sys.stdin:

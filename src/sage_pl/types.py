@@ -13,7 +13,7 @@ This module imports nothing of the project; every other module may import it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
@@ -220,13 +220,26 @@ class CodeContext(LossContext, Protocol):
         ...
 
 
+class Case(NamedTuple):
+    """Held-out cases with a model's scores, R = N + 2 columns, of which 0 and N + 1 hold none."""
+
+    scores: Float[Tensor, "B R"]
+    items: Int[Tensor, "B L"]  # the history
+    answers: Int[Tensor, "B"]
+    seen: Int[Tensor, "B M"] | None  # excluded from the ranking; None where every item is a candidate
+
+
 @runtime_checkable
 class Scorer(Protocol):
-    """Adds to every score when items are ranked, by F - E more columns of states and table; scores stay inner products."""
+    """From a model's scores of every item to those that rank the items after a history."""
 
-    def table(self, outputs: Float[Tensor, "M E"], ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]: ...
+    chosen: bool  # False: :meth:`choose` is to be called after training
 
-    def states(self, hidden: Float[Tensor, "B E"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B *I F"]: ...
+    def __call__(self, scores: Float[Tensor, "B R"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B R"]: ...
+
+    def choose(self, cases: Callable[[], Iterator[Case]]) -> None:
+        """Choose the scorer's numbers on validation cases; ``cases`` is called once a round."""
+        ...
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -11,11 +11,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.evaluation.rows import row_ranks
 from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
 from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
-from sage_pl.types import ItemEncoder, LossContext, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable, real
+from sage_pl.types import (
+    Case,
+    ItemEncoder,
+    LossContext,
+    Scorer,
+    SeqBatch,
+    SequenceEncoder,
+    Targets,
+    TopK,
+    VectorTable,
+    real,
+)
 
 
 class RecommenderModule(pl.LightningModule):
@@ -75,6 +87,7 @@ class RecommenderModule(pl.LightningModule):
         self.term_modules = nn.ModuleList(self.terms.values())  # registers their buffers
         self.optimizer = optimizer
         self.max_len = max_len
+        self.scorer: Scorer | None = None
         self.means = EpochMeans()
 
     @property
@@ -95,6 +108,36 @@ class RecommenderModule(pl.LightningModule):
     ) -> TopK:
         """The k best items after each history, with their scores."""
         raise NotImplementedError
+
+    def item_scores(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
+        """The model's own scores of every item, for runs of users; columns 0 and N + 1 hold no scores."""
+        raise NotImplementedError
+
+    def scored(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
+        """The scores that rank: those of :meth:`item_scores` as the scorer changes them."""
+        if self.scorer is None:
+            raise RuntimeError("this model has no scorer")
+        history = items if self.max_len is None else items[:, -self.max_len :]
+        for rows, scores in self.item_scores(items, users):
+            yield rows, self.scorer(scores, history[rows])
+
+    def scored_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
+        """:meth:`answer_ranks` of a model with a scorer."""
+        scores = self.scored(batch["items"], batch.get("user"))
+        return row_ranks(scores, batch["answer"], batch.get("seen"), batch.get("candidates"))
+
+    def cases(self, batches: Iterable[SeqBatch]) -> Iterator[Case]:
+        """Evaluation batches with the model's own scores, for :meth:`sage_pl.types.Scorer.choose`."""
+        for loaded in batches:
+            batch = self.transfer_batch_to_device(loaded, self.device, 0)
+            history = batch["items"] if self.max_len is None else batch["items"][:, -self.max_len :]
+            for rows, scores in self.item_scores(batch["items"], batch.get("user")):
+                seen = batch["seen"][rows] if "seen" in batch else None
+                yield Case(scores, history[rows], batch["answer"][rows], seen)
 
     def cache_item_vectors(self) -> None:
         """Compute once what calls of ``recommend`` with the same weights share."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import rank
+from sage_pl.evaluation.rows import row_top_k
 from sage_pl.nn.decoders.collisions import expected_hits
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.decoders.search import answer_ranks, beam_search, best, occurs
@@ -20,7 +22,7 @@ from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.generative_step import GenerativeStep, memory
 from sage_pl.nn.modules.step import TrainingStep
-from sage_pl.types import ItemEncoder, Memory, SeqBatch, SequenceEncoder, Targets, TopK, real
+from sage_pl.types import ItemEncoder, Memory, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, real
 
 _K = 20  # length of the lists whose beam recall a test logs
 
@@ -34,11 +36,12 @@ class GenerativeRecommender(RecommenderModule):
     Args:
         item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len: see :class:`RecommenderModule`.
         decoder: from states to items (``sage_pl.nn.decoders``). Where items are read as codes too, both use the same vectors.
-        scorer: must be None.
+        scorer: changes the scores of all items before they rank (``sage_pl.nn.scorers``); for catalogues whose every item is
+            scored. None for nothing.
         start: copies weights of another run into parts of this model, by any name.
 
     Raises:
-        ValueError: the parts differ in width, the objective is not of decoded items, or a scorer is given.
+        ValueError: the parts differ in width, the objective is not of decoded items, or a scorer is given where beams rank.
     """
 
     exported_parts: ClassVar[tuple[str, ...]] = (*RecommenderModule.exported_parts, "decoder")
@@ -54,12 +57,13 @@ class GenerativeRecommender(RecommenderModule):
         terms: Mapping[str, LossTerm] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
         max_len: int | None = None,
-        scorer: None = None,
+        scorer: Scorer | None = None,
         start: Mapping[str, Callable[[nn.Module], None]] | None = None,
     ) -> None:
-        if scorer is not None:
+        if scorer is not None and not decoder.exhaustive:
             raise SettingError(
-                "a scorer adds to inner products, and here items are ranked by probabilities: use scorer=none"
+                f"a scorer reads the score of every item, and beams rank {decoder.n_items} items, more than "
+                f"decoder.exhaustive_up_to={decoder.exhaustive_up_to}; raise that number or use scorer=none"
             )
         if sequence_encoder.output_dim != decoder.network.dim:
             raise SettingError(
@@ -71,6 +75,7 @@ class GenerativeRecommender(RecommenderModule):
                 "items are ranked by their codes, which this objective does not train; use objective=codes"
             )
         super().__init__(item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len)
+        self.scorer = scorer
         self.decoder = decoder
         if isinstance(item_encoder, CodeEncoder):
             item_encoder.share(decoder.codes)
@@ -112,8 +117,17 @@ class GenerativeRecommender(RecommenderModule):
         return ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, self.device)[:]
 
     @torch.no_grad()
+    def item_scores(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
+        with self._full_precision():
+            yield slice(None), F.pad(self.decoder.all_log_probs(self.memory(items, users)), (1, 1))
+
+    @torch.no_grad()
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer: among all items (``full``) and among the sampled candidates, where given."""
+        if self.scorer is not None:
+            return self.scored_ranks(batch)
         with self._full_precision():
             memory, results = self._score_items(batch)
             return self._ranks(batch, memory, results)
@@ -124,6 +138,8 @@ class GenerativeRecommender(RecommenderModule):
     ) -> TopK:
         """The k likeliest items that beams find after each history, with their log-probabilities."""
         seen = items if exclude_seen else None
+        if self.scorer is not None:
+            return row_top_k(self.scored(items, users), k, seen)
         with self._full_precision():
             return best(self._search(self.memory(items, users), k, seen), k, seen)
 
@@ -133,7 +149,7 @@ class GenerativeRecommender(RecommenderModule):
         with self._full_precision():
             memory, results = self._score_items(batch)
             self._log_search(batch, memory, results)
-            return self._ranks(batch, memory, results)
+            return self._ranks(batch, memory, results) if self.scorer is None else self.scored_ranks(batch)
 
     def _full_precision(self) -> torch.autocast:
         """No autocast: the sums of logarithms of different items differ by less than the precision of 8 bits."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
+from sage_pl.evaluation.rows import products, row_top_k
 from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
@@ -22,7 +23,7 @@ class SequentialRecommender(RecommenderModule):
 
     Args:
         item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len: see :class:`RecommenderModule`.
-        scorer: added to scores when predicting (``sage_pl.nn.scorers``); None for nothing.
+        scorer: changes the scores of all items before they rank (``sage_pl.nn.scorers``); None for nothing.
         start: copies weights of another run into parts of this model, by any name.
         table_mb: memory for the items' vectors when ranking, in MiB. A larger catalogue is encoded block by block for every
             batch of users: the same ranks, slower. Raise the evaluation's batch size with it.
@@ -64,39 +65,33 @@ class SequentialRecommender(RecommenderModule):
 
     def output_table(self) -> VectorTable:
         """Every item's scored vector [R, E]; a tensor up to ``table_mb``."""
-        if isinstance(self._table, Tensor):
-            return self._table[:, : self.item_encoder.output_dim]
-        return self._vectors(None)
+        encoder = self.item_encoder
+        vectors = ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, self.device)
+        return vectors[:] if vectors.nbytes <= self.table_mb * 2**20 else vectors
 
     @torch.no_grad()
-    def states(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *I F"]:
+    def states(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *I E"]:
         """The state of each history, or its I states, of which the best one scores an item.
 
         Args:
             items: histories.
             users: their users, for sequence encoders that read the user's id beside the history; None for unknown ones.
         """
-        hidden = self.encode(items, users)[0][:, -1]
-        if self.scorer is None:
-            return hidden
-        history, several = items if self.max_len is None else items[:, -self.max_len :], hidden.shape[1:-1].numel()
-        states = self.scorer.states(hidden.flatten(0, -2), history.repeat_interleave(several, 0))
-        return states if hidden.ndim + states.ndim == 4 else states.reshape(len(hidden), -1, states.shape[-1])
+        return self.encode(items, users)[0][:, -1]
 
     def ranking_table(self) -> VectorTable:
-        """The vectors whose inner products with :meth:`states` rank the items, [R, F]."""
-        return self._vectors(self.scorer) if self._table is None else self._table
+        """The vectors whose inner products with :meth:`states` score the items, [R, E]."""
+        return self.output_table() if self._table is None else self._table
 
-    def _vectors(self, scorer: Scorer | None) -> VectorTable:
-        def make(ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]:
-            outputs = self.item_encoder.output(self.item_encoder.views(ids))
-            return outputs if scorer is None else scorer.table(outputs, ids)
-
-        vectors = ItemVectors(make, self.item_encoder.n_items + 2, self.device)
-        return vectors[:] if vectors.nbytes <= self.table_mb * 2**20 else vectors
+    def item_scores(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
+        return products(self.states(items, users), self.ranking_table())
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer: among all items (``full``) and among the sampled candidates, where given."""
+        if self.scorer is not None:
+            return self.scored_ranks(batch)
         table = self.ranking_table()
         states, answers = self.states(batch["items"], batch.get("user")), batch["answer"]
         ranks = {"full": full_ranks(states, table, answers, batch.get("seen"))}
@@ -109,10 +104,13 @@ class SequentialRecommender(RecommenderModule):
         self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
     ) -> TopK:
         """The k best items after each history, with their scores."""
-        return top_k(self.states(items, users), self.ranking_table(), k, items if exclude_seen else None)
+        seen = items if exclude_seen else None
+        if self.scorer is not None:
+            return row_top_k(self.scored(items, users), k, seen)
+        return top_k(self.states(items, users), self.ranking_table(), k, seen)
 
     def cache_item_vectors(self) -> None:
-        self._table = self._vectors(self.scorer)
+        self._table = self.output_table()
 
     def on_validation_epoch_end(self) -> None:
         self._table = None

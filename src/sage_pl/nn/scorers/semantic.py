@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.item_encoders.item_text import ItemText
-from sage_pl.types import PADDING
+from sage_pl.nn.item_encoders.item_text import ItemText, every_row
+from sage_pl.types import PADDING, Case
 
 
 class SemanticSimilarity(nn.Module):
@@ -20,10 +21,7 @@ class SemanticSimilarity(nn.Module):
     - ``max``: ``s(u, i) = max_t cos(x_(u,t), x_i)``;
     - ``mean``: ``s(u, i) = cos(mean_t x_(u,t), x_i)``.
 
-    Validation includes it, so the best epoch is chosen with it; losses do not. Scores stay inner products, of
-    ``[h_u ; weight * s_u]`` with ``[v_i ; x_i / |x_i|]``: with ``mean``, s_u is the mean vector at length 1; with ``max``, a
-    user has a state for each item of the history, of which the best one scores an item, so ranking costs as many products
-    as the history has items. A history without text adds nothing.
+    Validation includes it, so the best epoch is chosen with it; losses do not. A history without text adds nothing.
 
     Args:
         n_items: N.
@@ -32,14 +30,15 @@ class SemanticSimilarity(nn.Module):
         weight: of the cosine beside the inner product; 0 ranks as without.
         pool: ``max`` or ``mean``.
 
-    Shape: ``table``: ``[M, E], [M] -> [M, E + T]``; ``states``: ``[B, E], [B, L] -> [B, E + T]``, with ``max``
-    ``[B, L, E + T]``.
+    Shape: ``[B, R], [B, L] -> [B, R]``.
 
     Raises:
         SettingError: the table does not belong to this data set, or ``pool`` is unknown.
 
     Reference: AnkieFan/LLM-ESR, which takes the largest with weight 16.
     """
+
+    chosen: ClassVar[bool] = True
 
     def __init__(self, n_items: int, text: str, weight: float, pool: Literal["max", "mean"] = "max") -> None:
         super().__init__()
@@ -50,19 +49,17 @@ class SemanticSimilarity(nn.Module):
         self.pool = pool
         self.text = ItemText(text, n_items)
 
-    def table(self, outputs: Float[Tensor, "M E"], ids: Int[Tensor, "M"]) -> Float[Tensor, "M F"]:
-        """The items' vectors with the directions of their texts beside them."""
-        return torch.cat([outputs, F.normalize(self.text(ids), dim=-1).to(outputs.dtype)], dim=-1)
+    def forward(self, scores: Float[Tensor, "B R"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B R"]:
+        every = F.normalize(self.text(every_row(self.n_items + 2, items.device)), dim=-1)
+        read = self.text(items)
+        if self.pool == "mean":
+            return scores + self.weight * (F.normalize(read.sum(1), dim=-1) @ every.T).to(scores.dtype)
+        nearest = torch.full_like(scores, -torch.inf, dtype=every.dtype)
+        for place in range(items.shape[1]):
+            cosines = F.normalize(read[:, place], dim=-1) @ every.T
+            held = (items[:, place] > PADDING) & (items[:, place] <= self.n_items)  # not padding, not the mask token
+            nearest = torch.maximum(nearest, cosines.where(held[:, None], -torch.inf))
+        return scores + self.weight * nearest.where(nearest > -torch.inf, 0.0).to(scores.dtype)
 
-    def states(self, hidden: Float[Tensor, "B E"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B *L F"]:
-        """The users' states with the directions of their history's texts beside them; padding and mask token have zero text."""
-        texts = self.text(items)
-        if self.pool == "max":
-            # the last real item stands in for padding and mask token, which changes no maximum
-            real = (items > PADDING) & (items <= self.n_items)
-            last = torch.arange(items.shape[1], device=items.device).where(real, 0).amax(1)
-            texts = texts.where(real[..., None], texts[torch.arange(len(texts)), last][:, None])
-            hidden = hidden[:, None].expand(*texts.shape[:2], -1)
-        else:
-            texts = texts.sum(1)
-        return torch.cat([hidden, self.weight * F.normalize(texts, dim=-1).to(hidden.dtype)], dim=-1)
+    def choose(self, cases: Callable[[], Iterator[Case]]) -> None:
+        """Nothing is left to choose: ``weight`` is a setting."""

@@ -1,0 +1,93 @@
+"""The weights of a fused score, chosen on validation cases after training."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sage_pl.evaluation.rows import row_ranks
+from sage_pl.nn.scorers.fused import Parts, Weights, combine
+from sage_pl.types import Case
+
+log = logging.getLogger(__name__)
+_K = 10
+_MIX, _COPY = ("text", "transitions"), ("copy", "position", "times")
+Objective = Literal["overall", "new"]
+MIX = tuple(itertools.product((0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5), (0.0, 0.1, 0.3, 0.6, 1.0)))
+COPY = tuple(itertools.product((0.0, 0.5, 1.0, 2.0, 3.0, 4.0), (0.0, 0.5, 1.0), (0.0, 1.0)))
+
+
+class Gains(NamedTuple):
+    """NDCG@10 of C candidates on K cases, and which cases count as new and as rare."""
+
+    values: Float[Tensor, "C K"]
+    new: Float[Tensor, "K"]
+    rare: Float[Tensor, "K"]
+
+
+def chosen_weights(
+    parts: Callable[[Case], Parts],
+    rare: Bool[Tensor, "R"],
+    cases: Callable[[], Iterable[Case]],
+    objective: Objective,
+    copies: bool,
+) -> Weights:
+    """The weights for the validation cases: first text and transitions, with ``copies`` then those, then text and transitions
+    again.
+
+    In each round the best candidate by NDCG@10 is found. Among those within one standard error of it (of the paired
+    difference) the one with the best NDCG@10 on rare answers is taken: the optimum is flat, and models fail on rare items.
+
+    Args:
+        parts: of a block of cases.
+        rare: items whose answers count as rare.
+        cases: called once a round.
+        objective: ``overall``; ``new``: overall, among candidates that rank new answers no worse than the model alone.
+        copies: whether items recur.
+    """
+    weights, before, after = Weights(), 0.0, 0.0
+    for grid, names in [(MIX, _MIX), (COPY, _COPY), (MIX, _MIX)] if copies else [(MIX, _MIX)]:
+        options = [Weights(), weights, *(weights._replace(**dict(zip(names, point, strict=True))) for point in grid)]
+        gains = _gains(parts, rare, cases(), options)
+        at = best(gains, objective)
+        weights, before, after = options[at], float(gains.values[0].mean()), float(gains.values[at].mean())
+    texts = ", ".join(f"{name} {value:g}" for name, value in weights._asdict().items())
+    log.info("fusion: %s; ndcg@10 of %d validation cases %.4f -> %.4f", texts, gains.values.shape[1], before, after)
+    return weights
+
+
+def best(gains: Gains, objective: Objective) -> int:
+    """The candidate that :func:`chosen_weights` takes; candidate 0 is the model alone."""
+    values = gains.values
+    means = values.mean(1)
+    if objective == "new":
+        of_new = (values * gains.new).sum(1)
+        means = means.where(of_new >= of_new[0], -1.0)
+    top = int(means.argmax())
+    errors = (values[top] - values).std(1) / values.shape[1] ** 0.5
+    near = (means >= 0) & (means >= means[top] - errors)
+    of_rare = torch.where(near, (values * gains.rare).sum(1), -1.0)
+    return int(torch.where(of_rare == of_rare.max(), means, -1.0).argmax())
+
+
+def _gains(
+    parts: Callable[[Case], Parts], rare: Bool[Tensor, "R"], cases: Iterable[Case], candidates: Sequence[Weights]
+) -> Gains:
+    values, new, of_rare = [], [], []
+    for case in cases:
+        block = parts(case)
+        ranks = torch.stack([_ranks(combine(block, weights), case) for weights in candidates])
+        values.append(torch.where(ranks <= _K, 1 / (ranks + 1).log2(), 0.0).double().cpu())
+        new.append(~(case.items == case.answers[:, None]).any(1).cpu())
+        of_rare.append(rare[case.answers].cpu())
+    return Gains(torch.cat(values, 1), torch.cat(new).double(), torch.cat(of_rare).double())
+
+
+def _ranks(scores: Float[Tensor, "b R"], case: Case) -> Int[Tensor, "b"]:
+    return row_ranks([(slice(None), scores.clone())], case.answers, case.seen)["full"]

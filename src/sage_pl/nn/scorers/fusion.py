@@ -1,0 +1,135 @@
+"""A model's scores with the text of the last items, item transitions and copies beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.errors import SettingError
+from sage_pl.nn.scorers.choosing import Objective, chosen_weights
+from sage_pl.nn.scorers.filling import Filling
+from sage_pl.nn.scorers.fused import Parts, Weights, combine, copies
+from sage_pl.nn.scorers.recent_text import RecentText
+from sage_pl.nn.scorers.walks import Walks
+from sage_pl.types import Case, real
+
+_NEGLIGIBLE = 1e-4  # recency weights below this count as 0
+
+
+class Fusion(nn.Module):
+    """Scores of every item for a user with the history ``h_0`` (latest), ``h_1``, ...::
+
+        F(u, i) = L(u, i) + sd_u(L) (a cos(p_u, x_i) / sd_u(cos) + b log(1 + 200 sum_p w_p W[h_p, i]))
+
+    - ``L``: the model's scores; those of items without training events are filled from their neighbours in text
+      (:class:`sage_pl.nn.scorers.filling.Filling`). ``sd_u``: the standard deviation over the trained items; 1 where all scores
+      are equal, as for a model without a part of its own.
+    - ``cos(p_u, x_i)``: :class:`sage_pl.nn.scorers.recent_text.RecentText`; ``sd_u(cos)`` over all items.
+    - ``w_p``: ``recency^p``. ``W``: the item transitions (:class:`sage_pl.nn.scorers.walks.Walks`), w normalised to sum 1.
+
+    Where items recur (``seen = keep``), an item of the history keeps the model's probability and the others share the rest by
+    F, a mixture of copying and exploring::
+
+        log p(u, h) = log softmax(L)(h) + c - d log(1 + position of h) + e log(times h occurs)
+        log p(u, i) = log(1 - sum_h softmax(L)(h)) + log softmax over the other items(F)(i)
+
+    The five weights a to e are chosen on the validation cases after training (:mod:`sage_pl.nn.scorers.choosing`) and stored in
+    the checkpoint. Until then the model's scores rank alone, so the best epoch is the model's.
+
+    Args:
+        n_items: N.
+        text: path of an artifact with one vector per item, ``table.npy`` [R, T]; None: transitions alone.
+        transitions: path of a ``transitions`` artifact; None: text alone.
+        seen: ``mask`` excludes the history from the ranking, so there is nothing to copy; ``keep`` mixes.
+        recency: weight of an item beside its successor's, in (0, 1].
+        width: main directions of the text that are read; None: all.
+        neighbours: that fill the scores of an unseen item; 0 leaves them as they are.
+        objective: what the weights are chosen for: ``overall``, or ``new``, overall without a loss on new answers.
+
+    Shape: ``[B, R], [B, L] -> [B, R]``; columns 0 and N + 1 hold no scores.
+
+    Raises:
+        SettingError: neither text nor transitions, a number is out of range, or an artifact belongs to another data set.
+
+    Source: the mixture is that of RepeatNet (AAAI 2019) with fixed parts; the walk and the text of recent items are
+    heuristics without training.
+    """
+
+    weights: Tensor  # Weights, NaN before they are chosen
+    trained: Tensor  # [R]
+    rare: Tensor  # [R] trained at most as often as the median item
+
+    def __init__(
+        self,
+        n_items: int,
+        text: str | None,
+        transitions: str | None,
+        seen: Literal["keep", "mask"] = "keep",
+        recency: float = 0.5,
+        width: int | None = None,
+        neighbours: int = 10,
+        objective: Objective = "overall",
+    ) -> None:
+        super().__init__()
+        if text is None and transitions is None:
+            raise SettingError(
+                "scorer=fusion has neither scorer.text nor scorer.transitions; give one, or use scorer=none"
+            )
+        if not 0 < recency <= 1:
+            raise SettingError(f"scorer.recency is {recency}, wanted a number above 0 and at most 1")
+        self.n_items = n_items
+        self.recency = recency
+        self.recurs = seen == "keep"
+        self.objective = objective
+        self.text = None if text is None else RecentText(text, n_items, width)
+        self.walks = None if transitions is None else Walks(transitions, n_items)
+        counts = torch.ones(n_items + 2) if self.walks is None else self.walks.counts
+        trained = (counts > 0).index_fill(0, torch.tensor([0, n_items + 1]), False)
+        rare = counts <= counts[trained].median()
+        self.register_buffer("weights", torch.full((len(Weights._fields),), torch.nan, dtype=torch.float64))
+        self.register_buffer("trained", trained, persistent=False)
+        self.register_buffer("rare", rare, persistent=False)
+        fills = self.text is not None and neighbours > 0 and not trained[1:-1].all()
+        self.filling = Filling(self.text, trained, neighbours) if self.text is not None and fills else None
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the weights were chosen."""
+        return not bool(self.weights.isnan().any())
+
+    def forward(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> Float[Tensor, "b R"]:
+        if not self.chosen:
+            return scores
+        return combine(self.parts(scores, items), Weights(*self.weights.tolist()))
+
+    def choose(self, cases: Callable[[], Iterator[Case]]) -> None:
+        """Choose the weights on validation cases (:func:`sage_pl.nn.scorers.choosing.chosen_weights`)."""
+        weights = chosen_weights(
+            lambda case: self.parts(case.scores, case.items), self.rare, cases, self.objective, self.recurs
+        )
+        self.weights.copy_(torch.tensor(weights, dtype=torch.float64))
+
+    def parts(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> Parts:
+        """The parts that weights combine (:func:`sage_pl.nn.scorers.fused.combine`)."""
+        items = items.where(items <= self.n_items, 0)
+        model = scores if self.filling is None else self.filling(scores)
+        deviation = self._deviation(model)
+        held = real(items)
+        age = held.flip(1).cumsum(1).flip(1) - 1  # places from the end
+        recent = torch.where(held, self.recency ** age.to(scores.dtype), 0.0)
+        recent = recent.where(recent >= _NEGLIGIBLE, 0.0)
+        text, spread = (None, 1.0) if self.text is None else self.text(items, recent)
+        walks = None if self.walks is None else self.walks(items, recent)
+        return Parts(model, text, deviation / spread, walks, deviation, copies(items, age) if self.recurs else None)
+
+    def _deviation(self, scores: Float[Tensor, "b R"]) -> Float[Tensor, "b 1"]:
+        """The standard deviation over the trained items, 1 where it is 0."""
+        share = self.trained.to(scores.dtype)
+        mean = scores @ share / share.sum()
+        square = torch.linalg.vector_norm(scores * share, dim=1).square() / share.sum()
+        deviation = (square - mean.square()).clamp(min=0).sqrt()[:, None]
+        return deviation.where(deviation > 0, 1.0)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts.files import whole_file, whole_folder
+from sage_pl.artifacts.files import _HOST, whole_file, whole_folder
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.store import Artifact, ArtifactError, Store, build
 
@@ -130,6 +130,14 @@ def test_a_crash_leaves_nothing_behind(store) -> None:
     assert [file.name for file in (store.root / "source").iterdir() if not file.name.endswith(".lock")] == []
 
 
+def dead_process() -> int:
+    child = multiprocessing.get_context("fork").Process(target=lambda: None)
+    child.start()
+    child.join()
+    assert child.pid
+    return child.pid
+
+
 def interrupted(writing: AbstractContextManager[Path], write: Callable[[Path], None]) -> None:
     with writing as part:
         write(part)
@@ -157,9 +165,10 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(whole_folder(folder), lambda part: (part / "half").touch())
     assert list(folder.parent.iterdir()) == []
-    left = folder.with_name(f".x.{os.getpid()}.tmp")
-    left.mkdir()
-    (left / "old").touch()  # by a process that was killed
+    for process in (os.getpid(), dead_process()):
+        left = folder.with_name(f".x.{_HOST}-{process}.tmp")  # by a process that was killed
+        left.mkdir()
+        (left / "old").touch()
     folder.mkdir()  # empty ones may be replaced
     with whole_folder(folder) as part:
         (part / "file").touch()

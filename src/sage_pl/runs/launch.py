@@ -7,16 +7,18 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import hydra._internal.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.identity import flat
-from sage_pl.errors import UserError
+from sage_pl.errors import UserError, machine_problem
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,8 @@ class Stopped(SystemExit):
 def one_line_errors(job: Callable[[DictConfig], object]) -> Callable[[DictConfig], None]:
     """End with the message of an error of the user and exit code 1; any other error is a bug and keeps its traceback.
 
-    Errors of the user are :class:`sage_pl.errors.UserError`, and a missing file that the configuration names.
+    Errors of the user are :class:`sage_pl.errors.UserError`, a missing file that the configuration names, and the machine's:
+    full disks, limits, lack of memory (:func:`sage_pl.errors.machine_problem`).
     HYDRA_FULL_ERROR=1 shows where they were raised.
     """
 
@@ -45,15 +48,40 @@ def one_line_errors(job: Callable[[DictConfig], object]) -> Callable[[DictConfig
             raise
         except Exception as error:
             cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+            problem = None if isinstance(cause, UserError) else machine_problem(error)
             if os.environ.get("HYDRA_FULL_ERROR") or not (
-                isinstance(cause, UserError) or _is_a_named_file(cause, config)
+                isinstance(cause, UserError) or problem or _is_a_named_file(cause, config)
             ):
                 log.exception("failed")
                 raise
-            log.error("%s", cause)
+            log.error("%s", problem or cause)
             raise Stopped(1) from error
 
     return reported
+
+
+@contextmanager
+def machine_problems_in_words() -> Iterator[None]:
+    """Have Hydra print the machine's errors in its own files (``.hydra/``, the log) as one line, and a failed log no trace."""
+    logging.raiseExceptions = False
+    original = hydra._internal.utils.run_and_report
+
+    def run_and_report(function: Callable[[], object]) -> object:
+        def in_words() -> object:
+            try:
+                return function()
+            except Exception as error:
+                if not (problem := machine_problem(error)) or os.environ.get("HYDRA_FULL_ERROR"):
+                    raise
+                raise CompactHydraException(problem) from None
+
+        return original(in_words)
+
+    hydra._internal.utils.run_and_report = run_and_report
+    try:
+        yield
+    finally:
+        hydra._internal.utils.run_and_report = original
 
 
 def _is_a_named_file(error: BaseException, config: DictConfig) -> bool:

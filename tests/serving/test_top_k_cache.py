@@ -42,7 +42,7 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
         (lambda content: b"", "no file of recommended items"),
         (lambda content: b"not an array", "no file of recommended items"),
         (lambda content: b"{}\n", "'format'"),
-        (lambda content: content.replace(b"items, 1", b"items, 9"), "items, 9"),
+        (lambda content: content.replace(b"items, 2", b"items, 9"), "items, 9"),
         (lambda content: content[:-1], "wanted"),
         (lambda content: content + b"\0", "wanted"),
     ],
@@ -61,7 +61,7 @@ def test_no_file() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
-def test_opening_reads_the_first_line(tmp_path: Path) -> None:
+def test_opening_maps_the_file_without_bringing_it_into_memory(tmp_path: Path) -> None:
     def mapped() -> int:
         """KiB of files in this process's memory."""
         return next(int(s.split()[1]) for s in Path("/proc/self/status").read_text().splitlines() if "RssFile" in s)

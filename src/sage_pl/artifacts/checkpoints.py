@@ -63,4 +63,4 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return read_weights(path, map_location)
+        return read_weights(path, map_location or "cpu")

@@ -62,7 +62,7 @@ class Artifact:
         if not (folder / MANIFEST).is_file():
             raise ArtifactError(f"{path} is not a finished artifact (no {MANIFEST}); run scripts/prepare.py")
         manifest = _manifest(folder)
-        if problem := damage_in(folder, manifest.get("files"), verify):
+        if problem := damage_in(folder, manifest.get("files", None if verify else {}), verify):
             raise ArtifactError(f"{problem}; run scripts/prepare.py, or the command that made it, to make it again")
         return cls(manifest["key"], folder, manifest)
 

@@ -33,11 +33,14 @@ _SYSTEM = {
     errno.ENFILE: "too many files are open on this machine; raise the system's limit or end other programs",
     errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
     errno.ENOTDIR: "a part of the path is a file and no folder; choose another folder",
-    errno.ENOMEM: "there is not enough memory; raise the limit (ulimit -v), free memory, or lower data.batch_size",
+    errno.ENOMEM: "there is not enough memory; free some, raise the limits (ulimit -v, ulimit -u), or lower data.batch_size",
 }
 _OF_RUST = re.compile(r"\(os error (\d+)\)")  # polars and safetensors
 _OF_NUMPY = re.compile(r"\d+ requested and \d+ written")
-_OF_TORCH = re.compile(r"can't allocate memory|out of memory|can't start new thread|Cannot allocate memory")
+_OF_MEMORY = re.compile(
+    r"can't allocate memory|out of memory|Cannot allocate memory"  # torch
+    r"|can't start new thread|could not spawn threads|failed to map segment"  # Python, polars, the loader of libraries
+)
 
 
 def machine_problem(error: BaseException) -> str | None:
@@ -67,7 +70,7 @@ def _number_of(error: BaseException) -> int | None:
     text = str(error)
     if isinstance(error, OSError) and _OF_NUMPY.fullmatch(text):
         return errno.ENOSPC
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OF_TORCH.search(text)):
+    if isinstance(error, MemoryError) or (not isinstance(error, OSError) and _OF_MEMORY.search(text)):
         return errno.ENOMEM
     match = _OF_RUST.search(text)
     return int(match[1]) if match and int(match[1]) in _SYSTEM else None

@@ -93,7 +93,10 @@ def alterations() -> dict[str, Callable[[dict[str, Any]], Any]]:
         "no size": lambda m: {**m, "files": {**m["files"], first(m): {"sha256": "0" * 64}}},
         "size is a text": lambda m: {**m, "files": {**m["files"], first(m): {"sha256": "0" * 64, "bytes": "12"}}},
         "another size": lambda m: {**m, "files": {**m["files"], first(m): {**m["files"][first(m)], "bytes": 1}}},
-        "another hash": lambda m: {**m, "files": {**m["files"], first(m): {**m["files"][first(m)], "sha256": "0" * 64}}},
+        "another hash": lambda m: {
+            **m,
+            "files": {**m["files"], first(m): {**m["files"][first(m)], "sha256": "0" * 64}},
+        },
         "a file that is not there": lambda m: {**m, "files": {**m["files"], "more.npy": m["files"][first(m)]}},
     }
 
@@ -177,9 +180,7 @@ def cases(bench: Bench) -> Iterator[Case]:
     checkpoint = Path("run/checkpoints/best.ckpt")
     for number in range(42):
         name = ("flip", "zeros", "flip", "cut", "flip", "grow")[number % 6] if number else "empty"
-        yield _case(
-            world, f"checkpoint: {name} {number}", checkpoint, DAMAGES[name], world.evaluate, draw.random()
-        )
+        yield _case(world, f"checkpoint: {name} {number}", checkpoint, DAMAGES[name], world.evaluate, draw.random())
     lists = Path("run/checkpoints/best.top_k")
     for number in range(36):
         name = ("flip", "zeros", "flip", "cut", "flip", "grow")[number % 6] if number else "empty"

@@ -85,13 +85,13 @@ class World:
             "report": ("report", [f"run={self.run}", f"folder={place / 'page'}", "maps=false", log]),
         }
 
-    def right(self, place: Path) -> bool:
-        """Every result in ``place`` is whole, and what has metrics has the right ones."""
+    def right(self, place: Path, remnants: bool = False) -> bool:
+        """Every result in ``place`` is whole, what has metrics has the right ones, and no ``remnants`` lie beside them."""
         for file in place.rglob("metrics.json"):
             metrics = json.loads(file.read_text())
             if any(abs(metrics.get(name, 9.0) - value) > 2e-6 for name, value in self.metrics.items()):
                 return False
-        return not [file for file in place.rglob("*") if ".tmp" in file.suffixes]
+        return remnants or not [file for file in place.rglob("*") if file.suffix == ".tmp"]
 
     def made(self, name: str, place: Path) -> bool:
         """The file that a command ends with is there."""
@@ -102,9 +102,12 @@ class World:
 
 def judged(outcome: Outcome, world: World, place: Path, name: str) -> Verdict:
     """``held`` for words and an exit code other than 0, or for a whole result."""
-    if outcome.verdict != "held":
+    aborted = (
+        outcome.code == -6 and "memory allocation of" in outcome.err
+    )  # polars ends the process, in words of its own
+    if outcome.verdict != "held" and not aborted:
         return outcome.verdict
-    if not world.right(place):
+    if not world.right(place, remnants=aborted):
         return "half file used"
     if outcome.code == 0 and not world.made(name, place):
         return "wrong result"

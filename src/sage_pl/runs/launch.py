@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -46,7 +47,9 @@ def one_line_errors(job: Callable[[DictConfig], object]) -> Callable[[DictConfig
         except JobError as error:  # Hydra must see it, to go on with the other jobs
             log.error("%s", error)
             raise
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a panic of polars is no Exception
             cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
             problem = None if isinstance(cause, UserError) else machine_problem(error)
             if os.environ.get("HYDRA_FULL_ERROR") or not (
@@ -118,10 +121,20 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise JobError(
-            f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {done.returncode}: "
+            f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {_named(done.returncode)}: "
             f"{last_line(folder / 'train.log')}; its log is {folder / 'train.log'}"
         )
     return True
+
+
+def _named(code: int) -> str:
+    """An exit code with the name of the signal behind a negative one."""
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        return str(code)
+    about = {"SIGBUS": ", a mapped file was cut or its disk failed", "SIGKILL": ", perhaps for lack of memory"}
+    return f"{code} ({name}{about.get(name, '')})"
 
 
 def last_line(file: Path) -> str:

@@ -77,7 +77,10 @@ DAMAGES: dict[str, Damage] = {f.__name__: f for f in (flip, cut, grow, empty, de
 
 def alterations() -> dict[str, Callable[[dict[str, Any]], Any]]:
     """Manifests altered as JSON."""
-    first: Callable[[dict[str, Any]], str] = lambda m: next(iter(m["files"]))
+
+    def first(manifest: dict[str, Any]) -> str:
+        return next(iter(manifest["files"]))
+
     return {
         "no files": lambda m: {k: v for k, v in m.items() if k != "files"},
         "files is a list": lambda m: {**m, "files": list(m["files"])},

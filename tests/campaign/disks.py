@@ -100,6 +100,11 @@ class World:
         return name == "prepare" or (place / last[name]).is_file()
 
 
+def ran_out_of_handles(outcome: Outcome) -> bool:
+    """Whether no file could be opened any more, not even a folder to remove its content: the next start does."""
+    return "files are open" in outcome.out + outcome.err
+
+
 def judged(outcome: Outcome, world: World, place: Path, name: str) -> Verdict:
     """``held`` for words and an exit code other than 0, or for a whole result."""
     aborted = (
@@ -107,7 +112,8 @@ def judged(outcome: Outcome, world: World, place: Path, name: str) -> Verdict:
     )  # polars ends the process, in words of its own
     if outcome.verdict != "held" and not aborted:
         return outcome.verdict
-    if not world.right(place, remnants=aborted):
+    exhausted = ran_out_of_handles(outcome)
+    if not world.right(place, remnants=aborted or exhausted):
         return "half file used"
     if outcome.code == 0 and not world.made(name, place):
         return "wrong result"

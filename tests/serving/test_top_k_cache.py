@@ -55,6 +55,30 @@ def test_another_file_is_refused(change: object, message: str, tmp_path: Path) -
         TopKCache(file)
 
 
+@pytest.mark.parametrize("place", ["header", "users", "ids"])
+def test_a_flipped_bit_is_noticed(place: str, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    write(file, ORIGIN, LISTS)
+    content = bytearray(file.read_bytes())
+    line = content.index(b"\n") + 1
+    at = {"header": content.index(b'"exclude_seen": ') - 3, "users": line + 2, "ids": line + 2 * 16 + 5}[place]
+    content[at] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CacheError, match="remove"):
+        TopKCache(file)
+
+
+def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "x", ORIGIN, LISTS)
+    line, _, columns = (tmp_path / "x").read_bytes().partition(b"\n")
+    header = json.loads(line)
+    del header["sha256"]
+    header["format"] = header["format"].replace("2", "1")
+    first = json.dumps(header).encode()
+    (tmp_path / "y").write_bytes(first + b" " * (63 - len(first) % 64) + b"\n" + columns)
+    assert TopKCache(tmp_path / "y").lists.ids.tolist() == TopKCache(tmp_path / "x").lists.ids.tolist()
+
+
 def test_no_file() -> None:
     with pytest.raises(FileNotFoundError, match="users=all"):
         TopKCache("nowhere")

@@ -152,14 +152,14 @@ def prepared(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> DictConfig
         finished, damage = finished_artifacts(checkpoint, overrides), None
     except ArtifactError as error:
         finished, damage = {}, error
-    plan = plan_of(checkpoint, overrides, bool(finished))
     try:
+        plan = plan_of(checkpoint, overrides, bool(finished))
         artifacts = finished or prepare(plan)
     except UserError as error:
         if damage is None:
             raise
-        first = str(damage).partition(";")[0]
-        raise ArtifactError(f"{first}, and it cannot be made again: {error}") from error
+        first, reason = str(damage).partition(";")[0], " ".join(str(error).split())
+        raise ArtifactError(f"{first}, and it cannot be made again: {reason}") from error
     for name, key in checkpoint.artifact_keys.items():
         if name in artifacts and artifacts[name].key != key:
             now = artifacts[name].key

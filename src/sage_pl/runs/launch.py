@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra._internal.utils
 from hydra.core.hydra_config import HydraConfig
@@ -69,10 +70,10 @@ def machine_problems_in_words() -> Iterator[None]:
     logging.raiseExceptions = False
     original = hydra._internal.utils.run_and_report
 
-    def run_and_report(function: Callable[[], object]) -> object:
+    def run_and_report(func: Any) -> Any:
         def in_words() -> object:
             try:
-                return function()
+                return func()
             except Exception as error:
                 if not (problem := machine_problem(error)) or os.environ.get("HYDRA_FULL_ERROR"):
                     raise

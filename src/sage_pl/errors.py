@@ -63,6 +63,15 @@ def machine_problem(error: BaseException) -> str | None:
     return None
 
 
+def _memory_is_limited() -> bool:
+    """Whether this process may not use all memory; libraries that then fail do not always say why."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
 def _number_of(error: BaseException) -> int | None:
     """The number of the system's error behind an exception, if it is one of those above."""
     if isinstance(error, OSError) and error.errno in _SYSTEM:
@@ -70,6 +79,8 @@ def _number_of(error: BaseException) -> int | None:
     text = str(error)
     if isinstance(error, OSError) and _OF_NUMPY.fullmatch(text):
         return errno.ENOSPC
+    if isinstance(error, SystemError) and "without exception set" in text and _memory_is_limited():
+        return errno.ENOMEM
     if isinstance(error, MemoryError) or (not isinstance(error, OSError) and _OF_MEMORY.search(text)):
         return errno.ENOMEM
     match = _OF_RUST.search(text)

@@ -131,7 +131,7 @@ def damage_in(folder: Path, records: object, hashes: bool) -> str | None:
     Args:
         folder: of the files.
         records: as :func:`records_of` gives them; of any type, since they come from a file.
-        hashes: compare hashes too, once per process and file: 0.5 s per GB, and 1 s more where the disk is slow.
+        hashes: compare hashes too, once per process and file: 0.5 s per GB beside reading it from the disk.
     """
     if not isinstance(records, Mapping):
         return f"{folder} has a manifest that lists no files"

@@ -142,6 +142,12 @@ class Bench:
         cut = answer["cut"] or (kill_at > 0 and answer["code"] == -9)
         return Outcome(answer["code"], cut, answer["seconds"], out, err)
 
+    @property
+    def worker_pid(self) -> int:
+        """Of the process whose forks the commands are."""
+        assert self._worker
+        return self._worker.pid
+
     def _ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
         if self._worker is None:
             source = self.checkout / "src"

@@ -15,10 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
+from sage_pl.artifacts.checkpoints import WholeCheckpoints
+from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
-from sage_pl.errors import UserError
+from sage_pl.errors import UserError, machine_problem
 from sage_pl.evaluation.groups import Groups, days
 from sage_pl.evaluation.lists import word_vectors
 from sage_pl.evaluation.popularity import popularity_ranks
@@ -99,9 +101,7 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     Raises:
         ConfigError: the parts do not fit each other.
     """
-    folder = Path(config.run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    write_text(Path(config.run_dir, "config.yaml"), OmegaConf.to_yaml(config, resolve=True))
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
@@ -110,6 +110,7 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     for logger in loggers:
         logger.log_hyperparams({**hyperparameters, "artifact_keys": stored["artifact_keys"]})
     trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
     _describe(parts.model, trainer)
     return Run(config, parts, lists, loggers, trainer)
 
@@ -155,8 +156,9 @@ def _or_warn(name: str, action: Callable[[], object]) -> None:
     try:
         action()
     except Exception as error:
-        bug = not isinstance(error, UserError)
-        log.warning("%s failed, the results are complete: %s", name, error, exc_info=bug)
+        problem = machine_problem(error)
+        bug = problem is None and not isinstance(error, UserError)
+        log.warning("%s failed, the results are complete: %s", name, problem or error, exc_info=bug)
 
 
 def make_loggers(config: DictConfig) -> list[Logger]:

@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import CompactHydraException
 
+from sage_pl.artifacts.files import whole_file
+
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
@@ -155,7 +157,7 @@ class Search:
         """``search.csv``: the finished trials, best first, then the others."""
         keys, ranked = list(self.space), finished(study)
         ranked += [trial for trial in study.trials if trial not in ranked]
-        with (self.folder / f"{NAME}.csv").open("w", newline="") as file:
+        with whole_file(self.folder / f"{NAME}.csv") as part, part.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["trial", "state", "value", "validations", *keys, "folder"])
             for trial in ranked:

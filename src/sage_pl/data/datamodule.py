@@ -77,17 +77,19 @@ class SequenceDataModule(pl.LightningDataModule):
         return self._loader(TrainingUsers(self.sequences, self.max_len, list(self.extras.values()), device), sampler)
 
     def val_dataloader(self) -> DataLoader:
-        return self._held_out("valid")
+        return self.held_out("valid")
 
     def test_dataloader(self) -> DataLoader:
-        return self._held_out("test")
+        return self.held_out("test")
 
-    def _held_out(self, split: str) -> DataLoader:
+    def held_out(self, split: str, most: int | None = None) -> DataLoader:
+        """The cases of a split in batches; ``most``: so many of them at most, evenly spaced."""
         cases = getattr(self.sequences, split)
         if not len(cases):
             raise SettingError(f"the {split} split holds no case: no user has enough events (leave-one-out needs 3)")
         data = HeldOutCases(self.sequences, cases, self.max_len, self.candidates[split], self.mask_seen)
-        rows, lengths = np.arange(len(cases)), np.minimum(cases.at, self.max_len)
+        rows = np.arange(0, len(cases), 1 if most is None else -(-len(cases) // most))
+        lengths = np.minimum(cases.at, self.max_len)[rows]
         return self._loader(data, LengthGroupedSampler(rows, lengths, self.eval_batch_size, shuffle=False))
 
     def _loader(self, data: TrainingUsers | HeldOutCases, sampler: LengthGroupedSampler) -> DataLoader:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _K = 10
 _MIX, _COPY = ("text", "transitions"), ("copy", "position", "times")
 Objective = Literal["overall", "new"]
-MIX = tuple(itertools.product((0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5), (0.0, 0.1, 0.3, 0.6, 1.0)))
+MIX = tuple(itertools.product((0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5), (0.0, 0.1, 0.3, 0.6, 1.0, 2.0)))
 COPY = tuple(itertools.product((0.0, 0.5, 1.0, 2.0, 3.0, 4.0), (0.0, 0.5, 1.0), (0.0, 1.0)))
 
 

@@ -70,7 +70,7 @@ def test_a_paper_comes_first_with_its_source() -> None:
 def test_latex_is_escaped() -> None:
     text = latex(COMPARISON)
     assert r"ndcg@10 & a\_b & 3 & 5.34 $\pm$ 0.12 $^*$ & 1.00 $\pm$ 0.10 $\sim$ & -- \\" in text
-    assert r"\shortstack{item\_tail\\(30\dag)}" in text
+    assert r"\shortstack{item\_tail\\(30\dag{})}" in text
     assert r"\begin{tabular}{llrrrr}" in text
     grid = text[text.index("% tea & co, full, head and tail") : text.index("% tea & co, recommended lists")]
     assert grid.count(r"\midrule") == 2  # below the header, between the metrics

@@ -12,6 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sage_pl.escaping import visible
 from sage_pl.runs import launch
 from sage_pl.runs.hints import hints
 
@@ -71,7 +72,7 @@ def open_door(command: str, script: str | None = None) -> None:
     except SystemExit as stop:
         if stop.code not in (0, None) and not isinstance(stop, launch.Stopped) and not HydraConfig.initialized():
             for line in hints(sys.argv[1:], conf, command):
-                print(line, file=sys.stderr)
+                print(visible(line), file=sys.stderr)
         raise
 
 

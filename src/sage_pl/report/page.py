@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sage_pl.artifacts.files import whole_file
+from sage_pl.escaping import visible
 from sage_pl.report.blocks import Facts, MissingError, Section
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import (
@@ -119,9 +120,16 @@ def html(page: Page) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("sage_pl.report", "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible
+    )
     text = environment.get_template("page.html.j2").render(page=page)
     return re.sub(r"\n\s*\n+", "\n", text)
+
+
+def _visible(value: object) -> object:
+    """A text of the data with its unseen characters by name, before it is escaped; HTML of a macro stays."""
+    return visible(value, keep="\n\t") if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def slug(text: str) -> str:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from sage_pl.artifacts.files import unfinished
 from sage_pl.artifacts.identity import SOURCES, decisive, is_decisive
 from sage_pl.artifacts.store import Artifact
+from sage_pl.escaping import LogFormatter
 from sage_pl.runs import fit
 from sage_pl.runs.plan import Plan, fill_in_artifacts, resolve_with_placeholders
 
@@ -96,7 +97,7 @@ def _logged_to(file: Path) -> Iterator[None]:
     """Add log lines to the file as well."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(LogFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.root.addHandler(handler)
     try:
         yield

@@ -6,8 +6,10 @@ escaped by the report's templates.
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
+from pathlib import PurePath
 
 _UNSEEN = (
     re.compile(  # control characters, separators of lines, marks without width, directions of writing, lone surrogates
@@ -89,7 +91,12 @@ def csv_cell(text: str) -> str:
 
 
 class LogFormatter(logging.Formatter):
-    """A record begins one line; its further lines, as of a traceback, are indented, so no text in it passes for a record."""
+    """A record begins one line. Line ends of its arguments are shown by name; further lines of its own, as of a traceback,
+    are indented, so that no text in it passes for a record.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.args, tuple):
+            record = copy.copy(record)
+            record.args = tuple(visible(str(a)) if isinstance(a, str | PurePath) else a for a in record.args)
         return visible(super().format(record), keep="\n\t").replace("\n", "\n  ")

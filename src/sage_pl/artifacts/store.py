@@ -60,11 +60,11 @@ class Artifact:
 
     def frame(self, name: str) -> pl.DataFrame:
         """The table ``<name>.parquet``."""
-        return pl.read_parquet(self._file(f"{name}.parquet"))
+        return pl.read_parquet(self._file(f"{name}.parquet"), glob=False)
 
     def height(self, name: str) -> int:
         """Rows of the table ``<name>.parquet``, without reading it."""
-        return pl.scan_parquet(self._file(f"{name}.parquet")).select(pl.len()).collect().item()
+        return pl.scan_parquet(self._file(f"{name}.parquet"), glob=False).select(pl.len()).collect().item()
 
     def _file(self, name: str) -> Path:
         file = self.path / name

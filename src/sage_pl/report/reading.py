@@ -62,14 +62,14 @@ class RunFiles:
         file = self.run.folder / "metrics.csv"
         if not file.is_file():
             raise MissingError("the run has no values by epoch (logger=csv writes them)")
-        rows = pl.read_csv(file, infer_schema_length=None)
+        rows = pl.read_csv(file, infer_schema_length=None, glob=False)
         values = [name for name in rows.columns if name not in ("epoch", "step") and rows[name].dtype.is_numeric()]
         return rows.group_by("epoch").agg(pl.col(values).drop_nulls().last()).sort("epoch")
 
     @cached_property
     def frame(self) -> pl.DataFrame:
         """``ranks.parquet``."""
-        frame = pl.read_parquet(self.run.folder / "ranks.parquet")
+        frame = pl.read_parquet(self.run.folder / "ranks.parquet", glob=False)
         if missing := [name for name in FACTS if name not in frame.columns]:
             raise MissingError(
                 f"{self.run.folder}/ranks.parquet lacks {', '.join(missing)}, which older versions did not write; "

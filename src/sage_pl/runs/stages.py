@@ -110,6 +110,6 @@ def _gather_history(folder: Path) -> None:
     """Append the rows of ``metrics.csv``, which a resumed run begins anew, to those of its earlier parts."""
     files = [file for name in (_EARLIER, _HISTORY) if (file := folder / name).is_file()]
     if files:
-        parts = [pl.read_csv(file, infer_schema_length=None) for file in files]
+        parts = [pl.read_csv(file, infer_schema_length=None, glob=False) for file in files]
         pl.concat(parts, how="diagonal_relaxed").write_csv(folder / _EARLIER)
         (folder / _HISTORY).unlink(missing_ok=True)

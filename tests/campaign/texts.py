@@ -1,4 +1,4 @@
-"""Texts of others as ids, titles, names and paths: each is shown as it is, or by the names of its unseen characters, everywhere."""
+"""Texts of others as ids, titles, names and paths: everywhere each is shown as it is, its unseen characters by their names."""
 
 from __future__ import annotations
 
@@ -195,7 +195,9 @@ class Trials:
 
     def recommend(self, *request: str) -> tuple[Outcome, Path]:
         folder = self.bench.new_folder("recommend")
-        return self.bench.command("recommend", f"checkpoint={self.checkpoint}", f"hydra.run.dir={folder}", *request), folder
+        return self.bench.command(
+            "recommend", f"checkpoint={self.checkpoint}", f"hydra.run.dir={folder}", *request
+        ), folder
 
     def history(self, number: int) -> Verdict:
         text = TEXTS[number]
@@ -208,7 +210,7 @@ class Trials:
 
     @functools.cached_property
     def lists(self) -> pl.DataFrame | None:
-        done, folder = self.recommend("users=all", "k=60", "seen=keep", f"parquet={self.outputs / 'lists.parquet'}")
+        done, _ = self.recommend("users=all", "k=60", "seen=keep", f"parquet={self.outputs / 'lists.parquet'}")
         return pl.read_parquet(self.outputs / "lists.parquet") if done.code == 0 else None
 
     def parquet(self, number: int) -> Verdict:
@@ -221,7 +223,7 @@ class Trials:
         done, folder = self.recommend(f"users=[{quoted('no ' + TEXTS[number])}]")
         verdict = of_terminal(done, code=1)
         log = folder / "recommend.log"
-        return verdict if verdict != "held" or of_log(log) and not unseen(read(log)) else "wrong result"
+        return verdict if verdict != "held" or (of_log(log) and not unseen(read(log))) else "wrong result"
 
     # a run whose data set and titles are a text
 

@@ -88,7 +88,9 @@ def finish(folder: Path, out: Path) -> None:
 
     Each part of an interrupted training has a table of its own there; of a step in two tables, the later row counts.
     """
-    tables = [pl.read_csv(file, infer_schema_length=None, glob=False) for file in sorted(folder.glob(f"part*/{METRICS}"))]
+    tables = [
+        pl.read_csv(file, infer_schema_length=None, glob=False) for file in sorted(folder.glob(f"part*/{METRICS}"))
+    ]
     if tables:
         rows = pl.concat(tables, how="diagonal_relaxed")
         rows.unique("step", keep="last", maintain_order=True).write_csv(out / METRICS)

@@ -96,7 +96,7 @@ class LogFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        if isinstance(record.args, tuple):
+        if isinstance(arguments := record.args, tuple):
             record = copy.copy(record)
-            record.args = tuple(visible(str(a)) if isinstance(a, str | PurePath) else a for a in record.args)
+            record.args = tuple(visible(str(a)) if isinstance(a, str | PurePath) else a for a in arguments)
         return visible(super().format(record), keep="\n\t").replace("\n", "\n  ")

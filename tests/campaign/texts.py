@@ -151,6 +151,8 @@ def cases(bench: Bench) -> Iterator[Case]:
             yield f"{place}: {text!r}", functools.partial(look, number)
     for text in ("it's [new] *", "a\\b", "x\ny"):
         yield f"sweep folder and override: {text!r}", functools.partial(trials.sweep, text)
+    for place in ("dataset.name", "+note", "hydra.run.dir", "dataset.path"):
+        yield f"an argument that is not UTF-8: {place}", functools.partial(trials.not_unicode, place)
 
 
 class Trials:
@@ -356,6 +358,15 @@ class Trials:
         if verdict != "held":
             return verdict
         return "held" if of_page(folder / "report.html", f"{escaped(text)}/sasrec on") else "wrong result"
+
+    def not_unicode(self, place: str) -> Verdict:
+        """Refused in words, since YAML cannot hold it, or a whole run that can be read."""
+        folder, value = self.bench.new_folder("run"), quoted(f"{self.bench.new_folder()}/x\udcffy")
+        done = self.train(folder, self.bench.world(), "trainer.max_epochs=1", f"{place}={value}")
+        if done.verdict != "held" or (done.code and "UTF-8" not in done.err):
+            return "traceback"
+        readable = done.code or self.bench.command("report", f"run={folder}", "maps=false").code == 0
+        return "held" if readable else "wrong result"
 
     def sweep(self, text: str) -> Verdict:
         folder = self.bench.new_folder("sweeps") / text

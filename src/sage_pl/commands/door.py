@@ -65,6 +65,11 @@ def open_door(command: str, script: str | None = None) -> None:
         command: a key of :data:`COMMANDS`.
         script: the file that opens the door; None for ``python -m sage_pl COMMAND``.
     """
+    for argument in sys.argv[1:]:
+        if any("\ud800" <= character <= "\udfff" for character in argument):  # no file of a run could hold it
+            sys.exit(
+                f"the argument {visible(argument)} is not UTF-8; write it in UTF-8, or rename the file that it names"
+            )
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
     try:

@@ -5,6 +5,7 @@ Hydra accepts sweepers from this namespace only; their work is in :mod:`sage_pl.
 
 from __future__ import annotations
 
+import glob
 import logging
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
 from sage_pl.runs import search, sweeps
+from sage_pl.runs.launch import quoted
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -85,7 +87,7 @@ class Search(_Sweeper):
         log.info("%s %.4f in trial %d, %.4f in the first", monitor, best.value, best.number, first.value)
         log.info("the best settings: %s", " ".join(f"{key}={value}" for key, value in best.params.items()))
         log.info("all %d trials: %s", len(study.trials), self.folder / f"{search.NAME}.csv")
-        folders = [trial.user_attrs["folder"] for trial in (first, best, *errors)]
+        folders = [glob.escape(trial.user_attrs["folder"]) for trial in (first, best, *errors)]
         sweeps.run_comparison(self.folder, folders, ["callbacks.pruning.trial"], str(first.number), self.options())
         if errors:
             n_trials = len(study.trials)
@@ -93,9 +95,9 @@ class Search(_Sweeper):
 
     def _trial(self, common: list[str], trial: Trial) -> tuple[bool, Path]:
         """One trial as a job: whether it succeeded, and its folder."""
-        study = {"storage": f"'{search.storage(self.folder)}'", "study": search.NAME, "trial": trial.number}
+        study = {"storage": quoted(search.storage(self.folder)), "study": search.NAME, "trial": trial.number}
         pruning = [f"callbacks.pruning.{key}={value}" for key, value in study.items()]
         values = [f"{key}={value}" for key, value in trial.params.items()]
-        folder = f"hydra.sweep.dir='{self.folder}'"  # since the default depends on values of the trial
+        folder = f"hydra.sweep.dir={quoted(str(self.folder))}"  # since the default depends on values of the trial
         (job,) = self.launcher.launch([[*common, *values, *pruning, folder]], initial_job_idx=trial.number)
         return job.status == JobStatus.COMPLETED, Path(job.hydra_cfg.hydra.runtime.output_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import subprocess
 import sys
@@ -90,3 +91,11 @@ def test_a_comparison_that_fails_is_a_warning(
     with caplog.at_level(logging.WARNING):
         sweeps.compare_jobs(started(tmp_path), {}, {})
     assert "could not be compared" in caplog.text
+
+
+def test_brackets_in_the_name_of_a_sweep_are_no_pattern(calls: list[list[str]], tmp_path: Path) -> None:
+    (tmp_path / "[new]" / "0_job" / ".hydra").mkdir(parents=True)
+    sweeps.compare_jobs(tmp_path / "[new]", {}, {})
+    (runs,) = (argument for argument in calls[0] if argument.startswith("runs="))
+    (pattern,) = OverridesParser.create().parse_override(runs).value()
+    assert glob.glob(pattern) == [str(tmp_path / "[new]" / "0_job")]

@@ -93,7 +93,7 @@ class Artifact:
     def _collected(self, name: str, columns: pl.Expr) -> pl.DataFrame:
         file = self._file(name)
         try:
-            return pl.scan_parquet(file).select(columns).collect()
+            return pl.scan_parquet(file, glob=False).select(columns).collect()
         except pl.exceptions.PolarsError as error:
             raise ArtifactError(
                 f"{file} is damaged ({error}); delete {self.path} and run again to rebuild it"

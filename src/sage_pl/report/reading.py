@@ -70,7 +70,7 @@ class RunFiles:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """``ranks.parquet``."""
-        frame = pl.read_parquet(self.run.folder / "ranks.parquet")
+        frame = pl.read_parquet(self.run.folder / "ranks.parquet", glob=False)
         if missing := [name for name in FACTS if name not in frame.columns]:
             raise MissingError(
                 f"{self.run.folder}/ranks.parquet lacks {', '.join(missing)}, which older versions did not write; "

@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import CompactHydraException
 
 from sage_pl.artifacts.files import whole_file
+from sage_pl.escaping import csv_cell
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -159,11 +160,15 @@ class Search:
         ranked += [trial for trial in study.trials if trial not in ranked]
         with whole_file(self.folder / f"{NAME}.csv") as part, part.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["trial", "state", "value", "validations", *keys, "folder"])
+            writer.writerow(["trial", "state", "value", "validations", *map(csv_cell, keys), "folder"])
             for trial in ranked:
                 result = [trial.number, trial.state.name.lower(), trial.value, len(trial.intermediate_values)]
-                settings = [trial.params.get(key) for key in keys]
-                writer.writerow([*result, *settings, trial.user_attrs.get("folder")])
+                settings = [_cell(trial.params.get(key)) for key in keys]
+                writer.writerow([*result, *settings, _cell(trial.user_attrs.get("folder"))])
+
+
+def _cell(value: Any) -> Any:
+    return csv_cell(value) if isinstance(value, str) else value
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from sage_pl.artifacts.files import unfinished
 from sage_pl.artifacts.identity import SOURCES, decisive, is_decisive
 from sage_pl.artifacts.store import Artifact
+from sage_pl.escaping import LogFormatter
 from sage_pl.runs import fit
 from sage_pl.runs.plan import Plan, fill_in_artifacts, resolve_with_placeholders
 
@@ -96,7 +97,7 @@ def _logged_to(file: Path) -> Iterator[None]:
     """Add log lines to the file as well."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(LogFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.root.addHandler(handler)
     try:
         yield
@@ -109,6 +110,6 @@ def _gather_history(folder: Path) -> None:
     """Append the rows of ``metrics.csv``, which a resumed run begins anew, to those of its earlier parts."""
     files = [file for name in (_EARLIER, _HISTORY) if (file := folder / name).is_file()]
     if files:
-        parts = [pl.read_csv(file, infer_schema_length=None) for file in files]
+        parts = [pl.read_csv(file, infer_schema_length=None, glob=False) for file in files]
         pl.concat(parts, how="diagonal_relaxed").write_csv(folder / _EARLIER)
         (folder / _HISTORY).unlink(missing_ok=True)

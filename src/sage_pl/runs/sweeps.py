@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override, ParsedElementType, QuotedString
+
+from sage_pl.runs.launch import quoted
 
 log = logging.getLogger(__name__)
 _NOT_COMPARED = {"seed", "dataset"}  # averaged, and one section each
@@ -46,7 +49,7 @@ def compare_jobs(folder: Path, values: Mapping[str, Sequence[str]], options: Map
     """
     if any(folder.glob("*/.hydra")):  # at least one job has started
         baseline = next(iter(values.values()), ["null"])[0]
-        run_comparison(folder, [f"{folder}/*"], list(values) or ["method"], baseline, options)
+        run_comparison(folder, [f"{glob.escape(str(folder))}/*"], list(values) or ["method"], baseline, options)
 
 
 def run_comparison(
@@ -60,11 +63,7 @@ def run_comparison(
         options: further keys of it -> values.
     """
     settings = {"baseline": baseline, "hydra.run.dir": str(folder / "comparison"), "group": folder.name, **options}
-    arguments = [f"runs=[{_quoted(runs)}]", f"by=[{_quoted(by)}]"]
-    arguments += [f"{key}={'null' if value in (None, 'null') else _quoted([value])}" for key, value in settings.items()]
+    arguments = [f"runs=[{','.join(map(quoted, runs))}]", f"by=[{','.join(map(quoted, by))}]"]
+    arguments += [f"{key}={'null' if value in (None, 'null') else quoted(value)}" for key, value in settings.items()]
     if subprocess.run([sys.executable, "-m", "sage_pl", "compare", *arguments], check=False).returncode:
         log.warning("the jobs of %s could not be compared; the reason is above", folder)
-
-
-def _quoted(texts: Sequence[str]) -> str:
-    return ",".join("'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'" for text in texts)

@@ -96,3 +96,10 @@ def test_absent_file_says_where_and_how(tmp_path: Path) -> None:
     assert str(tmp_path) in str(error.value)
     with pytest.raises(FileNotFoundError, match=r"get raw\.gz and put it there"):
         Folder(tmp_path, missing="get raw.gz and put it there").fingerprint()
+
+
+def test_brackets_in_a_path_are_no_pattern(tmp_path: Path) -> None:
+    for name in ("a1", "a[1]"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "a1", INTERACTIONS.head(1))
+    assert write(tmp_path / "a[1]").load().interactions.collect().equals(INTERACTIONS)

@@ -48,7 +48,7 @@ class CSV:
         if self.text is not None:
             columns["title"] = self.text
         try:
-            table = pl.scan_csv(file, separator=self.separator, infer_schema=False)
+            table = pl.scan_csv(file, separator=self.separator, infer_schema=False, glob=False)
             require_columns(table.collect_schema(), columns.values(), str(file), _help(columns))
             table = table.select(pl.col(name).alias(alias) for alias, name in columns.items())
             frame = table.select("user_id", "item_id", "timestamp").collect(engine="streaming")

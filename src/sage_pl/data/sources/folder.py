@@ -75,7 +75,7 @@ def _scan(file: Path) -> pl.LazyFrame:
     """The table, after a check of its header."""
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty (0 bytes); wanted a parquet file")
-    frame = pl.scan_parquet(file)
+    frame = pl.scan_parquet(file, glob=False)
     try:
         frame.collect_schema()
     except pl.exceptions.ComputeError as error:

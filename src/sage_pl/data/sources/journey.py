@@ -44,7 +44,7 @@ class Journey:
     seed: int = 0
 
     def load(self) -> RawData:
-        transactions, products = (pl.scan_parquet(file) for file in self._files())
+        transactions, products = (pl.scan_parquet(file, glob=False) for file in self._files())
         columns = ("household_id", "basket_id", "product_id", "transaction_timestamp")
         require_columns(transactions.collect_schema(), columns, "transactions.parquet", INSTALL)
         require_columns(products.collect_schema(), ("product_id", *TEXT), "products.parquet", INSTALL)

@@ -81,7 +81,7 @@ def read_yaml(file: Path) -> Any:
         content = yaml.load(text, Loader=loader)
     except PlainError:
         raise
-    except Exception as error:  # noqa: BLE001  a text of any kind fails in many ways: numbers, dates and keys of YAML
+    except Exception as error:
         raise PlainError(f"{file} cannot be read as YAML ({_reason(error)}); restore it or make it again") from error
     return content
 

@@ -107,10 +107,16 @@ class Store:
 
     Args:
         root: folder of the cache; ``<root>/<step>/<key>/`` holds one result.
+        also: caches that are read and never written to.
+        hidden: text -> what stands for it in manifests.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(
+        self, root: str | Path, also: Iterable[str | Path] = (), hidden: Mapping[str, str] | None = None
+    ) -> None:
         self.root = Path(root)
+        self.places = (self.root, *map(Path, also))
+        self.hidden = hidden or {}
 
     def key(self, step: Step, parents: Mapping[str, Artifact]) -> str:
         """Hash of the step's name, version, fields, libraries and its parents' keys."""
@@ -135,8 +141,8 @@ class Store:
             return self._open(step.name, key) or self._make(step, parents, key)
 
     def _open(self, name: str, key: str) -> Artifact | None:
-        path = self.root / name / key
-        return Artifact.at(path) if (path / "manifest.json").is_file() else None
+        paths = [place / name / key for place in self.places]
+        return next((Artifact.at(path) for path in paths if (path / "manifest.json").is_file()), None)
 
     def _make(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
         final = self.root / step.name / key
@@ -149,7 +155,7 @@ class Store:
             seconds = time.perf_counter() - start
             manifest = {
                 "key": key,
-                **self._description(step, parents),
+                **_replaced(self._description(step, parents), self.hidden),
                 "files": {
                     p.name: {"sha256": file_digest(p), "bytes": p.stat().st_size} for p in sorted(work.iterdir())
                 },
@@ -168,6 +174,15 @@ class Store:
             "parents": {name: parents[name].key for name in step.inputs},
             "libraries": _versions(step),
         }
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """JSON-ready values with other texts."""
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, texts) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_replaced(part, texts) for part in value]
+    return texts.get(value, value) if isinstance(value, str) else value
 
 
 def closure(inputs: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[str]:

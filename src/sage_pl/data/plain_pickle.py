@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -101,8 +101,11 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
     NAMES[_core + ".numeric", "_frombuffer"] = _from_buffer
 
 
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined]
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+_PythonUnpickler: Any = pickle._Unpickler
+
+
+class _Reader(_PythonUnpickler):
+    dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMES:

@@ -28,6 +28,7 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import PARTS, filled_artifacts
+from sage_pl.runs.recorded import recorded, save
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
@@ -101,14 +102,13 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     """
     folder = Path(config.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    save(config, folder / "config.yaml")
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
     callbacks = [*(_instance(node) for node in config.callbacks.values()), parts.evaluation, lists]
-    hyperparameters: Any = OmegaConf.to_container(config, resolve=True)
     for logger in loggers:
-        logger.log_hyperparams({**hyperparameters, "artifact_keys": stored["artifact_keys"]})
+        logger.log_hyperparams({**recorded(config), "artifact_keys": stored["artifact_keys"]})
     trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
     _describe(parts.model, trainer)
     return Run(config, parts, lists, loggers, trainer)

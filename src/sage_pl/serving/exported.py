@@ -13,12 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.files import file_digest, whole_folder
 from sage_pl.artifacts.identity import flat, is_decisive
+from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.runs.checkpoint import check_weights, read_archive
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.construct import construct
+from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.plan import filled_artifacts
 
 _HERE = "<here>/"  # placeholder of the folder in the paths of model.json
@@ -60,18 +62,24 @@ def load(folder: str | Path) -> RecommenderModule:
 
     Raises:
         MissingFileError: the folder has no ``model.json``.
-        ConfigError: it names a class that is not allowed, or holds a reference such as ``${oc.env:X}``.
+        ConfigError: it names a class that is not allowed, holds a reference such as ``${oc.env:X}``, or cannot be built.
+        PlainError: ``model.json`` is damaged.
     """
     place = Path(folder)
     if not (place / "model.json").is_file():
         raise MissingFileError(f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR")
-    node: dict[str, Any] = json.loads((place / "model.json").read_text())
-    name = node.pop("name", {})
-    node = _map_texts(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
-    model = construct("model", node)(CachedItems(place / "items"))
-    model.load_state_dict(torch.load(place / "weights.pt", map_location="cpu", weights_only=True))
-    model.stored = name
-    return model.eval()
+    node: Any = read_json(place / "model.json")
+    with stored(place):
+        name = node.pop("name", {})
+        node = _map_texts(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
+        model = construct("model", {**node, "_partial_": True})(CachedItems(place / "items"))
+        if not isinstance(model, RecommenderModule):
+            raise ConfigError(f"{place}/model.json describes a {type(model).__name__}, which recommends nothing")
+        weights = read_archive(place / "weights.pt")
+        check_weights(model, weights)
+        model.load_state_dict(weights)
+        model.stored = name
+        return model.eval()
 
 
 def model_name(checkpoint: Path, overrides: Any, config: DictConfig) -> dict[str, Any]:

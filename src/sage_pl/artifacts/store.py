@@ -151,11 +151,21 @@ class Store:
     Args:
         root: folder of the cache; ``<root>/<step>/<key>/`` holds one result.
         verify: compare the hashes of a result's files, and not only their sizes, before it is used.
+        also: caches that are read and never written to.
+        hidden: text -> what stands for it in manifests.
     """
 
-    def __init__(self, root: str | Path, verify: bool = True) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        verify: bool = True,
+        also: Iterable[str | Path] = (),
+        hidden: Mapping[str, str] | None = None,
+    ) -> None:
         self.root = Path(root)
         self.verify = verify
+        self.places = (self.root, *map(Path, also))
+        self.hidden = hidden or {}
 
     def key(self, step: Step, parents: Mapping[str, Artifact]) -> str:
         """Hash of the step's name, version, fields, libraries and its parents' keys."""
@@ -186,18 +196,27 @@ class Store:
             return artifact or self._make(step, parents, key)
 
     def open(self, name: str, key: str) -> Artifact | None:
-        """The finished result of a step's name and key; None if there is none.
+        """The finished result of a step's name and key, in the first cache that has it whole; None if there is none.
 
         Raises:
-            ArtifactError: it is damaged.
+            ArtifactError: there are only damaged ones.
         """
-        path = self.root / name / key
-        if not path.exists():
-            return None
-        artifact = Artifact.at(path, self.verify)
-        if artifact.key != key:
-            raise ArtifactError(f"{path} holds the artifact {artifact.key}; run scripts/prepare.py to make {key} again")
-        return artifact
+        damage: ArtifactError | None = None
+        for path in (place / name / key for place in self.places):
+            if not path.exists():
+                continue
+            try:
+                artifact = Artifact.at(path, self.verify)
+                if artifact.key == key:
+                    return artifact
+                raise ArtifactError(
+                    f"{path} holds the artifact {artifact.key}; run scripts/prepare.py to make {key} again"
+                )
+            except ArtifactError as error:
+                damage = damage or error
+        if damage is not None:
+            raise damage
+        return None
 
     def _make(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
         final = self.root / step.name / key
@@ -210,7 +229,7 @@ class Store:
             seconds = time.perf_counter() - start
             manifest = {
                 "key": key,
-                **self._description(step, parents),
+                **_replaced(self._description(step, parents), self.hidden),
                 "files": records_of(work),
                 "seconds": round(seconds, 2),
                 "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -237,6 +256,15 @@ def _set_aside(folder: Path) -> None:
         remove(old)
         folder.rename(old)
         remove(old)
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """JSON-ready values with other texts."""
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, texts) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_replaced(part, texts) for part in value]
+    return texts.get(value, value) if isinstance(value, str) else value
 
 
 def closure(inputs: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sage_pl import hosts
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.quiet import quiet_libraries
@@ -46,8 +47,9 @@ def recommend(config: DictConfig) -> None:
     request = parse_request(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
-    prepared = checkpoint.prepared(trained, config.overrides)
-    model = checkpoint.trained(prepared, trained).model if config.live else None
+    with hosts.only(config.allow_host):
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        model = checkpoint.trained(prepared, trained).model if config.live else None
     respond(config, request, prepared, model)
 
 

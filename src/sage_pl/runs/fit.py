@@ -16,7 +16,6 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
-from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
@@ -30,6 +29,7 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import PARTS, filled_artifacts
+from sage_pl.runs.recorded import recorded, save
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
@@ -101,14 +101,13 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     Raises:
         ConfigError: the parts do not fit each other.
     """
-    write_text(Path(config.run_dir, "config.yaml"), OmegaConf.to_yaml(config, resolve=True))
+    save(config, Path(config.run_dir, "config.yaml"))
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
     callbacks = [*(_instance(node) for node in config.callbacks.values()), parts.evaluation, lists]
-    hyperparameters: Any = OmegaConf.to_container(config, resolve=True)
     for logger in loggers:
-        logger.log_hyperparams({**hyperparameters, "artifact_keys": stored["artifact_keys"]})
+        logger.log_hyperparams({**recorded(config), "artifact_keys": stored["artifact_keys"]})
     trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     _describe(parts.model, trainer)

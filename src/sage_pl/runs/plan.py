@@ -53,6 +53,7 @@ class Plan:
 def recipe_of(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain values: paths absolute, ``choices`` and ``products`` as they are on this machine."""
     recipe: Any = OmegaConf.to_container(config, resolve=False)
+    recipe.pop("allow_host", None)  # of one command, never of a recipe
     recipe["paths"] = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
     for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):
         for key in _FILES & set(node if isinstance(node, dict) else ()):
@@ -192,7 +193,10 @@ def _attribute(node: DictConfig, name: str) -> frozenset[str]:
     problem = checks.target_problem("loss.terms", plain, checks.own_packages())
     if problem and "_target_" in problem:
         raise ConfigError(problem)
-    return getattr(get_object(node._target_), name)
+    part = get_object(node._target_)
+    if not hasattr(part, name):
+        raise ConfigError(f"{node._target_} is no part that has {name}; it cannot stand there")
+    return getattr(part, name)
 
 
 def unused_weights(config: DictConfig) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sage_pl.artifacts.identity import flat, is_decisive, value_at
+from sage_pl.hosts import host_of
 from sage_pl.runs.checkpoint import Checkpoint, refuse_resolvers
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import foreign_resolvers
@@ -17,6 +18,8 @@ _FREE_GROUPS = {  # groups that may change when a run is continued -> the part o
     **{group: group for group in ("logger", "trainer", "callbacks", "paths")},
     "debug": "trainer",
 }
+_RESULTS = ("outputs", "artifacts")  # under paths
+_TRACKING = ("wandb.ai", "localhost", "127.0.0.1")  # W&B's own process is asked on this machine
 _DURATION = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
 _FIXED = (  # data, split and the network's structure: a continued run keeps them
     *("dataset.", "split.", "steps.", "evaluation.sampled", "evaluation.seed", "item_encoder.", "sequence_encoder."),
@@ -58,8 +61,27 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
             "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
         )
     recipe |= {key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}
+    places = asked.get("paths") or {}  # results go where the command line says; data are read where they were
+    recipe["paths"] = {**(recipe.get("paths") or {}), **{name: places[name] for name in _RESULTS if name in places}}
     refuse_resolvers(checkpoint, recipe, foreign_resolvers(asked))
+    if checkpoint.begun_with.get("stages"):
+        refuse_resolvers(checkpoint, checkpoint.begun_with, foreign_resolvers(asked))
     return recipe
+
+
+def earlier_cache(checkpoint: Checkpoint) -> str:
+    """The cache of artifacts that the checkpoint's run wrote; a run that continues reads it."""
+    return str(value_at(checkpoint.recipe, "paths.artifacts"))
+
+
+def own_hosts(asked: Mapping[str, Any]) -> list[str]:
+    """Hosts that the command line itself names, in addresses or by its choice of a logger."""
+    addresses = [
+        value for _, value in flat(asked) if isinstance(value, str) and value.startswith(("http://", "https://"))
+    ]
+    loggers = (asked.get("logger") or {}).values()
+    tracked = any(str(node.get("_target_")).endswith(".WandbRun") for node in loggers if isinstance(node, Mapping))
+    return [*map(host_of, addresses), *(_TRACKING if tracked else ())]
 
 
 def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | None:

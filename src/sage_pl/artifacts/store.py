@@ -24,10 +24,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
-from filelock import FileLock, Timeout
 
-from sage_pl.artifacts.files import file_digest, whole_folder
+from sage_pl.artifacts.files import file_digest, unfinished, whole_folder
 from sage_pl.artifacts.identity import identity
+from sage_pl.artifacts.locks import locked
 from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -120,19 +120,14 @@ class Store:
     def get(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact:
         """The finished result, computed if it is absent."""
         key = self.key(step, parents)
-        if artifact := self._open(step.name, key):
+        left = unfinished(self.root / step.name / key)  # beside a finished result: of a process killed after the rename
+        if not left.is_dir() and (artifact := self._open(step.name, key)):
             log.info("%-10s %s  cached", step.name, key)
             return artifact
-        folder = self.root / step.name
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{key}.lock")
-        try:
-            guard = lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%-10s %s  waiting for another process to compute it", step.name, key)
-            guard = lock.acquire()
-        with guard:
-            return self._open(step.name, key) or self._make(step, parents, key)
+        with locked(self.root / step.name / f".{key}.lock", f"{step.name:<10} {key}"):
+            artifact = self._open(step.name, key) or self._make(step, parents, key)
+            shutil.rmtree(left, ignore_errors=True)
+            return artifact
 
     def _open(self, name: str, key: str) -> Artifact | None:
         path = self.root / name / key

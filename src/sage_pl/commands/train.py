@@ -14,10 +14,10 @@ from sage_pl import hardware
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
 from sage_pl.runs import fit
-from sage_pl.runs.checkpoint import Checkpoint, check_weights, open_checkpoint
+from sage_pl.runs.checkpoint import Checkpoint, check_weights
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
 from sage_pl.runs.preparation import prepare
-from sage_pl.runs.resuming import check_artifacts, continued, differences
+from sage_pl.runs.resuming import check_artifacts, check_duration, continued, differences, open_last
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     quiet_libraries()
     hardware.keep_freed_memory()
-    checkpoint = None if config.resume is None else open_checkpoint(config.resume)
+    checkpoint = None if config.resume is None else open_last(config.resume)
     plan = _plan(config, checkpoint)
     report = None if plan.config.report is None else make.after_run("run", plan.config.report)
     loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
@@ -69,6 +69,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
         for difference in differences(checkpoint.recipe, recipe):
             log.warning("resuming with a change: %s", difference)
     plan = make_plan(recipe, None if checkpoint is None else checkpoint.begun_with)
+    if checkpoint is not None:
+        check_duration(checkpoint, plan.config.trainer.get("max_epochs"))
     for name in plan.dropped:
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue

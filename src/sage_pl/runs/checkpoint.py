@@ -43,6 +43,7 @@ class Checkpoint:
         recipe: of the run that wrote it.
         begun_with: the recipe of the run's first part; the stages it builds upon follow from this one.
         artifact_keys: of the artifacts it was trained with, by name.
+        epochs: that were trained.
         weights: the model's state.
     """
 
@@ -50,6 +51,7 @@ class Checkpoint:
     recipe: Mapping[str, Any]
     begun_with: Mapping[str, Any]
     artifact_keys: Mapping[str, str]
+    epochs: int
     weights: Mapping[str, torch.Tensor]
 
 
@@ -67,13 +69,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         content = torch.load(file, map_location="cpu", weights_only=True)
         stored, weights = content["sage_pl"], content["state_dict"]
         recipe, keys = current(stored["config"]), stored["artifact_keys"]
-        begun_with = current(stored.get("begun_with", stored["config"]))
+        begun_with, epochs = current(stored.get("begun_with", stored["config"])), int(content.get("epoch", -1)) + 1
     except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise ConfigError(
             f"{file} is not a checkpoint of this project ({type(error).__name__}); take the last.ckpt or best.ckpt of a run "
             "folder"
         ) from error
-    return Checkpoint(file, recipe, begun_with, keys, weights)
+    return Checkpoint(file, recipe, begun_with, keys, epochs, weights)
 
 
 def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any], finished: bool = False) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
+from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
@@ -27,7 +29,9 @@ from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
+from sage_pl.runs.folders import TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
+from sage_pl.training.callbacks.ended_early import EndedEarly
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
@@ -101,11 +105,14 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     """
     folder = Path(config.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    clear_run(folder, config.resume, checkpoints=True)
+    if config.resume is not None:
+        _carry_table(Path(config.resume), folder)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
-    callbacks = [*(_instance(node) for node in config.callbacks.values()), parts.evaluation, lists]
+    callbacks = [*(_instance(node) for node in config.callbacks.values()), EndedEarly(), parts.evaluation, lists]
     hyperparameters: Any = OmegaConf.to_container(config, resolve=True)
     for logger in loggers:
         logger.log_hyperparams({**hyperparameters, "artifact_keys": stored["artifact_keys"]})
@@ -184,6 +191,14 @@ def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
     )
     trainer.test(model, datamodule, verbose=False)
     return _write(folder, config, parts, lists, trainer)
+
+
+def _carry_table(checkpoint: Path, folder: Path) -> None:
+    """Copy the table of the run that is continued into a new folder, where :class:`MetricsTable` goes on with it."""
+    table = checkpoint.parent.parent / TABLE
+    if table.is_file() and not continues_in(folder, str(checkpoint)):
+        with whole_file(folder / TABLE) as part:
+            shutil.copyfile(table, part)
 
 
 def _instance(node: DictConfig, **more: Any) -> Any:

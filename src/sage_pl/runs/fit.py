@@ -29,7 +29,7 @@ from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
-from sage_pl.runs.folders import TABLE, clear_run, continues_in
+from sage_pl.runs.folders import CHECKPOINTS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.training.callbacks.ended_early import EndedEarly
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
@@ -105,9 +105,7 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     """
     folder = Path(config.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    clear_run(folder, config.resume, checkpoints=True)
-    if config.resume is not None:
-        _carry_table(Path(config.resume), folder)
+    clear_run(folder, config.resume)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
@@ -128,6 +126,7 @@ def fit(run: Run) -> Results:
         ConfigError: no validation ran.
     """
     config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
+    _begin_folder(Path(config.run_dir), config.resume)
     trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
     best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
@@ -193,10 +192,15 @@ def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
     return _write(folder, config, parts, lists, trainer)
 
 
-def _carry_table(checkpoint: Path, folder: Path) -> None:
-    """Copy the table of the run that is continued into a new folder, where :class:`MetricsTable` goes on with it."""
-    table = checkpoint.parent.parent / TABLE
-    if table.is_file() and not continues_in(folder, str(checkpoint)):
+def _begin_folder(folder: Path, resume: str | None) -> None:
+    """Remove the checkpoints of an earlier run in a folder, or copy the table of epochs of the run that is continued from another.
+
+    :class:`sage_pl.training.loggers.metrics_table.MetricsTable` goes on with that table.
+    """
+    if resume is not None and continues_in(folder, resume):
+        return
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    if resume is not None and (table := Path(resume).parent.parent / TABLE).is_file():
         with whole_file(folder / TABLE) as part:
             shutil.copyfile(table, part)
 

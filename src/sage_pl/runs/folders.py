@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -134,19 +133,9 @@ def continues_in(folder: Path, resume: str | None) -> bool:
     return resume is not None and Path(resume).resolve().is_relative_to(folder.resolve())
 
 
-def clear_run(folder: Path, resume: str | None, checkpoints: bool = False) -> None:
-    """Remove what an earlier run left in a folder, unless a run goes on there: then its results alone.
-
-    Args:
-        folder: of the run.
-        resume: the checkpoint that the run continues, if any.
-        checkpoints: the earlier checkpoints too.
-    """
-    remove(folder, _TRAINED)
-    if not continues_in(folder, resume):
-        remove(folder, [TABLE])
-        if checkpoints:
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+def clear_run(folder: Path, resume: str | None) -> None:
+    """Remove the results of an earlier run in a folder, and its table of epochs unless the run goes on there."""
+    remove(folder, _TRAINED if continues_in(folder, resume) else (*_TRAINED, TABLE))
 
 
 def remove(folder: Path, names: Iterable[str]) -> None:

@@ -65,7 +65,7 @@ class Grid(_Sweeper):
 
     def _compare(self, arguments: list[str], jobs: list[JobReturn]) -> None:
         """Compare the jobs of this sweep; others may lie in its folder from earlier ones."""
-        ended = {Path(job.hydra_cfg.hydra.runtime.output_dir): job.status == JobStatus.COMPLETED for job in jobs}
+        ended = {_folder(job): job.status == JobStatus.COMPLETED for job in jobs}
         sweeps.compare_jobs(self.folder, ended, sweeps.variations(self.parse(arguments)), self.options())
 
 
@@ -107,4 +107,9 @@ class Search(_Sweeper):
         values = [f"{key}={value}" for key, value in trial.params.items()]
         folder = f"hydra.sweep.dir='{self.folder}'"  # since the default depends on values of the trial
         (job,) = self.launcher.launch([[*common, *values, *pruning, folder]], initial_job_idx=trial.number)
-        return job.status == JobStatus.COMPLETED, Path(job.hydra_cfg.hydra.runtime.output_dir)
+        return job.status == JobStatus.COMPLETED, _folder(job)
+
+
+def _folder(job: JobReturn) -> Path:
+    config: Any = job.hydra_cfg
+    return Path(config.hydra.runtime.output_dir)

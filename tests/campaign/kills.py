@@ -1,7 +1,7 @@
 """Commands that are killed, at random times and at chosen file operations, and then started again.
 
-The second start must end with the metrics of a command that nobody killed, bit for bit, and no artifact may be half made. Temporary
-files are on another file system.
+The second start must end with the metrics of a command that nobody killed, bit for bit, and no artifact may be half made.
+Temporary files are on another file system.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.campaign.bench import Bench, Case, Outcome, Verdict
 
 NEVER = 10**9  # counts file operations without a kill
 PLAIN = ["method=plain", "trainer.max_epochs=3"]
-ELSEWHERE = Path("/dev/shm")  # noqa: S108  a file system of its own on Linux
+ELSEWHERE = Path("/dev/shm")  # a file system of its own on Linux
 
 
 @dataclass
@@ -111,7 +111,12 @@ def metrics(folder: Path) -> object:
         rows = list(csv.DictReader(stream))
     epochs = [row["epoch"] for row in rows if row.get("val/full/ndcg@10")]
     tested = sum(bool(row.get("test/full/ndcg@10")) for row in rows)
-    return (folder / "run" / "metrics.json").read_bytes(), (folder / "run" / "ranks.parquet").read_bytes(), epochs, tested
+    return (
+        (folder / "run" / "metrics.json").read_bytes(),
+        (folder / "run" / "ranks.parquet").read_bytes(),
+        epochs,
+        tested,
+    )
 
 
 def run_command(bench: Bench, *method: str) -> Callable[[Path], list[str]]:

@@ -145,7 +145,9 @@ class Overlaps:
         if bad := [outcome.verdict for outcome in done if outcome.verdict != "held"]:
             return bad[0]
         results = [place / "metrics.json" for place in places]
-        same = all(file.is_file() and file.read_bytes() == metrics for file, metrics in zip(results, wanted, strict=True))
+        same = all(
+            file.is_file() and file.read_bytes() == metrics for file, metrics in zip(results, wanted, strict=True)
+        )
         return "held" if same and not any(outcome.code for outcome in done) else "wrong result"
 
     def case_two_runs_begin_in_the_same_microsecond(self) -> Verdict:
@@ -262,7 +264,9 @@ class Overlaps:
         outputs, folder = self.bench.new_folder(), self.bench.new_folder() / "run"
         (key,) = (path.name for path in (self.outputs / "artifacts" / "sequences").glob("[!.]*"))
         lock = outputs / "artifacts" / "sequences" / f".{key}.lock"
-        holder = subprocess.Popen([sys.executable, "-c", HOLD, str(lock), str(seconds)], stdout=subprocess.PIPE, text=True)
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(lock), str(seconds)], stdout=subprocess.PIPE, text=True
+        )
         assert holder.stdout
         holder.stdout.readline()
         if end is not None:
@@ -274,7 +278,12 @@ class Overlaps:
 
     def case_two_sweeps_begin_at_once(self) -> Verdict:
         outputs = self.bench.new_folder()
-        settings = [*self.bench.settings(outputs), *PLAIN, f"paths.artifacts={self.outputs}/artifacts", "hydra.mode=MULTIRUN"]
+        settings = [
+            *self.bench.settings(outputs),
+            *PLAIN,
+            f"paths.artifacts={self.outputs}/artifacts",
+            "hydra.mode=MULTIRUN",
+        ]
         values = ("0.1,0.2", "0.3,0.4")
         done = self.together(*(lambda b, v=v: b.command("train", *settings, f"dropout={v}") for v in values))
         records = [json.loads(file.read_text()) for file in outputs.glob("sweeps/*/comparison/comparison.json")]

@@ -22,7 +22,7 @@ from typing import Any
 
 
 def count_operations(log: Path, kill_at: int, operations: tuple[str, ...]) -> None:
-    """Write a line into ``log`` before every file operation, and end this process with SIGKILL before that of number ``kill_at``.
+    """Write a line into ``log`` before every file operation, and end this process with SIGKILL before number ``kill_at``.
 
     An ``open`` counts if it writes; one of Python's files counts twice, before it and when the file is there and empty.
     ``torch.save`` and ``shutil.copyfile`` count too.

@@ -27,6 +27,7 @@ from sage_pl.runs.plan import Plan, fill_in_artifacts, resolve_with_placeholders
 
 log = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Stage:
     """A preceding run as a step: trained, tested, and kept with its item table.

@@ -27,9 +27,9 @@ class MetricsTable(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        if self._experiment is None:
-            self._experiment = _Table(self.log_dir)
-        return self._experiment
+        table = self._experiment or _Table(self.log_dir)
+        self._experiment = table
+        return table  # type: ignore[return-value]  # Lightning declares a base class of what it stores here
 
 
 class _Table(ExperimentWriter):

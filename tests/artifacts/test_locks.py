@@ -33,10 +33,8 @@ def test_the_holder_is_named(tmp_path: Path) -> None:
         locked(file, "the thing"),
         pytest.raises(LockError, match=rf"the thing is in use by process {os.getpid()} of "),
     ):
-        with locked(file, "the thing", wait=False):
-            pass
-    with locked(file, "the thing", wait=False):
-        pass
+        _try(file, "the thing")
+    _try(file, "the thing")
     assert not list(file.parent.glob("*.holder"))
 
 
@@ -96,8 +94,12 @@ def test_a_lock_of_another_user_is_one_sentence(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(locks.FileLock, "_acquire", acquire)
     with pytest.raises(LockError, match=r"x.lock cannot be opened, since it belongs to .*; make the folder"):
-        with locked(tmp_path / "x.lock", "it"):
-            pass
+        _try(tmp_path / "x.lock", "it")
+
+
+def _try(file: Path, what: str) -> None:
+    with locked(file, what, wait=False):
+        pass
 
 
 def test_others_of_the_group_may_lock_a_shared_cache(tmp_path: Path) -> None:

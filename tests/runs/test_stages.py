@@ -118,9 +118,10 @@ def test_a_stage_that_is_cut_off_while_it_is_filed_is_filed_again(
             raise KeyboardInterrupt
         copy(source, target)
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", cut)
-        run_train(*command)
+        with pytest.raises(SystemExit):
+            run_train(*command)
     (outputs,) = (text.partition("=")[2] for text in small_settings if text.startswith("paths.outputs="))
     (unfinished,) = Path(outputs, "artifacts", "plain").glob(".*.unfinished")
     if lost:

@@ -106,6 +106,7 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     folder = Path(config.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     clear_run(folder, config.resume)
+    _carry_table(folder, config.resume)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
@@ -126,7 +127,8 @@ def fit(run: Run) -> Results:
         ConfigError: no validation ran.
     """
     config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
-    _begin_folder(Path(config.run_dir), config.resume)
+    if not continues_in(Path(config.run_dir), config.resume):  # of an earlier run, whose epochs are no part of this one
+        shutil.rmtree(Path(config.run_dir) / CHECKPOINTS, ignore_errors=True)
     trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
     best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
@@ -192,15 +194,11 @@ def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
     return _write(folder, config, parts, lists, trainer)
 
 
-def _begin_folder(folder: Path, resume: str | None) -> None:
-    """Remove the checkpoints of an earlier run in a folder, or copy the table of epochs of the run that is continued from another.
-
-    :class:`sage_pl.training.loggers.metrics_table.MetricsTable` goes on with that table.
-    """
-    if resume is not None and continues_in(folder, resume):
+def _carry_table(folder: Path, resume: str | None) -> None:
+    """Copy the table of epochs of a run that is continued in a new folder; the run's logger goes on with it."""
+    if resume is None or continues_in(folder, resume):
         return
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    if resume is not None and (table := Path(resume).parent.parent / TABLE).is_file():
+    if (table := Path(resume).parent.parent / TABLE).is_file():
         with whole_file(folder / TABLE) as part:
             shutil.copyfile(table, part)
 

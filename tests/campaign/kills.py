@@ -111,12 +111,9 @@ def metrics(folder: Path) -> object:
         rows = list(csv.DictReader(stream))
     epochs = [row["epoch"] for row in rows if row.get("val/full/ndcg@10")]
     tested = sum(bool(row.get("test/full/ndcg@10")) for row in rows)
-    return (
-        (folder / "run" / "metrics.json").read_bytes(),
-        (folder / "run" / "ranks.parquet").read_bytes(),
-        epochs,
-        tested,
-    )
+    every = [float(epoch) for epoch in epochs] == list(range(len(epochs)))
+    results = [(folder / "run" / name).read_bytes() for name in ("metrics.json", "ranks.parquet")]
+    return results, len(epochs), tested, every or folder  # a folder equals no other
 
 
 def run_command(bench: Bench, *method: str) -> Callable[[Path], list[str]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from sage_pl.runs import search, sweeps
@@ -50,16 +50,25 @@ class Grid(_Sweeper):
     """All combinations of values, compared at the end, also after a failure."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        try:
-            jobs = super().sweep(arguments)
-        except Exception:
-            self._compare(arguments)
-            raise
-        self._compare(arguments)
-        return jobs
+        jobs: list[JobReturn] = []
+        launch = self.launcher.launch
 
-    def _compare(self, arguments: list[str]) -> None:
-        sweeps.compare_jobs(self.folder, sweeps.variations(self.parse(arguments)), self.options())
+        def noted(*batch: Any, **about: Any) -> Any:
+            results = launch(*batch, **about)
+            jobs.extend(results)
+            return results
+
+        self.launcher.launch = noted
+        try:
+            return super().sweep(arguments)
+        finally:
+            self.launcher.launch = launch
+            self._compare(arguments, jobs)
+
+    def _compare(self, arguments: list[str], jobs: list[JobReturn]) -> None:
+        """Compare the jobs of this sweep; others may lie in its folder from earlier ones."""
+        ended = {_folder(job): job.status == JobStatus.COMPLETED for job in jobs}
+        sweeps.compare_jobs(self.folder, ended, sweeps.variations(self.parse(arguments)), self.options())
 
 
 class Search(_Sweeper):
@@ -100,4 +109,9 @@ class Search(_Sweeper):
         values = [f"{key}={value}" for key, value in trial.params.items()]
         folder = f"hydra.sweep.dir={quoted(str(self.folder))}"  # since the default depends on values of the trial
         (job,) = self.launcher.launch([[*common, *values, *pruning, folder]], initial_job_idx=trial.number)
-        return job.status == JobStatus.COMPLETED, Path(job.hydra_cfg.hydra.runtime.output_dir)
+        return job.status == JobStatus.COMPLETED, _folder(job)
+
+
+def _folder(job: JobReturn) -> Path:
+    config: Any = job.hydra_cfg
+    return Path(config.hydra.runtime.output_dir)

@@ -25,10 +25,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
-from filelock import FileLock, Timeout
 
-from sage_pl.artifacts.files import damage_in, records_of, remove, whole_folder
+from sage_pl.artifacts.files import damage_in, records_of, remove, unfinished, whole_folder
 from sage_pl.artifacts.identity import identity
+from sage_pl.artifacts.locks import locked
 from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -175,25 +175,23 @@ class Store:
     def get(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact:
         """The finished result, computed if it is absent or damaged."""
         key = self.key(step, parents)
+        left = unfinished(self.root / step.name / key)  # beside a finished result: of a process killed after the rename
         with suppress(ArtifactError):  # examined again, and announced, below the lock
-            if artifact := self.open(step.name, key):
+            if not left.is_dir() and (artifact := self.open(step.name, key)):
                 log.info("%-10s %s  cached", step.name, key)
                 return artifact
-        folder = self.root / step.name
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{key}.lock")
+        with locked(self.root / step.name / f".{key}.lock", f"{step.name:<10} {key}"):
+            artifact = self._whole(step.name, key) or self._make(step, parents, key)
+            remove(left)
+            return artifact
+
+    def _whole(self, name: str, key: str) -> Artifact | None:
+        """:meth:`open`; None for a damaged one too, which is announced."""
         try:
-            guard = lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%-10s %s  waiting for another process to compute it", step.name, key)
-            guard = lock.acquire()
-        with guard:
-            try:
-                artifact = self.open(step.name, key)
-            except ArtifactError as damage:
-                log.warning("%-10s %s  damaged, computed anew: %s", step.name, key, str(damage).partition(";")[0])
-                artifact = None
-            return artifact or self._make(step, parents, key)
+            return self.open(name, key)
+        except ArtifactError as damage:
+            log.warning("%-10s %s  damaged, computed anew: %s", name, key, str(damage).partition(";")[0])
+            return None
 
     def open(self, name: str, key: str) -> Artifact | None:
         """The finished result of a step's name and key, in the first cache that has it whole; None if there is none.

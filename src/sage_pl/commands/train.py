@@ -14,11 +14,19 @@ from sage_pl import hardware, hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
 from sage_pl.runs import fit
-from sage_pl.runs.checkpoint import Checkpoint, check_weights, open_checkpoint, refuse_places
+from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
 from sage_pl.runs.construct import stored
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
 from sage_pl.runs.preparation import prepare
-from sage_pl.runs.resuming import check_artifacts, continued, differences, earlier_cache, own_hosts
+from sage_pl.runs.resuming import (
+    check_artifacts,
+    check_duration,
+    continued,
+    differences,
+    earlier_cache,
+    open_last,
+    own_hosts,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +43,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     quiet_libraries()
     hardware.keep_freed_memory()
-    checkpoint = None if config.resume is None else open_checkpoint(config.resume)
+    checkpoint = None if config.resume is None else open_last(config.resume)
     with ExitStack() as limits:
         if checkpoint is not None:
             limits.enter_context(hosts.only([*config.allow_host, *own_hosts(recipe_of(config))]))
@@ -82,6 +90,7 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
         with stored(checkpoint.path):
             plan = make_plan(recipe, checkpoint.begun_with)
             refuse_places(plan, asked)
+        check_duration(checkpoint, plan.config.trainer.get("max_epochs"))
     for name in plan.dropped:
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue

@@ -46,6 +46,7 @@ class Checkpoint:
         recipe: of the run that wrote it.
         begun_with: the recipe of the run's first part; the stages it builds upon follow from this one.
         artifact_keys: of the artifacts it was trained with, by name.
+        epochs: that were trained.
         weights: the model's state.
     """
 
@@ -53,6 +54,7 @@ class Checkpoint:
     recipe: Mapping[str, Any]
     begun_with: Mapping[str, Any]
     artifact_keys: Mapping[str, str]
+    epochs: int
     weights: Mapping[str, torch.Tensor]
 
 
@@ -73,14 +75,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         check_size(carried, "sage_pl")
         check_size(list(weights), "state_dict")
         recipe, keys = current(carried["config"]), carried["artifact_keys"]
-        begun_with = current(carried.get("begun_with", carried["config"]))
+        begun_with, epochs = current(carried.get("begun_with", carried["config"])), int(content.get("epoch", -1)) + 1
         _check_kinds(recipe, begun_with, keys, weights)
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else type(error).__name__
         raise ConfigError(
             f"{file} is not a checkpoint of this project ({reason}); take the last.ckpt or best.ckpt of a run folder"
         ) from error
-    return Checkpoint(file, recipe, begun_with, keys, weights)
+    return Checkpoint(file, recipe, begun_with, keys, epochs, weights)
 
 
 def _check_kinds(recipe: Any, begun_with: Any, keys: Any, weights: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
+from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
@@ -28,8 +30,10 @@ from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
+from sage_pl.runs.folders import CHECKPOINTS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
+from sage_pl.training.callbacks.ended_early import EndedEarly
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
@@ -101,11 +105,14 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     Raises:
         ConfigError: the parts do not fit each other.
     """
-    save(config, Path(config.run_dir, "config.yaml"))
+    folder = Path(config.run_dir)
+    clear_run(folder, config.resume)
+    _carry_table(folder, config.resume)
+    save(config, folder / "config.yaml")
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
-    callbacks = [*(_instance(node) for node in config.callbacks.values()), parts.evaluation, lists]
+    callbacks = [*(_instance(node) for node in config.callbacks.values()), EndedEarly(), parts.evaluation, lists]
     for logger in loggers:
         logger.log_hyperparams({**recorded(config), "artifact_keys": stored["artifact_keys"]})
     trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
@@ -121,6 +128,8 @@ def fit(run: Run) -> Results:
         ConfigError: no validation ran.
     """
     config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
+    if not continues_in(Path(config.run_dir), config.resume):  # of an earlier run, whose epochs are no part of this one
+        shutil.rmtree(Path(config.run_dir) / CHECKPOINTS, ignore_errors=True)
     trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
     best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
@@ -185,6 +194,15 @@ def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
     )
     trainer.test(model, datamodule, verbose=False)
     return _write(folder, config, parts, lists, trainer)
+
+
+def _carry_table(folder: Path, resume: str | None) -> None:
+    """Copy the table of epochs of a run that is continued in a new folder; the run's logger goes on with it."""
+    if resume is None or continues_in(folder, resume):
+        return
+    if (table := Path(resume).parent.parent / TABLE).is_file():
+        with whole_file(folder / TABLE) as part:
+            shutil.copyfile(table, part)
 
 
 def _instance(node: DictConfig, **more: Any) -> Any:

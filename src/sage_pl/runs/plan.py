@@ -16,7 +16,7 @@ from sage_pl import hardware
 from sage_pl.artifacts.identity import flat
 from sage_pl.artifacts.store import Artifact, closure
 from sage_pl.nn.modules.step import DISTINCT
-from sage_pl.runs import checks
+from sage_pl.runs import checks, processes
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.choices import check_without, parts_of, plain_choices
 from sage_pl.runs.construct import construct, unresolved_texts
@@ -129,7 +129,7 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
     except ConfigError as error:
         checks.refuse([*problems, str(error)])
         raise
-    checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, "")])
+    checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, ""), *processes.problems(plain)])
     _check_batch_keys(plain)
     return config, dropped, plain
 

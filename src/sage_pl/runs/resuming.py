@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sage_pl.artifacts.identity import flat, is_decisive, value_at
 from sage_pl.hosts import host_of
-from sage_pl.runs.checkpoint import Checkpoint, refuse_resolvers
+from sage_pl.runs.checkpoint import Checkpoint, open_checkpoint, refuse_resolvers
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import foreign_resolvers
 
@@ -25,6 +25,19 @@ _FIXED = (  # data, split and the network's structure: a continued run keeps the
     *("dataset.", "split.", "steps.", "evaluation.sampled", "evaluation.seed", "item_encoder.", "sequence_encoder."),
     *("backbone.", "optimizer.", "stages.", "embedder.", "dim", "seed"),
 )
+
+
+def open_last(path: str) -> Checkpoint:
+    """The checkpoint to continue from: ``path``, or the best one beside a ``last.ckpt`` that was written an epoch later.
+
+    The best one is written first, so a process that was killed between the two leaves one that is ahead.
+    """
+    checkpoint = open_checkpoint(path)
+    best = checkpoint.path.with_name("best.ckpt")
+    if checkpoint.path.name != "last.ckpt" or not best.is_file():
+        return checkpoint
+    ahead = open_checkpoint(best)
+    return ahead if ahead.epochs > checkpoint.epochs and ahead.recipe == checkpoint.recipe else checkpoint
 
 
 def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -60,7 +73,8 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
             f"{checkpoint.path} cannot be continued with this command: {'; '.join(problems)}. Leave these out, since "
             "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
         )
-    recipe |= {key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}
+    recipe |= {key: asked[key] for key in ("run_dir", "sweep", "report") if key in asked}
+    recipe["resume"] = str(checkpoint.path)
     places = asked.get("paths") or {}  # results go where the command line says; data are read where they were
     recipe["paths"] = {**(recipe.get("paths") or {}), **{name: places[name] for name in _RESULTS if name in places}}
     refuse_resolvers(checkpoint, recipe, foreign_resolvers(asked))
@@ -130,4 +144,17 @@ def check_artifacts(checkpoint: Checkpoint, keys: Mapping[str, str]) -> None:
     if other := [name for name, key in keys.items() if checkpoint.artifact_keys.get(name, key) != key]:
         raise ConfigError(
             f"the checkpoint was trained with another {', '.join(other)}; resume with its own data settings"
+        )
+
+
+def check_duration(checkpoint: Checkpoint, max_epochs: int | None) -> None:
+    """A run that was trained longer than is asked now has no result of the shorter duration.
+
+    Raises:
+        ConfigError: naming both durations.
+    """
+    if max_epochs is not None and 0 <= max_epochs < checkpoint.epochs:
+        raise ConfigError(
+            f"{checkpoint.path} was trained for {checkpoint.epochs} epochs, got trainer.max_epochs={max_epochs}; leave that "
+            f"out to test its best epoch, or set at least {checkpoint.epochs} to go on"
         )

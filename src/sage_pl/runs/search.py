@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import CompactHydraException
 
 from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.locks import LockError, locked
 from sage_pl.escaping import csv_cell
 
 if TYPE_CHECKING:
@@ -174,13 +174,11 @@ def _cell(value: Any) -> Any:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """A lock on the search: a trial that runs in another process looks like an interrupted one."""
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / f"{NAME}.lock", timeout=0):
+        with locked(folder / f"{NAME}.lock", f"the search in {folder}", wait=False):
             yield
-    except Timeout as error:
-        text = f"another process runs the search in {folder}; wait for it, or choose another with hydra.sweep.dir=..."
-        raise SearchError(text) from error
+    except LockError as error:
+        raise SearchError(f"{error}; wait for it, or choose another with hydra.sweep.dir=...") from error
 
 
 def finished(study: Study) -> list[FrozenTrial]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override, ParsedElementType, QuotedString
@@ -37,19 +37,29 @@ def _text(value: ParsedElementType) -> str:
     return value.text if isinstance(value, QuotedString) else str(value)
 
 
-def compare_jobs(folder: Path, values: Mapping[str, Sequence[str]], options: Mapping[str, str | None]) -> None:
-    """Compare all jobs of a grid; the baseline has the first value of the first key that varies.
+def compare_jobs(
+    folder: Path,
+    jobs: Mapping[Path, bool],
+    values: Mapping[str, Sequence[str]],
+    options: Mapping[str, str | None],
+) -> None:
+    """Compare the jobs of a grid; the baseline has the first value of the first key that varies.
 
-    Without such a key, methods are listed without a test.
+    Without such a key, methods are listed without a test. A failed job is listed with its reason; where its folder holds
+    results, they are those of another process, and it is left out.
 
     Args:
         folder: of the sweep.
+        jobs: folder of each job -> whether it ended without an error.
         values: see :func:`variations`.
         options: see :func:`run_comparison`.
     """
-    if any(folder.glob("*/.hydra")):  # at least one job has started
+    for job in (job for job, complete in jobs.items() if not complete):
+        log.warning("the job %s failed; its log is %s", job.name, job / "train.log")
+    mine = [job for job, complete in jobs.items() if complete or not (job / "metrics.json").is_file()]
+    if mine:
         baseline = next(iter(values.values()), ["null"])[0]
-        run_comparison(folder, [f"{glob.escape(str(folder))}/*"], list(values) or ["method"], baseline, options)
+        run_comparison(folder, [escape(str(job)) for job in mine], list(values) or ["method"], baseline, options)
 
 
 def run_comparison(

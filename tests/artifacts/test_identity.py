@@ -16,7 +16,7 @@ from tests.planned import planned
 
 METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
 INDIFFERENT = [
-    *("role", "run_dir", "report", "resume", "sweep"),  # what a run is called and writes
+    *("role", "run_dir", "report", "resume", "sweep", "verify"),  # what a run is called and writes
     *("paths.*", "logger.*", "choices*"),
     *("stages*", "steps.*"),  # artifacts, each with a key of its own
     *("dataset.name", "dataset.path", "dataset.source.*", "dataset.filters", "dataset.prompt", "dataset.expect"),

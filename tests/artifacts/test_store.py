@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.artifacts.files import whole_file, whole_folder
+from sage_pl.artifacts.files import _HOST, whole_file, whole_folder
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.store import Artifact, ArtifactError, Store, build
 
@@ -130,6 +130,14 @@ def test_a_crash_leaves_nothing_behind(store) -> None:
     assert [file.name for file in (store.root / "source").iterdir() if not file.name.endswith(".lock")] == []
 
 
+def dead_process() -> int:
+    child = multiprocessing.get_context("fork").Process(target=lambda: None)
+    child.start()
+    child.join()
+    assert child.pid
+    return child.pid
+
+
 def interrupted(writing: AbstractContextManager[Path], write: Callable[[Path], None]) -> None:
     with writing as part:
         write(part)
@@ -157,9 +165,10 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(whole_folder(folder), lambda part: (part / "half").touch())
     assert list(folder.parent.iterdir()) == []
-    left = folder.with_name(f".x.{os.getpid()}.tmp")
-    left.mkdir()
-    (left / "old").touch()  # by a process that was killed
+    for process in (os.getpid(), dead_process()):
+        left = folder.with_name(f".x.{_HOST}-{process}.tmp")  # by a process that was killed
+        left.mkdir()
+        (left / "old").touch()
     folder.mkdir()  # empty ones may be replaced
     with whole_folder(folder) as part:
         (part / "file").touch()
@@ -209,6 +218,74 @@ def test_absent_files_and_unfinished_results_are_errors(store, tmp_path) -> None
         Artifact.at(tmp_path)
     with pytest.raises(ArtifactError, match=r"has no file other\.npy; delete that folder"):
         store.get(Source(), {}).array("other")
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def altered(file: Path, change: Mapping[str, object]) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a flipped bit": lambda folder: flip(folder / "number.npy"),
+    "a cut file": lambda folder: (folder / "number.npy").write_bytes(b"\x93NUMPY"),
+    "a missing file": lambda folder: (folder / "number.npy").unlink(),
+    "no manifest": lambda folder: (folder / "manifest.json").unlink(),
+    "an empty manifest": lambda folder: (folder / "manifest.json").write_text(""),
+    "a list as manifest": lambda folder: (folder / "manifest.json").write_text("[]"),
+    "deep brackets": lambda folder: (folder / "manifest.json").write_text("[" * 100_000),
+    "another key": lambda folder: altered(folder / "manifest.json", {"key": "0" * 16}),
+    "no files": lambda folder: altered(folder / "manifest.json", {"files": None}),
+    "a file above": lambda folder: altered(
+        folder / "manifest.json", {"files": {"../x": {"bytes": 1, "sha256": "0" * 64}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_result_is_computed_anew_and_named_in_the_log(store, log, damage, caplog) -> None:
+    caplog.set_level("INFO")
+    artifact = store.get(Source(3, str(log)), {})
+    DAMAGES[damage](artifact.path)
+    with pytest.raises(ArtifactError, match=artifact.key):
+        store.open("source", artifact.key)
+    again = store.get(Source(3, str(log)), {})
+    assert again.array("number") == 3
+    assert log.read_text() == "source\nsource\n"
+    assert [line for line in caplog.messages if "damaged, computed anew: " in line and artifact.key in line]
+    assert {file.name for file in artifact.path.parent.iterdir()} - {f".{artifact.key}.lock"} == {artifact.key}
+
+
+def test_a_result_stays_where_making_it_anew_fails(store) -> None:
+    artifact = store.get(Source(), {})
+    flip(artifact.path / "number.npy")
+    content = (artifact.path / "number.npy").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        store._make(Broken(), {}, artifact.key)
+    assert (artifact.path / "number.npy").read_bytes() == content
+
+
+def test_without_verify_sizes_alone_count(tmp_path, log) -> None:
+    artifact = Store(tmp_path).get(Source(3, str(log)), {})
+    flip(artifact.path / "number.npy")
+    Store(tmp_path, verify=False).get(Source(3, str(log)), {})
+    assert log.read_text() == "source\n"
+    (artifact.path / "number.npy").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"number\.npy has 0 bytes, and its manifest"):
+        Artifact.at(artifact.path)
+
+
+def test_a_damaged_header_or_footer_is_a_sentence(tmp_path) -> None:
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': 7")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1" * 9)
+    artifact = Artifact("key", tmp_path, {})
+    for read in (artifact.array, artifact.frame, artifact.height):
+        with pytest.raises(ArtifactError, match=r"x\.\w+ is damaged .*run again to rebuild it"):
+            read("x")
 
 
 class Printed:

@@ -154,6 +154,12 @@ class Bench:
         operations = tuple(counted.read_text().splitlines()) if counted.is_file() else ()
         return Outcome(answer["code"], cut, answer["seconds"], out, err, operations)
 
+    @property
+    def worker_pid(self) -> int:
+        """Of the process whose forks the commands are."""
+        assert self._worker
+        return self._worker.pid
+
     def _ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
         if self._worker is None:
             source = self.checkout / "src"

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sage_pl.artifacts.files import records_of
 from sage_pl.comparison.runs import FinishedRun, read
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report.blocks import MissingError
@@ -43,9 +44,9 @@ def test_what_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 def test_items_without_a_title_are_named_by_their_id(tmp_path: Path) -> None:
     place = tmp_path / "5e9"
     place.mkdir()
-    (place / "manifest.json").write_text(json.dumps({"key": "5e9"}))
     items = pl.DataFrame({"item": [2, 1, 3], "item_id": ["b", "a", "c"], "title": ["  Tea ", None, " "]})
     items.write_parquet(place / "items.parquet")
+    (place / "manifest.json").write_text(json.dumps({"key": "5e9", "files": records_of(place)}))
     files = run_files(tmp_path, artifacts={"sequences": str(place)})
     assert files.titles == ["", "item a", "Tea", "item c", ""]
 

@@ -14,6 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts.renamed import current
+from sage_pl.artifacts.store import ArtifactError
 from sage_pl.runs import checkpoint, fit
 
 FILES = Path(__file__).parent / "earlier_version"
@@ -53,6 +54,20 @@ def test_they_are_made_again_where_one_is_gone_or_a_change_asks_for_others(folde
     assert not checkpoint.finished_artifacts(earlier, {"evaluation": {"seed": 7}})
     shutil.rmtree(folder / "artifacts" / "candidates")
     assert not checkpoint.finished_artifacts(earlier, {})
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_damaged_artifact_that_cannot_be_made_again_is_named(folder: Path) -> None:
+    flip(next((folder / "artifacts" / "candidates").glob("*/test.npy")))
+    with pytest.raises(
+        ArtifactError, match=r"test\.npy has another content .*, and it cannot be made again: .*steps\.scft"
+    ):
+        checkpoint.prepared(checkpoint.open_checkpoint(folder / "best.ckpt"), {})
 
 
 def test_every_class_it_names_is_there_under_its_present_name(folder: Path) -> None:

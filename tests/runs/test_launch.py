@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,10 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra._internal import utils as hydra_utils
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import ArtifactError, closure
 from sage_pl.data.neighbours import group_ends
 from sage_pl.data.split import GlobalTime
@@ -52,6 +56,30 @@ def test_what_broke_while_a_part_was_built_is_told_without_the_builder(caplog: p
         with pytest.raises(SystemExit):
             failing(error)(OmegaConf.create())
     assert caplog.messages == ["split.valid=2: wanted less"]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def job(config: DictConfig) -> None:
+        with whole_file(tmp_path / "x"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemExit) as stop:
+        one_line_errors(job)(OmegaConf.create())
+    assert stop.value.code == 1
+    assert caplog.messages == [
+        f"{tmp_path / 'x'}: the disk is full; free some space, or choose another folder, and run the command again"
+    ]
+    assert not caplog.records[0].exc_info
+
+
+def test_hydras_own_files_on_a_full_disk_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def create_the_run_folder() -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "/runs")
+
+    with launch.machine_problems_in_words(), pytest.raises(SystemExit) as stop:
+        hydra_utils.run_and_report(create_the_run_folder)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.splitlines()[0] == "/runs: the file system is read-only; choose another folder"
 
 
 @pytest.mark.parametrize("error", [KeyError("bug"), TypeError("bug")], ids=lambda error: type(error).__name__)
@@ -172,20 +200,29 @@ def test_a_job_gets_its_own_overrides_and_folder(
 
 
 @pytest.mark.parametrize(
-    ("written", "words"),
-    [("12:00:01 epoch 3\n12:00:02 no space left\n\n", "12:00:02 no space left"), (None, "it logged nothing")],
+    ("written", "words", "code", "shown"),
+    [
+        ("12:00:01 epoch 3\n12:00:02 no space left\n\n", "12:00:02 no space left", 3, "3"),
+        (None, "it logged nothing", -signal.SIGBUS, "-7 (SIGBUS, a mapped file was cut or its disk failed)"),
+    ],
     ids=["log", "no log"],
 )
 def test_a_failed_job_is_named_with_its_log_and_last_words(
-    hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str | None, words: str
+    hydra: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    written: str | None,
+    words: str,
+    code: int,
+    shown: str,
 ) -> None:
-    called(monkeypatch, 3)
+    called(monkeypatch, code)
     if written is not None:
         (tmp_path / "train.log").write_text(written)
     with pytest.raises(JobError) as error:
         in_own_process(OmegaConf.create(), ("train.py",))
     assert str(error.value) == (
-        f"job 1 (method=plain loss.gamma=0.1) ended with exit code 3: {words}; its log is {tmp_path / 'train.log'}"
+        f"job 1 (method=plain loss.gamma=0.1) ended with exit code {shown}: {words}; its log is {tmp_path / 'train.log'}"
     )
 
 

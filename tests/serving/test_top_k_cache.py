@@ -42,7 +42,7 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
         (lambda content: b"", "no file of recommended items"),
         (lambda content: b"not an array", "no file of recommended items"),
         (lambda content: b"{}\n", "'format'"),
-        (lambda content: content.replace(b"items, 1", b"items, 9"), "items, 9"),
+        (lambda content: content.replace(b"items, 2", b"items, 9"), "items, 9"),
         (lambda content: content[:-1], "wanted"),
         (lambda content: content + b"\0", "wanted"),
     ],
@@ -55,13 +55,37 @@ def test_another_file_is_refused(change: object, message: str, tmp_path: Path) -
         TopKCache(file)
 
 
+@pytest.mark.parametrize("place", ["header", "users", "ids"])
+def test_a_flipped_bit_is_noticed(place: str, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    write(file, ORIGIN, LISTS)
+    content = bytearray(file.read_bytes())
+    line = content.index(b"\n") + 1
+    at = {"header": content.index(b'"exclude_seen": ') - 3, "users": line + 2, "ids": line + 2 * 16 + 5}[place]
+    content[at] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CacheError, match="remove"):
+        TopKCache(file)
+
+
+def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "x", ORIGIN, LISTS)
+    line, _, columns = (tmp_path / "x").read_bytes().partition(b"\n")
+    header = json.loads(line)
+    del header["sha256"]
+    header["format"] = header["format"].replace("2", "1")
+    first = json.dumps(header).encode()
+    (tmp_path / "y").write_bytes(first + b" " * (63 - len(first) % 64) + b"\n" + columns)
+    assert TopKCache(tmp_path / "y").lists.ids.tolist() == TopKCache(tmp_path / "x").lists.ids.tolist()
+
+
 def test_no_file() -> None:
     with pytest.raises(FileNotFoundError, match="users=all"):
         TopKCache("nowhere")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
-def test_opening_reads_the_first_line(tmp_path: Path) -> None:
+def test_opening_maps_the_file_without_bringing_it_into_memory(tmp_path: Path) -> None:
     def mapped() -> int:
         """KiB of files in this process's memory."""
         return next(int(s.split()[1]) for s in Path("/proc/self/status").read_text().splitlines() if "RssFile" in s)

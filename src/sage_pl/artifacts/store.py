@@ -5,7 +5,8 @@ identity is its class, its fields and its parents' keys, without fields declared
 paths, devices). An object with a ``fingerprint()`` method is identified by it (a data source hashes its files).
 
 A result is written to a temporary folder, then renamed (:func:`whole_folder`), so a crash leaves no partial result. A lock
-makes one of several processes do the work while the others wait.
+makes one of several processes do the work while the others wait. The manifest holds every file's size and hash; a result that
+differs from them is computed anew.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest, unfinished, whole_folder
+from sage_pl.artifacts.files import damage_in, records_of, remove, unfinished, whole_folder
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.locks import locked
 from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
+MANIFEST = "manifest.json"
 
 
 class ArtifactError(UserError, RuntimeError):
@@ -46,31 +48,72 @@ class Artifact:
     manifest: Mapping[str, Any]
 
     @classmethod
-    def at(cls, path: str | Path) -> Artifact:
-        """Open the finished result in the folder ``path``; ArtifactError if there is none."""
-        manifest = Path(path) / "manifest.json"
-        if not manifest.is_file():
-            raise ArtifactError(f"{path} is not a finished artifact (no manifest.json); run scripts/prepare.py")
-        content = json.loads(manifest.read_text())
-        return cls(content["key"], Path(path), content)
+    def at(cls, path: str | Path, verify: bool = False) -> Artifact:
+        """Open the finished result in the folder ``path``.
+
+        Args:
+            path: of the folder.
+            verify: compare the files' hashes too, once per process (0.5 s per GB); their sizes are always compared.
+
+        Raises:
+            ArtifactError: there is none, or a file is missing, cut or changed.
+        """
+        folder = Path(path)
+        if not (folder / MANIFEST).is_file():
+            raise ArtifactError(f"{path} is not a finished artifact (no {MANIFEST}); run scripts/prepare.py")
+        manifest = _manifest(folder)
+        if problem := damage_in(folder, manifest.get("files", None if verify else {}), verify):
+            raise ArtifactError(f"{problem}; run scripts/prepare.py, or the command that made it, to make it again")
+        return cls(manifest["key"], folder, manifest)
 
     def array(self, name: str) -> np.ndarray:
         """The array ``<name>.npy``, memory-mapped read-only."""
-        return np.asarray(np.load(self._file(f"{name}.npy"), mmap_mode="r", allow_pickle=False))
+        file = self._file(f"{name}.npy")
+        try:
+            return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+        except (ValueError, EOFError) as error:
+            raise ArtifactError(
+                f"{file} is damaged ({error}); delete {self.path} and run again to rebuild it"
+            ) from error
 
     def frame(self, name: str) -> pl.DataFrame:
         """The table ``<name>.parquet``."""
-        return pl.read_parquet(self._file(f"{name}.parquet"))
+        return self._collected(f"{name}.parquet", pl.all())
 
     def height(self, name: str) -> int:
         """Rows of the table ``<name>.parquet``, without reading it."""
-        return pl.scan_parquet(self._file(f"{name}.parquet")).select(pl.len()).collect().item()
+        return self._collected(f"{name}.parquet", pl.len()).item()
 
     def _file(self, name: str) -> Path:
         file = self.path / name
         if not file.is_file():
             raise ArtifactError(f"{self.path} has no file {name}; delete that folder and run again to rebuild it")
         return file
+
+    def _collected(self, name: str, columns: pl.Expr) -> pl.DataFrame:
+        file = self._file(name)
+        try:
+            return pl.scan_parquet(file).select(columns).collect()
+        except pl.exceptions.PolarsError as error:
+            raise ArtifactError(
+                f"{file} is damaged ({error}); delete {self.path} and run again to rebuild it"
+            ) from error
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The content of ``manifest.json``.
+
+    Raises:
+        ArtifactError: it is cut, or of another form.
+    """
+    file = folder / MANIFEST
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{file} is damaged ({error}); run scripts/prepare.py to make {folder} again") from error
+    if not isinstance(content, dict) or not isinstance(content.get("key"), str):
+        raise ArtifactError(f"{file} is damaged (it has no key); run scripts/prepare.py to make {folder} again")
+    return content
 
 
 @runtime_checkable
@@ -107,10 +150,12 @@ class Store:
 
     Args:
         root: folder of the cache; ``<root>/<step>/<key>/`` holds one result.
+        verify: compare the hashes of a result's files, and not only their sizes, before it is used.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, verify: bool = True) -> None:
         self.root = Path(root)
+        self.verify = verify
 
     def key(self, step: Step, parents: Mapping[str, Artifact]) -> str:
         """Hash of the step's name, version, fields, libraries and its parents' keys."""
@@ -118,25 +163,41 @@ class Store:
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
     def get(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact:
-        """The finished result, computed if it is absent."""
+        """The finished result, computed if it is absent or damaged."""
         key = self.key(step, parents)
         left = unfinished(self.root / step.name / key)  # beside a finished result: of a process killed after the rename
-        if not left.is_dir() and (artifact := self._open(step.name, key)):
-            log.info("%-10s %s  cached", step.name, key)
-            return artifact
+        with suppress(ArtifactError):  # examined again, and announced, below the lock
+            if not left.is_dir() and (artifact := self.open(step.name, key)):
+                log.info("%-10s %s  cached", step.name, key)
+                return artifact
         with locked(self.root / step.name / f".{key}.lock", f"{step.name:<10} {key}"):
-            artifact = self._open(step.name, key) or self._make(step, parents, key)
-            shutil.rmtree(left, ignore_errors=True)
+            try:
+                artifact = self.open(step.name, key)
+            except ArtifactError as damage:
+                log.warning("%-10s %s  damaged, computed anew: %s", step.name, key, str(damage).partition(";")[0])
+                artifact = None
+            artifact = artifact or self._make(step, parents, key)
+            remove(left)
             return artifact
 
-    def _open(self, name: str, key: str) -> Artifact | None:
+    def open(self, name: str, key: str) -> Artifact | None:
+        """The finished result of a step's name and key; None if there is none.
+
+        Raises:
+            ArtifactError: it is damaged.
+        """
         path = self.root / name / key
-        return Artifact.at(path) if (path / "manifest.json").is_file() else None
+        if not path.exists():
+            return None
+        artifact = Artifact.at(path, self.verify)
+        if artifact.key != key:
+            raise ArtifactError(f"{path} holds the artifact {artifact.key}; run scripts/prepare.py to make {key} again")
+        return artifact
 
     def _make(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
         final = self.root / step.name / key
         for remnant in final.parent.glob(f".{key}.*.tmp"):  # of a killed process, since this one holds the lock
-            shutil.rmtree(remnant, ignore_errors=True)
+            remove(remnant)
         log.info("%-10s %s  running", step.name, key)
         start = time.perf_counter()
         with whole_folder(final) as work:
@@ -145,13 +206,12 @@ class Store:
             manifest = {
                 "key": key,
                 **self._description(step, parents),
-                "files": {
-                    p.name: {"sha256": file_digest(p), "bytes": p.stat().st_size} for p in sorted(work.iterdir())
-                },
+                "files": records_of(work),
                 "seconds": round(seconds, 2),
                 "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             }
-            (work / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True))
+            (work / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))
+            _set_aside(final)
         log.info("%-10s %s  done in %.1f s", step.name, key, seconds)
         return Artifact(key, final, manifest)
 
@@ -163,6 +223,15 @@ class Store:
             "parents": {name: parents[name].key for name in step.inputs},
             "libraries": _versions(step),
         }
+
+
+def _set_aside(folder: Path) -> None:
+    """Remove a damaged result; readers that mapped its files keep them, and a remnant is removed by the next start."""
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.damaged.tmp")
+        remove(old)
+        folder.rename(old)
+        remove(old)
 
 
 def closure(inputs: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[str]:

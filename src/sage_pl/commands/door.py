@@ -67,7 +67,8 @@ def open_door(command: str, script: str | None = None) -> None:
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
     try:
-        hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
+        with launch.machine_problems_in_words():
+            hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
     except SystemExit as stop:
         if stop.code not in (0, None) and not isinstance(stop, launch.Stopped) and not HydraConfig.initialized():
             for line in hints(sys.argv[1:], conf, command):

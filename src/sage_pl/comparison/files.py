@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sage_pl.artifacts.files import write_text
 from sage_pl.comparison.cells import FEW, FEW_MARK, Agreement, Cell
 from sage_pl.comparison.published import PaperTable
 
@@ -63,13 +64,12 @@ class Comparison(NamedTuple):
 
 
 def write(folder: str | Path, comparison: Comparison) -> None:
-    """Write ``comparison.md``, ``.tex``, ``.csv`` and ``.json``; a missing folder is created."""
+    """Write ``comparison.md``, ``.tex``, ``.csv`` and ``.json``, each as a whole; a missing folder is created."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.md").write_text(markdown(comparison))
-    (folder / "comparison.tex").write_text(latex(comparison))
-    (folder / "comparison.csv").write_text(_csv(comparison.sections), newline="")
-    (folder / "comparison.json").write_text(json.dumps(_record(comparison), indent=1, allow_nan=False) + "\n")
+    write_text(folder / "comparison.md", markdown(comparison))
+    write_text(folder / "comparison.tex", latex(comparison))
+    write_text(folder / "comparison.csv", _csv(comparison.sections))
+    write_text(folder / "comparison.json", json.dumps(_record(comparison), indent=1, allow_nan=False) + "\n")
 
 
 def markdown(comparison: Comparison) -> str:

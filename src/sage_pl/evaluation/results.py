@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.files import whole_file, write_text
 from sage_pl.data.sequences import Cases, IntArray
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.metrics import KS, summarise
@@ -94,5 +94,4 @@ def write_results(
             np.save(stream, lists.astype(np.int32), allow_pickle=False)
     with whole_file(folder / "ranks.parquet") as part:
         frame.write_parquet(part)
-    with whole_file(folder / "metrics.json") as part:
-        part.write_text(text + "\n")
+    write_text(folder / "metrics.json", text + "\n")

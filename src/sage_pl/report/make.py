@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sage_pl.comparison.runs import FinishedRun, RunError, read
+from sage_pl.errors import machine_problem
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import labels, reading
 from sage_pl.report.blocks import Block, Column, Facts, Prose, Section, Table, Value
@@ -42,8 +43,11 @@ def after_run(what: Literal["run", "comparison"], how: str) -> Callable[[Path], 
             log.info("report      %s", make(folder, Options(maps=how == "full")))
         except (ReportError, RunError) as error:
             log.warning("no report: %s", error)
-        except Exception:
-            log.warning("no report; the results are complete", exc_info=True)
+        except Exception as error:
+            problem = machine_problem(error)
+            log.warning(
+                "no report; the results are complete%s", f": {problem}" if problem else "", exc_info=not problem
+            )
 
     return write_page
 

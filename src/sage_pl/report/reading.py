@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sage_pl.artifacts.files import whole_lines
 from sage_pl.artifacts.store import Artifact, ArtifactError
 from sage_pl.comparison import cells as comparison
 from sage_pl.comparison.runs import FinishedRun
@@ -62,7 +63,7 @@ class RunFiles:
         file = self.run.folder / "metrics.csv"
         if not file.is_file():
             raise MissingError("the run has no values by epoch (logger=csv writes them)")
-        rows = pl.read_csv(file, infer_schema_length=None)
+        rows = pl.read_csv(whole_lines(file), infer_schema_length=None)
         values = [name for name in rows.columns if name not in ("epoch", "step") and rows[name].dtype.is_numeric()]
         return rows.group_by("epoch").agg(pl.col(values).drop_nulls().last()).sort("epoch")
 
@@ -106,7 +107,7 @@ class RunFiles:
         if self.run.artifact(name).name in ("???", "None"):
             raise MissingError(f"nothing in this run uses the artifact {name}")
         try:
-            return Artifact.at(self.run.artifact(name))
+            return Artifact.at(self.run.artifact(name), verify=True)
         except ArtifactError as error:
             raise MissingError(str(error)) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.artifacts.renamed import current
-from sage_pl.artifacts.store import Artifact
-from sage_pl.errors import MissingFileError
+from sage_pl.artifacts.store import Artifact, ArtifactError, Store
+from sage_pl.errors import MissingFileError, UserError
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import fit
 from sage_pl.runs.checks import ConfigError
@@ -60,17 +60,18 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises:
         MissingFileError: there is no such file.
+        CheckpointError: the file is damaged.
         ConfigError: the file is not a checkpoint of this project.
     """
     file = Path(path)
     if not file.is_file():
         raise MissingFileError(f"there is no checkpoint {file}; runs keep theirs in outputs/runs/.../checkpoints/")
+    content = read_weights(file)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
         stored, weights = content["sage_pl"], content["state_dict"]
         recipe, keys = current(stored["config"]), stored["artifact_keys"]
         begun_with, epochs = current(stored.get("begun_with", stored["config"])), int(content.get("epoch", -1)) + 1
-    except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{file} is not a checkpoint of this project ({type(error).__name__}); take the last.ckpt or best.ckpt of a run "
             "folder"
@@ -99,6 +100,9 @@ def finished_artifacts(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> 
     """The artifacts that the model was trained with, by name.
 
     Empty where one of those that its parts read is gone, or where ``overrides`` change how artifacts are made.
+
+    Raises:
+        ArtifactError: one of them is damaged.
     """
     config, _ = drop_idle_parts(OmegaConf.create(_bare(checkpoint, overrides)))
     plain = resolve_with_placeholders(config, [*PARTS, "steps"])
@@ -106,10 +110,9 @@ def finished_artifacts(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> 
     if overrides and plain["steps"] != resolve_with_placeholders(trained_with, ["steps"])["steps"]:
         return {}
     names = ("sequences", *artifacts_of({part: plain[part] for part in PARTS}))
-    folders = {name: Path(config.paths.artifacts, name, checkpoint.artifact_keys.get(name, "?")) for name in names}
-    if not all((folder / "manifest.json").is_file() for folder in folders.values()):
-        return {}
-    return {name: Artifact.at(folder) for name, folder in folders.items()}
+    store = Store(config.paths.artifacts)
+    artifacts = {name: store.open(name, checkpoint.artifact_keys.get(name, "?")) for name in names}
+    return {name: artifact for name, artifact in artifacts.items() if artifact} if all(artifacts.values()) else {}
 
 
 def _bare(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,11 +145,23 @@ def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
 def prepared(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> DictConfig:
     """The configuration of :func:`plan_of` with the artifacts that the model was trained with.
 
-    Where these are gone they are made again; one that turns out another is a warning.
+    Where these are gone or damaged they are made again; one that turns out another is a warning.
+
+    Raises:
+        ArtifactError: one is damaged and cannot be made again.
     """
-    finished = finished_artifacts(checkpoint, overrides)
-    plan = plan_of(checkpoint, overrides, bool(finished))
-    artifacts = finished or prepare(plan)
+    try:
+        finished, damage = finished_artifacts(checkpoint, overrides), None
+    except ArtifactError as error:
+        finished, damage = {}, error
+    try:
+        plan = plan_of(checkpoint, overrides, bool(finished))
+        artifacts = finished or prepare(plan)
+    except UserError as error:
+        if damage is None:
+            raise
+        first, reason = str(damage).partition(";")[0], " ".join(str(error).split())
+        raise ArtifactError(f"{first}, and it cannot be made again: {reason}") from error
     for name, key in checkpoint.artifact_keys.items():
         if name in artifacts and artifacts[name].key != key:
             now = artifacts[name].key

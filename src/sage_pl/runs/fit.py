@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
-from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.checkpoints import WholeCheckpoints
+from sage_pl.artifacts.files import whole_file, write_text
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
-from sage_pl.errors import UserError
+from sage_pl.errors import UserError, machine_problem
 from sage_pl.evaluation.groups import Groups, days
 from sage_pl.evaluation.lists import word_vectors
 from sage_pl.evaluation.popularity import popularity_ranks
@@ -104,10 +105,9 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
         ConfigError: the parts do not fit each other.
     """
     folder = Path(config.run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     clear_run(folder, config.resume)
     _carry_table(folder, config.resume)
-    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
@@ -116,6 +116,7 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     for logger in loggers:
         logger.log_hyperparams({**hyperparameters, "artifact_keys": stored["artifact_keys"]})
     trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
     _describe(parts.model, trainer)
     return Run(config, parts, lists, loggers, trainer)
 
@@ -163,8 +164,9 @@ def _or_warn(name: str, action: Callable[[], object]) -> None:
     try:
         action()
     except Exception as error:
-        bug = not isinstance(error, UserError)
-        log.warning("%s failed, the results are complete: %s", name, error, exc_info=bug)
+        problem = machine_problem(error)
+        bug = problem is None and not isinstance(error, UserError)
+        log.warning("%s failed, the results are complete: %s", name, problem or error, exc_info=bug)
 
 
 def make_loggers(config: DictConfig) -> list[Logger]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import hydra._internal.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.identity import flat
-from sage_pl.errors import UserError
+from sage_pl.errors import UserError, machine_problem
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,8 @@ class Stopped(SystemExit):
 def one_line_errors(job: Callable[[DictConfig], object]) -> Callable[[DictConfig], None]:
     """End with the message of an error of the user and exit code 1; any other error is a bug and keeps its traceback.
 
-    Errors of the user are :class:`sage_pl.errors.UserError`, and a missing file that the configuration names.
+    Errors of the user are :class:`sage_pl.errors.UserError`, a missing file that the configuration names, and the machine's:
+    full disks, limits, lack of memory (:func:`sage_pl.errors.machine_problem`).
     HYDRA_FULL_ERROR=1 shows where they were raised.
     """
 
@@ -43,17 +48,44 @@ def one_line_errors(job: Callable[[DictConfig], object]) -> Callable[[DictConfig
         except JobError as error:  # Hydra must see it, to go on with the other jobs
             log.error("%s", error)
             raise
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a panic of polars is no Exception
             cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+            problem = None if isinstance(cause, UserError) else machine_problem(error)
             if os.environ.get("HYDRA_FULL_ERROR") or not (
-                isinstance(cause, UserError) or _is_a_named_file(cause, config)
+                isinstance(cause, UserError) or problem or _is_a_named_file(cause, config)
             ):
                 log.exception("failed")
                 raise
-            log.error("%s", cause)
+            log.error("%s", problem or cause)
             raise Stopped(1) from error
 
     return reported
+
+
+@contextmanager
+def machine_problems_in_words() -> Iterator[None]:
+    """Have Hydra print the machine's errors in its own files (``.hydra/``, the log) as one line, and a failed log no trace."""
+    logging.raiseExceptions = False
+    original = hydra._internal.utils.run_and_report
+
+    def run_and_report(func: Any) -> Any:
+        def in_words() -> object:
+            try:
+                return func()
+            except Exception as error:
+                if not (problem := machine_problem(error)) or os.environ.get("HYDRA_FULL_ERROR"):
+                    raise
+                raise CompactHydraException(problem) from None
+
+        return original(in_words)
+
+    hydra._internal.utils.run_and_report = run_and_report
+    try:
+        yield
+    finally:
+        hydra._internal.utils.run_and_report = original
 
 
 def _is_a_named_file(error: BaseException, config: DictConfig) -> bool:
@@ -90,10 +122,20 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise JobError(
-            f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {done.returncode}: "
+            f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {_named(done.returncode)}: "
             f"{last_line(folder / 'train.log')}; its log is {folder / 'train.log'}"
         )
     return True
+
+
+def _named(code: int) -> str:
+    """An exit code with the name of the signal behind a negative one."""
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        return str(code)
+    about = {"SIGBUS": ", a mapped file was cut or its disk failed", "SIGKILL": ", perhaps for lack of memory"}
+    return f"{code} ({name}{about.get(name, '')})"
 
 
 def last_line(file: Path) -> str:

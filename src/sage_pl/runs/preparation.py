@@ -24,7 +24,7 @@ def prepare(plan: Plan) -> dict[str, Artifact]:
     """
     steps = {name: _step(plan, name) for name in plan.steps}
     threads = torch.get_num_threads()
-    artifacts = build(steps, plan.steps, Store(plan.config.paths.artifacts))
+    artifacts = build(steps, plan.steps, Store(plan.config.paths.artifacts, plan.config.get("verify", True)))
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
     sequences = artifacts["sequences"]
     n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import CompactHydraException
 
+from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.locks import LockError, locked
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Search:
         """``search.csv``: the finished trials, best first, then the others."""
         keys, ranked = list(self.space), finished(study)
         ranked += [trial for trial in study.trials if trial not in ranked]
-        with (self.folder / f"{NAME}.csv").open("w", newline="") as file:
+        with whole_file(self.folder / f"{NAME}.csv") as part, part.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["trial", "state", "value", "validations", *keys, "folder"])
             for trial in ranked:

@@ -49,12 +49,14 @@ class MeanProfile:
         vectors = np.asarray(inputs["embed"].array("table"), dtype=np.float32)
         n_rows = len(offsets) - 1
         visits = csr_array((np.ones(len(items), np.float32), items, offsets), shape=(n_rows, len(vectors)))
-        shape = (n_rows, vectors.shape[1])
-        table = np.lib.format.open_memmap(out / "table.npy", mode="w+", dtype=np.float32, shape=shape)
-        for start in range(0, n_rows, self.chunk):
-            stop = min(start + self.chunk, n_rows)
-            table[start:stop] = normalised(visits[start:stop] @ vectors)
-        table.flush()
+        kind = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+        header = {"descr": kind, "fortran_order": False, "shape": (n_rows, vectors.shape[1])}
+        with (out / "table.npy").open("wb") as stream:  # a mapped file would end the process where the disk is full
+            np.lib.format.write_array_header_1_0(stream, header)
+            for start in range(0, n_rows, self.chunk):
+                stream.write(
+                    np.ascontiguousarray(normalised(visits[start : start + self.chunk] @ vectors), np.float32).data
+                )
 
 
 @dataclass(frozen=True)

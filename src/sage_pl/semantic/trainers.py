@@ -15,6 +15,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger
 
+from sage_pl.artifacts.checkpoints import WholeCheckpoints
+from sage_pl.artifacts.files import whole_lines
 from sage_pl.errors import SettingError
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ def make_trainer(settings: partial[Trainer], folder: Path | None, **when: Any) -
     )
     if trainer.world_size != 1:
         raise SettingError(f"the trainer of a step has {trainer.world_size} devices, wanted one; set its devices=1")
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
     return trainer
 
 
@@ -88,7 +91,9 @@ def finish(folder: Path, out: Path) -> None:
 
     Each part of an interrupted training has a table of its own there; of a step in two tables, the later row counts.
     """
-    tables = [pl.read_csv(file, infer_schema_length=None) for file in sorted(folder.glob(f"part*/{METRICS}"))]
+    tables = [
+        pl.read_csv(whole_lines(file), infer_schema_length=None) for file in sorted(folder.glob(f"part*/{METRICS}"))
+    ]
     if tables:
         rows = pl.concat(tables, how="diagonal_relaxed")
         rows.unique("step", keep="last", maintain_order=True).write_csv(out / METRICS)

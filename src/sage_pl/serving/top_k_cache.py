@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from sage_pl.data.sequences import IntArray
 from sage_pl.errors import MissingFileError, SettingError
 
 Scores = npt.NDArray[np.floating]
-_FORMAT = "sage_pl lists of recommended items, 1"
+_FORMAT, _FIRST_FORMAT = "sage_pl lists of recommended items, 2", "sage_pl lists of recommended items, 1"
 _KINDS = ("<u8", "<u8", "<i4", "<f4")  # of the columns of Lists
 _HEADER = 1 << 20  # bytes at most
 
@@ -82,8 +82,8 @@ class Lists(NamedTuple):
 class TopKCache:
     """A memory-mapped file of lists: a line of JSON, then the columns of :class:`Lists` in order.
 
-    Opening reads the line; a lookup is a binary search among the users' hashes, and one row. An open cache keeps the old
-    content when the file is replaced.
+    Opening compares size and hash (0.5 s per GB), and maps the file; a lookup is a binary search among the users' hashes, and
+    one row. An open cache keeps the old content when the file is replaced. Files of the first format hold no hash.
 
     Attributes:
         origin: of the newest lists; a row is one of them if its key matches.
@@ -92,7 +92,7 @@ class TopKCache:
 
     Raises:
         MissingFileError: there is no such file.
-        CacheError: the file is of another kind, or incomplete.
+        CacheError: the file is of another kind, incomplete, or damaged.
     """
 
     def __init__(self, file: str | Path) -> None:
@@ -102,17 +102,17 @@ class TopKCache:
         with self.file.open("rb") as stream:
             line = stream.readline(_HEADER)
             try:
-                header = json.loads(line)
-                if header["format"] != _FORMAT:
-                    raise ValueError(f"its format is {header['format']!r}, wanted {_FORMAT!r}")
-                self.origin = Origin(header["model"], header["exclude_seen"])
-                self.written: str = header["written"]
-                users, self.k = header["users"], header["k"]
-            except (ValueError, KeyError, TypeError) as error:
+                header, digest = _header(line)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise CacheError(f"{file} is no file of recommended items ({error}); remove or rename it") from error
+            self.origin = Origin(header["model"], header["exclude_seen"])
+            self.written: str = header["written"]
+            users, self.k = header["users"], header["k"]
             expected = len(line) + users * (16 + 8 * self.k)
             if (size := self.file.stat().st_size) != expected:
                 raise CacheError(f"{file} has {size} bytes, wanted {expected}; remove it and make it again")
+            if digest is not None and digest != _digest(header, iter(lambda: stream.read(1 << 20), b"")):
+                raise CacheError(f"{file} is damaged: its hash is another; remove it and make it again")
             data = np.asarray(np.memmap(stream, np.uint8, "r"))
         columns, at = [], len(line)
         for kind, width in zip(_KINDS, (8, 8, 4 * self.k, 4 * self.k), strict=True):
@@ -137,11 +137,39 @@ def write(file: Path, origin: Origin, lists: Lists) -> None:
     users, k = lists.ids.shape
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     header = {"format": _FORMAT, **json.loads(origin.text), "users": users, "k": k, "written": now}
-    line = json.dumps(header).encode()
+    columns = [np.ascontiguousarray(column, kind).data for column, kind in zip(lists, _KINDS, strict=True)]
+    line = json.dumps({**header, "sha256": _digest(header, columns)}).encode()
     line += b" " * (63 - len(line) % 64) + b"\n"  # columns begin at a multiple of 64 bytes
     if len(line) > _HEADER:
         raise CacheError(f"the model's name has {len(line)} bytes, at most {_HEADER} fit; use fewer overrides")
     with whole_file(file) as part, part.open("wb") as stream:
         stream.write(line)
-        for column, kind in zip(lists, _KINDS, strict=True):
-            stream.write(np.ascontiguousarray(column, kind).data)
+        for column in columns:
+            stream.write(column)
+
+
+def _header(line: bytes) -> tuple[dict[str, Any], str | None]:
+    """The first line's values, and the hash of the file where its format has one.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no such line.
+    """
+    header: dict[str, Any] = json.loads(line)
+    digest = None
+    if header["format"] == _FORMAT:
+        digest = str(header.pop("sha256"))
+    elif header["format"] != _FIRST_FORMAT:
+        raise ValueError(f"its format is {header['format']!r}, wanted {_FORMAT!r}")
+    kinds = {"model": dict, "exclude_seen": bool, "written": str, "users": int, "k": int}
+    for name, kind in kinds.items():
+        if type(header[name]) is not kind or (kind is int and header[name] < 0):
+            raise ValueError(f"its {name} is {header[name]!r}")
+    return header, digest
+
+
+def _digest(header: Mapping[str, Any], columns: Iterable[bytes | memoryview]) -> str:
+    """sha256 of the first line's values and of all columns."""
+    total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for part in columns:
+        total.update(part)
+    return total.hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.errors import SettingError
 
 
@@ -28,7 +29,7 @@ class WarmStart:
         self.target = source if target is None else target
 
     def __call__(self, model: nn.Module) -> None:
-        weights = torch.load(Path(self.run) / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+        weights = read_weights(Path(self.run) / "best.ckpt")["state_dict"]
         sources, targets = _below(weights, self.source), _below(model.state_dict(), self.target)
         shapes = [{name: tuple(tensor.shape) for name, tensor in part.items()} for part in (sources, targets)]
         if shapes[0] != shapes[1] or not sources:

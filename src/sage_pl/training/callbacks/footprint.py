@@ -12,6 +12,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from sage_pl.artifacts.files import write_text
+
 _LIBRARIES = ("torch", "pytorch-lightning", "hydra-core", "numpy", "polars", "sage-pl")
 
 
@@ -48,8 +50,7 @@ class Footprint(pl.Callback):
             "constants": _sizes(pl_module, lambda m: m.buffers()),
             "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "footprint.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_text(self.folder / "footprint.json", json.dumps(record, indent=2) + "\n")
 
 
 def _sizes(module: pl.LightningModule, tensors: Callable[[torch.nn.Module], Iterable[torch.Tensor]]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from sage_pl.artifacts.files import write_text
 from sage_pl.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ class WandbRun(WandbLogger):
     def log_hyperparams(self, params: Any) -> None:
         with _one_line():
             super().log_hyperparams(params)  # starts the record
-        self.id_file.parent.mkdir(parents=True, exist_ok=True)
-        self.id_file.write_text(self.experiment.id)
+        write_text(self.id_file, self.experiment.id)
 
     @rank_zero_only
     def finish_run(self, folder: Path, metrics: Mapping[str, float], artifacts: Mapping[str, Path]) -> None:

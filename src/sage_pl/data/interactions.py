@@ -104,7 +104,7 @@ class Interactions:
 def _encode(raw: RawData) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
     """The interactions with ids replaced by codes 0, 1, ... in order of first row; user ids and item ids by code."""
     schema = raw.interactions.collect_schema()
-    require_columns(schema, COLUMNS, "the source's interactions", f"Wanted: {', '.join(COLUMNS)}.")
+    require_columns(schema, COLUMNS, "the source's interactions", f"wanted: {', '.join(COLUMNS)}")
     columns = [*COLUMNS, CLOCK] if CLOCK in schema else COLUMNS
     frame = raw.interactions.select(columns).collect(engine="streaming")
     if frame.is_empty():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts.store import Artifact, Step, Store, build
+from sage_pl.data.interactions import left_out
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
 from sage_pl.runs.stages import Stage
@@ -27,6 +29,8 @@ def prepare(plan: Plan) -> dict[str, Artifact]:
     artifacts = build(steps, plan.steps, Store(plan.config.paths.artifacts))
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
     sequences = artifacts["sequences"]
+    for text in left_out(json.loads((sequences.path / "report.json").read_text())["stages"]):
+        log.info("%s", text)
     n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")
     log.info("%s: %d users, %d items", plan.config.dataset.name, n_users, n_items)
     return artifacts

@@ -77,10 +77,11 @@ def _columns(
     if not header:
         columns = [str(number) for number in range(1, len(fields) + 1)]
         where += " (without a header)"
-    elif any(field[:1].isdigit() for field in fields):
-        help += "; in a file without a header, columns are named by number, for example dataset.user=1"
     if len(fields) == 1:
-        help += "; name what stands between fields with dataset.separator"
+        other = separator_of(path, Layout(encoding=layout.encoding), names)
+        help += f"; all of a line is one field here, and dataset.separator=auto would split it at {other!r}"
+    elif header and any(field[:1].isdigit() for field in fields):
+        help += "; in a file without a header, columns are named by number, for example dataset.user=1"
     require_columns(columns, names, where, help)
     for name in names:
         if columns.count(name) > 1:

@@ -50,9 +50,9 @@ def test_numbers_become_text(make_sequences, out) -> None:
 
 
 def test_null_takes_every_column_of_text(make_sequences, out) -> None:
-    columns = {**COLUMNS, "rank": [1, 2, 3, 4]}
-    named = prompts(Texts(("title", "brand", "categories")), make_sequences([[1, 2, 3, 4]], **columns), out / "a")
-    assert prompts(Texts(None), make_sequences([[1, 2, 3, 4]], **columns), out / "b") == named
+    sequences = make_sequences([[1, 2, 3, 4]], **COLUMNS, rank=[1, 2, 3, 4])
+    named = prompts(Texts(("title", "brand", "categories")), sequences, out)
+    assert prompts(Texts(None), sequences, out) == named
 
 
 @pytest.mark.parametrize(

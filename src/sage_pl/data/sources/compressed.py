@@ -79,7 +79,9 @@ def _only_member(path: Path) -> BinaryIO:
             raise DataError(f"{path} is an Excel workbook, wanted a text file; save the sheet as CSV")
         if len(members) != 1:
             listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            raise DataError(f"{path} is a zip archive of {len(names)} files ({listed}), wanted one; unpack it: unzip {path.name}")
+            raise DataError(
+                f"{path} is a zip archive of {len(names)} files ({listed}), wanted one; unpack it: unzip {path.name}"
+            )
         if members[0].flag_bits & 1:
             raise DataError(f"{path} is a zip archive with a password; unpack it: unzip {path.name}")
         return cast(BinaryIO, archive.open(members[0]))

@@ -147,9 +147,7 @@ class CSV:
 
 def _titled(ids: pl.DataFrame, table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """The ids beside their texts: the first column is called title, the others as in the file."""
-    return ids.with_columns(
-        table[name].alias("title" if at == 0 else _column(name)) for at, name in enumerate(names)
-    )
+    return ids.with_columns(table[name].alias("title" if at == 0 else _column(name)) for at, name in enumerate(names))
 
 
 def _column(name: str) -> str:

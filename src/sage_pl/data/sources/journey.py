@@ -49,7 +49,9 @@ class Journey:
         require_columns(transactions.collect_schema(), names, "transactions.parquet", INSTALL)
         require_columns(products.collect_schema(), ("product_id", *TEXT), "products.parquet", INSTALL)
         sold = products.filter(~pl.col("department").is_in(NOT_MERCHANDISE)).select("product_id", *TEXT).collect()
-        purchases = transactions.select(dict.fromkeys(names)).join(sold.lazy(), on="product_id", how="semi").collect()
+        purchases = (
+            transactions.select(list(dict.fromkeys(names))).join(sold.lazy(), on="product_id", how="semi").collect()
+        )
         order = shuffled(self.seed, purchases["basket_id"].to_numpy(), purchases["product_id"].to_numpy())
         interactions = (
             purchases.lazy()

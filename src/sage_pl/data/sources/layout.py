@@ -15,7 +15,16 @@ from sage_pl.errors import SettingError
 
 QUOTE = '"'
 SAMPLE = 100  # lines that show the separator
-_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "blanks": BLANKS, "": AUTO}
+_NAMES = {
+    "tab": "\t",
+    "\\t": "\t",
+    "comma": ",",
+    "semicolon": ";",
+    "pipe": "|",
+    "space": " ",
+    "blanks": BLANKS,
+    "": AUTO,
+}
 _CANDIDATES = ("\t", ",", ";", "|", "::", " ", BLANKS)
 _TYPES = ("token", "token_seq", "float", "float_seq")  # of RecBole's atomic files
 
@@ -64,6 +73,8 @@ def separator_of(path: Path, layout: Layout, names: Sequence[str]) -> str:
         return str(layout.separator)
 
     def score(separator: str) -> tuple[int, bool, float, int]:
+        if separator == " " and any("  " in line.strip() for line in lines):
+            return 0, False, 0.0, 0  # runs of blanks, which the next candidate takes
         widths = [len(split(line, separator)) for line in lines]
         header = [plain_name(field) for field in split(lines[0], separator)]
         named = sum(name in header or (name.isdecimal() and int(name) <= widths[0]) for name in names)

@@ -40,7 +40,9 @@ def encoding_of(path: Path, encoding: str = AUTO) -> str:
     try:
         return codecs.lookup("utf-8" if encoding == AUTO else encoding).name
     except LookupError as error:
-        raise DataError(f"dataset.encoding is {encoding!r}, wanted auto, utf-8, latin-1, cp1252, utf-16-le, ...") from error
+        raise DataError(
+            f"dataset.encoding is {encoding!r}, wanted auto, utf-8, latin-1, cp1252, utf-16-le, ..."
+        ) from error
 
 
 def text_lines(path: Path, encoding: str = AUTO) -> Iterator[str]:

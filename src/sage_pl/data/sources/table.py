@@ -66,9 +66,7 @@ def read_table(path: Path, names: Sequence[str], layout: Layout, help: str, titl
     return Table(frame, notes + note)
 
 
-def _columns(
-    path: Path, names: Sequence[str], fields: list[str], layout: Layout, help: str
-) -> tuple[list[str], bool]:
+def _columns(path: Path, names: Sequence[str], fields: list[str], layout: Layout, help: str) -> tuple[list[str], bool]:
     """The columns' names, and whether the first row holds them; without a header they are numbers from 1."""
     columns = fields if all(name in fields for name in names) else [plain_name(field) for field in fields]
     by_number = all(name.isdecimal() for name in names) and not all(name in columns for name in names)
@@ -132,9 +130,12 @@ def _of_records(path: Path, names: Sequence[str], titles: Sequence[str], encodin
     def rows() -> Iterator[tuple[Any, ...]]:
         for number, record in lines.records(path, json.loads, encoding):
             columns.update(dict.fromkeys(record))
-            yield number, *(
-                ", ".join(texts(record.get(name))) if name in titles else lines.cell(record, name, path, number)
-                for name in names
+            yield (
+                number,
+                *(
+                    ", ".join(texts(record.get(name))) if name in titles else lines.cell(record, name, path, number)
+                    for name in names
+                ),
             )
 
     schema = {LINE: pl.UInt32} | {name: pl.String() for name in names}

@@ -69,7 +69,11 @@ def unix_times(texts: pl.Series, lines: pl.Series, where: str, form: str = AUTO)
         )
     if form == AUTO:
         form = next((form for form, pattern in _COMPACT.items() if texts.str.contains(pattern).all()), AUTO)
-        note = None if form == AUTO else f"{name}: dates of the form {form}, read as UTC; dataset.time_format=s takes numbers"
+        note = (
+            None
+            if form == AUTO
+            else f"{name}: dates of the form {form}, read as UTC; dataset.time_format=s takes numbers"
+        )
     else:
         note = None
     if form in (AUTO, *UNITS):
@@ -83,7 +87,11 @@ def unix_times(texts: pl.Series, lines: pl.Series, where: str, form: str = AUTO)
         times = Times(seconds.dt.epoch("s"), seconds.dt.epoch("ns") % 1_000_000_000, None)
     if (wrong := times.seconds.is_null()).any():
         row = wrong.arg_true()[0]
-        wish = f"the format {form}" if form not in (AUTO, *UNITS) else "a whole number or an ISO date, as in the other rows"
+        wish = (
+            f"the format {form}"
+            if form not in (AUTO, *UNITS)
+            else "a whole number or an ISO date, as in the other rows"
+        )
         raise DataError(
             f"{where}: {name} is {texts[row]!r} in {lines.name} {lines[row]}, wanted {wish}; other forms are named, for "
             "example dataset.time_format=%d/%m/%Y"

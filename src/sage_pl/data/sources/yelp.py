@@ -53,7 +53,7 @@ class Yelp:
     def fingerprint(self) -> dict[str, Any]:
         reviews, businesses = self._files()
         files = {"reviews": file_digest(reviews), "businesses": file_digest(businesses)}
-        return {**files, "start": self.start, "end": self.end}
+        return {**files, "start": self.start, "end": self.end, "texts": "tidy"}
 
     def _files(self) -> tuple[Path, Path]:
         reviews = require_file(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")

@@ -8,6 +8,7 @@ import pytest
 from sage_pl.data.sources.folder import Folder
 from sage_pl.data.sources.raw import DataError
 
+START = 1_600_000_000
 INTERACTIONS = pl.DataFrame(
     {"user_id": [1, 1, 2], "item_id": [7, 8, 7], "timestamp": [0, 1, 0], "unix_time": [5, None, 6]}
 )
@@ -99,17 +100,19 @@ def test_absent_file_says_where_and_how(tmp_path: Path) -> None:
 
 
 def test_ids_times_and_texts_are_mended_and_the_key_says_so(tmp_path: Path) -> None:
-    whole = pl.DataFrame({"user_id": ["u", "u", "u"], "item_id": ["a", "b", "c"], "timestamp": [9, 9, 10]})
+    whole = pl.DataFrame(
+        {"user_id": ["u", "u", "u"], "item_id": ["a", "b", "c"], "timestamp": [START, START, START + 1]}
+    )
     items = pl.DataFrame({"item_id": ["a", "b"], "title": ["R&D", "x"], "parts": [["a&b"], None]})
     plain = write(tmp_path, whole, items)
     assert plain.fingerprint().keys() == {"interactions", "items"}, "as in earlier versions"
-    dressed = whole.with_columns(item_id=pl.col("item_id") + " ", timestamp=pl.Series([9_500, 9_100, 10_000]) * 10**9)
+    dressed = whole.with_columns(item_id=pl.col("item_id") + " ", timestamp=pl.Series([5, 1, 10**6]) + START * 10**6)
     entities = items.with_columns(title=pl.Series(["R&amp;D", "x"]), parts=pl.Series([["a&#38;b"], None]))
     source = write(tmp_path, dressed, entities.with_columns(pl.col("item_id") + "  "))
     assert source.fingerprint().keys() == {"interactions", "items", "item_id", "timestamp", "entities"}
     raw = source.load()
     rows = raw.interactions.collect().rows()
-    assert rows == [("u", "b", 9), ("u", "a", 9), ("u", "c", 10)], "in exact order"
+    assert rows == [("u", "b", START), ("u", "a", START), ("u", "c", START + 1)], "in exact order"
     assert raw.items is not None
     assert raw.items.equals(items)
     assert raw.notes == (

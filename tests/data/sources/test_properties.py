@@ -33,6 +33,16 @@ def read(path: Path, **options: Any) -> list[tuple[str, str, int]]:
     return CSV(path, **options).load().interactions.collect().rows()
 
 
+def or_asks(path: Path, **options: Any) -> list[tuple[str, str, int]] | None:
+    """What is read, or None where a title looks like a row, which is left to the user to decide."""
+    try:
+        return read(path, **options)
+    except DataError as error:
+        if "stray quotes; say which" in str(error):
+            return None
+        raise
+
+
 def stripped(rows: list[tuple[str, str, int, str]]) -> list[tuple[str, str, int]]:
     return [(user.strip(), item.strip(), time) for user, item, time, _ in rows]
 
@@ -59,12 +69,8 @@ def test_what_the_csv_module_writes_is_read_or_refused_by_line(
     content = written(rows, delimiter=separator, quoting=quoting, lineterminator=end)
     path.write_text(content, encoding="utf-8", newline="")
     options = {"separator": separator if named else "auto", "text": "title" if text else None}
-    try:
-        result = read(path, **options)
-    except DataError as error:  # a title that looks like a row is left to the user to decide
-        assert "stray quotes; say which" in str(error)
-        result = read(path, **options, quote='"')
-    assert result == stripped(rows)
+    assert read(path, **options, quote='"') == stripped(rows)
+    assert or_asks(path, **options) in (stripped(rows), None)
 
 
 @quick
@@ -76,10 +82,7 @@ def test_quotes_that_nobody_closes_swallow_no_row(tmp_path: Path, rows: list[Any
     lines = [separator.join(map(str, row)) for row in [HEADER, *clean]]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert read(path, separator=separator, quote=None) == stripped(rows)
-    try:
-        assert read(path, separator=separator) == stripped(rows)
-    except DataError as error:
-        assert "stray quotes; say which" in str(error)
+    assert or_asks(path, separator=separator) in (stripped(rows), None)
 
 
 @quick

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from sage_pl.data.sources.raw import DataError
 
@@ -57,10 +57,10 @@ def is_plain(path: Path) -> bool:
 
 
 def _opener(head: bytes) -> Callable[[Path], BinaryIO]:
-    openers: dict[bytes, Callable[[Path], BinaryIO]] = {
-        b"\x1f\x8b": lambda path: cast(BinaryIO, gzip.open(path, "rb")),
-        b"BZh": lambda path: cast(BinaryIO, bz2.open(path, "rb")),
-        b"\xfd7zXZ\0": lambda path: cast(BinaryIO, lzma.open(path, "rb")),
+    openers: dict[bytes, Callable[[Path], Any]] = {
+        b"\x1f\x8b": gzip.GzipFile,
+        b"BZh": bz2.BZ2File,
+        b"\xfd7zXZ\0": lzma.LZMAFile,
         b"PK\x03\x04": _only_member,
         b"\x28\xb5\x2f\xfd": _zstd,
     }

@@ -32,10 +32,12 @@ class Folder:
     """Reads the in-house format.
 
     ``interactions.parquet`` has ``user_id``, ``item_id`` (integers or strings) and ``timestamp`` (integers: Unix seconds or
-    positions in the user's sequence; or dates). Blanks around text ids are removed, milli-, micro- and nanoseconds become
-    seconds (:mod:`sage_pl.data.sources.times`), and HTML entities in texts are resolved. Where times are positions, ``unix_time`` (integers, null where unknown) may hold the
-    real time of an event, which does not affect the order. Further columns are ignored. The optional ``items.parquet`` has
-    ``item_id``, ``title`` ('' where there is none) and any other text columns.
+    positions in the user's sequence; or dates). Where times are positions, ``unix_time`` (integers, null where unknown) may
+    hold the real time of an event, which does not affect the order. Further columns are for filters. The optional
+    ``items.parquet`` has ``item_id``, ``title`` ('' where there is none) and any other text columns.
+
+    Blanks around text ids are removed, milli-, micro- and nanoseconds become seconds (:mod:`sage_pl.data.sources.times`), and
+    HTML entities in texts are resolved.
 
     Args:
         path: the folder.
@@ -54,7 +56,7 @@ class Folder:
         frame = _interactions(file, columns)
         facts = _facts(frame)
         _check(frame, facts, file)
-        notes = []
+        notes: list[str] = []
         if repairs := _repairs(facts):
             frame, notes = _repaired(frame, repairs, file)
         items = None if self._items() is None else check_items(self._texts(), str(self._items()))

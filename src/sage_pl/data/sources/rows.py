@@ -85,9 +85,9 @@ def _holds_a_row(row: list[str], separator: str, numeric: list[int]) -> bool:
     for field in row:
         for line in field.splitlines()[1:]:
             fields = line.split(separator)
-            if len(fields) == len(row) and all(at >= len(fields) or _NUMBER.fullmatch(fields[at]) for at in numeric):
-                if numeric or len(row) > 2:
-                    return True
+            numbers = all(_NUMBER.fullmatch(fields[at]) for at in numeric if at < len(fields))
+            if len(fields) == len(row) and numbers and (numeric or len(row) > 2):
+                return True
     return False
 
 

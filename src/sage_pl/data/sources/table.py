@@ -46,7 +46,7 @@ def read_table(path: Path, names: Sequence[str], layout: Layout, help: str, titl
         DataError: the file is empty, lacks a column, or has a row of another width; the message names its line.
     """
     names = list(dict.fromkeys(names))
-    number, line = next(lines.numbered_lines(path, layout.encoding), (0, ""))
+    _number, line = next(lines.numbered_lines(path, layout.encoding), (0, ""))
     if line.lstrip().startswith("["):
         raise DataError(f"{path} is one JSON list, wanted one record per line: jq -c '.[]' {path.name} > lines.jsonl")
     if line.lstrip().startswith("{"):

@@ -78,10 +78,9 @@ def unix_times(texts: pl.Series, lines: pl.Series, where: str, form: str = AUTO)
         note = None
     if form in (AUTO, *UNITS):
         is_date = texts.str.contains(_ISO)
-        if form == AUTO and is_date.sum() * 2 > len(texts):
-            times = _dates(texts)
-        else:
-            times = _numbers(texts, lines, where, form)
+        times = (
+            _dates(texts) if form == AUTO and is_date.sum() * 2 > len(texts) else _numbers(texts, lines, where, form)
+        )
     else:
         seconds = texts.str.to_datetime(form, strict=False, time_unit="ns")
         times = Times(seconds.dt.epoch("s"), seconds.dt.epoch("ns") % 1_000_000_000, None)

@@ -67,35 +67,23 @@ def unix_times(texts: pl.Series, lines: pl.Series, where: str, form: str = AUTO)
         raise DataError(
             f"{where}: {name} is empty in {count:,} of {len(texts):,} rows, {numbers(lines.filter(empty))}; fill or drop them"
         )
-    if form == AUTO:
-        form = next((form for form, pattern in _COMPACT.items() if texts.str.contains(pattern).all()), AUTO)
-        note = (
-            None
-            if form == AUTO
-            else f"{name}: dates of the form {form}, read as UTC; dataset.time_format=s takes numbers"
-        )
+    note = None
+    if form == AUTO and (day := next((form for form, dates in _COMPACT.items() if texts.str.contains(dates).all()), None)):
+        form, note = day, f"{name}: dates of the form {day}, read as UTC; dataset.time_format=s takes them as numbers"
+    if form not in (AUTO, *UNITS):
+        moments = texts.str.to_datetime(form, strict=False, time_unit="ns")
+        times, wish = Times(moments.dt.epoch("s"), moments.dt.epoch("ns") % 10**9, note), f"the format {form}"
     else:
-        note = None
-    if form in (AUTO, *UNITS):
-        is_date = texts.str.contains(_ISO)
-        times = (
-            _dates(texts) if form == AUTO and is_date.sum() * 2 > len(texts) else _numbers(texts, lines, where, form)
-        )
-    else:
-        seconds = texts.str.to_datetime(form, strict=False, time_unit="ns")
-        times = Times(seconds.dt.epoch("s"), seconds.dt.epoch("ns") % 1_000_000_000, None)
+        mostly_dates = form == AUTO and 2 * texts.str.contains(_ISO).sum() > len(texts)
+        times = _dates(texts) if mostly_dates else _numbers(texts, lines, where, form)
+        wish = "an ISO date, as in most rows" if mostly_dates else "a whole number or, in every row, an ISO date"
     if (wrong := times.seconds.is_null()).any():
         row = wrong.arg_true()[0]
-        wish = (
-            f"the format {form}"
-            if form not in (AUTO, *UNITS)
-            else "a whole number or an ISO date, as in the other rows"
-        )
         raise DataError(
             f"{where}: {name} is {texts[row]!r} in {lines.name} {lines[row]}, wanted {wish}; other forms are named, for "
             "example dataset.time_format=%d/%m/%Y"
         )
-    return times._replace(note=note or times.note)
+    return times
 
 
 def _numbers(texts: pl.Series, lines: pl.Series, where: str, form: str) -> Times:
@@ -112,12 +100,12 @@ def _numbers(texts: pl.Series, lines: pl.Series, where: str, form: str) -> Times
         raise DataError(f"{where}: {texts.name} has several units by the size of its numbers: {groups}; wanted one")
     unit = UNITS[present[0]] if form == AUTO and present else form if form in UNITS else "s"
     per = 1000 ** UNITS.index(unit)
+    if per > 1:
+        note = f"{texts.name}: {_NAMES[unit]}, which become whole seconds"
+        return Times(whole // per, (whole % per) * (10**9 // per), note)
     fraction = parts["2"].fill_null("").str.head(9).str.pad_end(9, "0").cast(pl.Int64, strict=False)
     below = (texts.str.starts_with("-") & (fraction > 0)).cast(pl.Int64)  # -1.5 lies in the second that begins at -2
-    nanos = (whole % per) * (1_000_000_000 // per) + (fraction if per == 1 else 0)
-    nanos = nanos - 2 * fraction * below + 1_000_000_000 * below if per == 1 else nanos
-    note = f"{texts.name}: {_NAMES[unit]}, which become whole seconds" if per > 1 else None
-    return Times(whole // per - (below if per == 1 else 0), nanos, note)
+    return Times(whole - below, below * 10**9 + fraction * (1 - 2 * below), None)
 
 
 def _dates(texts: pl.Series) -> Times:

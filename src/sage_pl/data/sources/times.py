@@ -68,7 +68,9 @@ def unix_times(texts: pl.Series, lines: pl.Series, where: str, form: str = AUTO)
             f"{where}: {name} is empty in {count:,} of {len(texts):,} rows, {numbers(lines.filter(empty))}; fill or drop them"
         )
     note = None
-    if form == AUTO and (day := next((form for form, dates in _COMPACT.items() if texts.str.contains(dates).all()), None)):
+    if form == AUTO and (
+        day := next((form for form, dates in _COMPACT.items() if texts.str.contains(dates).all()), None)
+    ):
         form, note = day, f"{name}: dates of the form {day}, read as UTC; dataset.time_format=s takes them as numbers"
     if form not in (AUTO, *UNITS):
         moments = texts.str.to_datetime(form, strict=False, time_unit="ns")

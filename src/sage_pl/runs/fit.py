@@ -33,6 +33,7 @@ from sage_pl.runs.construct import construct
 from sage_pl.runs.folders import CHECKPOINTS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
+from sage_pl.semantic.texts import text_columns
 from sage_pl.training.callbacks.ended_early import EndedEarly
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
@@ -213,7 +214,8 @@ def _instance(node: DictConfig, **more: Any) -> Any:
 def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:
     data, groups = parts.datamodule, parts.evaluation.groups["test"]
     items = Artifact.at(config.artifacts.sequences).frame("items")
-    words = word_vectors(items, [name for name in config.dataset.prompt if name in items.columns])
+    prompt = text_columns(items) if config.dataset.prompt is None else config.dataset.prompt
+    words = word_vectors(items, [name for name in prompt if name in items.columns])
     return RecommendedLists(data.sequences, groups.tail_items, words, data.mask_seen)
 
 

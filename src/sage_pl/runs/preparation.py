@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts.store import Artifact, Step, Store, build
+from sage_pl.data.interactions import left_out
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
 from sage_pl.runs.recorded import hidden
@@ -36,6 +38,8 @@ def prepare(plan: Plan, root: str | Path | None = None, also: Iterable[str | Pat
     artifacts = build(steps, plan.steps, store)
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
     sequences = artifacts["sequences"]
+    for text in left_out(json.loads((sequences.path / "report.json").read_text())["stages"]):
+        log.info("%s", text)
     n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")
     log.info("%s: %d users, %d items", plan.config.dataset.name, n_users, n_items)
     return artifacts

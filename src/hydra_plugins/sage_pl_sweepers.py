@@ -5,6 +5,7 @@ Hydra accepts sweepers from this namespace only; their work is in :mod:`sage_pl.
 
 from __future__ import annotations
 
+import glob
 import logging
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from sage_pl.runs import search, sweeps
+from sage_pl.runs.launch import quoted
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -48,16 +50,25 @@ class Grid(_Sweeper):
     """All combinations of values, compared at the end, also after a failure."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        try:
-            jobs = super().sweep(arguments)
-        except Exception:
-            self._compare(arguments)
-            raise
-        self._compare(arguments)
-        return jobs
+        jobs: list[JobReturn] = []
+        launch = self.launcher.launch
 
-    def _compare(self, arguments: list[str]) -> None:
-        sweeps.compare_jobs(self.folder, sweeps.variations(self.parse(arguments)), self.options())
+        def noted(*batch: Any, **about: Any) -> Any:
+            results = launch(*batch, **about)
+            jobs.extend(results)
+            return results
+
+        self.launcher.launch = noted
+        try:
+            return super().sweep(arguments)
+        finally:
+            self.launcher.launch = launch
+            self._compare(arguments, jobs)
+
+    def _compare(self, arguments: list[str], jobs: list[JobReturn]) -> None:
+        """Compare the jobs of this sweep; others may lie in its folder from earlier ones."""
+        ended = {_folder(job): job.status == JobStatus.COMPLETED for job in jobs}
+        sweeps.compare_jobs(self.folder, ended, sweeps.variations(self.parse(arguments)), self.options())
 
 
 class Search(_Sweeper):
@@ -85,7 +96,7 @@ class Search(_Sweeper):
         log.info("%s %.4f in trial %d, %.4f in the first", monitor, best.value, best.number, first.value)
         log.info("the best settings: %s", " ".join(f"{key}={value}" for key, value in best.params.items()))
         log.info("all %d trials: %s", len(study.trials), self.folder / f"{search.NAME}.csv")
-        folders = [trial.user_attrs["folder"] for trial in (first, best, *errors)]
+        folders = [glob.escape(trial.user_attrs["folder"]) for trial in (first, best, *errors)]
         sweeps.run_comparison(self.folder, folders, ["callbacks.pruning.trial"], str(first.number), self.options())
         if errors:
             n_trials = len(study.trials)
@@ -93,9 +104,14 @@ class Search(_Sweeper):
 
     def _trial(self, common: list[str], trial: Trial) -> tuple[bool, Path]:
         """One trial as a job: whether it succeeded, and its folder."""
-        study = {"storage": f"'{search.storage(self.folder)}'", "study": search.NAME, "trial": trial.number}
+        study = {"storage": quoted(search.storage(self.folder)), "study": search.NAME, "trial": trial.number}
         pruning = [f"callbacks.pruning.{key}={value}" for key, value in study.items()]
         values = [f"{key}={value}" for key, value in trial.params.items()]
-        folder = f"hydra.sweep.dir='{self.folder}'"  # since the default depends on values of the trial
+        folder = f"hydra.sweep.dir={quoted(str(self.folder))}"  # since the default depends on values of the trial
         (job,) = self.launcher.launch([[*common, *values, *pruning, folder]], initial_job_idx=trial.number)
-        return job.status == JobStatus.COMPLETED, Path(job.hydra_cfg.hydra.runtime.output_dir)
+        return job.status == JobStatus.COMPLETED, _folder(job)
+
+
+def _folder(job: JobReturn) -> Path:
+    config: Any = job.hydra_cfg
+    return Path(config.hydra.runtime.output_dir)

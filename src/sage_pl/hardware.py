@@ -47,6 +47,32 @@ def fast_products(accelerator: str = "auto") -> str:
     return "bfloat16" if multiplies_bfloat16(torch.device("cuda" if gpu else "cpu")) else "float32"
 
 
+def device_count(accelerator: str, devices: object) -> int:
+    """How many devices Lightning's ``devices`` names on this machine; 0 where it names none.
+
+    Args:
+        accelerator: Lightning's name.
+        devices: a number, ``auto`` or ``-1`` for all of them, or a list of numbers, each also as a text.
+
+    >>> [device_count("cpu", devices) for devices in (1, "2", "auto", [0, 1], "0,1", "0,", -1, "many")]
+    [1, 2, 1, 2, 2, 1, 0, 0]
+    """
+    import torch
+
+    if isinstance(devices, str):
+        text = devices.strip()
+        devices = [part for part in text.split(",") if part.strip()] if "," in text else text
+    if devices in ("auto", -1, "-1", [-1], ["-1"]):
+        gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.cuda.device_count() if gpu else int(devices == "auto" or accelerator == "mps")
+    if isinstance(devices, list | tuple):
+        return len(devices)
+    try:
+        return max(0, int(str(devices)))
+    except ValueError:
+        return 0
+
+
 def keep_freed_memory() -> None:
     """Set glibc's malloc to keep freed memory, whose page faults cost a tenth of a training step. No-op elsewhere."""
     libc = ctypes.CDLL(None)

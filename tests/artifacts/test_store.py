@@ -312,3 +312,13 @@ def test_identity_is_plain(value, wanted) -> None:
 def test_what_cannot_be_hashed_is_refused() -> None:
     with pytest.raises(TypeError, match=r"cannot hash a \w*Path .*give it fingerprint\(\)"):
         identity(Path("x"))
+
+
+def test_brackets_in_a_path_are_no_pattern(tmp_path: Path) -> None:
+    for folder, value in (("a1", 1), ("a[1]", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "manifest.json").write_text('{"key": "k"}')
+        pl.DataFrame({"x": [value] * value}).write_parquet(tmp_path / folder / "items.parquet")
+    artifact = Artifact("k", tmp_path / "a[1]", {"key": "k"})
+    assert artifact.frame("items")["x"].to_list() == [2, 2]
+    assert artifact.height("items") == 2

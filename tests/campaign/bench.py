@@ -29,6 +29,7 @@ VERDICTS: tuple[Verdict, ...] = (
 )
 Case = tuple[str, Callable[[], Verdict]]
 Family = Callable[["Bench"], Iterator[Case]]
+OPERATIONS = ("replace", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync", "open", "truncate")
 SETTINGS = [  # any command in seconds
     "embedder=tfidf",
     "steps.embed.dim=12",
@@ -55,6 +56,7 @@ class Outcome:
         cut: the campaign killed it on purpose.
         seconds: of wall clock.
         out, err: all that it printed.
+        operations: file operations, one line each, where ``kill_at`` counts them.
     """
 
     code: int | None
@@ -62,6 +64,7 @@ class Outcome:
     seconds: float
     out: str
     err: str
+    operations: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -87,6 +90,13 @@ class Bench:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="campaign-")))
     _worker: subprocess.Popen[str] | None = None
     _number: int = 0
+    _beside: list[Bench] = field(default_factory=list)
+
+    def beside(self, number: int) -> list[Bench]:
+        """So many further benches of the checkout, whose commands run at the same time; closed with this one."""
+        while len(self._beside) < number:
+            self._beside.append(Bench(self.checkout, self.seed, self.new_folder("beside")))
+        return self._beside[:number]
 
     def new_folder(self, name: str = "case") -> Path:
         """An empty folder of its own."""
@@ -105,7 +115,7 @@ class Bench:
         timeout: float = 120,
         kill_after: float | None = None,
         kill_at: int = 0,
-        operations: Sequence[str] = ("replace", "rename", "link", "unlink", "fsync", "open"),
+        operations: Sequence[str] = OPERATIONS,
         code: str | None = None,
     ) -> Outcome:
         """Run ``train.py`` or ``scripts/<script>.py`` with overrides.
@@ -118,8 +128,8 @@ class Bench:
             limits: of the process, by their names in :mod:`resource`, such as ``RLIMIT_AS``.
             timeout: seconds after which it counts as hanging.
             kill_after: seconds after which it is killed.
-            kill_at: the file operation before which it is killed, counted from 1; 0 for none.
-            operations: functions of :mod:`os` that count.
+            kill_at: the file operation before which it is killed, counted from 1; 0 for none, and not even counting.
+            operations: functions of :mod:`os` that count, beside Python's ``open``, ``torch.save`` and ``shutil.copyfile``.
             code: Python text that runs instead of the script.
         """
         file = self.checkout / ("train.py" if script == "train" else f"scripts/{script}.py")
@@ -140,7 +150,9 @@ class Bench:
         answer = self._ask(job)
         out, err = ((place / name).read_text(errors="replace") for name in ("out", "err"))
         cut = answer["cut"] or (kill_at > 0 and answer["code"] == -9)
-        return Outcome(answer["code"], cut, answer["seconds"], out, err)
+        counted = place / "operations"
+        operations = tuple(counted.read_text().splitlines()) if counted.is_file() else ()
+        return Outcome(answer["code"], cut, answer["seconds"], out, err, operations)
 
     @property
     def worker_pid(self) -> int:
@@ -182,6 +194,8 @@ class Bench:
 
     def close(self) -> None:
         """End the worker and remove the files."""
+        for bench in self._beside:
+            bench.close()
         if self._worker is not None:
             assert self._worker.stdin
             self._worker.stdin.close()

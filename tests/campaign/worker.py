@@ -6,10 +6,13 @@ at a chosen file operation.
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
 import os
 import resource
 import runpy
+import shutil
 import signal
 import sys
 import time
@@ -17,30 +20,52 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-OPERATIONS = ("replace", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync", "open", "truncate")
 
+def count_operations(log: Path, kill_at: int, operations: tuple[str, ...]) -> None:
+    """Write a line into ``log`` before every file operation, and end this process with SIGKILL before number ``kill_at``.
 
-def kill_at(number: int, operations: tuple[str, ...]) -> None:
-    """End this process with SIGKILL just before the ``number``-th call of the named functions of ``os``.
-
-    An ``open`` counts if it writes.
+    An ``open`` counts if it writes; one of Python's files counts twice, before it and when the file is there and empty.
+    ``torch.save`` and ``shutil.copyfile`` count too.
     """
     calls = 0
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-    def counted(function: Any) -> Any:
+    def count(name: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal calls
+        calls += 1
+        os.write(stream, f"{name} {' '.join(map(str, arguments[:2]))!r}\n".encode())
+        if calls == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(module: Any, name: str) -> Any:
+        function = getattr(module, name)
+
         def call(*arguments: Any, **named: Any) -> Any:
-            nonlocal calls
-            reads = function.__name__ == "open" and not (arguments[1] & (os.O_WRONLY | os.O_RDWR))
+            reads = name == "open" and not (arguments[1] & (os.O_WRONLY | os.O_RDWR))
             if not reads:
-                calls += 1
-                if calls == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                count(f"{module.__name__}.{name}", arguments)
             return function(*arguments, **named)
 
         return call
 
+    def opened(*arguments: Any, **named: Any) -> Any:
+        mode = named.get("mode", arguments[1] if len(arguments) > 1 else "r")
+        writes = isinstance(mode, str) and any(letter in mode for letter in "wax+")
+        if writes:
+            count("open", arguments)
+        file = original(*arguments, **named)
+        if writes:
+            count("opened", arguments)
+        return file
+
+    import torch
+
+    original = builtins.open
     for name in operations:
-        setattr(os, name, counted(getattr(os, name)))
+        setattr(os, name, counted(os, name))
+    for module, name in ((torch, "save"), (shutil, "copyfile")):
+        setattr(module, name, counted(module, name))
+    builtins.open = io.open = opened  # type: ignore[assignment]
 
 
 def run(job: dict[str, Any]) -> None:
@@ -57,7 +82,7 @@ def run(job: dict[str, Any]) -> None:
     for name, value in job["limits"].items():
         resource.setrlimit(getattr(resource, name), (value, value))
     if job["kill_at"]:
-        kill_at(job["kill_at"], tuple(job["operations"]))
+        count_operations(Path(job["stdout"]).with_name("operations"), job["kill_at"], tuple(job["operations"]))
     sys.argv = job["argv"]
     code = 0
     try:

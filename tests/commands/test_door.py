@@ -111,3 +111,11 @@ def test_a_job_is_named_after_its_command_whichever_door_opens_it(
     monkeypatch.setattr(sys, "argv", ["script.py", *show])
     door.open_door(command, "script.py")
     assert capsys.readouterr().out.strip() == command
+
+
+def test_an_argument_that_is_not_utf8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "dataset.name=x\udcff"])
+    with pytest.raises(
+        SystemExit, match=r"^the argument dataset.name=x\\udcff is not UTF-8; write it in UTF-8, or rename"
+    ):
+        door.open_door("train")

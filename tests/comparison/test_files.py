@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
+
+from markdown_it import MarkdownIt
 
 from sage_pl.comparison.cells import Against, Agreement, Cell
 from sage_pl.comparison.files import (
@@ -70,7 +73,7 @@ def test_a_paper_comes_first_with_its_source() -> None:
 def test_latex_is_escaped() -> None:
     text = latex(COMPARISON)
     assert r"ndcg@10 & a\_b & 3 & 5.34 $\pm$ 0.12 $^*$ & 1.00 $\pm$ 0.10 $\sim$ & -- \\" in text
-    assert r"\shortstack{item\_tail\\(30\dag)}" in text
+    assert r"\shortstack{item\_tail\\(30\dag{})}" in text
     assert r"\begin{tabular}{llrrrr}" in text
     grid = text[text.index("% tea & co, full, head and tail") : text.index("% tea & co, recommended lists")]
     assert grid.count(r"\midrule") == 2  # below the header, between the metrics
@@ -104,3 +107,44 @@ def test_files_hold_everything(tmp_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == list(COLUMNS)
     assert (rows[3]["mean"], rows[3]["mark"], rows[0]["mark"]) == ("0.05342", "*", "")
+
+
+HOSTILE = "[x]|<b>_y_\n\\end{tabular}%\r"
+
+
+def hostile() -> Comparison:
+    cells = [cell._replace(system=HOSTILE) for cell in CELLS if cell.system == "a_b"]
+    lists = [value._replace(system=HOSTILE) for value in LISTS]
+    section = Section(HOSTILE, [Table("full", "head and tail", cells)], [], lists)
+    return Comparison({"baseline": HOSTILE}, [section], None, [(HOSTILE, HOSTILE)], [HOSTILE])
+
+
+def test_a_name_leaves_no_comment_and_no_cell_of_latex() -> None:
+    lines = re.split(r"[\r\n]", latex(hostile()))
+    assert r"% [x]|<b>_y_\n\end{tabular}%\r, full, head and tail" in lines
+    assert lines.count(r"\end{tabular}") == 2
+    name = r"{[}x{]}\textbar{}\textless{}b\textgreater{}\_y\_\textbackslash{}n\textbackslash{}end\{tabular\}"
+    assert sum(name in line for line in lines) == 3
+    assert not any(line.startswith("[") for line in lines)
+
+
+def test_a_name_is_text_in_markdown() -> None:
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown(hostile()))
+    inside = [token for token in tokens if token.type == "inline"]
+    kinds = {child.type for token in inside for child in token.children or ()}
+    assert kinds <= {"text", "text_special", "code_inline"}
+    shown = ["".join(child.content for child in token.children or ()) for token in inside]
+    assert shown.count("[x]|<b>_y_\\n\\end{tabular}%\\r") == 5  # a heading, three cells, a remark
+
+
+def test_texts_of_csv_are_no_formulas_and_numbers_stay(tmp_path: Path) -> None:
+    cells = [CELLS[3]._replace(system=name, against=AGAINST._replace(difference=-0.5)) for name in ("=1+1", "-0.5")]
+    write(tmp_path, Comparison({}, [Section("@x\ry", [Table("full", "all", cells)])]))
+    with (tmp_path / "comparison.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["system"] for row in rows] == ["'=1+1", "-0.5"]
+    assert [row["dataset"] for row in rows] == ["'@x\\ry"] * 2
+    assert [row["difference"] for row in rows] == ["-0.5"] * 2
+    values = json.loads((tmp_path / "comparison.json").read_text())["values"]
+    assert [value["system"] for value in values] == ["=1+1", "-0.5"], "JSON holds the texts as they are"
+    assert values[0]["dataset"] == "@x\ry"

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sage_pl.data.filters import DropRepeats, Filter, KCore, LastItems, Period, SinglePass
+from sage_pl.data.filters import (
+    AtLeast,
+    DropDuplicates,
+    DropRepeats,
+    Filter,
+    KCore,
+    LastItems,
+    OneOf,
+    Period,
+    SinglePass,
+)
 from sage_pl.data.sources.raw import DataError
 from sage_pl.errors import SettingError
 
@@ -127,3 +137,31 @@ def test_emptying_the_data_is_an_error_with_counts(rule: Filter) -> None:
 def test_last_items_wants_at_least_one() -> None:
     with pytest.raises(ValueError, match="n is 0"):
         LastItems(0)
+
+
+def rated(values: list[str | float | None]) -> pl.DataFrame:
+    frame = table([(1, item, 0) for item in range(len(values))])
+    return frame.with_columns(
+        pl.Series("rating", values), event=pl.Series([" buy", "view", "buy ", None][: len(values)])
+    )
+
+
+def test_values_of_a_column() -> None:
+    for values in (["4", " 5.0 ", "3.9", ""], [4.0, 5.0, 3.9, None]):
+        assert AtLeast("rating", 4)(rated(values))["item_id"].to_list() == [0, 1]
+    assert OneOf("event", ["buy"])(rated([1, 2, 3, 4]))["item_id"].to_list() == [0, 2]
+    assert OneOf("event", ["buy", "view"])(rated([1, 2, 3, 4]))["item_id"].to_list() == [0, 1, 2]
+    assert OneOf("rating", [4])(rated(["4", "44", "5", "4 "]))["item_id"].to_list() == [0, 3]
+    assert (AtLeast("rating", 4).columns, OneOf(3, ["a"]).columns, KCore().columns) == (("rating",), ("3",), ())
+
+
+def test_values_that_cannot_be_compared_are_named() -> None:
+    with pytest.raises(DataError, match=r"rating is 'good' in 1 of 2 rows, wanted numbers; .*OneOf"):
+        AtLeast("rating", 4)(rated(["4", "good"]))
+    with pytest.raises(SettingError, match=r"OneOf.values is 'buy', wanted a list"):
+        OneOf("event", "buy")
+
+
+def test_duplicates_are_equal_in_user_item_and_time() -> None:
+    rows = [(1, 1, 5), (1, 1, 6), (1, 1, 5), (1, 2, 5), (2, 1, 5), (1, 1, 6)]
+    assert DropDuplicates()(table(rows)).rows() == [rows[0], rows[1], rows[3], rows[4]]

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from sage_pl.artifacts.store import Artifact, Store
-from sage_pl.data.filters import DropRepeats, KCore, LastItems
+from sage_pl.data.filters import AtLeast, DropRepeats, KCore, LastItems
 from sage_pl.data.interactions import Interactions
 from sage_pl.data.sequences import Sequences
+from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.folder import Folder
 from sage_pl.data.sources.raw import DataError, RawData
 from sage_pl.data.split import GlobalTime, LeaveOneOut
@@ -129,6 +130,39 @@ def test_report_counts_every_stage(tmp_path: Path) -> None:
     assert report["split"] == {"train": 1, "valid": 1, "test": 1}
 
 
+def test_the_report_says_what_each_filter_dropped(tmp_path: Path) -> None:
+    step = Interactions(Rows(ROWS), LeaveOneOut(), (DropRepeats(), KCore(3, 1), LastItems(9)))
+    report = json.loads((run(tmp_path, step).path / "report.json").read_text())
+    assert report["left_out"] == [
+        "DropRepeats(): 0 of 3 users, 0 of 4 items, 2 of 8 events left out; dataset.filters=[] keeps them",
+        "KCore(user=3, item=1): 2 of 3 users, 1 of 4 items, 3 of 6 events left out; dataset.filters=[] keeps them",
+    ]
+
+
+def test_a_filter_reads_further_columns_of_the_source(tmp_path: Path) -> None:
+    file = tmp_path / "file.csv"
+    file.write_text("user,item,time,stars\n" + "".join(f"u,i{n},{n},{n % 5 + 1}\n" for n in range(20)))
+    report = json.loads(
+        (run(tmp_path, Interactions(CSV(file), LeaveOneOut(), (AtLeast("stars", 4),))).path / "report.json").read_text()
+    )
+    assert [stage["interactions"] for stage in report["stages"]] == [20, 8]
+    for column, message in (("rating", "no column rating"), ("timestamp", "filter times with Period")):
+        with pytest.raises(DataError, match=message):
+            Interactions(CSV(file), LeaveOneOut(), (AtLeast(column, 4),)).run({}, tmp_path)
+
+
+def test_two_spellings_of_an_id_and_what_the_reader_decided_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "file.csv"
+    file.write_text("user;item;time\n" + "".join(f"u;{item};1\n" for item in ("12", "12.0", "7", "x", "8.0")))
+    report = json.loads((run(tmp_path, Interactions(CSV(file), LeaveOneOut())).path / "report.json").read_text())
+    warning = "item_id: 2 ids are written as 12.0 and 2 as 12; 1 occur in both spellings and count as two"
+    assert warning in caplog.text
+    assert report["source"][0] == "file.csv: fields separated by ';'"
+    assert report["source"][1].startswith(warning)
+
+
 def test_ties_and_repeats_are_counted_and_kept(tmp_path: Path) -> None:
     report = json.loads((run(tmp_path, Interactions(Rows(ROWS), LeaveOneOut())).path / "report.json").read_text())
     assert report["ties"] == {"pairs": 1, "of": 5}
@@ -180,6 +214,7 @@ def test_positions_are_refused_even_when_a_filter_leaves_gaps(tmp_path: Path) ->
         (Rows([]), "no interactions"),
         (Rows([(1, 2, None), (1, 3, 0)]), "timestamp is null in 1 of 2"),
         (Rows([(None, 2, 1), (1, 3, 0)]), "user_id is null"),
+        (Rows([("a", " ", 1), ("a", "y", 2)]), "item_id is blank"),
         (Rows([("a", "x", 1), ("a", "y", 2)]), "no user has the three events"),
         (Rows([(1, 2, 0)], texts(a="A")), "Int64 in the interactions but String"),
         (Rows(ROWS, texts(tea="Tea").vstack(texts(tea="Tea"))), "repeated item_ids"),
@@ -190,6 +225,7 @@ def test_positions_are_refused_even_when_a_filter_leaves_gaps(tmp_path: Path) ->
         "empty",
         "null time",
         "null user",
+        "blank item",
         "short users",
         "id types",
         "duplicate items",

@@ -4,6 +4,9 @@ import builtins
 import datetime
 import os
 import pickle
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,3 +149,75 @@ def test_array_with_too_little_data_is_refused(tmp_path: Path) -> None:
 def test_absent_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_plain_pickle(tmp_path / "none.pkl")
+
+
+def shared(levels: int, start: bytes = b"]") -> bytes:
+    """``x = [x0, x0, ...]`` again and again: ten references to the level below."""
+    text = b"\x80\x04" + start + b"\x94"
+    for level in range(levels):
+        text += b"]\x94(" + b"h" + bytes([level]) + (b"h" + bytes([level])) * 9 + b"e"
+    return text + b"."
+
+
+BOMBS = {
+    "shared lists": shared(9),
+    "shared texts": shared(6, b"\x8c\xff" + b"a" * 255),
+    "shared arrays": b"\x80\x04(" + pickle.dumps(np.zeros(10_000), 4)[2:-1] + b"\x94" + b"h\x40" * 5_000 + b"l.",
+    "a list of itself": b"\x80\x04]\x94h\x00a.",
+    "deep lists": b"\x80\x04" + b"]" * 200_000 + b"a" * 199_999 + b".",
+    "deep tuples": b"\x80\x04)" + b"\x85" * 300_000 + b".",
+    "deep key": b"\x80\x04})" + b"\x85" * 300_000 + b"K\x01s.",
+    "deep keys": b"\x80\x04}()" + b"\x85" * 300_000 + b"K\x01u.",
+    "deep key of a dict": b"\x80\x04()" + b"\x85" * 300_000 + b"K\x01d.",
+    "deep member of a set": b"\x80\x04\x8f()" + b"\x85" * 300_000 + b"\x90.",
+    "frozen set": b"\x80\x04()" + b"\x85" * 300_000 + b"\x91.",
+    "long as text": b"L" + b"9" * 2**20 + b"L\n.",
+    "length of an int": b"\x80\x04\x8b\xff\xff\xff\x7f1.",
+    "length of a text": b"\x80\x04\x8d" + (2**62).to_bytes(8, "little") + b"a.",
+    "length of bytes": b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"a.",
+    "length of a bytearray": b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"a.",
+    "length of a frame": b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"a.",
+    "extension": b"\x80\x02\x82\x01.",
+    "persistent": b"Pname\n.",
+    "buffer": b"\x80\x05\x97.",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_a_bomb_is_refused_at_once_and_in_little_memory(tmp_path: Path, bomb: bytes) -> None:
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(bomb)
+    code = f"""
+import resource, sys, time
+from sage_pl.data.plain_pickle import UnsafePickleError, read_plain_pickle
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.process_time()
+try:
+    read_plain_pickle({str(path)!r})
+except UnsafePickleError as error:
+    print(str(error)[:300])
+assert time.process_time() - start < 2
+assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search("refused|no readable pickle", done.stdout), done.stdout
+
+
+def test_a_long_number_is_read_once(tmp_path: Path) -> None:
+    value = [1 << (8 * 2**20)]
+    assert read_plain_pickle(write(tmp_path, value, 4)) == value
+
+
+def test_parts_that_stand_in_several_places_are_read(tmp_path: Path) -> None:
+    row, array = [1.5] * 10, np.arange(3)
+    got = read_plain_pickle(write(tmp_path, {"rows": [row] * 50, "arrays": (array, array)}, 4))
+    assert got["rows"] == [row] * 50
+    assert np.array_equal(got["arrays"][1], array)
+
+
+@pytest.mark.parametrize("pickled", [b"\x80\x04]r\xff\xff\xff\x7f.", b"]p" + b"9" * 4000 + b"\n."])
+def test_an_index_of_the_memo_takes_no_room(tmp_path: Path, pickled: bytes) -> None:
+    path = tmp_path / "memo.pkl"
+    path.write_bytes(pickled)
+    assert read_plain_pickle(path) == []

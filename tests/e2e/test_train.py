@@ -88,6 +88,26 @@ def test_resuming_equals_never_having_stopped(run_train: Run, distillation: str)
     assert (whole / "metrics.json").read_text() == (resumed / "metrics.json").read_text()
 
 
+def test_a_run_that_had_ended_is_tested_again_and_not_trained_on(run_train: Run, run_bare: Run) -> None:
+    """Early stopping ended it; more patience goes on, and its table keeps every epoch once."""
+    ended = run_train(
+        "method=plain", "optimizer.lr=0.05", "trainer.max_epochs=30", "callbacks.early_stopping.patience=1"
+    )
+    last = f"resume={ended}/checkpoints/last.ckpt"
+    again = run_bare(last, "report=null")
+    assert (again / "metrics.json").read_text() == (ended / "metrics.json").read_text()
+    best = [(run / "checkpoints" / "best.ckpt").read_bytes() for run in (ended, again)]
+    assert best[0] == best[1]
+    epochs = [pl.read_csv(run / "metrics.csv", infer_schema_length=None) for run in (ended, again)]
+    assert epochs[0]["epoch"].to_list() == epochs[1]["epoch"].to_list()
+    longer = pl.read_csv(run_bare(last, "report=null", "callbacks.early_stopping.patience=3") / "metrics.csv")
+    trained = longer.drop_nulls("train/loss")["epoch"].to_list()
+    assert trained == list(range(len(trained)))
+    assert len(trained) > epochs[0].drop_nulls("train/loss").height
+    with pytest.raises(SystemExit):
+        run_bare(last, "trainer.max_epochs=1")
+
+
 def test_resuming_names_what_changed_and_refuses_other_data(run_train: Run, tmp_path: Path) -> None:
     first = run_train("method=sage", "trainer.max_epochs=1")
     resumed = run_train(

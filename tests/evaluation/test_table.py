@@ -32,3 +32,12 @@ def test_terminal_table_fits_and_shows_all_metrics() -> None:
 def test_refuses_a_protocol_without_results() -> None:
     with pytest.raises(ValueError, match="no system has results of protocol 'sampled100'; there are results of full"):
         results_table(ROWS, "sampled100")
+
+
+def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    Console(width=200).print(results_table({"[/b] :tea: \x1b[2J": {"full/count": 3.0, "full/ndcg@10": 0.5}}, "full"))
+    printed = capsys.readouterr().out
+    assert "[/b] :tea: \\x1b[2J" in printed
+    assert "\x1b[2J" not in printed

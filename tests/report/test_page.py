@@ -59,6 +59,18 @@ def test_hostile_text_stays_text(read_page: Callable[[str], Any]) -> None:
     assert document.text.count("<script>alert(1)</script>") > 20
 
 
+def test_unseen_characters_are_shown_by_name(read_page: Callable[[str], Any]) -> None:
+    html = page.html(built(*every_block("a\x1b[2J\u202e\ud800\n\nb"), text="a\x1b[2J\u202e\ud800\n\nb"))
+    assert read_page(html).text.count("a\\x1b[2J\\u202e\\ud800\\n\\nb") > 20
+    assert html.encode()
+    assert all(character.isprintable() or character == "\n" for character in html)
+
+
+def test_lines_of_code_stay(read_page: Callable[[str], Any]) -> None:
+    html = page.html(built(Code("one: <b>\n\ntwo: \x1b", "configuration")))
+    assert "<code>one: &lt;b&gt;\n\ntwo: \\x1b</code>" in html
+
+
 def test_every_block_is_drawn_and_named(read_page: Callable[[str], Any]) -> None:
     document = read_page(page.html(built(*every_block("tea"))))
     assert document.problems == []

@@ -12,13 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra._internal import utils as hydra_utils
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import ArtifactError, closure
+from sage_pl.commands.door import COMMANDS
 from sage_pl.data.neighbours import group_ends
 from sage_pl.data.split import GlobalTime
 from sage_pl.errors import MissingFileError
@@ -230,3 +233,18 @@ def test_a_failed_job_is_named_with_its_log_and_last_words(
 def _quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.ERROR)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["it's", "a\\b", "a\\", "a\\'b", "a\\\\", "x\ny", "[/b] {a: 1}", "${x}", "=1", "\udcff", ""]
+)
+def test_a_quoted_text_is_read_by_hydra_as_it_is(text: str) -> None:
+    value = OverridesParser.create().parse_override(f"key={launch.quoted(text)}").value()
+    assert value == text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_logs_one_line_per_record(command: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        logging_of_jobs = compose(command, return_hydra_config=True).hydra.job_logging
+    assert logging_of_jobs.formatters.simple["class"] == "sage_pl.escaping.LogFormatter"

@@ -140,3 +140,11 @@ def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(SearchError, match=r"pip install 'sage-pl\[search\]'"):
         search(tmp_path)
+
+
+def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
+    space = overrides("kind='=1+1','-0.5'")
+    Search(tmp_path, space, (), {"kind": "=1+1"}, startup=3, seed=0).run(6, runs(lambda _: 1.0))
+    rows = list(csv.DictReader((tmp_path / "search.csv").open()))
+    assert {row["kind"].strip("'\"") for row in rows} <= {"=1+1", "-0.5"}
+    assert not any(row["kind"].startswith("=") for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,33 @@ def test_an_interrupted_stage_goes_on_from_its_last_epoch(
     told = (made / "train.log").read_text()
     assert told.index("a run of its own") < told.index("epoch   1") < told.index("goes on from")
     assert any(f"stage plain {made}" in line for line in lines)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_stage_that_is_cut_off_while_it_is_filed_is_filed_again(
+    run_train: Run, small_settings: list[str], monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Its best checkpoint is copied, so the next start has it; where that file is lost the stage begins anew."""
+    command = ["method=llmemb", "embedder=tfidf", f"seed={12 + lost}"]
+
+    def cut(source: Path, target: Path, copy: Callable[..., object] = shutil.copyfile) -> None:
+        if Path(target).name == "metrics.json":
+            raise KeyboardInterrupt
+        copy(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", cut)
+        with pytest.raises(SystemExit):
+            run_train(*command)
+    (outputs,) = (text.partition("=")[2] for text in small_settings if text.startswith("paths.outputs="))
+    (unfinished,) = Path(outputs, "artifacts", "plain").glob(".*.unfinished")
+    if lost:
+        (unfinished / "checkpoints" / "best.ckpt").unlink()
+    made = Path(OmegaConf.load(run_train(*command) / "config.yaml").artifacts.plain)
+    history = pl.read_csv(made / "metrics.csv", infer_schema_length=None)
+    assert history.drop_nulls("train/loss")["epoch"].to_list() == [0, 1]
+    assert ("goes on from" in (made / "train.log").read_text()) is not lost
+    assert not unfinished.exists()
 
 
 def test_what_only_says_how_fast_does_not_name_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import subprocess
 import sys
@@ -48,21 +49,30 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return made
 
 
-def started(folder: Path) -> Path:
-    (folder / "it's one" / "0_job" / ".hydra").mkdir(parents=True)
-    return folder / "it's one"
+def started(folder: Path) -> tuple[Path, dict[Path, bool]]:
+    """A sweep's folder and its jobs: one that ended well, one that failed, one whose folder has results of another process."""
+    sweep = folder / "it's one"
+    jobs = {sweep / "0_job": True, sweep / "1_failed": False, sweep / "2_taken": False}
+    for job in (*jobs, sweep / "3_of an earlier sweep"):
+        job.mkdir(parents=True)
+    for job in ("0_job", "2_taken", "3_of an earlier sweep"):
+        (sweep / job / "metrics.json").write_text("{}")
+    return sweep, jobs
 
 
 def test_the_first_value_of_the_first_key_is_the_baseline(calls: list[list[str]], tmp_path: Path) -> None:
-    folder = started(tmp_path)
+    folder, jobs = started(tmp_path)
     sweeps.compare_jobs(
-        folder, {"loss.alpha": ["0.1", "0"], "backbone": ["sasrec", "gru4rec"]}, {"wandb": "sage-pl", "report": None}
+        folder,
+        jobs,
+        {"loss.alpha": ["0.1", "0"], "backbone": ["sasrec", "gru4rec"]},
+        {"wandb": "sage-pl", "report": None},
     )
     (command,) = calls
     assert command[:4] == [sys.executable, "-m", "sage_pl", "compare"]
     given = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(command[4:])}
     assert given == {
-        "runs": [f"{folder}/*"],
+        "runs": [f"{folder}/0_job", f"{folder}/1_failed"],
         "by": ["loss.alpha", "backbone"],
         "baseline": "0.1",
         "hydra.run.dir": f"{folder}/comparison",
@@ -73,13 +83,13 @@ def test_the_first_value_of_the_first_key_is_the_baseline(calls: list[list[str]]
 
 
 def test_a_sweep_of_seeds_lists_its_method(calls: list[list[str]], tmp_path: Path) -> None:
-    sweeps.compare_jobs(started(tmp_path), {}, {})
+    sweeps.compare_jobs(*started(tmp_path), {}, {})
     assert "by=['method']" in calls[0]
     assert "baseline=null" in calls[0]
 
 
 def test_no_job_no_comparison(calls: list[list[str]], tmp_path: Path) -> None:
-    sweeps.compare_jobs(tmp_path, {"method": ["plain"]}, {})
+    sweeps.compare_jobs(tmp_path, {}, {"method": ["plain"]}, {})
     assert not calls
 
 
@@ -88,5 +98,14 @@ def test_a_comparison_that_fails_is_a_warning(
 ) -> None:
     calls.append([])
     with caplog.at_level(logging.WARNING):
-        sweeps.compare_jobs(started(tmp_path), {}, {})
+        sweeps.compare_jobs(*started(tmp_path), {}, {})
     assert "could not be compared" in caplog.text
+    assert "1_failed failed; its log is" in caplog.text
+
+
+def test_brackets_in_the_name_of_a_sweep_are_no_pattern(calls: list[list[str]], tmp_path: Path) -> None:
+    (tmp_path / "[new]" / "0_job" / ".hydra").mkdir(parents=True)
+    sweeps.compare_jobs(tmp_path / "[new]", {tmp_path / "[new]" / "0_job": True}, {}, {})
+    (runs,) = (argument for argument in calls[0] if argument.startswith("runs="))
+    (pattern,) = OverridesParser.create().parse_override(runs).value()
+    assert glob.glob(pattern) == [str(tmp_path / "[new]" / "0_job")]

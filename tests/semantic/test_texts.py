@@ -49,6 +49,12 @@ def test_numbers_become_text(make_sequences, out) -> None:
     assert prompts(Texts(("price",)), make_sequences([[1, 2]], price=[1.5, 2.0]), out) == ["price: 1.5", "price: 2.0"]
 
 
+def test_null_takes_every_column_of_text(make_sequences, out) -> None:
+    sequences = make_sequences([[1, 2, 3, 4]], **COLUMNS, rank=[1, 2, 3, 4])
+    named = prompts(Texts(("title", "brand", "categories")), sequences, out)
+    assert prompts(Texts(None), sequences, out) == named
+
+
 @pytest.mark.parametrize(
     ("columns", "asked", "message"),
     [
@@ -57,7 +63,6 @@ def test_numbers_become_text(make_sequences, out) -> None:
             COLUMNS, ["title", "colour"], "no column colour; set steps.texts.columns to some of: title", id="column"
         ),
         pytest.param(COLUMNS, [], "no column is chosen", id="none chosen"),
-        pytest.param(COLUMNS, None, "no column is chosen", id="null"),
     ],
 )
 def test_unfit_columns_are_refused(make_sequences, out, columns, asked, message) -> None:

@@ -83,3 +83,12 @@ def test_bad_files(tmp_path: Path, name: str, content: str, message: str) -> Non
 def test_no_file() -> None:
     with pytest.raises(FileNotFoundError, match="events=FILE"):
         read_events("nowhere.csv")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_brackets_in_the_name_of_a_file_are_no_pattern(tmp_path: Path, suffix: str) -> None:
+    for name, user in (("e1", "other"), ("e[1]", "u1")):
+        frame = pl.DataFrame({"user_id": [user], "item_id": ["B1"]})
+        writers = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
+        writers[suffix](tmp_path / f"{name}.{suffix}")
+    assert read_events(tmp_path / f"e[1].{suffix}")["user_id"].to_list() == ["u1"]

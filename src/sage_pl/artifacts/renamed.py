@@ -24,6 +24,7 @@ _MOVED = {  # beginning of an earlier `_target_` -> its beginning now; the first
     "sage_pl.data.loader.Neighbour": "sage_pl.data.neighbours.Neighbour",
     "sage_pl.data.sources.handled.": "sage_pl.reference.source.",
     "sage_pl.semantic.intermediate.": "sage_pl.semantic.reduce.",
+    "pytorch_lightning.loggers.CSVLogger": "sage_pl.training.loggers.metrics_table.MetricsTable",
     "sage_pl.semantic.precomputed.": "sage_pl.reference.steps.",
 }
 

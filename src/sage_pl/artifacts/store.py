@@ -25,10 +25,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
-from filelock import FileLock, Timeout
 
-from sage_pl.artifacts.files import damage_in, records_of, remove, whole_folder
+from sage_pl.artifacts.files import damage_in, records_of, remove, unfinished, whole_folder
 from sage_pl.artifacts.identity import identity
+from sage_pl.artifacts.locks import locked
 from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Artifact:
     def _collected(self, name: str, columns: pl.Expr) -> pl.DataFrame:
         file = self._file(name)
         try:
-            return pl.scan_parquet(file).select(columns).collect()
+            return pl.scan_parquet(file, glob=False).select(columns).collect()
         except pl.exceptions.PolarsError as error:
             raise ArtifactError(
                 f"{file} is damaged ({error}); delete {self.path} and run again to rebuild it"
@@ -151,11 +151,21 @@ class Store:
     Args:
         root: folder of the cache; ``<root>/<step>/<key>/`` holds one result.
         verify: compare the hashes of a result's files, and not only their sizes, before it is used.
+        also: caches that are read and never written to.
+        hidden: text -> what stands for it in manifests.
     """
 
-    def __init__(self, root: str | Path, verify: bool = True) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        verify: bool = True,
+        also: Iterable[str | Path] = (),
+        hidden: Mapping[str, str] | None = None,
+    ) -> None:
         self.root = Path(root)
         self.verify = verify
+        self.places = (self.root, *map(Path, also))
+        self.hidden = hidden or {}
 
     def key(self, step: Step, parents: Mapping[str, Artifact]) -> str:
         """Hash of the step's name, version, fields, libraries and its parents' keys."""
@@ -165,39 +175,46 @@ class Store:
     def get(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact:
         """The finished result, computed if it is absent or damaged."""
         key = self.key(step, parents)
+        left = unfinished(self.root / step.name / key)  # beside a finished result: of a process killed after the rename
         with suppress(ArtifactError):  # examined again, and announced, below the lock
-            if artifact := self.open(step.name, key):
+            if not left.is_dir() and (artifact := self.open(step.name, key)):
                 log.info("%-10s %s  cached", step.name, key)
                 return artifact
-        folder = self.root / step.name
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{key}.lock")
+        with locked(self.root / step.name / f".{key}.lock", f"{step.name:<10} {key}"):
+            artifact = self._whole(step.name, key) or self._make(step, parents, key)
+            remove(left)
+            return artifact
+
+    def _whole(self, name: str, key: str) -> Artifact | None:
+        """:meth:`open`; None for a damaged one too, which is announced."""
         try:
-            guard = lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%-10s %s  waiting for another process to compute it", step.name, key)
-            guard = lock.acquire()
-        with guard:
-            try:
-                artifact = self.open(step.name, key)
-            except ArtifactError as damage:
-                log.warning("%-10s %s  damaged, computed anew: %s", step.name, key, str(damage).partition(";")[0])
-                artifact = None
-            return artifact or self._make(step, parents, key)
+            return self.open(name, key)
+        except ArtifactError as damage:
+            log.warning("%-10s %s  damaged, computed anew: %s", name, key, str(damage).partition(";")[0])
+            return None
 
     def open(self, name: str, key: str) -> Artifact | None:
-        """The finished result of a step's name and key; None if there is none.
+        """The finished result of a step's name and key, in the first cache that has it whole; None if there is none.
 
         Raises:
-            ArtifactError: it is damaged.
+            ArtifactError: there are only damaged ones.
         """
-        path = self.root / name / key
-        if not path.exists():
-            return None
-        artifact = Artifact.at(path, self.verify)
-        if artifact.key != key:
-            raise ArtifactError(f"{path} holds the artifact {artifact.key}; run scripts/prepare.py to make {key} again")
-        return artifact
+        damage: ArtifactError | None = None
+        for path in (place / name / key for place in self.places):
+            if not path.exists():
+                continue
+            try:
+                artifact = Artifact.at(path, self.verify)
+                if artifact.key == key:
+                    return artifact
+                raise ArtifactError(
+                    f"{path} holds the artifact {artifact.key}; run scripts/prepare.py to make {key} again"
+                )
+            except ArtifactError as error:
+                damage = damage or error
+        if damage is not None:
+            raise damage
+        return None
 
     def _make(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
         final = self.root / step.name / key
@@ -210,7 +227,7 @@ class Store:
             seconds = time.perf_counter() - start
             manifest = {
                 "key": key,
-                **self._description(step, parents),
+                **_replaced(self._description(step, parents), self.hidden),
                 "files": records_of(work),
                 "seconds": round(seconds, 2),
                 "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -237,6 +254,15 @@ def _set_aside(folder: Path) -> None:
         remove(old)
         folder.rename(old)
         remove(old)
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """JSON-ready values with other texts."""
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, texts) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_replaced(part, texts) for part in value]
+    return texts.get(value, value) if isinstance(value, str) else value
 
 
 def closure(inputs: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from sage_pl import hosts
 from sage_pl.comparison.compare import compare_runs
 from sage_pl.report import make
 
@@ -23,8 +24,9 @@ def compare(config: DictConfig) -> None:
 
         wandb_run.check()
     options: dict = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    compare_runs(options)
-    if report is not None:
-        report(Path(config.folder))
+    with hosts.only(()):
+        compare_runs(options)
+        if report is not None:
+            report(Path(config.folder))
     if config.wandb:
         wandb_run.log_comparison(Path(config.folder), config.wandb, config.group)

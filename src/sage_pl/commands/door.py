@@ -12,6 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sage_pl.escaping import visible
 from sage_pl.runs import launch
 from sage_pl.runs.hints import hints
 
@@ -64,6 +65,11 @@ def open_door(command: str, script: str | None = None) -> None:
         command: a key of :data:`COMMANDS`.
         script: the file that opens the door; None for ``python -m sage_pl COMMAND``.
     """
+    for argument in sys.argv[1:]:
+        if any("\ud800" <= character <= "\udfff" for character in argument):  # no file of a run could hold it
+            sys.exit(
+                f"the argument {visible(argument)} is not UTF-8; write it in UTF-8, or rename the file that it names"
+            )
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
     try:
@@ -72,7 +78,7 @@ def open_door(command: str, script: str | None = None) -> None:
     except SystemExit as stop:
         if stop.code not in (0, None) and not isinstance(stop, launch.Stopped) and not HydraConfig.initialized():
             for line in hints(sys.argv[1:], conf, command):
-                print(line, file=sys.stderr)
+                print(visible(line), file=sys.stderr)
         raise
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sage_pl import hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.runs import checkpoint, checks, fit
 
@@ -26,8 +27,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     checks.check_given(config, "checkpoint")
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
-    prepared = checkpoint.prepared(trained, config.overrides)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    metrics = fit.test(prepared, checkpoint.trained(prepared, trained), folder)
+    with hosts.only(config.allow_host):
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        metrics = fit.test(prepared, checkpoint.trained(prepared, trained), folder)
     log.info("metrics     %s", folder / "metrics.json")
     return metrics

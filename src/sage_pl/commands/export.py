@@ -6,7 +6,7 @@ import logging
 
 from omegaconf import DictConfig
 
-from sage_pl import serving
+from sage_pl import hosts, serving
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.runs import checkpoint, checks
 
@@ -22,7 +22,8 @@ def export(config: DictConfig) -> None:
     checks.check_given(config, "checkpoint", "folder")
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
-    prepared = checkpoint.prepared(trained, config.overrides)
-    model = checkpoint.trained(prepared, trained).model
+    with hosts.only(config.allow_host):
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        model = checkpoint.trained(prepared, trained).model
     serving.save(model, prepared, config.folder, serving.model_name(trained.path, config.overrides, prepared))
     log.info("written to %s; in Python: sage_pl.serving.load(folder).recommend(items, k)", config.folder)

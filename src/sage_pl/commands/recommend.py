@@ -10,16 +10,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sage_pl import hosts
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.escaping import visible
 from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checkpoint
@@ -45,8 +47,9 @@ def recommend(config: DictConfig) -> None:
     request = parse_request(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
-    prepared = checkpoint.prepared(trained, config.overrides)
-    model = checkpoint.trained(prepared, trained).model if config.live else None
+    with hosts.only(config.allow_host):
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        model = checkpoint.trained(prepared, trained).model if config.live else None
     respond(config, request, prepared, model)
 
 
@@ -172,7 +175,7 @@ def _refresh(file: Path, histories: Histories, origin: Origin, model: Recommende
 
 def _ids(value: Any) -> list[str]:
     """Ids of the command line; a single one needs no brackets."""
-    ids = [value] if isinstance(value, str | int) else list(value)
+    ids = list(value) if isinstance(value, ListConfig) else [value]
     if not ids:
         raise ConfigError("the list is empty; name at least one id")
     return [str(one) for one in ids]
@@ -190,13 +193,15 @@ def _numbers(number_of: Mapping[str, int], ids: list[str], kind: str) -> list[in
 
 def _print(names: ItemNames, whose: str, history: IntArray, answer: Answer) -> None:
     console = Console()
-    console.print(f"\n{whose}: {len(history)} items, the last {min(_LAST, len(history))}", highlight=False)
+    console.print()
+    console.print(Text(visible(f"{whose}: {len(history)} items, the last {min(_LAST, len(history))}")))
     for item, title in names.rows(history[-_LAST:]):
-        console.print(f"  {item}  {title}", highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
+        console.print(Text(visible(f"  {item}  {title}"), no_wrap=True, overflow="ellipsis"))
     table = Table(title=f"recommended ({answer.source})", title_justify="left", box=SIMPLE_HEAD)
     for column in ("rank", "item", "title", "score"):
         justify: Literal["left", "right"] = "right" if column in ("rank", "score") else "left"
         table.add_column(column, justify=justify, no_wrap=column != "title")  # only the title is truncated
     for rank, ((item, title), score) in enumerate(zip(names.rows(answer.ids), answer.scores, strict=True), start=1):
-        table.add_row(str(rank), item, Text(title, no_wrap=True, overflow="ellipsis"), f"{score:.3f}")
+        cells = Text(visible(item)), Text(visible(title), no_wrap=True, overflow="ellipsis")
+        table.add_row(str(rank), *cells, f"{score:.3f}")
     console.print(table)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from sage_pl import hosts
 from sage_pl.report import make
 from sage_pl.report.page import Options
 from sage_pl.report.reading import ReportError
@@ -27,6 +28,7 @@ def report(config: DictConfig) -> Path:
         raise ReportError("set what the report is about: run=FOLDER or comparison=FOLDER, one of the two")
     options = Options(config.maps, config.map_items, config.examples, config.focus, config.seed)
     write, folder = (make.of_run, config.run) if config.run is not None else (make.of_comparison, config.comparison)
-    file = write(folder, options, config.folder)
+    with hosts.only(()):
+        file = write(folder, options, config.folder)
     log.info("report      %s", file)
     return file

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sage_pl import hardware
+from sage_pl import hardware, hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
 from sage_pl.runs import fit
-from sage_pl.runs.checkpoint import Checkpoint, check_weights, open_checkpoint
+from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
+from sage_pl.runs.construct import stored
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
 from sage_pl.runs.preparation import prepare
-from sage_pl.runs.resuming import check_artifacts, continued, differences
+from sage_pl.runs.resuming import (
+    check_artifacts,
+    check_duration,
+    continued,
+    differences,
+    earlier_cache,
+    open_last,
+    own_hosts,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +43,25 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     quiet_libraries()
     hardware.keep_freed_memory()
-    checkpoint = None if config.resume is None else open_checkpoint(config.resume)
+    checkpoint = None if config.resume is None else open_last(config.resume)
+    with ExitStack() as limits:
+        if checkpoint is not None:
+            limits.enter_context(hosts.only([*config.allow_host, *own_hosts(recipe_of(config))]))
+        return _train(config, checkpoint)
+
+
+def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
     plan = _plan(config, checkpoint)
     report = None if plan.config.report is None else make.after_run("run", plan.config.report)
     loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
     with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):
-        artifacts = prepare(plan)
+        artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
         keys = {name: artifact.key for name, artifact in artifacts.items()}
         if checkpoint is not None:
             check_artifacts(checkpoint, keys)
         begun_with = plan.recipe if checkpoint is None else checkpoint.begun_with
-        stored = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
-        run = fit.build(fill_in_artifacts(plan.config, artifacts), stored, loggers)
+        carried = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
+        run = fit.build(fill_in_artifacts(plan.config, artifacts), carried, loggers)
         if checkpoint is not None:
             check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)
@@ -65,10 +81,16 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
     """
     recipe, overrides = recipe_of(config), HydraConfig.get().overrides.task
     if checkpoint is not None:
-        recipe = continued(checkpoint, recipe, overrides)
+        asked, recipe = recipe, continued(checkpoint, recipe, overrides)
         for difference in differences(checkpoint.recipe, recipe):
             log.warning("resuming with a change: %s", difference)
-    plan = make_plan(recipe, None if checkpoint is None else checkpoint.begun_with)
+    if checkpoint is None:
+        plan = make_plan(recipe)
+    else:
+        with stored(checkpoint.path):
+            plan = make_plan(recipe, checkpoint.begun_with)
+            refuse_places(plan, asked)
+        check_duration(checkpoint, plan.config.trainer.get("max_epochs"))
     for name in plan.dropped:
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue

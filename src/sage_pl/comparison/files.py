@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from sage_pl.artifacts.files import write_text
 from sage_pl.comparison.cells import FEW, FEW_MARK, Agreement, Cell
 from sage_pl.comparison.published import PaperTable
+from sage_pl.escaping import csv_cell, tex, visible
+from sage_pl.escaping import markdown as md
 
 LEGEND = (
     "Values in percent: mean over seeds ± standard deviation over seeds. "
@@ -75,24 +77,25 @@ def write(folder: str | Path, comparison: Comparison) -> None:
 def markdown(comparison: Comparison) -> str:
     """``comparison.md``."""
     about = ", ".join(f"{key} {value}" for key, value in comparison.about.items())
-    parts = ["# Comparison", about, LEGEND]
+    parts = ["# Comparison", md(about), LEGEND]
     if paper := comparison.paper:
         grid = _grid(paper.header, paper.lines(), len(paper.labels))
-        parts += [f"## {paper.title}", f"Printed: {paper.source}", grid]
+        parts += [f"## {md(paper.title)}", f"Printed: {md(paper.source)}", grid]
     for section in comparison.sections:
-        parts.append(f"## {section.dataset}")
+        dataset = md(section.dataset)
+        parts.append(f"## {dataset}")
         for table in section.tables:
             header, lines = _layout(table)
             names = [f"{name} ({size})" if size else name for name, size in header]
-            parts += [f"### {section.dataset}, {table.protocol}, {table.title}", _grid(names, lines)]
+            parts += [f"### {dataset}, {table.protocol}, {table.title}", _grid(names, lines)]
         if section.lists:
-            parts += [f"### {section.dataset}, recommended lists", _grid(*_lists_layout(section.lists))]
-        parts += [str(agreement) for agreement in section.agreements]
+            parts += [f"### {dataset}, recommended lists", _grid(*_lists_layout(section.lists))]
+        parts += [md(str(agreement)) for agreement in section.agreements]
     if comparison.unfinished:
-        reasons = "\n".join(f"- {folder}: {reason}" for folder, reason in comparison.unfinished)
-        parts += ["## Failed and unfinished runs", reasons]
+        reasons = [f"{folder}: {reason}" for folder, reason in comparison.unfinished]
+        parts += ["## Failed and unfinished runs", _items(reasons)]
     if comparison.remarks:
-        parts += ["## Left out, and other remarks", "\n".join(f"- {remark}" for remark in comparison.remarks)]
+        parts += ["## Left out, and other remarks", _items(comparison.remarks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -111,21 +114,25 @@ def latex(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _items(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {md(line)}" for line in lines)
+
+
 def _grid(header: Sequence[str], lines: Iterable[Sequence[str]], texts: int = 2) -> str:
     """A Markdown table; the columns after the first ``texts`` are numbers."""
     rule = ["---"] * texts + ["---:"] * (len(header) - texts)
-    rows = [header, rule, *lines]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
+    rows = [list(map(md, header)), rule, *([*map(md, line[:texts]), *line[texts:]] for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _tabular(title: str, header: Sequence[tuple[str, str]], lines: Sequence[Sequence[str]], texts: int = 2) -> str:
     """A LaTeX table; a rule separates lines whose first cell differs."""
-    titles = [f"\\shortstack{{{_tex(name)}\\\\({_tex(size)})}}" if size else _tex(name) for name, size in header]
+    titles = [f"\\shortstack{{{tex(name)}\\\\({tex(size)})}}" if size else tex(name) for name, size in header]
     body: list[str] = []
     for before, line in zip([lines[0] if lines else [], *lines], lines, strict=False):
         body += ["\\midrule"] if before[0] != line[0] else []
-        body.append(" & ".join(map(_tex, line)) + r" \\")
-    start = [f"% {title}", f"\\begin{{tabular}}{{{'l' * texts}{'r' * (len(header) - texts)}}}", "\\toprule"]
+        body.append(" & ".join(map(tex, line)) + r" \\")
+    start = [f"% {visible(title)}", f"\\begin{{tabular}}{{{'l' * texts}{'r' * (len(header) - texts)}}}", "\\toprule"]
     head = [" & ".join(titles) + r" \\", "\\midrule"]
     return "\n".join([*start, *head, *body, "\\bottomrule", "\\end{tabular}"])
 
@@ -199,21 +206,6 @@ def _csv(sections: Sequence[Section]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_records(sections))
+    for record in _records(sections):
+        writer.writerow({key: csv_cell(value) if isinstance(value, str) else value for key, value in record.items()})
     return stream.getvalue()
-
-
-_TEX = {
-    **{c: f"\\{c}" for c in "_%&#${}"},
-    "\\": r"\textbackslash{}",
-    "~": r"$\sim$",
-    "±": r"$\pm$",
-    "–": "--",
-    "*": "$^*$",
-    FEW_MARK: r"\dag",
-    "^": r"\^{}",
-}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)

@@ -66,7 +66,7 @@ def read_ranks(run: FinishedRun) -> RunRanks:
     """
     file = run.folder / "ranks.parquet"
     try:
-        frame = pl.read_parquet(file)
+        frame = pl.read_parquet(file, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise RunError(f"{file} cannot be read ({error}); {how_to_test_again(run.folder)}") from error
     protocols = sorted(match.group(1) for name in run.metrics if (match := _PROTOCOL.fullmatch(name)))

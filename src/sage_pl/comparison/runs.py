@@ -7,7 +7,6 @@ backbone=sasrec``) are the key ``choices`` of its ``config.yaml``, in older runs
 from __future__ import annotations
 
 import glob
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sage_pl.artifacts.identity import decisive, flat, value_at
+from sage_pl.artifacts.plain import PlainError, read_json, read_yaml
 from sage_pl.artifacts.renamed import current
 from sage_pl.errors import SettingError
 
@@ -141,7 +141,20 @@ def read(folder: Path) -> FinishedRun:
     metrics = _metrics(folder / "metrics.json")
     if not (value_at(config, "artifacts.sequences") and value_at(config, "artifacts.candidates")):
         raise RunError(f"{folder}/config.yaml names no artifacts.sequences and artifacts.candidates; it is of no run")
+    _check_kinds(folder / "config.yaml", config)
     return FinishedRun(folder, config, _choices(folder, config), metrics)
+
+
+def _check_kinds(file: Path, config: Mapping[str, Any]) -> None:
+    """Values that a comparison and a report read are of the kinds that a run writes."""
+    for key in ("artifacts", "catalog", "choices", "data", "dataset", "evaluation", "evaluation.groups", "model"):
+        value = value_at(config, key)
+        if not isinstance(value, Mapping | None):
+            raise RunError(f"{file}: {key} is {value!r:.100}, wanted names with values; it is of no run")
+    seed = config.get("seed", 0)
+    if not isinstance(seed, int):
+        hint = "; give it on the command line, where the shell fills it in: seed=$X" if "${" in str(seed) else ""
+        raise RunError(f"{file}: seed is {seed!r:.100}, wanted a whole number{hint}")
 
 
 def how_to_test_again(folder: Path) -> str:
@@ -161,9 +174,9 @@ def _how_it_ended(folder: Path) -> str:
 
 def _metrics(file: Path) -> Mapping[str, float]:
     try:
-        metrics = json.loads(file.read_text())
+        metrics = read_json(file)
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (SettingError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{file} cannot be read: {error}; {how_to_test_again(file.parent)}") from error
     if bad:
         raise RunError(f"{file} holds values that are not finite: {', '.join(bad[:3])}; the model diverged")
@@ -195,16 +208,13 @@ def _names_of_parts(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _yaml(file: Path) -> Mapping[str, Any]:
-    """Plain values of a YAML file, {} if it is missing; read by libyaml where available, which is faster."""
-    import yaml
-
+    """Plain values of a YAML file, {} if it is missing."""
     if not file.is_file():
         return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(file.read_text(), Loader=loader)
-    except yaml.YAMLError as error:
-        raise RunError(f"{file} cannot be read: {error}") from error
+        content = read_yaml(file)
+    except PlainError as error:
+        raise RunError(str(error)) from error
     if not isinstance(content, Mapping):
         raise RunError(f"{file} holds no configuration")
     return content

@@ -1,12 +1,13 @@
 """Filters of the raw interactions, applied before users and items are numbered.
 
-A filter maps a table with ``user_id``, ``item_id`` and ``timestamp`` to a subset of its rows, in the same order. A lazy table
-is collected to check that rows remain, and returned lazy.
+A filter maps a table with ``user_id``, ``item_id``, ``timestamp`` and the columns that the filter names to a subset of its
+rows, in the same order. A lazy table is collected to check that rows remain, and returned lazy.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,6 +21,11 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 class Filter(ABC):
     """One rule; subclasses are frozen dataclasses that implement ``keep``."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the source that the rule reads beside ids and times."""
+        return ()
 
     def __call__(self, frame: Frame) -> Frame:
         """The rows that pass.
@@ -109,6 +115,76 @@ class DropRepeats(Filter):
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         first = _in_time(frame).unique(["user_id", "item_id"], keep="first", maintain_order=True)
         return _in_source_order(first)
+
+
+@dataclass(frozen=True)
+class DropDuplicates(Filter):
+    """Keeps one event of each user, item and time: a file that was appended twice counts once."""
+
+    def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
+
+
+@dataclass(frozen=True)
+class AtLeast(Filter):
+    """Keeps events whose value in a column is ``value`` or more; rows without a value are left out.
+
+    Args:
+        column: of the source, for example ``rating``.
+        value: the least number that passes.
+
+    Raises:
+        DataError: a value is no number.
+    """
+
+    column: str
+    value: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", str(self.column))  # a number, in a file without a header
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
+        values = frame[self.column]
+        if values.dtype == pl.String:
+            values = values.str.strip_chars().replace("", None)
+        numbers = values.cast(pl.Float64, strict=False)
+        if len(wrong := values.filter(numbers.is_null() & values.is_not_null())):
+            raise DataError(
+                f"{self}: {self.column} is {wrong[0]!r} in {len(wrong):,} of {frame.height:,} rows, wanted numbers; "
+                "for words take sage_pl.data.filters.OneOf"
+            )
+        return frame.filter((numbers >= self.value).fill_null(False))
+
+
+@dataclass(frozen=True)
+class OneOf(Filter):
+    """Keeps events whose value in a column is one of ``values``, compared as text without the blanks around it.
+
+    Args:
+        column: of the source, for example ``event``.
+        values: those that pass, for example ``[purchase]``.
+    """
+
+    column: str
+    values: Sequence[str | int | float | bool]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.values, str) or not len(self.values):
+            raise SettingError(f"OneOf.values is {self.values!r}, wanted a list, such as [purchase]")
+        object.__setattr__(self, "column", str(self.column))
+        object.__setattr__(self, "values", tuple(self.values))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
+        names = [str(value).lower() if isinstance(value, bool) else str(value) for value in self.values]
+        return frame.filter(pl.col(self.column).cast(pl.String).str.strip_chars().is_in(names))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,8 +56,12 @@ class Interactions:
     expect: Mapping[str, int] | None = field(default=None, compare=False)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        raw = self.source.load()
-        frame, user_ids, item_ids = _encode(raw)
+        columns = self._filter_columns()
+        raw = self.source.load(*columns)
+        frame, user_ids, item_ids = _encode(raw, columns)
+        warnings = [text for ids in (user_ids, item_ids) if (text := two_spellings(ids))]
+        for text in warnings:
+            log.warning("%s", text)
         # Sort and filter; two stable sorts of one column are far quicker than one sort of two columns.
         frame = frame.sort("timestamp", maintain_order=True).sort("user_id", maintain_order=True)
         if self.split.needs_clock:  # before the filters, which leave gaps in positions
@@ -89,11 +94,24 @@ class Interactions:
         item_table.write_parquet(out / "items.parquet")
         report = {
             "stages": stages,
+            "left_out": left_out(stages),
+            "source": [*raw.notes, *warnings],
             **_describe(offsets, times, values, split),
             "items_without_title": int((item_table["title"] == "").sum()) if "title" in item_table.columns else None,
         }
         (out / "report.json").write_text(json.dumps(report, indent=2))
         log.info("%(users)s users, %(items)s items, %(interactions)s interactions", stages[-1])
+
+    def _filter_columns(self) -> list[str]:
+        """What the filters read beside ids and times.
+
+        Raises:
+            DataError: a filter asks for an id or a time.
+        """
+        columns = list(dict.fromkeys(column for rule in self.filters for column in rule.columns))
+        if coded := [column for column in columns if column in (*COLUMNS, CLOCK)]:
+            raise DataError(f"a filter reads {coded[0]}, which is numbered or a time; filter times with Period")
+        return columns
 
     def _check(self, counts: Mapping[str, Any]) -> None:
         if wrong := {key: n for key, n in (self.expect or {}).items() if counts[key] != n}:
@@ -101,11 +119,12 @@ class Interactions:
             raise DataError(f"after the filters the data have {texts}; check the files, or set dataset.expect=null")
 
 
-def _encode(raw: RawData) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
+def _encode(raw: RawData, further: Sequence[str] = ()) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
     """The interactions with ids replaced by codes 0, 1, ... in order of first row; user ids and item ids by code."""
     schema = raw.interactions.collect_schema()
-    require_columns(schema, COLUMNS, "the source's interactions", f"Wanted: {', '.join(COLUMNS)}.")
-    columns = [*COLUMNS, CLOCK] if CLOCK in schema else COLUMNS
+    require_columns(schema, COLUMNS, "the source's interactions", f"wanted: {', '.join(COLUMNS)}")
+    require_columns(schema, further, "the source", "a filter reads it; see dataset.filters")
+    columns = [*COLUMNS, *([CLOCK] if CLOCK in schema else []), *further]
     frame = raw.interactions.select(columns).collect(engine="streaming")
     if frame.is_empty():
         raise DataError("the source has no interactions; wanted at least one")
@@ -117,6 +136,8 @@ def _encode(raw: RawData) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
     ids = {}
     for column in ("user_id", "item_id"):
         ids[column] = frame[column].unique(maintain_order=True)
+        if frame.schema[column] == pl.String and (ids[column].str.strip_chars() == "").any():
+            raise DataError(f"{column} is blank in some of {frame.height} interactions; drop or fill them there")
         codes = pl.DataFrame({column: ids[column]}).with_row_index("code")
         frame = frame.join(codes, on=column, how="left", maintain_order="left").drop(column).rename({"code": column})
     return frame.select(columns), ids["user_id"], ids["item_id"]
@@ -158,6 +179,42 @@ def _item_table(texts: pl.DataFrame | None, item_ids: pl.Series) -> pl.DataFrame
     table = table.join(texts, on="item_id", how="left", maintain_order="left")
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
     return table.with_columns(pl.col("title").fill_null(""), pl.col(lists).fill_null([]))
+
+
+def left_out(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each filter dropped, as one sentence each; nothing for a filter that dropped nothing.
+
+    Args:
+        stages: counts before the filters and after each of them, as in ``report.json``.
+    """
+    texts = []
+    for before, after in pairwise(stages):
+        users, items, events = (before[key] - after[key] for key in ("users", "items", "interactions"))
+        if events:
+            texts.append(
+                f"{after['stage']}: {users:,} of {before['users']:,} users, {items:,} of {before['items']:,} items, "
+                f"{events:,} of {before['interactions']:,} events left out; dataset.filters=[] keeps them"
+            )
+    return texts
+
+
+def two_spellings(ids: pl.Series) -> str | None:
+    """A warning if some text ids are whole numbers and others are such numbers with ``.0``: 12 and 12.0 are two ids.
+
+    Args:
+        ids: each id once.
+    """
+    if ids.dtype != pl.String:
+        return None
+    whole = ids.filter(ids.str.contains(r"^\d+$"))
+    floats = ids.filter(ids.str.contains(r"^\d+\.0+$"))
+    if whole.is_empty() or floats.is_empty():
+        return None
+    both = floats.str.replace(r"\.0+$", "").is_in(whole.implode()).sum()
+    return (
+        f"{ids.name}: {len(floats):,} ids are written as {floats[0]} and {len(whole):,} as {whole[0]}; {both:,} occur in "
+        "both spellings and count as two: write the column without .0"
+    )
 
 
 def _counts(stage: str, frame: pl.DataFrame) -> dict[str, Any]:

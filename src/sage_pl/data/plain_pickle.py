@@ -2,6 +2,10 @@
 
 A pickle is a program that may call any function it can import. This reader maps the few names in NumPy's own pickles to
 inert records, then checks them and converts them to arrays; it refuses every other name before an import.
+
+The reader is the pure Python one, whose memo is a dict: the one in C makes room for every number below the largest index, so
+that five bytes cost gigabytes. What is shared is copied as often as it stands somewhere, up to a multiple of the
+file's size.
 """
 
 from __future__ import annotations
@@ -10,13 +14,14 @@ import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sage_pl.data.sources.raw import DataError
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
+_SPREAD = 16  # times the size of the file: parts of its values, where some are shared
 KINDS = "biufcSU"  # booleans, numbers and texts of fixed size; no objects, records or dates
 
 
@@ -30,7 +35,7 @@ class _Dtype:
     def __init__(self, name: Any, *_: Any) -> None:
         self.dtype = np.dtype(name) if isinstance(name, str) else None
         if self.dtype is None or self.dtype.kind not in KINDS:
-            raise UnsafePickleError(f"an array of type {name!r}; only numbers and fixed-size texts are read")
+            raise UnsafePickleError(f"an array of type {str(name)[:50]!r}; only numbers and fixed-size texts are read")
 
     def __setstate__(self, state: Any) -> None:
         _, order, subarray, names, fields, *_ = state
@@ -96,26 +101,74 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
     NAMES[_core + ".numeric", "_frombuffer"] = _from_buffer
 
 
-class _Reader(pickle.Unpickler):
+_PythonUnpickler: Any = pickle._Unpickler
+
+
+class _Reader(_PythonUnpickler):
+    dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMES:
             raise UnsafePickleError(f"the name {module}.{name}")
         return partial(NAMES[module, name])  # a copy, since a pickle can set attributes of the result
 
+    def _refuse(self) -> None:
+        raise UnsafePickleError("a set, or an object of a class")
 
-def _plain(value: Any) -> Any:
-    """The value with records converted to arrays; raises UnsafePickleError for anything but plain data."""
-    if type(value) in PLAIN:
-        return value
-    if type(value) in (list, tuple):
-        return type(value)(_plain(part) for part in value)
-    if type(value) is dict:
-        return {_plain(key): _plain(part) for key, part in value.items()}
-    if type(value) is _Array:
-        return value.value()
-    if type(value) is _Scalar:
-        return value.array.value()[()]
-    raise UnsafePickleError(f"a value of type {type(value).__name__}")
+    def _set_item(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        self.load_setitem()
+
+    def _set_items(self) -> None:
+        _check_keys(self.stack[::2])  # since the mark
+        self.load_setitems()
+
+    def _dict(self) -> None:
+        _check_keys(self.stack[::2])
+        self.load_dict()
+
+    dispatch |= {pickle.SETITEM[0]: _set_item, pickle.SETITEMS[0]: _set_items, pickle.DICT[0]: _dict}
+    dispatch |= dict.fromkeys((code[0] for code in (pickle.ADDITEMS, pickle.FROZENSET, pickle.INST)), _refuse)
+
+
+def _check_keys(keys: list[Any]) -> None:
+    """Raise UnsafePickleError for a key that is neither plain nor a tuple of plain values: hashing nested ones may not end."""
+    for key in keys:
+        if not all(type(part) in PLAIN for part in (key if type(key) is tuple else [key])):
+            raise UnsafePickleError(f"a key of type {type(key).__name__}")
+
+
+class _Plain:
+    """Converts records to arrays and refuses anything but plain data.
+
+    Args:
+        most: parts and characters of the result; a shared part counts wherever it stands.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+        self.arrays: dict[int, np.ndarray] = {}  # by the id of their record, which lives as long as the pickle's values
+
+    def of(self, value: Any) -> Any:
+        """The value with arrays for records; raises UnsafePickleError."""
+        self.left -= 1 + (len(value) if isinstance(value, str | bytes | bytearray) else 0)
+        if self.left < 0:
+            raise UnsafePickleError("values that are many times larger than the file")
+        kind = type(value)
+        if kind in PLAIN:
+            return value
+        if kind in (list, tuple):
+            return kind(self.of(part) for part in value)
+        if kind is dict:
+            return {self.of(key): self.of(part) for key, part in value.items()}
+        if kind is _Array:
+            if id(value) not in self.arrays:
+                self.arrays[id(value)] = value.value()
+            self.left -= self.arrays[id(value)].nbytes
+            return self.arrays[id(value)]
+        if kind is _Scalar:
+            return value.array.value()[()]
+        raise UnsafePickleError(f"a value of type {kind.__name__}")
 
 
 def read_plain_pickle(path: str | Path) -> Any:
@@ -131,7 +184,8 @@ def read_plain_pickle(path: str | Path) -> Any:
     path = Path(path)
     with path.open("rb") as stream:
         try:
-            return _plain(_Reader(stream).load())
+            value = _Reader(stream).load()
+            return _Plain(_SPREAD * path.stat().st_size + 2**20).of(value)
         except UnsafePickleError as error:
             raise UnsafePickleError(
                 f"{path}: refused {error}; wanted NumPy arrays of numbers, texts, lists, tuples and dicts. "
@@ -148,4 +202,5 @@ def read_plain_pickle(path: str | Path) -> Any:
             TypeError,
             ValueError,
         ) as error:
-            raise UnsafePickleError(f"{path} is no readable pickle of plain data ({error}); fetch it again") from error
+            reason = str(error)[:200] or type(error).__name__
+            raise UnsafePickleError(f"{path} is no readable pickle of plain data ({reason}); fetch it again") from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sage_pl.errors import SettingError
+from sage_pl.escaping import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,8 +39,9 @@ def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{protocol}, in %", box=SIMPLE_HEAD)
+    table = Table(title=Text(visible(f"{protocol}, in %")), box=SIMPLE_HEAD)
     table.add_column("\nmetric\n", no_wrap=True)
     table.add_column("\nsystem\n", no_wrap=True)
     for name, size in zip(GROUPS, _sizes(rows, protocol), strict=True):
@@ -48,7 +50,7 @@ def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -
     for metric in metrics:
         for system, values in rows.items():
             cells = (_percent(values.get(f"{protocol}/{metric}{_suffix(group)}")) for group in GROUPS)
-            table.add_row(metric, system, *cells)
+            table.add_row(Text(visible(metric)), Text(visible(system)), *cells)
         table.add_section()
     return table
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
-from sage_pl.data.sources.raw import DataError, RawData, require_file
+from sage_pl.data.sources.raw import DataError, RawData, require_columns, require_file
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Handled:
 
     path: str | Path = field(compare=False)
 
-    def load(self) -> RawData:
+    def load(self, *columns: str) -> RawData:
+        require_columns(("user", "item"), columns, str(self.path), "take the filter out of dataset.filters")
         file = self._file()
         frame = lines.frame_of(_pairs(file), {"user_id": pl.Int64, "item_id": pl.Int64})
         lines.require_rows(frame, file)

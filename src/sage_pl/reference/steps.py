@@ -250,7 +250,7 @@ def _as_array(value: Any) -> Array | None:
         return None
     try:
         return np.asarray(value)
-    except ValueError:  # lists of unequal length
+    except (ValueError, OverflowError, MemoryError):  # lists of unequal length, huge numbers
         return None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sage_pl.artifacts.plain import read_json
 from sage_pl.comparison.runs import FinishedRun, RunError, read
 from sage_pl.errors import machine_problem
 from sage_pl.evaluation.popularity import FLOOR
@@ -20,6 +20,7 @@ from sage_pl.report.sections import headline
 
 log = logging.getLogger(__name__)
 FILE = "report.html"
+MOST_VALUES = 10_000_000  # of a comparison of many runs
 _METRICS = ("ndcg@10", "hr@10")
 _RESAMPLES = 1000
 
@@ -100,13 +101,15 @@ def of_comparison(folder: str | Path, options: Options, out: str | Path | None =
     return write(page, Path(out or folder) / FILE)
 
 
-def _content(folder: Path) -> dict[str, Any]:
+def _content(folder: Path) -> Mapping[str, Any]:
     file = folder / "comparison.json"
     if not file.is_file():
         raise ReportError(
             f"{folder} is no comparison (no comparison.json); make one with scripts/compare.py runs=... folder=..."
         )
-    content = json.loads(file.read_text())
+    content = read_json(file, MOST_VALUES)
+    if not isinstance(content, Mapping):
+        raise ReportError(f"{file} holds no comparison; compare the runs again")
     if missing := [key for key in ("values", "lines", "runs") if key not in content]:
         raise ReportError(f"{file} has no {', '.join(missing)}, as older versions wrote it; compare the runs again")
     return content

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sage_pl.artifacts.files import whole_file
+from sage_pl.escaping import visible
 from sage_pl.report.blocks import Facts, MissingError, Section
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import (
@@ -117,11 +118,19 @@ def write(page: Page, file: Path) -> Path:
 def html(page: Page) -> str:
     """The page as text, with all data escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import escape
 
     loader = PackageLoader("sage_pl.report", "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    text = environment.get_template("page.html.j2").render(page=page)
-    return re.sub(r"\n\s*\n+", "\n", text)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible
+    )
+    environment.filters["lines"] = lambda text: escape(visible(text, keep="\n"))
+    return environment.get_template("page.html.j2").render(page=page)
+
+
+def _visible(value: object) -> object:
+    """A text of the data with its unseen characters by name, before it is escaped; HTML of a macro or a filter stays."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def slug(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sage_pl.artifacts.files import whole_lines
+from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import Artifact, ArtifactError
 from sage_pl.comparison import cells as comparison
 from sage_pl.comparison.runs import FinishedRun
@@ -70,7 +70,7 @@ class RunFiles:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """``ranks.parquet``."""
-        frame = pl.read_parquet(self.run.folder / "ranks.parquet")
+        frame = pl.read_parquet(self.run.folder / "ranks.parquet", glob=False)
         if missing := [name for name in FACTS if name not in frame.columns]:
             raise MissingError(
                 f"{self.run.folder}/ranks.parquet lacks {', '.join(missing)}, which older versions did not write; "
@@ -135,7 +135,7 @@ class RunFiles:
         file = self.run.folder / "footprint.json"
         if not file.is_file():
             raise MissingError(f"{self.run.folder} holds no footprint.json (callbacks.footprint writes it)")
-        return json.loads(file.read_text())
+        return read_json(file)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl.artifacts.checkpoints import read_weights
+from sage_pl.artifacts.identity import value_at
+from sage_pl.artifacts.plain import check_size
 from sage_pl.artifacts.renamed import current
 from sage_pl.artifacts.store import Artifact, ArtifactError, Store
 from sage_pl.errors import MissingFileError, UserError
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs import fit
+from sage_pl.runs import checks, fit
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.construct import construct, foreign_resolvers
+from sage_pl.runs.construct import construct, foreign_resolvers, stored
+from sage_pl.runs.places import foreign_places
 from sage_pl.runs.plan import (
     PARTS,
     Plan,
@@ -43,6 +46,7 @@ class Checkpoint:
         recipe: of the run that wrote it.
         begun_with: the recipe of the run's first part; the stages it builds upon follow from this one.
         artifact_keys: of the artifacts it was trained with, by name.
+        epochs: that were trained.
         weights: the model's state.
     """
 
@@ -50,6 +54,7 @@ class Checkpoint:
     recipe: Mapping[str, Any]
     begun_with: Mapping[str, Any]
     artifact_keys: Mapping[str, str]
+    epochs: int
     weights: Mapping[str, torch.Tensor]
 
 
@@ -66,15 +71,31 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise MissingFileError(f"there is no checkpoint {file}; runs keep theirs in outputs/runs/.../checkpoints/")
     content = read_weights(file)
     try:
-        stored, weights = content["sage_pl"], content["state_dict"]
-        recipe, keys = current(stored["config"]), stored["artifact_keys"]
-        begun_with = current(stored.get("begun_with", stored["config"]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        carried, weights = content["sage_pl"], content["state_dict"]
+        check_size(carried, "sage_pl")
+        check_size(list(weights), "state_dict")
+        recipe, keys = current(carried["config"]), carried["artifact_keys"]
+        begun_with, epochs = current(carried.get("begun_with", carried["config"])), int(content.get("epoch", -1)) + 1
+        _check_kinds(recipe, begun_with, keys, weights)
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else type(error).__name__
         raise ConfigError(
-            f"{file} is not a checkpoint of this project ({type(error).__name__}); take the last.ckpt or best.ckpt of a run "
-            "folder"
+            f"{file} is not a checkpoint of this project ({reason}); take the last.ckpt or best.ckpt of a run folder"
         ) from error
-    return Checkpoint(file, recipe, begun_with, keys, weights)
+    return Checkpoint(file, recipe, begun_with, keys, epochs, weights)
+
+
+def _check_kinds(recipe: Any, begun_with: Any, keys: Any, weights: Any) -> None:
+    for name, value in (
+        ("config", recipe),
+        ("begun_with", begun_with),
+        ("artifact_keys", keys),
+        ("state_dict", weights),
+    ):
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"its {name} is a {type(value).__name__}, wanted names with values")
+    if not all(isinstance(key, str) and key.isalnum() for key in keys.values()):
+        raise ConfigError("its artifact_keys are no keys")
 
 
 def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any], finished: bool = False) -> Plan:
@@ -91,11 +112,22 @@ def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any], finished: bool
     bare = _bare(checkpoint, overrides)
     if finished:
         return make_plan({**bare, "steps": {}, "stages": {}})
-    return make_plan(bare, _changed(checkpoint.begun_with, overrides) | {"run_dir": bare["run_dir"]})
+    begun_with = _changed(checkpoint.begun_with, overrides)
+    refuse_resolvers(checkpoint, begun_with)
+    plan = make_plan(bare, begun_with | {"run_dir": bare["run_dir"], "resume": None})
+    refuse_places(plan)
+    return plan
 
 
-def finished_artifacts(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Artifact]:
-    """The artifacts that the model was trained with, by name.
+def refuse_places(plan: Plan, own: Mapping[str, Any] | None = None) -> None:
+    """Raise an error where a stored plan would write outside the run's folder; see :func:`foreign_places`."""
+    checks.refuse(line for part in (plan, *plan.stages.values()) for line in foreign_places(part.config, own))
+
+
+def finished_artifacts(
+    checkpoint: Checkpoint, overrides: Mapping[str, Any], artifacts: str | Path = "outputs/artifacts"
+) -> dict[str, Artifact]:
+    """The artifacts that the model was trained with, by name: from the cache it names, else from ``artifacts``.
 
     Empty where one of those that its parts read is gone, or where ``overrides`` change how artifacts are made.
 
@@ -108,9 +140,10 @@ def finished_artifacts(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> 
     if overrides and plain["steps"] != resolve_with_placeholders(trained_with, ["steps"])["steps"]:
         return {}
     names = ("sequences", *artifacts_of({part: plain[part] for part in PARTS}))
-    store = Store(config.paths.artifacts)
-    artifacts = {name: store.open(name, checkpoint.artifact_keys.get(name, "?")) for name in names}
-    return {name: artifact for name, artifact in artifacts.items() if artifact} if all(artifacts.values()) else {}
+    keys = {name: checkpoint.artifact_keys.get(name, "?") for name in names}
+    store = Store(config.paths.artifacts, also=[artifacts])
+    finished = {name: store.open(name, key) for name, key in keys.items()}
+    return {name: artifact for name, artifact in finished.items() if artifact} if all(finished.values()) else {}
 
 
 def _bare(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,42 +173,53 @@ def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
     return plain
 
 
-def prepared(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> DictConfig:
+def prepared(
+    checkpoint: Checkpoint, overrides: Mapping[str, Any], artifacts: str | Path = "outputs/artifacts"
+) -> DictConfig:
     """The configuration of :func:`plan_of` with the artifacts that the model was trained with.
 
     Where these are gone or damaged they are made again; one that turns out another is a warning.
 
+    Args:
+        checkpoint: of the model.
+        overrides: changes to its recipe.
+        artifacts: the cache for what is made again, unless ``overrides`` name one. The recipe's own is read alone.
+
     Raises:
         ArtifactError: one is damaged and cannot be made again.
+        ConfigError: the recipe cannot be used.
     """
-    try:
-        finished, damage = finished_artifacts(checkpoint, overrides), None
-    except ArtifactError as error:
-        finished, damage = {}, error
-    try:
-        plan = plan_of(checkpoint, overrides, bool(finished))
-        artifacts = finished or prepare(plan)
-    except UserError as error:
-        if damage is None:
-            raise
-        first, reason = str(damage).partition(";")[0], " ".join(str(error).split())
-        raise ArtifactError(f"{first}, and it cannot be made again: {reason}") from error
-    for name, key in checkpoint.artifact_keys.items():
-        if name in artifacts and artifacts[name].key != key:
-            now = artifacts[name].key
-            log.warning("%s is now %s, the model was trained with %s: data or libraries changed", name, now, key)
-    return fill_in_artifacts(plan.config, artifacts)
+    with stored(checkpoint.path):
+        try:
+            finished, damage = finished_artifacts(checkpoint, overrides, artifacts), None
+        except ArtifactError as error:
+            finished, damage = {}, error
+        try:
+            plan = plan_of(checkpoint, overrides, bool(finished))
+            cache = value_at(overrides, "paths.artifacts") or artifacts
+            made = finished or prepare(plan, cache, [plan.config.paths.artifacts])
+        except UserError as error:
+            if damage is None:
+                raise
+            first, reason = str(damage).partition(";")[0], " ".join(str(error).split())
+            raise ArtifactError(f"{first}, and it cannot be made again: {reason}") from error
+        for name, key in checkpoint.artifact_keys.items():
+            if name in made and made[name].key != key:
+                now = made[name].key
+                log.warning("%s is now %s, the model was trained with %s: data or libraries changed", name, now, key)
+        return fill_in_artifacts(plan.config, made)
 
 
 def trained(config: DictConfig, checkpoint: Checkpoint) -> fit.Parts:
     """Data, model and evaluation of a prepared configuration, the model with the checkpoint's weights, ready to serve."""
-    stored = {
+    carried = {
         "config": checkpoint.recipe,
         "begun_with": checkpoint.begun_with,
         "artifact_keys": checkpoint.artifact_keys,
     }
-    parts = fit.build_parts(config, stored)
-    _load_weights(parts.model, checkpoint.weights)
+    with stored(checkpoint.path):
+        parts = fit.build_parts(config, carried)
+        _load_weights(parts.model, checkpoint.weights)
     parts.model.eval()
     return parts
 
@@ -190,10 +234,11 @@ def model_of(node: Mapping[str, Any], weights: Mapping[str, torch.Tensor] | None
     Raises:
         ConfigError: the node cannot be built.
     """
-    model = construct("model", {**node, "objective": None, "terms": {}, "start": {}})
-    if weights is not None:
-        _load_weights(model, weights)
-    return model.eval()
+    with stored("the run's config.yaml"):
+        model = construct("model", {**node, "objective": None, "terms": {}, "start": {}})
+        if weights is not None:
+            _load_weights(model, weights)
+        return model.eval()
 
 
 def _load_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,11 +21,20 @@ _COMMON = (
     "sage_pl.",
     "torch.nn.",
     "torch.optim.",
-    "torchmetrics.",
     *(f"pytorch_lightning.{part}" for part in _LIGHTNING),
 )
 ALLOWED = (*_COMMON, "pytorch_lightning.Trainer")  # beginnings of a `_target_`
 HOMES = (*_COMMON, "pytorch_lightning.trainer.")  # modules that a `_target_` may lead to
+_NO_PARTS = (  # what a part uses, and never is: some of it writes files or connects while it is built
+    *(f"sage_pl.{room}." for room in ("artifacts", "commands", "comparison", "hosts", "report", "runs", "serving")),
+    "sage_pl.semantic.language_models.",
+)
+_SECTIONS = {  # a part of the configuration -> beginnings of a `_target_` in it
+    "model": ("sage_pl.nn.", "sage_pl.data.targets.", "sage_pl.training.optimizers.", "torch.nn.", "torch.optim."),
+    "data": ("sage_pl.data.",),
+    "callbacks": ("sage_pl.training.callbacks.", "pytorch_lightning.callbacks."),
+    "logger": ("sage_pl.training.loggers.", "pytorch_lightning.loggers."),
+}
 _SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
@@ -74,7 +84,8 @@ def target_problem(path: str, node: Mapping[str, Any], packages: tuple[str, ...]
         node: plain values.
         packages: see :func:`own_packages`.
     """
-    target, allowed = node["_target_"], (*ALLOWED, *packages)
+    section = re.split(r"[.\[]", path, maxsplit=1)[0]
+    target, allowed = node["_target_"], (*_SECTIONS.get(section, ALLOWED), *packages)
     if not isinstance(target, str) or not target.startswith(allowed):
         return (
             f"{path}._target_ is {target!r}; allowed are names that begin with {', '.join(allowed)}, and those of "
@@ -88,6 +99,8 @@ def target_problem(path: str, node: Mapping[str, Any], packages: tuple[str, ...]
         return f"{path}._target_ {target!r} leads to {part!r}, which lives outside {', '.join((*HOMES, *packages))}"
     if not inspect.isclass(part):
         return f"{path}._target_ {target!r} is a {type(part).__name__}; parts are classes"
+    if f"{part.__module__}.".startswith(_NO_PARTS):
+        return f"{path}._target_ {target!r} is no part of a run; parts are what the files of conf/ name"
     if "_args_" in node:
         return f"{path} passes positional arguments (_args_); name them"
     arguments = {key: value for key, value in node.items() if key not in _SPECIAL}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
+from omegaconf.errors import OmegaConfBaseException
 
+from sage_pl.errors import UserError
 from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
 
@@ -36,6 +40,32 @@ def construct(name: str, node: Mapping[str, Any], **more: Any) -> Any:
         if not isinstance(error.__cause__, ModuleNotFoundError):
             raise
         raise ConfigError(f"{node['_target_']} lacks a package: {error.__cause__}") from error
+
+
+@contextmanager
+def stored(source: str | Path) -> Iterator[None]:
+    """Within it, a stored configuration is read and built: whatever it lacks or has of a wrong kind is one error.
+
+    Raises:
+        ConfigError: naming the file and the reason.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (HydraException, OmegaConfBaseException, ArithmeticError, AttributeError, LookupError, MemoryError) as error:
+        raise _unusable(source, error) from error
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise _unusable(source, error) from error
+
+
+def _unusable(source: str | Path, error: Exception) -> ConfigError:
+    cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+    reason = " ".join(str(cause).split())[:300]
+    named = reason if isinstance(cause, UserError) else f"{type(cause).__name__}: {reason}"
+    return ConfigError(
+        f"{source} holds a configuration that cannot be used ({named}); correct it by an override, or train the model again"
+    )
 
 
 def unresolved_texts(value: Any, path: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
-from sage_pl.artifacts.files import write_text
+from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
@@ -29,7 +30,11 @@ from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
+from sage_pl.runs.folders import CHECKPOINTS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
+from sage_pl.runs.recorded import recorded, save
+from sage_pl.semantic.texts import text_columns
+from sage_pl.training.callbacks.ended_early import EndedEarly
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
@@ -101,14 +106,16 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     Raises:
         ConfigError: the parts do not fit each other.
     """
-    write_text(Path(config.run_dir, "config.yaml"), OmegaConf.to_yaml(config, resolve=True))
+    folder = Path(config.run_dir)
+    clear_run(folder, config.resume)
+    _carry_table(folder, config.resume)
+    save(config, folder / "config.yaml")
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
-    callbacks = [*(_instance(node) for node in config.callbacks.values()), parts.evaluation, lists]
-    hyperparameters: Any = OmegaConf.to_container(config, resolve=True)
+    callbacks = [*(_instance(node) for node in config.callbacks.values()), EndedEarly(), parts.evaluation, lists]
     for logger in loggers:
-        logger.log_hyperparams({**hyperparameters, "artifact_keys": stored["artifact_keys"]})
+        logger.log_hyperparams({**recorded(config), "artifact_keys": stored["artifact_keys"]})
     trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     _describe(parts.model, trainer)
@@ -122,6 +129,8 @@ def fit(run: Run) -> Results:
         ConfigError: no validation ran.
     """
     config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
+    if not continues_in(Path(config.run_dir), config.resume):  # of an earlier run, whose epochs are no part of this one
+        shutil.rmtree(Path(config.run_dir) / CHECKPOINTS, ignore_errors=True)
     trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
     best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
@@ -188,6 +197,15 @@ def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
     return _write(folder, config, parts, lists, trainer)
 
 
+def _carry_table(folder: Path, resume: str | None) -> None:
+    """Copy the table of epochs of a run that is continued in a new folder; the run's logger goes on with it."""
+    if resume is None or continues_in(folder, resume):
+        return
+    if (table := Path(resume).parent.parent / TABLE).is_file():
+        with whole_file(folder / TABLE) as part:
+            shutil.copyfile(table, part)
+
+
 def _instance(node: DictConfig, **more: Any) -> Any:
     plain: Any = OmegaConf.to_container(node, resolve=True)
     return construct(str(node._key()), plain, **more)
@@ -196,7 +214,8 @@ def _instance(node: DictConfig, **more: Any) -> Any:
 def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:
     data, groups = parts.datamodule, parts.evaluation.groups["test"]
     items = Artifact.at(config.artifacts.sequences).frame("items")
-    words = word_vectors(items, [name for name in config.dataset.prompt if name in items.columns])
+    prompt = text_columns(items) if config.dataset.prompt is None else config.dataset.prompt
+    words = word_vectors(items, [name for name in prompt if name in items.columns])
     return RecommendedLists(data.sequences, groups.tail_items, words, data.mask_seen)
 
 

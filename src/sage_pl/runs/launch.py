@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     sources = [s.path.removeprefix("file://") for s in hydra.runtime.config_sources if s.provider == "command-line"]
     places = [f"--config-dir={place}" for place in sources]
     folder = Path(hydra.runtime.output_dir)
-    single = ["hydra.mode=RUN", f"sweep='{Path(hydra.sweep.dir).name}'", f"hydra.run.dir='{folder}'"]
+    single = ["hydra.mode=RUN", f"sweep={quoted(Path(hydra.sweep.dir).name)}", f"hydra.run.dir={quoted(str(folder))}"]
     command = [sys.executable, *program, *places, *hydra.overrides.task, *settings, *single]
     done = subprocess.run(command, check=False)
     if done.returncode:
@@ -136,6 +137,16 @@ def _named(code: int) -> str:
         return str(code)
     about = {"SIGBUS": ", a mapped file was cut or its disk failed", "SIGKILL": ", perhaps for lack of memory"}
     return f"{code} ({name}{about.get(name, '')})"
+
+
+def quoted(text: str) -> str:
+    r"""A text as the value of an override: Hydra's escapes are those before a quote.
+
+    >>> quoted(r"a\b's")
+    "'a\\b\\'s'"
+    """
+    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + m[2].replace("'", "\\'"), text)
+    return f"'{escaped}'"
 
 
 def last_line(file: Path) -> str:

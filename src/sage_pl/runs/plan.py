@@ -16,7 +16,7 @@ from sage_pl import hardware
 from sage_pl.artifacts.identity import flat
 from sage_pl.artifacts.store import Artifact, closure
 from sage_pl.nn.modules.step import DISTINCT
-from sage_pl.runs import checks
+from sage_pl.runs import checks, processes
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.choices import check_without, parts_of, plain_choices
 from sage_pl.runs.construct import construct, unresolved_texts
@@ -53,6 +53,7 @@ class Plan:
 def recipe_of(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain values: paths absolute, ``choices`` and ``products`` as they are on this machine."""
     recipe: Any = OmegaConf.to_container(config, resolve=False)
+    recipe.pop("allow_host", None)  # of one command, never of a recipe
     recipe["paths"] = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
     for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):
         for key in _FILES & set(node if isinstance(node, dict) else ()):
@@ -128,7 +129,7 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
     except ConfigError as error:
         checks.refuse([*problems, str(error)])
         raise
-    checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, "")])
+    checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, ""), *processes.problems(plain)])
     _check_batch_keys(plain)
     return config, dropped, plain
 
@@ -192,7 +193,10 @@ def _attribute(node: DictConfig, name: str) -> frozenset[str]:
     problem = checks.target_problem("loss.terms", plain, checks.own_packages())
     if problem and "_target_" in problem:
         raise ConfigError(problem)
-    return getattr(get_object(node._target_), name)
+    part = get_object(node._target_)
+    if not hasattr(part, name):
+        raise ConfigError(f"{node._target_} is no part that has {name}; it cannot stand there")
+    return getattr(part, name)
 
 
 def unused_weights(config: DictConfig) -> list[str]:

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts.store import Artifact, Step, Store, build
+from sage_pl.data.interactions import left_out
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
+from sage_pl.runs.recorded import hidden
 from sage_pl.runs.stages import Stage
 
 log = logging.getLogger(__name__)
 
 
-def prepare(plan: Plan) -> dict[str, Artifact]:
+def prepare(plan: Plan, root: str | Path | None = None, also: Iterable[str | Path] = ()) -> dict[str, Artifact]:
     """Make the artifacts of a plan and all they depend on; ``sequences`` is always made.
+
+    Args:
+        plan: of a run.
+        root: the cache to write to; None for the plan's.
+        also: caches to read from.
 
     Returns:
         Artifacts by name, parents first.
     """
     steps = {name: _step(plan, name) for name in plan.steps}
+    store = Store(root or plan.config.paths.artifacts, plan.config.get("verify", True), also, hidden(plan.config))
     threads = torch.get_num_threads()
-    artifacts = build(steps, plan.steps, Store(plan.config.paths.artifacts, plan.config.get("verify", True)))
+    artifacts = build(steps, plan.steps, store)
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
     sequences = artifacts["sequences"]
+    for text in left_out(json.loads((sequences.path / "report.json").read_text())["stages"]):
+        log.info("%s", text)
     n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")
     log.info("%s: %d users, %d items", plan.config.dataset.name, n_users, n_items)
     return artifacts

@@ -9,7 +9,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sage_pl.artifacts.identity import flat, is_decisive, value_at
-from sage_pl.runs.checkpoint import Checkpoint, refuse_resolvers
+from sage_pl.hosts import host_of
+from sage_pl.runs.checkpoint import Checkpoint, open_checkpoint, refuse_resolvers
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import foreign_resolvers
 
@@ -17,11 +18,26 @@ _FREE_GROUPS = {  # groups that may change when a run is continued -> the part o
     **{group: group for group in ("logger", "trainer", "callbacks", "paths")},
     "debug": "trainer",
 }
+_RESULTS = ("outputs", "artifacts")  # under paths
+_TRACKING = ("wandb.ai", "localhost", "127.0.0.1")  # W&B's own process is asked on this machine
 _DURATION = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
 _FIXED = (  # data, split and the network's structure: a continued run keeps them
     *("dataset.", "split.", "steps.", "evaluation.sampled", "evaluation.seed", "item_encoder.", "sequence_encoder."),
     *("backbone.", "optimizer.", "stages.", "embedder.", "dim", "seed"),
 )
+
+
+def open_last(path: str) -> Checkpoint:
+    """The checkpoint to continue from: ``path``, or the best one beside a ``last.ckpt`` that was written an epoch later.
+
+    The best one is written first, so a process that was killed between the two leaves one that is ahead.
+    """
+    checkpoint = open_checkpoint(path)
+    best = checkpoint.path.with_name("best.ckpt")
+    if checkpoint.path.name != "last.ckpt" or not best.is_file():
+        return checkpoint
+    ahead = open_checkpoint(best)
+    return ahead if ahead.epochs > checkpoint.epochs and ahead.recipe == checkpoint.recipe else checkpoint
 
 
 def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -57,9 +73,29 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
             f"{checkpoint.path} cannot be continued with this command: {'; '.join(problems)}. Leave these out, since "
             "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
         )
-    recipe |= {key: asked[key] for key in ("resume", "run_dir", "sweep", "report") if key in asked}
+    recipe |= {key: asked[key] for key in ("run_dir", "sweep", "report") if key in asked}
+    recipe["resume"] = str(checkpoint.path)
+    places = asked.get("paths") or {}  # results go where the command line says; data are read where they were
+    recipe["paths"] = {**(recipe.get("paths") or {}), **{name: places[name] for name in _RESULTS if name in places}}
     refuse_resolvers(checkpoint, recipe, foreign_resolvers(asked))
+    if checkpoint.begun_with.get("stages"):
+        refuse_resolvers(checkpoint, checkpoint.begun_with, foreign_resolvers(asked))
     return recipe
+
+
+def earlier_cache(checkpoint: Checkpoint) -> str:
+    """The cache of artifacts that the checkpoint's run wrote; a run that continues reads it."""
+    return str(value_at(checkpoint.recipe, "paths.artifacts"))
+
+
+def own_hosts(asked: Mapping[str, Any]) -> list[str]:
+    """Hosts that the command line itself names, in addresses or by its choice of a logger."""
+    addresses = [
+        value for _, value in flat(asked) if isinstance(value, str) and value.startswith(("http://", "https://"))
+    ]
+    loggers = (asked.get("logger") or {}).values()
+    tracked = any(str(node.get("_target_")).endswith(".WandbRun") for node in loggers if isinstance(node, Mapping))
+    return [*map(host_of, addresses), *(_TRACKING if tracked else ())]
 
 
 def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | None:
@@ -108,4 +144,17 @@ def check_artifacts(checkpoint: Checkpoint, keys: Mapping[str, str]) -> None:
     if other := [name for name, key in keys.items() if checkpoint.artifact_keys.get(name, key) != key]:
         raise ConfigError(
             f"the checkpoint was trained with another {', '.join(other)}; resume with its own data settings"
+        )
+
+
+def check_duration(checkpoint: Checkpoint, max_epochs: int | None) -> None:
+    """A run that was trained longer than is asked now has no result of the shorter duration.
+
+    Raises:
+        ConfigError: naming both durations.
+    """
+    if max_epochs is not None and 0 <= max_epochs < checkpoint.epochs:
+        raise ConfigError(
+            f"{checkpoint.path} was trained for {checkpoint.epochs} epochs, got trainer.max_epochs={max_epochs}; leave that "
+            f"out to test its best epoch, or set at least {checkpoint.epochs} to go on"
         )

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import CompactHydraException
 
 from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.locks import LockError, locked
+from sage_pl.escaping import csv_cell
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -159,23 +160,25 @@ class Search:
         ranked += [trial for trial in study.trials if trial not in ranked]
         with whole_file(self.folder / f"{NAME}.csv") as part, part.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["trial", "state", "value", "validations", *keys, "folder"])
+            writer.writerow(["trial", "state", "value", "validations", *map(csv_cell, keys), "folder"])
             for trial in ranked:
                 result = [trial.number, trial.state.name.lower(), trial.value, len(trial.intermediate_values)]
-                settings = [trial.params.get(key) for key in keys]
-                writer.writerow([*result, *settings, trial.user_attrs.get("folder")])
+                settings = [_cell(trial.params.get(key)) for key in keys]
+                writer.writerow([*result, *settings, _cell(trial.user_attrs.get("folder"))])
+
+
+def _cell(value: Any) -> Any:
+    return csv_cell(value) if isinstance(value, str) else value
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """A lock on the search: a trial that runs in another process looks like an interrupted one."""
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / f"{NAME}.lock", timeout=0):
+        with locked(folder / f"{NAME}.lock", f"the search in {folder}", wait=False):
             yield
-    except Timeout as error:
-        text = f"another process runs the search in {folder}; wait for it, or choose another with hydra.sweep.dir=..."
-        raise SearchError(text) from error
+    except LockError as error:
+        raise SearchError(f"{error}; wait for it, or choose another with hydra.sweep.dir=...") from error
 
 
 def finished(study: Study) -> list[FrozenTrial]:

@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import polars as pl
 from omegaconf import DictConfig
 
 from sage_pl.artifacts.files import unfinished
 from sage_pl.artifacts.identity import SOURCES, decisive, is_decisive
 from sage_pl.artifacts.store import Artifact
+from sage_pl.escaping import LogFormatter
 from sage_pl.runs import fit
+from sage_pl.runs.folders import CHECKPOINTS
 from sage_pl.runs.plan import Plan, fill_in_artifacts, resolve_with_placeholders
 
 log = logging.getLogger(__name__)
-
-_HISTORY, _EARLIER = "metrics.csv", "metrics.earlier.csv"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,8 @@ class Stage:
         ``config.yaml``, ``metrics.csv`` (losses and spectra by epoch), ``train.log``, ``metrics.json``, ``ranks.parquet`` and
         so on. What loggers write into folders of their own is not kept.
 
-    An interrupted stage goes on from its last finished epoch.
+    An interrupted stage goes on from its last finished epoch. Its files are copied, and removed by the store once the artifact
+    is there, so that one which is cut off while it is filed is tested and filed again.
     """
 
     name: str
@@ -63,26 +63,20 @@ class Stage:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         folder = unfinished(out)
-        last = folder / "checkpoints" / "last.ckpt"
-        resume = str(last) if last.is_file() else None
+        last, best = (folder / CHECKPOINTS / f"{name}.ckpt" for name in ("last", "best"))
+        resume = str(last) if last.is_file() and best.is_file() else None  # without its best epoch it begins anew
         config = fill_in_artifacts(self.plan.config, inputs, str(folder), resume)
         stored = {"config": self.plan.recipe, "artifact_keys": {name: made.key for name, made in inputs.items()}}
-        if resume:
-            _gather_history(folder)
         with _logged_to(folder / "train.log"):
             log.info("stage %s: %s", self.name, f"goes on from {last}" if resume else "a run of its own")
             run = fit.build(config, stored, fit.make_loggers(config))
             results = fit.fit(run)
             fit.finish(run, results)
-        _gather_history(folder)
-        if (folder / _EARLIER).is_file():
-            (folder / _EARLIER).rename(folder / _HISTORY)
         np.save(out / "item_table.npy", results.model.output_table()[:].cpu().numpy())
-        shutil.move(results.checkpoint, out / "best.ckpt")
+        shutil.copyfile(results.checkpoint, out / "best.ckpt")
         for file in folder.iterdir():
-            if file.is_file():
-                shutil.move(file, out / file.name)
-        shutil.rmtree(folder)
+            if file.is_file() and not file.name.startswith("."):
+                shutil.copyfile(file, out / file.name)
 
 
 def decisive_settings(config: DictConfig) -> dict[str, Any]:
@@ -96,19 +90,10 @@ def _logged_to(file: Path) -> Iterator[None]:
     """Add log lines to the file as well."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(LogFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.root.addHandler(handler)
     try:
         yield
     finally:
         logging.root.removeHandler(handler)
         handler.close()
-
-
-def _gather_history(folder: Path) -> None:
-    """Append the rows of ``metrics.csv``, which a resumed run begins anew, to those of its earlier parts."""
-    files = [file for name in (_EARLIER, _HISTORY) if (file := folder / name).is_file()]
-    if files:
-        parts = [pl.read_csv(file, infer_schema_length=None) for file in files]
-        pl.concat(parts, how="diagonal_relaxed").write_csv(folder / _EARLIER)
-        (folder / _HISTORY).unlink(missing_ok=True)

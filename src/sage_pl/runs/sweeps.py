@@ -6,9 +6,12 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override, ParsedElementType, QuotedString
+
+from sage_pl.runs.launch import quoted
 
 log = logging.getLogger(__name__)
 _NOT_COMPARED = {"seed", "dataset"}  # averaged, and one section each
@@ -34,19 +37,29 @@ def _text(value: ParsedElementType) -> str:
     return value.text if isinstance(value, QuotedString) else str(value)
 
 
-def compare_jobs(folder: Path, values: Mapping[str, Sequence[str]], options: Mapping[str, str | None]) -> None:
-    """Compare all jobs of a grid; the baseline has the first value of the first key that varies.
+def compare_jobs(
+    folder: Path,
+    jobs: Mapping[Path, bool],
+    values: Mapping[str, Sequence[str]],
+    options: Mapping[str, str | None],
+) -> None:
+    """Compare the jobs of a grid; the baseline has the first value of the first key that varies.
 
-    Without such a key, methods are listed without a test.
+    Without such a key, methods are listed without a test. A failed job is listed with its reason; where its folder holds
+    results, they are those of another process, and it is left out.
 
     Args:
         folder: of the sweep.
+        jobs: folder of each job -> whether it ended without an error.
         values: see :func:`variations`.
         options: see :func:`run_comparison`.
     """
-    if any(folder.glob("*/.hydra")):  # at least one job has started
+    for job in (job for job, complete in jobs.items() if not complete):
+        log.warning("the job %s failed; its log is %s", job.name, job / "train.log")
+    mine = [job for job, complete in jobs.items() if complete or not (job / "metrics.json").is_file()]
+    if mine:
         baseline = next(iter(values.values()), ["null"])[0]
-        run_comparison(folder, [f"{folder}/*"], list(values) or ["method"], baseline, options)
+        run_comparison(folder, [escape(str(job)) for job in mine], list(values) or ["method"], baseline, options)
 
 
 def run_comparison(
@@ -60,11 +73,7 @@ def run_comparison(
         options: further keys of it -> values.
     """
     settings = {"baseline": baseline, "hydra.run.dir": str(folder / "comparison"), "group": folder.name, **options}
-    arguments = [f"runs=[{_quoted(runs)}]", f"by=[{_quoted(by)}]"]
-    arguments += [f"{key}={'null' if value in (None, 'null') else _quoted([value])}" for key, value in settings.items()]
+    arguments = [f"runs=[{','.join(map(quoted, runs))}]", f"by=[{','.join(map(quoted, by))}]"]
+    arguments += [f"{key}={'null' if value in (None, 'null') else quoted(value)}" for key, value in settings.items()]
     if subprocess.run([sys.executable, "-m", "sage_pl", "compare", *arguments], check=False).returncode:
         log.warning("the jobs of %s could not be compared; the reason is above", folder)
-
-
-def _quoted(texts: Sequence[str]) -> str:
-    return ",".join("'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'" for text in texts)

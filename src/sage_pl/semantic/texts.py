@@ -29,7 +29,7 @@ class Texts:
     "unknown" (and is counted in a warning), so that every item has a vector.
 
     Args:
-        columns: of the data set's items table, in the order of the text.
+        columns: of the data set's items table, in the order of the text; None for all its columns of text.
         labels: prefix of each column's value, "" for none; by default the column's name, and none for ``title``.
         max_chars: most characters of a text (2,048 per sentence in the reference).
 
@@ -43,7 +43,7 @@ class Texts:
     missing attribute; their Yelp prompts contain review counts and mean stars of the crawl, which leak the future.
     """
 
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] | None
     labels: Mapping[str, str] | None = None
     max_chars: int = 2000
 
@@ -53,20 +53,21 @@ class Texts:
     libraries: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "columns", tuple(self.columns or ()))
+        object.__setattr__(self, "columns", None if self.columns is None else tuple(self.columns))
         object.__setattr__(self, "labels", dict(self.labels or {}))
         if self.max_chars < 1:
             raise SettingError(f"steps.texts.max_chars is {self.max_chars}, wanted at least 1")
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items = inputs["sequences"].frame("items").sort("item")
-        check_columns(items, self.columns, "steps.texts.columns")
-        pieces = attributes(items, self.columns, self.labels)
+        columns = text_columns(items) if self.columns is None else self.columns
+        check_columns(items, columns, "steps.texts.columns")
+        pieces = attributes(items, columns, self.labels)
         text = pl.concat_str(pieces, separator=SEPARATOR, ignore_nulls=True).str.head(self.max_chars)
         texts = items.select("item", text.alias("text"))
         empty = texts.filter(pl.col("text") == "").height
         if empty:
-            log.warning("%d of %d items have no text in %s; they become %r", empty, len(texts), self.columns, NO_TEXT)
+            log.warning("%d of %d items have no text in %s; they become %r", empty, len(texts), columns, NO_TEXT)
         texts.with_columns(pl.col("text").replace("", NO_TEXT)).write_parquet(out / "texts.parquet")
 
 
@@ -78,6 +79,12 @@ def item_texts(texts: Artifact) -> list[str]:
 def each_once(texts: Sequence[str]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.intp]]:
     """The distinct texts, and for each text its position among them."""
     return np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+
+
+def text_columns(items: pl.DataFrame) -> list[str]:
+    """The columns of an items table that hold texts or lists of texts."""
+    kinds = (pl.String, pl.List(pl.String))
+    return [name for name, kind in items.schema.items() if kind in kinds and name not in ("item", "item_id")]
 
 
 def check_columns(items: pl.DataFrame, columns: Sequence[str], key: str) -> None:

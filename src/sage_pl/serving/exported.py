@@ -14,12 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.artifacts.files import damage_in, file_digest, records_of, whole_folder
 from sage_pl.artifacts.identity import flat, is_decisive
+from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import MANIFEST, Artifact, ArtifactError
 from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.runs.checkpoint import check_weights
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.construct import construct
+from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.plan import filled_artifacts
 
 _HERE = "<here>/"  # placeholder of the folder in the paths of model.json
@@ -68,32 +70,39 @@ def load(folder: str | Path) -> RecommenderModule:
     Raises:
         MissingFileError: the folder has no ``model.json``.
         ArtifactError: a file is missing, cut or changed.
-        ConfigError: ``model.json`` names a class that is not allowed, or holds a reference such as ``${oc.env:X}``.
+        ConfigError: ``model.json`` names a class that is not allowed, holds a reference such as ``${oc.env:X}``, or cannot be
+            built.
+        PlainError: it is damaged.
     """
     place = Path(folder)
     if not (place / "model.json").is_file():
         raise MissingFileError(f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR")
     node = _checked_node(place)
-    name = node.pop("name", {})
-    node = _map_texts(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
-    model = construct("model", node)(CachedItems(place / "items"))
-    model.load_state_dict(read_weights(place / "weights.pt"))
-    model.stored = name
-    return model.eval()
+    with stored(place):
+        name = node.pop("name", {})
+        node = _map_texts(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
+        model = construct("model", {**node, "_partial_": True})(CachedItems(place / "items"))
+        if not isinstance(model, RecommenderModule):
+            raise ConfigError(f"{place}/model.json describes a {type(model).__name__}, which recommends nothing")
+        weights = read_weights(place / "weights.pt")
+        check_weights(model, weights)
+        model.load_state_dict(weights)
+        model.stored = name
+        return model.eval()
 
 
 def _checked_node(place: Path) -> dict[str, Any]:
     """The content of ``model.json`` of a folder whose files are as they were written."""
-    help = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
+    again = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
     manifest = place / MANIFEST
+    node = read_json(place / "model.json")
     try:
-        if manifest.exists() and (problem := damage_in(place, json.loads(manifest.read_bytes())["files"], hashes=True)):
-            raise ArtifactError(f"{problem}; {help}")
-        node: dict[str, Any] = json.loads((place / "model.json").read_bytes())
+        if manifest.exists() and (problem := damage_in(place, read_json(manifest)["files"], hashes=True)):
+            raise ArtifactError(f"{problem}; {again}")
         if node.pop("manifest", False) and not manifest.exists():
-            raise ArtifactError(f"{place} has no {MANIFEST}; {help}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"a .json file of {place} is damaged ({error}); {help}") from error
+            raise ArtifactError(f"{place} has no {MANIFEST}; {again}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"a .json file of {place} is damaged ({error}); {again}") from error
     return node
 
 

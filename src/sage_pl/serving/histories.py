@@ -86,9 +86,9 @@ def read_events(file: str | Path) -> pl.DataFrame:
             f"there is no file {path}; events=FILE names a table of user_id, item_id (and timestamp)"
         )
     readers: dict[str, Callable[[Path], pl.DataFrame]] = {
-        ".csv": lambda table: pl.read_csv(table, infer_schema=False),
-        ".jsonl": pl.read_ndjson,
-        ".parquet": pl.read_parquet,
+        ".csv": lambda table: pl.read_csv(table, infer_schema=False, glob=False),
+        ".jsonl": lambda table: pl.read_ndjson(table.read_bytes()),
+        ".parquet": lambda table: pl.read_parquet(table, glob=False),
     }
     if path.suffix not in readers:
         raise DataError(f"{path} ends in {path.suffix!r}; wanted one of {', '.join(readers)}")

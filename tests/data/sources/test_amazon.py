@@ -131,3 +131,16 @@ def test_fingerprint_knows_the_release_not_the_place(tmp_path: Path) -> None:
     source = write(tmp_path, 2014)
     assert source.fingerprint() != Amazon(source.reviews, source.metadata, 2018).fingerprint()
     assert str(tmp_path) not in str(source.fingerprint())
+
+
+def test_byte_order_marks_surrogates_and_blanks(tmp_path: Path) -> None:
+    source = write(tmp_path, 2018)
+    review = '{"reviewerID": " A1", "asin": "B1 ", "unixReviewTime": 5, "overall": 4.0}\n'
+    (tmp_path / "reviews").write_bytes(b"\xef\xbb\xbf" + review.encode())
+    (tmp_path / "metadata").write_text('{"asin": " B1", "title": "Tea \\ud83d &lt;hot&gt;"}', encoding="utf-16")
+    raw = source.load("overall")
+    assert raw.interactions.collect().rows() == [("A1", "B1", 5, "4.0")]
+    assert raw.items is not None
+    assert raw.items["title"].to_list() == ["Tea \ufffd <hot>"]
+    with pytest.raises(DataError, match="no record has a field stars, which a filter reads"):
+        source.load("stars")

@@ -8,6 +8,7 @@ import pytest
 from sage_pl.data.sources.folder import Folder
 from sage_pl.data.sources.raw import DataError
 
+START = 1_600_000_000
 INTERACTIONS = pl.DataFrame(
     {"user_id": [1, 1, 2], "item_id": [7, 8, 7], "timestamp": [0, 1, 0], "unix_time": [5, None, 6]}
 )
@@ -96,3 +97,64 @@ def test_absent_file_says_where_and_how(tmp_path: Path) -> None:
     assert str(tmp_path) in str(error.value)
     with pytest.raises(FileNotFoundError, match=r"get raw\.gz and put it there"):
         Folder(tmp_path, missing="get raw.gz and put it there").fingerprint()
+
+
+def test_brackets_in_a_path_are_no_pattern(tmp_path: Path) -> None:
+    for name in ("a1", "a[1]"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "a1", INTERACTIONS.head(1))
+    assert write(tmp_path / "a[1]").load().interactions.collect().equals(INTERACTIONS)
+
+
+def test_ids_times_and_texts_are_mended_and_the_key_says_so(tmp_path: Path) -> None:
+    whole = pl.DataFrame(
+        {"user_id": ["u", "u", "u"], "item_id": ["a", "b", "c"], "timestamp": [START, START, START + 1]}
+    )
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["R&D", "x"], "parts": [["a&b"], None]})
+    plain = write(tmp_path, whole, items)
+    assert plain.fingerprint().keys() == {"interactions", "items"}, "as in earlier versions"
+    dressed = whole.with_columns(item_id=pl.col("item_id") + " ", timestamp=pl.Series([5, 1, 10**6]) + START * 10**6)
+    entities = items.with_columns(title=pl.Series(["R&amp;D", "x"]), parts=pl.Series([["a&#38;b"], None]))
+    source = write(tmp_path, dressed, entities.with_columns(pl.col("item_id") + "  "))
+    assert source.fingerprint().keys() == {"interactions", "items", "item_id", "timestamp", "entities"}
+    raw = source.load()
+    rows = raw.interactions.collect().rows()
+    assert rows == [("u", "b", START), ("u", "a", START), ("u", "c", START + 1)], "in exact order"
+    assert raw.items is not None
+    assert raw.items.equals(items)
+    assert raw.notes == (
+        "interactions.parquet: blanks around item_id removed",
+        "interactions.parquet: timestamp in us, which become whole seconds",
+        "items.parquet: HTML entities resolved in title, parts",
+    )
+
+
+def test_dates_of_a_parquet_type(tmp_path: Path) -> None:
+    days = INTERACTIONS.with_columns(timestamp=pl.Series(["2020-09-14", "2020-09-15", "2020-09-14"]).str.to_date())
+    assert write(tmp_path, days).load().interactions.collect()["timestamp"].to_list() == [
+        1600041600,
+        1600128000,
+        1600041600,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"item_id": pl.Series(["a", " ", ""])}, r"item_id of .* null or blank in 2 of 3 rows \(rows 2, 3\)"),
+        (
+            {"timestamp": pl.Series([5, 1_600_000_000_000, 6])},
+            "several units by the size of its numbers: 2 in s, 1 in ms",
+        ),
+    ],
+)
+def test_ids_and_times_that_cannot_be_mended(tmp_path: Path, columns: dict[str, pl.Series], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        write(tmp_path, INTERACTIONS.with_columns(**columns), None).load()
+
+
+def test_further_columns_are_read_for_filters(tmp_path: Path) -> None:
+    source = write(tmp_path, INTERACTIONS.with_columns(stars=pl.Series([1, 2, 3])))
+    assert source.load("stars").interactions.collect()["stars"].to_list() == [1, 2, 3]
+    with pytest.raises(DataError, match="no column rating"):
+        source.load("rating")

@@ -105,3 +105,14 @@ def test_absent_file(tmp_path: Path) -> None:
 
 def test_fingerprint_knows_the_period(tmp_path: Path) -> None:
     assert write(tmp_path).fingerprint() != write(tmp_path, start="2000-01-01").fingerprint()
+
+
+def test_names_are_tidy_and_stars_can_be_filtered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUSINESSES[0], "name", " Tea &amp;  more \ud83d")
+    raw = write(tmp_path).load("stars")
+    assert raw.items is not None
+    assert raw.items["title"][0] == "Tea & more \ufffd"
+    assert raw.interactions.collect()["stars"].to_list() == ["5", "1", "1"]
+    monkeypatch.setitem(REVIEWS[0], "user_id", "  ")
+    with pytest.raises(DataError, match="line 1: field user_id is '  ', wanted an id"):
+        write(tmp_path).load()

@@ -139,7 +139,11 @@ def test_a_login_that_is_missing_or_refused_is_one_line(
 
 
 def test_what_the_environment_says_decides_without_a_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=SimpleNamespace(mode="online")))
+    monkeypatch.setattr(
+        wandb,
+        "setup",
+        lambda: SimpleNamespace(settings=SimpleNamespace(base_url="https://api.wandb.ai", mode="online")),
+    )
     monkeypatch.setattr(wandb, "login", lambda **_: False)
     with pytest.raises(LoggerError):
         check()

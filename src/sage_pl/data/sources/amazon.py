@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import html
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,10 @@ import polars as pl
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
 from sage_pl.data.sources.raw import RawData, check_items, require_file
+from sage_pl.data.sources.texts import texts
 from sage_pl.errors import SettingError
 
-SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
+SCHEMA = {"user_id": pl.String(), "item_id": pl.String(), "timestamp": pl.Int64()}
 ITEM_SCHEMA = {
     "item_id": pl.String,
     "title": pl.String,
@@ -77,10 +77,11 @@ class Amazon:
             releases = ", ".join(map(str, RELEASES))
             raise SettingError(f"dataset.year is {self.year!r}, wanted one of the releases {releases}")
 
-    def load(self) -> RawData:
+    def load(self, *columns: str) -> RawData:
         reviews, metadata = self._files()
-        frame = lines.frame_of(self._rows(reviews), SCHEMA)
+        frame = lines.frame_of(self._rows(reviews, columns), SCHEMA | dict.fromkeys(columns, pl.String()))
         lines.require_rows(frame, reviews)
+        lines.require_fields(frame, columns, reviews)
         items = lines.frame_of(self._items(metadata, set(frame["item_id"].unique())), ITEM_SCHEMA)
         return RawData(frame.lazy(), check_items(items, str(metadata)))
 
@@ -92,28 +93,29 @@ class Amazon:
         reviews = require_file(Path(self.reviews), "name the review file with dataset.reviews=FILE")
         return reviews, require_file(Path(self.metadata), "name the metadata file with dataset.metadata=FILE")
 
-    def _rows(self, path: Path) -> Iterator[tuple[str, str, int]]:
+    def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         names = RELEASES[self.year]
         for number, record in lines.records(path):
-            user = lines.field(record, names.user, str, path, number)
-            item = lines.field(record, names.item, str, path, number)
-            yield user, item, lines.field(record, names.time, int, path, number) // names.per_second
+            user = lines.identifier(record, names.user, path, number)
+            item = lines.identifier(record, names.item, path, number)
+            time = lines.field(record, names.time, int, path, number) // names.per_second
+            yield user, item, time, *(lines.cell(record, name, path, number) for name in columns)
 
     def _items(self, path: Path, pending: set[str]) -> Iterator[tuple[Any, ...]]:
         names = RELEASES[self.year]
         parse: Callable[[str], Any] = parse_literal if self.year == 2014 else json.loads
         for number, record in lines.records(path, parse):
-            item = lines.field(record, names.item, str, path, number)
+            item = lines.identifier(record, names.item, path, number)
             if item in pending:
                 pending.remove(item)  # later records of the item are ignored
                 yield (
                     item,
-                    " ".join(_texts(record.get("title"))),
-                    " ".join(_texts(record.get(names.brand))) or None,
-                    _texts(_first_path(record.get(names.categories))),
-                    " ".join(_texts(record.get("description"))) or None,
-                    _texts(record.get(names.features)),
-                    " ".join(_texts(record.get("price"))) or None,
+                    " ".join(texts(record.get("title"))),
+                    " ".join(texts(record.get(names.brand))) or None,
+                    texts(_first_path(record.get(names.categories))),
+                    " ".join(texts(record.get("description"))) or None,
+                    texts(record.get(names.features)),
+                    " ".join(texts(record.get("price"))) or None,
                 )
 
 
@@ -128,13 +130,3 @@ def parse_literal(line: str) -> Any:
 def _first_path(value: Any) -> Any:
     """2014 lists several category paths per item; the first is the main one."""
     return value[0] if isinstance(value, list) and value and isinstance(value[0], list) else value
-
-
-def _texts(value: Any) -> list[str]:
-    """A field's texts with HTML entities resolved and runs of white space collapsed: one of a scalar, several of a list."""
-    if isinstance(value, list):
-        return [text for part in value for text in _texts(part)]
-    if isinstance(value, str | int | float):
-        text = " ".join(html.unescape(str(value)).split())
-        return [text] if text else []
-    return []

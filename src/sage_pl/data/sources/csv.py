@@ -1,7 +1,9 @@
-"""One CSV file of interactions."""
+"""One text file of interactions: delimited text or JSON lines."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,98 +11,144 @@ from typing import Any
 import polars as pl
 
 from sage_pl.artifacts.files import file_digest
-from sage_pl.data.sources.lines import numbered_lines
-from sage_pl.data.sources.raw import DataError, RawData, require_columns, require_file
+from sage_pl.data.sources.layout import Layout
+from sage_pl.data.sources.lines import AUTO
+from sage_pl.data.sources.raw import DataError, RawData, clean_ids, require_file
+from sage_pl.data.sources.table import LINE, read_table
+from sage_pl.data.sources.texts import first_texts
+from sage_pl.data.sources.times import in_exact_order, unix_times
+from sage_pl.errors import SettingError
+
+log = logging.getLogger(__name__)
+
+READER = 2  # raised when the same file gives other interactions or texts
+_RESERVED = ("item", "item_id", "title")
 
 
 @dataclass(frozen=True)
 class CSV:
-    """Reads a UTF-8 CSV file with a header line, plain or gzip.
+    """Reads a delimited text file or JSON lines, plain or compressed; what ``auto`` stands for is found in the file.
 
-    Ids are text, so ``007`` stays itself. Times are whole numbers (seconds or positions) or ISO 8601 dates, which become
-    Unix seconds (UTC where they name no zone). An item's text is its first non-empty one.
+    Ids are text, so ``007`` stays itself; blanks around them are removed. Times become Unix seconds
+    (:func:`sage_pl.data.sources.times.unix_times`); events of a user within one second keep the order of their exact times, and
+    equal times that of the file. An item's text is its first non-blank one.
 
     Args:
         path: the file.
-        user: name of the column of user ids.
-        item: name of the column of item ids.
-        time: name of the column of times.
-        text: name of a column of item titles, or None.
-        separator: one character between fields.
+        user: name of the column of user ids, or its number, from 1, in a file without a header.
+        item: likewise, of item ids.
+        time: likewise, of times; None takes the order of the file.
+        text: a column of item titles, or several: the first is the title, the others keep their names; None for no text.
+        separator, quote, header, encoding: see :class:`sage_pl.data.sources.layout.Layout`.
+        time_format: auto, s, ms, us, ns, or a format of strptime.
+        items: a second file, with the texts; None takes them from the first.
+        items_key: the column of item ids in ``items``; None: as in the first file.
 
     Raises:
         MissingFileError: there is no such file.
-        DataError: the file is empty or not UTF-8, has rows of another width, lacks a column or has empty ids or times.
+        DataError: a file cannot be read as it is, lacks a column, has rows of another width, empty ids or times, or no rows.
     """
 
     path: str | Path = field(compare=False)
-    user: str = "user"
-    item: str = "item"
-    time: str = "time"
-    text: str | None = None
-    separator: str = ","
+    user: str | int = "user"
+    item: str | int = "item"
+    time: str | int | None = "time"
+    text: str | int | Sequence[str | int] | None = None
+    separator: str | None = AUTO
+    quote: str | None = AUTO
+    header: bool | str = AUTO
+    encoding: str = AUTO
+    time_format: str = AUTO
+    items: str | Path | None = field(default=None, compare=False)
+    items_key: str | int | None = None
 
-    def load(self) -> RawData:
+    def __post_init__(self) -> None:
+        texts = self._texts()
+        if len(set(texts)) < len(texts) or set(texts[1:]) & set(_RESERVED):
+            raise SettingError(
+                f"dataset.text is {texts}, wanted each column once, and none but the first called {', '.join(_RESERVED)}"
+            )
+        if self.items is not None and not texts:
+            raise SettingError(f"dataset.items is {self.items}, but dataset.text names none of its columns")
+
+    def load(self, *columns: str) -> RawData:
+        ids = {"user_id": str(self.user), "item_id": str(self.item)}
+        texts = self._texts() if self.items is None else []
+        names = [*ids.values(), *([] if self.time is None else [str(self.time)]), *texts, *columns]
         file = self._file()
-        for _ in numbered_lines(file):
-            pass  # raises DataError with the line of bytes that are not UTF-8
-        columns = {"user_id": self.user, "item_id": self.item, "timestamp": self.time}
-        if self.text is not None:
-            columns["title"] = self.text
-        try:
-            table = pl.scan_csv(file, separator=self.separator, infer_schema=False)
-            require_columns(table.collect_schema(), columns.values(), str(file), _help(columns))
-            table = table.select(pl.col(name).alias(alias) for alias, name in columns.items())
-            frame = table.select("user_id", "item_id", "timestamp").collect(engine="streaming")
-            texts = table.select("item_id", "title").collect(engine="streaming") if self.text is not None else None
-        except pl.exceptions.NoDataError as error:
-            raise DataError(f"{file} is empty; wanted a header line and one interaction per line") from error
-        except pl.exceptions.ComputeError as error:
-            raise DataError(f"{file} is not a table with separator {self.separator!r}: {error}") from error
-        frame = frame.with_columns(self._seconds(frame["timestamp"], file))
-        self._check(frame, file)
-        return RawData(frame.lazy(), None if texts is None else _first_texts(texts))
+        table, notes = read_table(file, names, self._layout(), self._help(), texts)
+        if table.is_empty():
+            raise DataError(f"{file} has a header but no rows; wanted one interaction per line")
+        chosen = table.select(LINE, *(pl.col(name).alias(alias) for alias, name in ids.items()))
+        chosen, cleaned = clean_ids(chosen, ids, str(file), LINE)
+        frame, timed = self._timed(table, chosen, file, columns)
+        notes += cleaned + timed
+        items = None
+        if self.items is not None:
+            items, more = self._items(Path(self.items))
+            notes += more
+        elif texts:
+            items = first_texts(_titled(chosen.select("item_id"), table, texts))
+        for note in notes:
+            log.info("%s", note)
+        return RawData(frame.lazy(), items, tuple(notes))
 
     def fingerprint(self) -> dict[str, Any]:
-        columns = {"user": self.user, "item": self.item, "time": self.time, "text": self.text}
-        return {"file": file_digest(self._file()), **columns, "separator": self.separator}
+        files = {"file": file_digest(self._file())}
+        if self.items is not None:
+            files["items"] = file_digest(self._items_file(Path(self.items)))
+        columns = {"user": self.user, "item": self.item, "time": self.time, "text": self._texts()}
+        layout = {"separator": self._layout().separator, "quote": self.quote, "header": self.header}
+        others = {"encoding": self.encoding, "time_format": self.time_format, "items_key": self.items_key}
+        return {"reader": READER, **files, **columns, **layout, **others}
+
+    def _timed(
+        self, table: pl.DataFrame, ids: pl.DataFrame, file: Path, columns: Sequence[str]
+    ) -> tuple[pl.DataFrame, list[str]]:
+        """Ids, times and further columns, and what is to be said of the times."""
+        frame = ids.drop(LINE).with_columns(table[name] for name in columns)
+        if self.time is None:
+            position = pl.int_range(pl.len(), dtype=pl.Int64).over("user_id")
+            note = f"{file.name}: no times, so a user's events are in the order of the file"
+            return frame.with_columns(timestamp=position), [note]
+        times = unix_times(table[str(self.time)], table[LINE], str(file), self.time_format)
+        frame = frame.with_columns(timestamp=times.seconds, nanos=times.nanos)
+        frame = in_exact_order(frame) if (frame["nanos"] > 0).any() else frame.drop("nanos")
+        return frame, [] if times.note is None else [times.note]
+
+    def _items(self, file: Path) -> tuple[pl.DataFrame, list[str]]:
+        """The second file's texts."""
+        key = str(self.item if self.items_key is None else self.items_key)
+        help = f"name its columns: dataset.items_key={key} dataset.text=[{','.join(self._texts())}]"
+        table, notes = read_table(self._items_file(file), [key, *self._texts()], self._layout(), help, self._texts())
+        ids, cleaned = clean_ids(table.select(LINE, pl.col(key).alias("item_id")), {"item_id": key}, str(file), LINE)
+        return first_texts(_titled(ids.select("item_id"), table, self._texts())), notes + cleaned
+
+    def _texts(self) -> list[str]:
+        columns = [] if self.text is None else [self.text] if isinstance(self.text, str | int) else self.text
+        return [str(name) for name in columns]
+
+    def _layout(self) -> Layout:
+        return Layout(self.separator, self.quote, self.header, self.encoding)
 
     def _file(self) -> Path:
         return require_file(Path(self.path), "name the file with dataset.path=FILE")
 
-    def _seconds(self, times: pl.Series, file: Path) -> pl.Series:
-        """Whole numbers as they are, ISO dates as Unix seconds."""
-        times = times.str.strip_chars()
-        # 01/02/2020 is no such date: its day is ambiguous.
-        if len(times) and (times.is_null() | times.str.contains(r"^\d{4}-\d\d-\d\d")).all():
-            whole = times.str.to_datetime(time_zone="UTC", strict=False).dt.epoch("s")
-        else:
-            whole = times.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False)
-        wrong = (whole.is_null() & times.is_not_null()).arg_true()
-        if len(wrong):
-            row = wrong[0]
-            raise DataError(
-                f"{file}: {self.time} is {times[row]!r} in data row {row + 1}, wanted whole numbers or ISO dates in every row"
-            )
-        return whole.alias("timestamp")
+    def _items_file(self, file: Path) -> Path:
+        return require_file(file, "name the file of item texts with dataset.items=FILE")
 
-    def _check(self, frame: pl.DataFrame, file: Path) -> None:
-        if frame.is_empty():
-            raise DataError(f"{file} has a header but no rows; wanted one interaction per line")
-        for column, name in {"user_id": self.user, "item_id": self.item, "timestamp": self.time}.items():
-            if nulls := frame[column].null_count():
-                row = frame[column].is_null().arg_true()[0] + 1
-                raise DataError(f"{file}: {name} is empty in {nulls} rows, first in data row {row}; fill or drop them")
+    def _help(self) -> str:
+        names = {"user": self.user, "item": self.item, "time": self.time}
+        if self.items is None and self.text is not None:
+            names["text"] = self.text if isinstance(self.text, str | int) else f"[{','.join(self._texts())}]"
+        keys = ", ".join(f"dataset.{key}={'null' if name is None else name}" for key, name in names.items())
+        return f"name the columns: {keys} (dataset.time=null takes the order of the file)"
 
 
-def _first_texts(texts: pl.DataFrame) -> pl.DataFrame:
-    """One row per item with its first non-empty text, '' if there is none."""
-    first = texts.filter(pl.col("title").str.strip_chars() != "").unique("item_id", keep="first", maintain_order=True)
-    items = texts.select("item_id").unique(maintain_order=True)
-    table = items.join(first, on="item_id", how="left", maintain_order="left")
-    return table.with_columns(pl.col("title").fill_null(""))
+def _titled(ids: pl.DataFrame, table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The ids beside their texts: the first column is called title, the others as in the file."""
+    return ids.with_columns(table[name].alias("title" if at == 0 else _column(name)) for at, name in enumerate(names))
 
 
-def _help(columns: dict[str, str]) -> str:
-    keys = {"user_id": "user", "item_id": "item", "timestamp": "time", "title": "text"}
-    return "Name the columns: " + ", ".join(f"dataset.{keys[alias]}={name}" for alias, name in columns.items()) + "."
+def _column(name: str) -> str:
+    return f"column {name}" if name.isdecimal() else name

@@ -43,13 +43,15 @@ class Journey:
 
     seed: int = 0
 
-    def load(self) -> RawData:
-        transactions, products = (pl.scan_parquet(file) for file in self._files())
-        columns = ("household_id", "basket_id", "product_id", "transaction_timestamp")
-        require_columns(transactions.collect_schema(), columns, "transactions.parquet", INSTALL)
+    def load(self, *columns: str) -> RawData:
+        transactions, products = (pl.scan_parquet(file, glob=False) for file in self._files())
+        names = ("household_id", "basket_id", "product_id", "transaction_timestamp", *columns)
+        require_columns(transactions.collect_schema(), names, "transactions.parquet", INSTALL)
         require_columns(products.collect_schema(), ("product_id", *TEXT), "products.parquet", INSTALL)
         sold = products.filter(~pl.col("department").is_in(NOT_MERCHANDISE)).select("product_id", *TEXT).collect()
-        purchases = transactions.select(columns).join(sold.lazy(), on="product_id", how="semi").collect()
+        purchases = (
+            transactions.select(list(dict.fromkeys(names))).join(sold.lazy(), on="product_id", how="semi").collect()
+        )
         order = shuffled(self.seed, purchases["basket_id"].to_numpy(), purchases["product_id"].to_numpy())
         interactions = (
             purchases.lazy()
@@ -59,6 +61,7 @@ class Journey:
                 user_id="household_id",
                 item_id="product_id",
                 timestamp=pl.col("transaction_timestamp").dt.epoch("s"),
+                **{name: name for name in columns},
             )
         )
         title = pl.concat_str(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -25,17 +26,25 @@ class RawData(NamedTuple):
     ``interactions`` has ``user_id`` and ``item_id`` (integers or strings) and ``timestamp`` (Int64: Unix seconds, or the
     0-based position in the user's sequence). Its row order decides ids and the order of equal times. The optional column
     ``unix_time`` (Int64, null where unknown) is the real time of an event whose timestamp is a position. ``items`` has one
-    row per ``item_id`` and at least the text column ``title``; None where the source has no text.
+    row per ``item_id`` and at least the text column ``title``; None where the source has no text. ``notes`` say what the
+    reader decided, for the report.
     """
 
     interactions: pl.LazyFrame
     items: pl.DataFrame | None
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):
     """Where interactions come from."""
 
-    def load(self) -> RawData: ...
+    def load(self, *columns: str) -> RawData:
+        """The data; the interactions have the further ``columns`` too, which filters read.
+
+        Raises:
+            DataError: the source has no such column, or its data are unfit.
+        """
+        ...
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the data: sha256 of the files and the parameters that matter, never a path."""
@@ -67,10 +76,21 @@ def require_file(path: Path, help: str) -> Path:
 
 
 def require_columns(columns: Iterable[str], names: Iterable[str], where: str, help: str) -> None:
-    """Raise DataError if ``columns`` lacks one of ``names``."""
-    columns = list(columns)
+    """Raise DataError if ``columns`` lacks one of ``names``; the message names the nearest columns."""
+    columns, names = list(columns), list(names)
     if absent := [name for name in names if name not in columns]:
-        raise DataError(f"{where} has no column {', '.join(absent)}; it has: {', '.join(columns)}. {help}")
+        others = [column for column in columns if column not in names]
+        near = list(dict.fromkeys(match for name in absent if (match := nearest(name, others))))
+        hint = f" (nearest: {', '.join(near)})" if near else ""
+        raise DataError(f"{where} has no column {', '.join(absent)}{hint}; it has: {', '.join(columns)}; {help}")
+
+
+def nearest(name: str, columns: Iterable[str]) -> str | None:
+    """The column whose name is most like ``name`` in letters, upper or lower case, or None."""
+    by_letters = {column.lower(): column for column in columns}
+    close = difflib.get_close_matches(name.lower(), by_letters, n=1, cutoff=0.5)
+    inside = [column for letters, column in by_letters.items() if name and name.lower() in letters]
+    return by_letters[close[0]] if close else next(iter(inside), None)
 
 
 def check_items(items: pl.DataFrame, where: str) -> pl.DataFrame:
@@ -79,7 +99,7 @@ def check_items(items: pl.DataFrame, where: str) -> pl.DataFrame:
     Raises:
         DataError: a column is missing or of the wrong type, an id or title is null, or an id occurs twice.
     """
-    help = "Every item needs an id and a text; use '' for no text."
+    help = "every item needs an id and a text; use '' for no text"
     require_columns(items.columns, ["item_id", "title"], where, help)
     if items.schema["title"] != pl.String:
         raise DataError(f"column title of {where} is {items.schema['title']}, wanted text (String)")
@@ -93,3 +113,37 @@ def check_items(items: pl.DataFrame, where: str) -> pl.DataFrame:
             f"for example {twice['item_id'][0]!r}; keep one row per item"
         )
     return items
+
+
+def clean_ids(frame: pl.DataFrame, names: Mapping[str, str], where: str, rows: str) -> tuple[pl.DataFrame, list[str]]:
+    """The table with the blanks around its text ids removed, and a note for each column that had some.
+
+    Args:
+        frame: a table with the columns of ``names`` and ``rows``.
+        names: column -> its name in the file.
+        where: the file, for messages.
+        rows: name of the column that numbers lines or rows; messages call it so.
+
+    Raises:
+        DataError: an id is null, empty or blank, with the numbers of the first of them.
+    """
+    notes = []
+    for column, name in names.items():
+        ids = frame[column]
+        stripped = ids.str.strip_chars() if ids.dtype == pl.String else ids
+        blank = stripped.is_null() | (stripped == "") if ids.dtype == pl.String else ids.is_null()
+        if count := blank.sum():
+            raise DataError(
+                f"{where}: {name} is empty in {count:,} of {frame.height:,} rows, {numbers(frame[rows].filter(blank))}; "
+                "fill or drop them"
+            )
+        if ids.dtype == pl.String and (padded := (stripped != ids).sum()):
+            notes.append(f"{name}: blanks around ids removed in {padded:,} rows")
+            frame = frame.with_columns(stripped.alias(column))
+    return frame, notes
+
+
+def numbers(rows: pl.Series) -> str:
+    """The first numbers of a column that numbers lines, in words: "line 7", "lines 7, 11", "lines 7, 11, 12 and others"."""
+    first = ", ".join(map(str, rows.head(3)))
+    return f"{rows.name}{'s' if len(rows) > 1 else ''} {first}{' and others' if len(rows) > 3 else ''}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import polars as pl
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
 from sage_pl.data.sources.raw import DataError, RawData, check_items, require_file, unix_seconds
+from sage_pl.data.sources.texts import texts
 
 COMMAS_INSIDE = ("Beer, Wine & Spirits", "Used, Vintage & Consignment", "Books, Mags, Music & Video")
-SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
+SCHEMA = {"user_id": pl.String(), "item_id": pl.String(), "timestamp": pl.Int64()}
 ITEM_SCHEMA = {"item_id": pl.String, "title": pl.String, "categories": pl.List(pl.String), "city": pl.String}
 
 
@@ -41,23 +42,24 @@ class Yelp:
     start: str | None = None
     end: str | None = None
 
-    def load(self) -> RawData:
+    def load(self, *columns: str) -> RawData:
         reviews, businesses = self._files()
-        frame = lines.frame_of(self._rows(reviews), SCHEMA)
+        frame = lines.frame_of(self._rows(reviews, columns), SCHEMA | dict.fromkeys(columns, pl.String()))
         if frame.is_empty():
             raise DataError(f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and .end")
+        lines.require_fields(frame, columns, reviews)
         return RawData(frame.lazy(), _businesses(businesses, set(frame["item_id"].unique())))
 
     def fingerprint(self) -> dict[str, Any]:
         reviews, businesses = self._files()
         files = {"reviews": file_digest(reviews), "businesses": file_digest(businesses)}
-        return {**files, "start": self.start, "end": self.end}
+        return {**files, "start": self.start, "end": self.end, "texts": "tidy"}
 
     def _files(self) -> tuple[Path, Path]:
         reviews = require_file(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
         return reviews, require_file(Path(self.businesses), "name Yelp's business file with dataset.businesses=FILE")
 
-    def _rows(self, path: Path) -> Iterator[tuple[str, str, int]]:
+    def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         first, last = (None if day is None else unix_seconds(day) for day in (self.start, self.end))
         for number, record in lines.records(path):
             date = lines.field(record, "date", str, path, number)
@@ -66,17 +68,18 @@ class Yelp:
             except ValueError as error:
                 raise DataError(f"{path}, line {number}: date is {date!r}, wanted YYYY-MM-DD[ hh:mm:ss]") from error
             if (first is None or first <= time) and (last is None or time <= last):
-                user = lines.field(record, "user_id", str, path, number)
-                yield user, lines.field(record, "business_id", str, path, number), time
+                user = lines.identifier(record, "user_id", path, number)
+                item = lines.identifier(record, "business_id", path, number)
+                yield user, item, time, *(lines.cell(record, name, path, number) for name in columns)
 
 
 def _businesses(path: Path, item_ids: set[str]) -> pl.DataFrame:
     def rows() -> Iterator[tuple[str, str, list[str], str | None]]:
         for number, record in lines.records(path):
-            item = lines.field(record, "business_id", str, path, number)
+            item = lines.identifier(record, "business_id", path, number)
             if item in item_ids:
-                categories = split_categories(record.get("categories"))
-                yield item, str(record.get("name") or ""), categories, record.get("city")
+                categories = texts(split_categories(record.get("categories")))
+                yield item, " ".join(texts(record.get("name"))), categories, " ".join(texts(record.get("city"))) or None
 
     return check_items(lines.frame_of(rows(), ITEM_SCHEMA), str(path))
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from sage_pl.artifacts.plain import read_yaml
 from sage_pl.report.blocks import Block, Code, Column, Facts, MissingError, Prose, Section, Table, Value
 from sage_pl.report.reading import RunFiles, Subject
 
@@ -87,12 +88,10 @@ def _commands(runs: list[tuple[str, RunFiles]]) -> list[Block]:
 
 
 def _command(files: RunFiles) -> str:
-    import yaml
-
     file = files.run.folder / ".hydra" / "overrides.yaml"
     if not file.is_file():
         raise MissingError("no overrides")
-    overrides = yaml.safe_load(file.read_text()) or []
+    overrides = read_yaml(file) or []
     return "python train.py " + " ".join(shlex.quote(str(one)) for one in overrides)
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl import hosts
 from sage_pl.errors import SettingError
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.service import Service, ServiceError
@@ -60,7 +61,7 @@ class OpenAIEmbedder(TextEmbedder):
         service = Service(url, self.api_key_env, self.max_retries, self.timeout, "embedder=minilm")
         service.key()
         distinct, position = each_once(texts)
-        log.info("requests to %s for the vectors of %d distinct texts", self.base_url, len(distinct))
+        log.info("requests to %s for the vectors of %d distinct texts", hosts.host_of(self.base_url), len(distinct))
         parts = [
             self._vectors(distinct[start : start + self.batch_size].tolist(), service)
             for start in range(0, len(distinct), self.batch_size)

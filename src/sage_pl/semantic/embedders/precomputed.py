@@ -109,7 +109,7 @@ def _from_pickle(file: Path, items: pl.DataFrame) -> FloatArray:
 
 
 def _from_parquet(file: Path, items: pl.DataFrame) -> FloatArray:
-    table = pl.read_parquet(file)
+    table = pl.read_parquet(file, glob=False)
     if missing := {"item_id", "embedding"} - set(table.columns):
         raise SettingError(f"{file} lacks the column {', '.join(sorted(missing))}; it has {', '.join(table.columns)}")
     ids = items.select(pl.col("item_id").cast(pl.String))

@@ -15,7 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.hardware import multiplies_bfloat16
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.batches import encode
-from sage_pl.semantic.language_models.loading import MINILM, locate, not_loaded
+from sage_pl.semantic.language_models.loading import MINILM, locate, may_download, not_loaded
 from sage_pl.semantic.language_models.weights import settings_of
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ class SentenceEmbedder(TextEmbedder):
         if not sys.stderr.isatty():
             disable_progress_bar()
         place = locate(self.model)
-        local = self.offline or place != self.model
+        local = not may_download(self.model, place, self.offline)
         try:
             model = SentenceTransformer(place, device=self.device, trust_remote_code=False, local_files_only=local)
         except (OSError, ValueError) as error:
-            raise not_loaded(self.model, error) from error
+            raise not_loaded(self.model, error, self.offline) from error
         if self.max_tokens is not None:
             model.max_seq_length = self.max_tokens
         return model.eval()

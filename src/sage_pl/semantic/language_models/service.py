@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sage_pl import hosts
 from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ class RefusalError(ServiceError):
 class Service:
     """One address for JSON requests. Their content leaves this machine, and they may cost money.
 
-    The key is read from the environment for each request, and is neither logged nor sent to another host. Requests that fail
+    The key is read from the environment for each request, and is neither logged nor sent to another host. The host must be one
+    that the process may contact (:mod:`sage_pl.hosts`). Requests that fail
     temporarily (408, 409, 429, 5xx, no connection, a truncated or garbled answer) are retried after 1, 2, 4, ... seconds or
     after the service's ``Retry-After``, at most a minute.
 
@@ -56,8 +58,10 @@ class Service:
         """The key.
 
         Raises:
+            HostError: the process may not contact the host.
             ServiceError: the variable is empty.
         """
+        hosts.require(self.url)
         if key := os.environ.get(self.key_env, "").strip():
             return key
         raise ServiceError(

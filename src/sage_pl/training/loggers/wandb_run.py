@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from sage_pl import hosts
 from sage_pl.artifacts.files import write_text
 from sage_pl.errors import UserError
 
@@ -142,6 +143,7 @@ def check(mode: str | None = None) -> None:
     """Check that a record is possible: the package is installed, and the login is accepted unless W&B is offline.
 
     Raises:
+        HostError: the process may not contact W&B.
         LoggerError: it is not; the message names the remedy.
     """
     if importlib.util.find_spec("wandb") is None:
@@ -150,6 +152,7 @@ def check(mode: str | None = None) -> None:
 
     if (mode or wandb.setup().settings.mode) in ("offline", "disabled"):
         return
+    hosts.require(wandb.setup().settings.base_url)
     with _one_line():
         if not wandb.login(prompt=False):
             raise LoggerError(

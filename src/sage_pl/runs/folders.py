@@ -1,0 +1,144 @@
+"""Output folders: each belongs to one living process, and a command that fails leaves no results of an earlier one there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from sage_pl.artifacts.locks import LockError, locked
+from sage_pl.errors import SettingError, UserError
+from sage_pl.runs.launch import Stopped
+
+CHECKPOINTS, TABLE = "checkpoints", "metrics.csv"  # what a continued run goes on with
+_EVALUATED = ("metrics.json", "ranks.parquet", "recommended.npy")
+_TRAINED = (*_EVALUATED, "report.html", "footprint.json", "config.yaml", "hparams.yaml")
+_COMPARED = ("report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json")))
+
+
+class OwnFolder(Callback):
+    """Hydra's callback that takes the folder of a command before anything is written into it.
+
+    A folder named by the time is created, or another name is taken. A folder with a fixed name may exist: it is refused while a
+    living process works in it, and otherwise the results of the earlier command are removed.
+
+    Raises:
+        Stopped: the folder is in use or cannot be made; the message says why.
+    """
+
+    results: ClassVar[tuple[str, ...]] = ()  # files that the command writes
+
+    def __init__(self) -> None:
+        self._locks = ExitStack()
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self._take(config, "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self._take(config, "hydra.sweep.dir")
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        self._locks.close()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        self._locks.close()
+
+    def clear(self, folder: Path, config: DictConfig) -> None:
+        """Remove the earlier command's results."""
+        remove(folder, self.results)
+
+    def _take(self, config: DictConfig, key: str) -> None:
+        try:
+            folder = new_folder(config, key)
+            self._locks.enter_context(locked(folder / ".lock", f"the folder {folder}", wait=False))
+            if key == "hydra.run.dir":
+                self.clear(folder, config)
+            else:
+                remove(folder / "comparison", _COMPARED)
+        except LockError as error:
+            raise Stopped(f"{error}; wait for it, or choose another folder with {key}=...") from None
+        except UserError as error:
+            raise Stopped(str(error)) from None
+        except OSError as error:
+            raise Stopped(f"no folder can be made for this command: {error}; choose one with {key}=...") from None
+
+
+class RunFolder(OwnFolder):
+    """The folder of a run; one that a run continues in keeps its table of epochs."""
+
+    results = _TRAINED
+
+    def clear(self, folder: Path, config: DictConfig) -> None:
+        clear_run(folder, config.get("resume"))
+
+
+class EvaluationFolder(OwnFolder):
+    """The folder of an evaluation; a run's own is refused, since its results would then be of another configuration."""
+
+    results = _EVALUATED
+
+    def clear(self, folder: Path, config: DictConfig) -> None:
+        if (folder / "config.yaml").is_file():
+            raise SettingError(
+                f"{folder} is the folder of a run, whose results an evaluation would replace; choose another with "
+                f"hydra.run.dir=..., or test that run again with its own command and resume={folder}/checkpoints/last.ckpt"
+            )
+        super().clear(folder, config)
+
+
+class ComparisonFolder(OwnFolder):
+    """The folder of a comparison."""
+
+    results = _COMPARED
+
+
+def new_folder(config: DictConfig, key: str) -> Path:
+    """The folder that a configuration names, made.
+
+    A name that holds the time is resolved again until it is a new one; a fixed name may exist.
+    """
+    before = None
+    while True:
+        folder = _resolved(config, key)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            if folder == before:
+                return folder
+            before = folder
+            OmegaConf.clear_cache(config)  # the time is resolved once and then remembered
+        else:
+            return folder
+
+
+def _resolved(config: DictConfig, key: str) -> Path:
+    hydra = HydraConfig.instance()
+    earlier = hydra.cfg
+    hydra.set_config(config)
+    try:
+        return Path(str(OmegaConf.select(config, key))).absolute()
+    finally:
+        hydra.cfg = earlier
+
+
+def continues_in(folder: Path, resume: str | None) -> bool:
+    """Whether a run goes on in the folder of the checkpoint that it resumes."""
+    return resume is not None and Path(resume).resolve().is_relative_to(folder.resolve())
+
+
+def clear_run(folder: Path, resume: str | None) -> None:
+    """Remove the results of an earlier run in a folder, and its table of epochs unless the run goes on there."""
+    remove(folder, _TRAINED if continues_in(folder, resume) else (*_TRAINED, TABLE))
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Delete files of a folder that exist."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sage_pl import hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.runs import checkpoint, checks, fit
+from sage_pl.runs.scoring import choose_weights
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,12 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    groups = {key: config[key] for key in ("scorer", "steps") if key in config}
+    overrides: Any = OmegaConf.merge(groups, config.overrides)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
-        metrics = fit.test(prepared, checkpoint.trained(prepared, trained), folder)
+        prepared = checkpoint.prepared(trained, overrides, config.artifacts)
+        parts = checkpoint.trained(prepared, trained)
+        choose_weights(parts)
+        metrics = fit.test(prepared, parts, folder)
     log.info("metrics     %s", folder / "metrics.json")
     return metrics

@@ -33,6 +33,7 @@ from sage_pl.runs.plan import (
     resolve_with_placeholders,
 )
 from sage_pl.runs.preparation import prepare
+from sage_pl.runs.scoring import SCORER
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +165,9 @@ def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
     if not isinstance(changes, Mapping | DictConfig):
         raise ConfigError(f"overrides is {changes!r}, wanted keys with values: +overrides.evaluation.seen=keep")
     merged = OmegaConf.create(dict(recipe))
+    for name, node in (changes.get("steps") or {}).items():
+        if name not in merged.steps and "_target_" in node:  # a whole step, which a scorer brings
+            merged.steps[name], merged.artifacts[name] = node, "???"
     OmegaConf.set_struct(merged, True)
     try:
         merged.merge_with(changes)
@@ -242,7 +246,9 @@ def model_of(node: Mapping[str, Any], weights: Mapping[str, torch.Tensor] | None
 
 
 def _load_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:
-    served = {name: value for name, value in weights.items() if not name.startswith(fit.TERMS)}
+    served = {name: value for name, value in weights.items() if not name.startswith((fit.TERMS, SCORER))}
+    scorer = {name: value for name, value in model.state_dict().items() if name.startswith(SCORER)}
+    served |= {name: weights.get(name, value) for name, value in scorer.items()}  # not those of another scorer
     check_weights(model, served)
     model.load_state_dict(served)
 

@@ -33,6 +33,7 @@ from sage_pl.runs.construct import construct
 from sage_pl.runs.folders import CHECKPOINTS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
+from sage_pl.runs.scoring import choose_for
 from sage_pl.semantic.texts import text_columns
 from sage_pl.training.callbacks.ended_early import EndedEarly
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
@@ -123,7 +124,7 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
 
 
 def fit(run: Run) -> Results:
-    """Train, test the best checkpoint and write the run's folder: checkpoints, metrics, ranks.
+    """Train, choose the scorer's weights, test the best checkpoint and write the folder: checkpoints, metrics, ranks.
 
     Raises:
         ConfigError: no validation ran.
@@ -131,17 +132,33 @@ def fit(run: Run) -> Results:
     config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
     if not continues_in(Path(config.run_dir), config.resume):  # of an earlier run, whose epochs are no part of this one
         shutil.rmtree(Path(config.run_dir) / CHECKPOINTS, ignore_errors=True)
-    trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
-    best: Any = trainer.checkpoint_callback
+    best = _train(run) if any(weight.requires_grad for weight in model.parameters()) else _untrained(run)
+    choose_for(run.parts, best, trainer.strategy.root_device)
+    trainer.test(model, datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
+    metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer)
+    return Results(metrics, model.eval(), best)
+
+
+def _train(run: Run) -> Path:
+    """The checkpoint of the best epoch."""
+    run.trainer.fit(run.parts.model, run.parts.datamodule, ckpt_path=run.config.resume, weights_only=True)
+    best: Any = run.trainer.checkpoint_callback
     if not best.best_model_path:
         raise checks.ConfigError(
             "no validation ran, so there is no best epoch to test; lower trainer.check_val_every_n_epoch or raise "
             "trainer.max_epochs"
         )
     log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
-    trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
-    metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer)
-    return Results(metrics, model.eval(), Path(best.best_model_path))
+    return Path(best.best_model_path)
+
+
+def _untrained(run: Run) -> Path:
+    """A checkpoint of a model without weights to train, as a floor is."""
+    log.info("nothing is trained")
+    run.trainer.validate(run.parts.model, run.parts.datamodule, verbose=False)
+    checkpoint = Path(run.config.run_dir) / CHECKPOINTS / "best.ckpt"
+    run.trainer.save_checkpoint(checkpoint, weights_only=True)
+    return checkpoint
 
 
 def finish(run: Run, results: Results, report: Callable[[Path], object] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Literal
@@ -53,7 +54,7 @@ def transitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def dense_walks() -> NDArray[np.float64]:
     counts = np.zeros((N + 2, N + 2))
     for items in TRAIN:
-        for one, next_one in zip(items, items[1:], strict=False):
+        for one, next_one in itertools.pairwise(items):
             counts[one, next_one] += 1
     both = counts + 0.5 * counts.T
     step = np.divide(both, both.sum(1, keepdims=True), out=np.zeros_like(both), where=both.sum(1, keepdims=True) > 0)

@@ -53,7 +53,8 @@ class Fusion(nn.Module):
     Shape: ``[B, R], [B, L] -> [B, R]``; columns 0 and N + 1 hold no scores.
 
     Raises:
-        SettingError: there is no part beside the model's scores, a number is out of range, or an artifact belongs to another data set.
+        SettingError: there is no part beside the model's scores, a number is out of range, or an artifact belongs to another
+            data set.
 
     Source: the mixture is that of RepeatNet (AAAI 2019) with fixed parts; the walk and the text of recent items are
     heuristics without training.
@@ -77,8 +78,8 @@ class Fusion(nn.Module):
         super().__init__()
         if text is None and transitions is None and seen != "keep":
             raise SettingError(
-                "scorer=fusion has neither scorer.text nor scorer.transitions, and evaluation.seen=mask leaves nothing to copy; "
-                "give one of them, or use scorer=none"
+                "scorer=fusion has neither scorer.text nor scorer.transitions, and evaluation.seen=mask leaves nothing to "
+                "copy; give one of them, or use scorer=none"
             )
         if not 0 < recency <= 1:
             raise SettingError(f"scorer.recency is {recency}, wanted a number above 0 and at most 1")

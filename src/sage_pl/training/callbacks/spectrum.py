@@ -63,5 +63,7 @@ class Spectrum(pl.Callback):
         for view in views_beside_output(encoder, pl_module.device):
             tables[f"{view}/"] = view_vectors(encoder, view, pl_module.device)
         for view, table in tables.items():
+            if not table.shape[1]:  # of a floor, whose items have no vectors
+                continue
             for name, value in spectrum(gram_of_items(table)).items():
                 pl_module.log(f"val/spectrum/{view}{name}", value.float(), sync_dist=True)

@@ -1,0 +1,50 @@
+"""After training: what a scorer leaves to the validation cases is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from sage_pl.artifacts.checkpoints import read_weights
+from sage_pl.artifacts.files import whole_file
+from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.nn.modules.base import RecommenderModule
+
+SCORER = "scorer."  # the scorer's own values in a checkpoint
+_CASES = 4096  # validation cases that are ranked by every candidate
+
+
+class _Parts(Protocol):
+    @property
+    def datamodule(self) -> SequenceDataModule: ...
+
+    @property
+    def model(self) -> RecommenderModule: ...
+
+
+def choose_weights(parts: _Parts) -> bool:
+    """Choose the scorer's weights on validation cases; False where there is nothing to choose."""
+    datamodule, model = parts.datamodule, parts.model
+    if model.scorer is None or model.scorer.chosen:
+        return False
+    model.eval()
+    with torch.inference_mode():
+        model.cache_item_vectors()
+        model.scorer.choose(lambda: model.cases(datamodule.held_out("valid", _CASES)))
+    model.on_validation_epoch_end()
+    return True
+
+
+def choose_for(parts: _Parts, checkpoint: Path, device: torch.device) -> None:
+    """Choose the weights for the model of a checkpoint, and store them there."""
+    if parts.model.scorer is None:
+        return
+    content: Mapping[str, Any] = read_weights(checkpoint)
+    parts.model.to(device).load_state_dict(content["state_dict"])
+    if choose_weights(parts):
+        scorer = {name: value.cpu() for name, value in parts.model.state_dict().items() if name.startswith(SCORER)}
+        with whole_file(checkpoint) as part, part.open("wb") as stream:
+            torch.save({**content, "state_dict": {**content["state_dict"], **scorer}}, stream)

@@ -27,6 +27,11 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     checks.check_given(config, "checkpoint")
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
+    if repeated := trained.recipe.get("refit"):
+        raise checks.ConfigError(
+            f"{trained.path} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, "
+            f"so evaluate checkpoint={repeated}/checkpoints/best.ckpt"
+        )
     folder = Path(HydraConfig.get().runtime.output_dir)
     with hosts.only(config.allow_host):
         prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)

@@ -135,9 +135,14 @@ def read(folder: Path) -> FinishedRun:
     Raises:
         RunError: a file is missing or damaged, or a metric is NaN or infinite.
     """
+    config = _yaml(folder / "config.yaml")
+    if repeated := config.get("refit"):
+        raise RunError(
+            f"{folder} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, so name "
+            "that run"
+        )
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")
-    config = _yaml(folder / "config.yaml")
     metrics = _metrics(folder / "metrics.json")
     if not (value_at(config, "artifacts.sequences") and value_at(config, "artifacts.candidates")):
         raise RunError(f"{folder}/config.yaml names no artifacts.sequences and artifacts.candidates; it is of no run")

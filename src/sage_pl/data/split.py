@@ -44,6 +44,9 @@ class LeaveOneOut:
 
     Reference: SASRec's protocol, as in LLM-ESR. Differs from LLM-ESR for users with fewer than three events only: there,
     evaluation scores their last training item (the released data have no such user).
+
+    Raises:
+        DataError: no user has three events.
     """
 
     needs_clock: ClassVar[bool] = False
@@ -52,8 +55,21 @@ class LeaveOneOut:
         lengths = np.diff(offsets)
         held_out = lengths >= 3
         users = np.flatnonzero(held_out)
+        if not len(users):
+            raise DataError(f"no user has the three events of a test case, of {len(offsets) - 2} users; check the data")
         train_end = np.where(held_out, lengths - 2, lengths)
         return Split(train_end, users, lengths[users] - 2, users, lengths[users] - 1)
+
+
+@dataclass(frozen=True)
+class AllEvents:
+    """Every event is training data and none is held out: for a model that serves (:mod:`sage_pl.runs.refitting`)."""
+
+    needs_clock: ClassVar[bool] = False
+
+    def __call__(self, offsets: IntArray, times: IntArray) -> Split:
+        none = np.zeros(0, np.int64)
+        return Split(np.diff(offsets), none, none, none, none)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import shutil
 import sys
@@ -13,15 +14,16 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
-from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.files import whole_file, write_text
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem
-from sage_pl.errors import UserError, machine_problem
+from sage_pl.errors import SettingError, UserError, machine_problem
 from sage_pl.evaluation.groups import Groups, days
 from sage_pl.evaluation.lists import word_vectors
 from sage_pl.evaluation.popularity import popularity_ranks
@@ -30,11 +32,12 @@ from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
-from sage_pl.runs.folders import CHECKPOINTS, TABLE, clear_run, continues_in
+from sage_pl.runs.folders import CHECKPOINTS, METRICS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
 from sage_pl.semantic.texts import text_columns
 from sage_pl.training.callbacks.ended_early import EndedEarly
+from sage_pl.training.callbacks.pruning import Pruning
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
@@ -114,9 +117,13 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
     callbacks = [*(_instance(node) for node in config.callbacks.values()), EndedEarly(), parts.evaluation, lists]
+    unvalidated = {}
+    if config.get("refit") is not None:
+        callbacks = [callback for callback in callbacks if not _waits_for_validation(callback)]
+        unvalidated = {"limit_val_batches": 0}
     for logger in loggers:
         logger.log_hyperparams({**recorded(config), "artifact_keys": stored["artifact_keys"]})
-    trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
+    trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers, **unvalidated)
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     _describe(parts.model, trainer)
     return Run(config, parts, lists, loggers, trainer)
@@ -125,13 +132,18 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
 def fit(run: Run) -> Results:
     """Train, test the best checkpoint and write the run's folder: checkpoints, metrics, ranks.
 
+    A refit is not tested: its result are the weights of its last epoch (:mod:`sage_pl.runs.refitting`).
+
     Raises:
         ConfigError: no validation ran.
+        SettingError: the model diverged.
     """
     config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
     if not continues_in(Path(config.run_dir), config.resume):  # of an earlier run, whose epochs are no part of this one
         shutil.rmtree(Path(config.run_dir) / CHECKPOINTS, ignore_errors=True)
     trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
+    if config.get("refit") is not None:
+        return _refitted(run)
     best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
         raise checks.ConfigError(
@@ -142,6 +154,21 @@ def fit(run: Run) -> Results:
     trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
     metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer)
     return Results(metrics, model.eval(), Path(best.best_model_path))
+
+
+def _refitted(run: Run) -> Results:
+    """The last epoch as ``refit.ckpt``, which marks a refit that came to its end, with the metrics of the run it repeats."""
+    config, model = run.config, run.parts.model
+    folder, repeats = Path(config.run_dir), Path(config.refit)
+    if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
+        raise SettingError(f"weights are not finite: {', '.join(bad[:3])}; the model diverged, nothing was written")
+    last, final = (folder / CHECKPOINTS / f"{name}.ckpt" for name in ("last", "refit"))
+    with whole_file(final) as part:
+        shutil.copyfile(last if last.is_file() else config.resume, part)  # the latter: it was trained to its end already
+    text = (repeats / METRICS).read_text()
+    write_text(folder / METRICS, text)
+    log.info("trained on all events; nothing is held out to test it, so its metrics are those of %s", repeats)
+    return Results(json.loads(text), model.eval(), final)
 
 
 def finish(run: Run, results: Results, report: Callable[[Path], object] | None = None) -> None:
@@ -237,6 +264,12 @@ def _write(
     of_lists = select(metrics, "test/lists")
     log.info("recommended: %s", ", ".join(f"{name} {value:.3f}" for name, value in of_lists.items()))
     return metrics
+
+
+def _waits_for_validation(callback: pl.Callback) -> bool:
+    """Whether a callback ends a run or chooses an epoch by a validation."""
+    chooses = isinstance(callback, ModelCheckpoint) and callback.monitor is not None
+    return chooses or isinstance(callback, EarlyStopping | Pruning)
 
 
 def _describe(model: RecommenderModule, trainer: pl.Trainer) -> None:

@@ -16,7 +16,8 @@ from sage_pl.errors import SettingError, UserError
 from sage_pl.runs.launch import Stopped
 
 CHECKPOINTS, TABLE = "checkpoints", "metrics.csv"  # what a continued run goes on with
-_EVALUATED = ("metrics.json", "ranks.parquet", "recommended.npy")
+METRICS = "metrics.json"
+_EVALUATED = (METRICS, "ranks.parquet", "recommended.npy")
 _TRAINED = (*_EVALUATED, "report.html", "footprint.json", "config.yaml", "hparams.yaml")
 _COMPARED = ("report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json")))
 

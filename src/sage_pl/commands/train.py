@@ -56,7 +56,9 @@ def train(config: DictConfig) -> dict[str, float]:
 def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
     refit = config.refit is not None
     plan, begun_with = _plan(config, checkpoint)
-    report = None if plan.config.report is None or plan.config.get("refit") else make.after_run("run", plan.config.report)
+    report = (
+        None if plan.config.report is None or plan.config.get("refit") else make.after_run("run", plan.config.report)
+    )
     loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
     with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):
         artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
@@ -82,7 +84,9 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
 def _checkpoint(config: DictConfig) -> Checkpoint | None:
     """The checkpoint of the run that a command continues or repeats."""
     if config.resume is not None and config.refit is not None:
-        raise ConfigError("resume=FILE goes on with a run and refit=RUN_FOLDER repeats a finished one; leave out one of them")
+        raise ConfigError(
+            "resume=FILE goes on with a run and refit=RUN_FOLDER repeats a finished one; leave out one of them"
+        )
     if config.refit is not None:
         return open_finished(config.refit)
     return None if config.resume is None else open_last(config.resume)

@@ -164,7 +164,9 @@ def _refitted(run: Run) -> Results:
         raise SettingError(f"weights are not finite: {', '.join(bad[:3])}; the model diverged, nothing was written")
     last, final = (folder / CHECKPOINTS / f"{name}.ckpt" for name in ("last", "refit"))
     with whole_file(final) as part:
-        shutil.copyfile(last if last.is_file() else config.resume, part)  # the latter: it was trained to its end already
+        shutil.copyfile(
+            last if last.is_file() else config.resume, part
+        )  # the latter: it was trained to its end already
     text = (repeats / METRICS).read_text()
     write_text(folder / METRICS, text)
     log.info("trained on all events; nothing is held out to test it, so its metrics are those of %s", repeats)

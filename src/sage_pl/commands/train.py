@@ -95,8 +95,8 @@ def _checkpoint(config: DictConfig) -> Checkpoint | None:
 def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapping[str, Any]]:
     """The plan of a command, or of the run that it continues or repeats, and the recipe whose stages it builds upon.
 
-    What is left out or changed is logged. Batch extras that no term needs are a default of every run, so one is named only where
-    the command line sets it.
+    What is left out or changed is logged. Batch extras that no term needs are a default of every run, so one is named only
+    where the command line sets it.
     """
     asked, overrides = recipe_of(config), HydraConfig.get().overrides.task
     if checkpoint is None:

@@ -138,8 +138,8 @@ def read(folder: Path) -> FinishedRun:
     config = _yaml(folder / "config.yaml")
     if repeated := config.get("refit"):
         raise RunError(
-            f"{folder} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, so name "
-            "that run"
+            f"{folder} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, so "
+            "name that run"
         )
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")

@@ -1,7 +1,7 @@
 """Training a finished run again on all events, for serving: its settings, the number of epochs of its best checkpoint.
 
-Nothing is held out, so nothing is validated or tested: the last epoch's weights are the result, and its metrics are those of the
-run that it repeats. The number of epochs is kept, not of steps: an epoch has the run's held-out events too.
+Nothing is held out, so nothing is validated or tested: the last epoch's weights are the result, and its metrics are those of
+the run that it repeats. The number of epochs is kept, not of steps: an epoch has the run's held-out events too.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ def continued(
         problems += [] if problem is None else [problem]
     if problems:
         raise ConfigError(
-            f"{checkpoint.path} does not fit this command: {'; '.join(problems)}. Leave these out, since {option}=... takes data, "
-            f"method and backbone from the checkpoint, or start a new run without {option}"
+            f"{checkpoint.path} does not fit this command: {'; '.join(problems)}. Leave these out, since {option}=... takes "
+            f"data, method and backbone from the checkpoint, or start a new run without {option}"
         )
     recipe |= {key: asked[key] for key in ("run_dir", "sweep", "report") if key in asked}
     recipe["resume"] = str(checkpoint.path)

@@ -27,13 +27,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def use(file: Path) -> None:
+    """What evaluate, recommend and export do first."""
+    opened = checkpoint.open_checkpoint(file)
+    checkpoint.trained(checkpoint.prepared(opened, {}), opened)
+
+
 @pytest.mark.parametrize("name", payloads.checkpoints(CONTENT))
 def test_a_foreign_file_is_one_sentence(folder: Path, name: str) -> None:
     file = folder / "foreign.ckpt"
     payloads.checkpoints(CONTENT)[name](file)
     with pytest.raises(UserError) as caught:
-        opened = checkpoint.open_checkpoint(file)
-        checkpoint.trained(checkpoint.prepared(opened, {}), opened)
+        use(file)
     assert str(file) in str(caught.value) or "weights do not fit" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 700
@@ -42,18 +47,16 @@ def test_a_foreign_file_is_one_sentence(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("recipe", payloads.recipes(RECIPE).values(), ids=payloads.recipes(RECIPE))
 def test_a_recipe_of_other_kinds_is_a_sentence(folder: Path, recipe: dict[str, Any]) -> None:
     torch.save({**CONTENT, "sage_pl": {**CONTENT["sage_pl"], "config": recipe}}, folder / "foreign.ckpt")
-    opened = checkpoint.open_checkpoint(folder / "foreign.ckpt")
     with contextlib.suppress(UserError):
-        checkpoint.trained(checkpoint.prepared(opened, {}), opened)
+        use(folder / "foreign.ckpt")
 
 
 @pytest.mark.parametrize("node", payloads.classes(Path("canary")).values(), ids=payloads.classes(Path("canary")))
 def test_a_model_is_made_of_parts_of_models(folder: Path, node: dict[str, Any]) -> None:
     recipe = {**RECIPE, "model": {**RECIPE["model"], "targets": node}}
     torch.save({**CONTENT, "sage_pl": {**CONTENT["sage_pl"], "config": recipe}}, folder / "foreign.ckpt")
-    opened = checkpoint.open_checkpoint(folder / "foreign.ckpt")
     with pytest.raises(ConfigError):
-        checkpoint.trained(checkpoint.prepared(opened, {}), opened)
+        use(folder / "foreign.ckpt")
     assert not Path("canary").exists()
 
 

@@ -48,7 +48,11 @@ def test_a_method_fits_goes_on_and_is_evaluated_alone(
     last = first / "checkpoints" / "last.ckpt"
     done = run_train(*command, "trainer.max_epochs=2", f"resume={last}")
     logged = pl.read_csv(done / "metrics.csv")
-    assert set(logged["epoch"].drop_nulls()) == {0, 1, 2}  # the first part's epoch stays; 2: the test after the last epoch
+    assert set(logged["epoch"].drop_nulls()) == {
+        0,
+        1,
+        2,
+    }  # the first part's epoch stays; 2: the test after the last epoch
     assert np.isfinite(logged["train/loss"].drop_nulls().to_numpy()).all()
     again = tmp_path / "again"
     best = done / "checkpoints" / "best.ckpt"

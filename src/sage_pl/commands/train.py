@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -53,7 +53,8 @@ def train(config: DictConfig) -> dict[str, float]:
 def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
     plan = _plan(config, checkpoint)
     report = None if plan.config.report is None else make.after_run("run", plan.config.report)
-    loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
+    with _guard(checkpoint):
+        loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
     with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):
         artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
         keys = {name: artifact.key for name, artifact in artifacts.items()}
@@ -61,9 +62,10 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
             check_artifacts(checkpoint, keys)
         begun_with = plan.recipe if checkpoint is None else checkpoint.begun_with
         carried = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
-        run = fit.build(fill_in_artifacts(plan.config, artifacts), carried, loggers)
-        if checkpoint is not None:
-            check_weights(run.parts.model, checkpoint.weights)
+        with _guard(checkpoint):
+            run = fit.build(fill_in_artifacts(plan.config, artifacts), carried, loggers)
+            if checkpoint is not None:
+                check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)
         fit.finish(run, results, report)
     for name in plan.stages:
@@ -74,20 +76,23 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
     return results.metrics
 
 
+def _guard(checkpoint: Checkpoint | None) -> AbstractContextManager[None]:
+    return nullcontext() if checkpoint is None else stored(checkpoint.path)
+
+
 def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
     """The plan of a command, or of the run that it continues; what is left out or changed is logged.
 
     Batch extras that no term needs are a default of every run, so one is named only where the command line sets it.
     """
-    recipe, overrides = recipe_of(config), HydraConfig.get().overrides.task
-    if checkpoint is not None:
-        asked, recipe = recipe, continued(checkpoint, recipe, overrides)
-        for difference in differences(checkpoint.recipe, recipe):
-            log.warning("resuming with a change: %s", difference)
+    asked, overrides = recipe_of(config), HydraConfig.get().overrides.task
     if checkpoint is None:
-        plan = make_plan(recipe)
+        plan = make_plan(asked)
     else:
         with stored(checkpoint.path):
+            recipe = continued(checkpoint, asked, overrides)
+            for difference in differences(checkpoint.recipe, recipe):
+                log.warning("resuming with a change: %s", difference)
             plan = make_plan(recipe, checkpoint.begun_with)
             refuse_places(plan, asked)
         check_duration(checkpoint, plan.config.trainer.get("max_epochs"))

@@ -35,6 +35,7 @@ from sage_pl.runs.plan import (
 from sage_pl.runs.preparation import prepare
 
 log = logging.getLogger(__name__)
+_READ = ("dataset", "evaluation", "trainer")  # parts of a recipe that commands read, beside those that are built
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise MissingFileError(f"there is no checkpoint {file}; runs keep theirs in outputs/runs/.../checkpoints/")
     content = read_weights(file)
     try:
+        if not isinstance(content, dict):
+            raise ConfigError(f"it holds a {type(content).__name__}")
         carried, weights = content["sage_pl"], content["state_dict"]
         check_size(carried, "sage_pl")
         check_size(list(weights), "state_dict")
@@ -207,6 +210,10 @@ def prepared(
             if name in made and made[name].key != key:
                 now = made[name].key
                 log.warning("%s is now %s, the model was trained with %s: data or libraries changed", name, now, key)
+        if absent := [name for name in _READ if not isinstance(plan.config.get(name), DictConfig)]:
+            raise ConfigError(
+                f"{checkpoint.path} holds a configuration without {', '.join(absent)}; train the model again"
+            )
         return fill_in_artifacts(plan.config, made)
 
 

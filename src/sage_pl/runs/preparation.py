@@ -15,7 +15,7 @@ from sage_pl.artifacts.store import Artifact, Step, Store, build
 from sage_pl.data.interactions import left_out
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
-from sage_pl.runs.recorded import hidden
+from sage_pl.runs.recorded import Masked, hidden
 from sage_pl.runs.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,10 @@ def prepare(plan: Plan, root: str | Path | None = None, also: Iterable[str | Pat
         Artifacts by name, parents first.
     """
     steps = {name: _step(plan, name) for name in plan.steps}
-    store = Store(root or plan.config.paths.artifacts, plan.config.get("verify", True), also, hidden(plan.config))
+    if texts := hidden(plan.config):
+        for handler in logging.root.handlers:
+            handler.addFilter(Masked(texts))
+    store = Store(root or plan.config.paths.artifacts, plan.config.get("verify", True), also, texts)
     threads = torch.get_num_threads()
     artifacts = build(steps, plan.steps, store)
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores

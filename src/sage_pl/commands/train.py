@@ -69,6 +69,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
         for difference in differences(checkpoint.recipe, recipe):
             log.warning("resuming with a change: %s", difference)
     plan = make_plan(recipe, None if checkpoint is None else checkpoint.begun_with)
+    for each in (plan, *plan.stages.values()):
+        fit.check_trainer(each.config)
     for name in plan.dropped:
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue

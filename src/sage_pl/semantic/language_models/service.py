@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sage_pl.errors import UserError
+from sage_pl.ranges import Positive, Retries
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ class Service:
 
     url: str
     key_env: str
-    max_retries: int
-    timeout: float
+    max_retries: Retries
+    timeout: Positive
     instead: str
 
     def key(self) -> str:

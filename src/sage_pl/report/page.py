@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sage_pl.artifacts.files import whole_file
+from sage_pl.ranges import Count, Natural, Seed
 from sage_pl.report.blocks import Facts, MissingError, Section
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import (
@@ -40,10 +41,10 @@ class Options:
     """
 
     maps: bool = True
-    map_items: int = 3000
-    examples: int = 3
+    map_items: Count = 3000
+    examples: Natural = 3
     focus: str | None = None
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,7 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain values: paths absolute, ``choices`` and ``products`` as they are on this machine."""
     recipe: Any = OmegaConf.to_container(config, resolve=False)
     if absent := [name for name in _GROUPS if not recipe.get(name)]:
-        raise ConfigError(
-            f"{', '.join(f'{name}=null' for name in absent)}: no run is without it; choose one of conf/{absent[0]}"
-        )
+        raise ConfigError(f"{', '.join(absent)} is null, and no run is without it; leave that setting out")
     recipe |= {name: recipe.get(name) or {} for name in ("callbacks", "logger")}
     recipe["paths"] = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
     for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):

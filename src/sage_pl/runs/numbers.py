@@ -181,7 +181,7 @@ def _number_problem(value: Any, kind: type, settings: Mapping[str, Any], more: t
         other = value_at(settings, relation.other) if isinstance(relation, Divides | AtMost) else None
         if not isinstance(other, int | float) or isinstance(other, bool):
             continue
-        if isinstance(relation, Divides) and other % value:
+        if isinstance(relation, Divides) and other > 0 and other % value:
             return f"is {value}, wanted a divisor of {relation.other}, which is {other}"
         if isinstance(relation, AtMost) and value > other:
             return f"is {value}, wanted at most {relation.other}, which is {other}"

@@ -19,12 +19,12 @@ class Range:
         above, below: True leaves out the end ``low`` or ``high``.
     """
 
-    low: float = -math.inf
-    high: float = math.inf
+    low: int | float = -math.inf
+    high: int | float = math.inf
     above: bool = False
     below: bool = False
 
-    def __contains__(self, value: float) -> bool:
+    def __contains__(self, value: int | float) -> bool:
         low = self.low < value if self.above else self.low <= value
         return low and (value < self.high if self.below else value <= self.high)
 
@@ -53,7 +53,7 @@ class Filled:
     """The list holds at least one number."""
 
 
-def _text(value: float) -> str:
+def _text(value: int | float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 

@@ -17,13 +17,16 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from sage_pl.ranges import Count, Natural
 from sage_pl.runs import search, sweeps
 from sage_pl.runs.launch import quoted
+from sage_pl.runs.numbers import setting_problems
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 log = logging.getLogger(__name__)
+SEARCH = {"trials": Count, "startup": Natural, "warmup": Natural}
 
 
 class _Sweeper(BasicSweeper):
@@ -78,6 +81,10 @@ class Search(_Sweeper):
     """
 
     def sweep(self, arguments: list[str]) -> None:
+        if problems := setting_problems(
+            SEARCH, {str(key): value for key, value in self.config.search.items()}, "search"
+        ):
+            raise search.SearchError("; ".join(problems))
         overrides = self.parse(arguments)
         space = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
         common = [str(override.input_line) for override in overrides if not override.is_sweep_override()]

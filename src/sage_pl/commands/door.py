@@ -56,6 +56,19 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
     return launch.one_line_errors(run)
 
 
+def without_group(argument: str, conf: Path) -> str:
+    """``GROUP=null``, which Hydra cannot read, as the group's choice ``none`` if it has one, else as ``~GROUP``.
+
+    Args:
+        argument: of the command line; every other one stays as it is.
+        conf: the configuration's folder.
+    """
+    group, _, choice = argument.partition("=")
+    if choice != "null" or not group or not (conf / group).is_dir():
+        return argument
+    return f"{group}=none" if (conf / group / "none.yaml").is_file() else f"~{group}"
+
+
 def open_door(command: str, script: str | None = None) -> None:
     """Run a command with the arguments of the command line.
 
@@ -72,6 +85,7 @@ def open_door(command: str, script: str | None = None) -> None:
             )
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
+    sys.argv[1:] = [without_group(argument, conf) for argument in sys.argv[1:]]
     try:
         with launch.machine_problems_in_words():
             hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()

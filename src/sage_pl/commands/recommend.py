@@ -24,9 +24,11 @@ from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.escaping import visible
 from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.ranges import Count
 from sage_pl.runs import checkpoint
-from sage_pl.runs.checks import ConfigError, check_given
+from sage_pl.runs.checks import ConfigError, check_given, refuse
 from sage_pl.runs.hints import suggest
+from sage_pl.runs.numbers import setting_problems
 from sage_pl.serving.cached_recommender import Answer, CachedRecommender, popular
 from sage_pl.serving.exported import model_name
 from sage_pl.serving.histories import Histories, read_events
@@ -68,8 +70,7 @@ def parse_request(config: DictConfig) -> Request:
     """
     if (config.users is None) == (config.history is None):
         raise ConfigError("say for whom: users=all, users=[ID,ID] or history=[ITEM,ITEM], one of them")
-    if config.k < 1 or config.batch_size < 1:
-        raise ConfigError(f"k and batch_size must be at least 1, got k={config.k}, batch_size={config.batch_size}")
+    refuse(setting_problems({"k": Count, "batch_size": Count}, config))
     if config.seen not in (None, "mask", "keep"):
         raise ConfigError(f"seen is {config.seen!r}; wanted mask, keep or null")
     if config.parquet is not None and config.users != "all":

@@ -96,6 +96,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
             plan = make_plan(recipe, checkpoint.begun_with)
             refuse_places(plan, asked)
         check_duration(checkpoint, plan.config.trainer.get("max_epochs"))
+    for each in (plan, *plan.stages.values()):
+        fit.check_trainer(each.config)
     for name in plan.dropped:
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue

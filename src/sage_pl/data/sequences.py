@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.ranges import Count
 
 IntArray = npt.NDArray[np.integer]
 
@@ -38,7 +39,7 @@ class Sequences:
     train_end: IntArray  # [U + 1]
     valid: Cases
     test: Cases
-    n_items: int
+    n_items: Count
 
     @classmethod
     def load(cls, artifact: Artifact) -> Sequences:

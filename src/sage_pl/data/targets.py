@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Probability
 from sage_pl.types import PADDING, SeqBatch, real
 
 
@@ -57,7 +58,7 @@ class Cloze:
     samples.
     """
 
-    def __init__(self, n_items: int, probability: float = 0.6) -> None:
+    def __init__(self, n_items: Count, probability: Probability = 0.6) -> None:
         if not 0 < probability <= 1:
             raise SettingError(f"targets.probability is {probability}, wanted a share in (0, 1]")
         self.n_items = n_items

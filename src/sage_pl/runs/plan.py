@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -15,15 +15,19 @@ from omegaconf.errors import InterpolationKeyError
 from sage_pl import hardware
 from sage_pl.artifacts.identity import flat
 from sage_pl.artifacts.store import Artifact, closure
+from sage_pl.evaluation.groups import Groups
 from sage_pl.nn.modules.step import DISTINCT
 from sage_pl.runs import checks, processes
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.choices import check_without, parts_of, plain_choices
 from sage_pl.runs.construct import construct, unresolved_texts
+from sage_pl.runs.numbers import hints, number_problems, setting_problems
+from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 
 PARTS = ("model", "data")  # artifacts are prepared for these
 _BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
-_NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder.experts")
+_GROUPS = ("paths", "dataset", "split", "evaluation", "loss", "data", "model", "trainer")  # none of them may be null
+_NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder.experts", "callbacks", "logger")
 _LOADED = frozenset({"items", "user"})  # batch keys that need no extra
 _FILES = frozenset({"path", "reviews", "metadata", "businesses", "adapter", "model"})  # keys that may name a file
 _PENDING = re.compile(r"<artifact:(\w+)>")
@@ -54,6 +58,9 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain values: paths absolute, ``choices`` and ``products`` as they are on this machine."""
     recipe: Any = OmegaConf.to_container(config, resolve=False)
     recipe.pop("allow_host", None)  # of one command, never of a recipe
+    if absent := [name for name in _GROUPS if not recipe.get(name)]:
+        raise ConfigError(f"{', '.join(absent)} is null, and no run is without it; leave that setting out")
+    recipe |= {name: recipe.get(name) or {} for name in ("callbacks", "logger")}
     recipe["paths"] = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
     for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):
         for key in _FILES & set(node if isinstance(node, dict) else ()):
@@ -130,8 +137,19 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
         checks.refuse([*problems, str(error)])
         raise
     checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, ""), *processes.problems(plain)])
+    checks.refuse(_number_problems(config, plain))
     _check_batch_keys(plain)
     return config, dropped, plain
+
+
+def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> list[str]:
+    """A line for every number out of range, of the parts and of the evaluation."""
+    evaluation = resolve_with_placeholders(config, ["evaluation"])["evaluation"]
+    return [
+        *number_problems(plain, cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))),
+        *setting_problems(hints(RankingEvaluation), evaluation, "evaluation"),
+        *setting_problems(hints(Groups), evaluation["groups"], "evaluation.groups"),
+    ]
 
 
 def stage_recipe(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:

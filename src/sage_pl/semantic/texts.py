@@ -14,6 +14,7 @@ import polars as pl
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Texts:
 
     columns: tuple[str, ...] | None
     labels: Mapping[str, str] | None = None
-    max_chars: int = 2000
+    max_chars: Count = 2000
 
     name: ClassVar[str] = "texts"
     version: ClassVar[int] = 1

@@ -15,6 +15,7 @@ from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
 from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
+from sage_pl.ranges import Length
 from sage_pl.types import ItemEncoder, LossContext, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable, real
 
 
@@ -48,7 +49,7 @@ class RecommenderModule(pl.LightningModule):
         objective: LossTerm | None,
         terms: Mapping[str, LossTerm] | None,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None,
-        max_len: int | None,
+        max_len: Length | None,
     ) -> None:
         super().__init__()
         self.terms: dict[str, LossTerm] = {} if objective is None else {"recommendation": objective}

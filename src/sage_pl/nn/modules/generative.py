@@ -20,6 +20,7 @@ from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.generative_step import GenerativeStep, memory
 from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.ranges import Length
 from sage_pl.types import ItemEncoder, Memory, SeqBatch, SequenceEncoder, Targets, TopK, real
 
 _K = 20  # length of the lists whose beam recall a test logs
@@ -53,7 +54,7 @@ class GenerativeRecommender(RecommenderModule):
         objective: LossTerm | None = None,
         terms: Mapping[str, LossTerm] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-        max_len: int | None = None,
+        max_len: Length | None = None,
         scorer: None = None,
         start: Mapping[str, Callable[[nn.Module], None]] | None = None,
     ) -> None:

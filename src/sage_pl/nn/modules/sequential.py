@@ -14,6 +14,7 @@ from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.ranges import Length, Megabytes
 from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable
 
 
@@ -39,10 +40,10 @@ class SequentialRecommender(RecommenderModule):
         objective: LossTerm | None = None,
         terms: Mapping[str, LossTerm] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-        max_len: int | None = None,
+        max_len: Length | None = None,
         scorer: Scorer | None = None,
         start: Mapping[str, Callable[[nn.Module], None]] | None = None,
-        table_mb: float = 4096,
+        table_mb: Megabytes = 4096,
     ) -> None:
         if sequence_encoder.output_dim != item_encoder.output_dim:
             raise SettingError(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Seed, Width
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.tables import normalised
 
@@ -30,9 +31,9 @@ class TfidfEmbedder(TextEmbedder):
         SettingError: the texts have no terms, or too few for ``dim``.
     """
 
-    dim: int = 384
-    min_count: int = 1
-    seed: int = 0
+    dim: Width = 384
+    min_count: Count = 1
+    seed: Seed = 0
 
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)

@@ -25,7 +25,7 @@ from sage_pl.escaping import visible
 from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checkpoint
-from sage_pl.runs.checks import ConfigError, check_given
+from sage_pl.runs.checks import ConfigError, check_given, reads_current
 from sage_pl.runs.hints import suggest
 from sage_pl.serving.cached_recommender import Answer, CachedRecommender, popular
 from sage_pl.serving.exported import model_name
@@ -44,11 +44,11 @@ def recommend(config: DictConfig) -> None:
         ConfigError, MissingFileError: the request or the checkpoint cannot be used.
     """
     check_given(config, "checkpoint")
-    request = parse_request(config)
+    request, current = parse_request(config), reads_current(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
         model = checkpoint.trained(prepared, trained).model if config.live else None
     respond(config, request, prepared, model)
 

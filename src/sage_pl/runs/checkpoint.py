@@ -155,10 +155,10 @@ def changed_steps(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> set[s
     configs = (OmegaConf.create(_bare(checkpoint, changes)) for changes in ({}, overrides))
     before, after = (resolve_with_placeholders(config, ["steps"])["steps"] for config in configs)
     checks.refuse(checks.target_problems({"steps": after}))
-    inputs = {name: inputs_of(name, node) for name, node in after.items()}
+    inputs: dict[str, tuple[str, ...]] = {name: inputs_of(name, node) for name, node in after.items()}
     changed = {name for name, node in after.items() if before.get(name) != node}
-    stages = dict.fromkeys(checkpoint.recipe.get("stages") or {}, ("sequences",))
-    return {name for name in inputs | stages if changed & set(closure(inputs | stages, [name]))}
+    inputs |= dict.fromkeys(checkpoint.recipe.get("stages") or {}, ("sequences",))
+    return {name for name in inputs if changed & set(closure(inputs, [name]))}
 
 
 def _bare(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:

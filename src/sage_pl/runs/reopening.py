@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from sage_pl.artifacts.store import Artifact, ArtifactError, Store
 from sage_pl.data.mapped import Ids, Mapped, in_words, mapped_counts
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.plan import PARTS, Plan, artifacts_of, fill_in_artifacts, resolve_with_placeholders
+from sage_pl.runs.plan import Plan, artifacts_of, fill_in_artifacts, resolve_with_placeholders
 from sage_pl.runs.preparation import prepare, store_of
 
 if TYPE_CHECKING:
@@ -34,30 +35,50 @@ def made_again(checkpoint: Checkpoint, plan: Plan, changed: set[str], cache: str
     Raises:
         ConfigError: the data have changed and ``current`` is not set, or what the model reads cannot be had again.
     """
-    store = store_of(plan, cache, [plan.config.paths.artifacts])
+    keys, also = checkpoint.artifact_keys, [plan.config.paths.artifacts]
+    store = store_of(plan, cache, also)
+    trained_with = _open(store, "sequences", keys.get("sequences", "?"))
     opened = _opened(checkpoint, store, changed)
-    trained_with = _open(store, "sequences", checkpoint.artifact_keys.get("sequences", "?"))
     ids = checkpoint.ids or (None if trained_with is None else Ids.of(trained_with))
+    mapped = None
     if current or "sequences" not in opened:
-        made = prepare(plan, cache, [plan.config.paths.artifacts], only=["sequences"])["sequences"]
-        if made.key != checkpoint.artifact_keys.get("sequences"):
-            _check_mapping(checkpoint, made, ids, current)
-            assert ids is not None
+        made = prepare(plan, cache, also, only=["sequences"])["sequences"]
+        if made.key != keys.get("sequences"):
+            known = _mappable(checkpoint, made, ids, current)
+            made = mapped = store.get(Mapped(known), {"sequences": made})
             opened = {name: artifact for name, artifact in opened.items() if name in _read_by_model(plan)}
-            made = store.get(Mapped(ids), {"sequences": made})
-            log.warning("%s", in_words(mapped_counts(made)))
+            log.warning("%s", in_words(mapped_counts(mapped)))
         opened["sequences"] = made
-    final = prepare(plan, cache, [plan.config.paths.artifacts], opened)
-    for name in sorted(_read_by_model(plan) - changed):
-        if (key := checkpoint.artifact_keys.get(name)) not in (None, final[name].key):
+    artifacts = prepare(plan, cache, also, opened)
+    for name in sorted(_read_by_model(plan) - changed - {"sequences"}):
+        if keys.get(name) != artifacts[name].key:
             raise ConfigError(
-                f"the artifact {name} {key} that the model reads is gone, and made again it is {final[name].key}, since its "
-                "inputs or libraries changed; put it back into the folder of artifacts, or train the model again"
+                f"the artifact {name} {keys.get(name)} that the model reads is gone, and made again it is "
+                f"{artifacts[name].key}, since its inputs or libraries changed; put it back into the folder of artifacts, or "
+                "train the model again"
             )
-    filled = fill_in_artifacts(plan.config, final)
-    if ids is not None:  # tables of the model have a row for each of these, and none for users who came later
-        with flag_override(filled, ["readonly", "struct"], [False, False]):
-            filled.catalog.n_users = len(ids.users)
+    filled = fill_in_artifacts(plan.config, artifacts)
+    return (
+        filled
+        if mapped is None or ids is None
+        else _with_counts_of_training(plan, filled, artifacts, trained_with, ids)
+    )
+
+
+def _with_counts_of_training(
+    plan: Plan, filled: DictConfig, artifacts: Mapping[str, Artifact], trained_with: Artifact | None, ids: Ids
+) -> DictConfig:
+    """A configuration with mapped data whose model reads its numbers of users, and counts of events, of the training data."""
+    if trained_with is None and "sequences" in _read_by_model(plan):
+        raise ConfigError(
+            "the model weighs items by their events in the training data, whose artifact sequences is gone; put it back into "
+            "the folder of artifacts, or train the model again"
+        )
+    with flag_override(filled, ["readonly", "struct"], [False, False]):
+        filled.catalog.n_users = len(ids.users)
+        if trained_with is not None:
+            as_trained = fill_in_artifacts(plan.config, {**artifacts, "sequences": trained_with})
+            filled.model = OmegaConf.to_container(as_trained.model, resolve=True)
     return filled
 
 
@@ -74,11 +95,15 @@ def _open(store: Store, name: str, key: str) -> Artifact | None:
 
 
 def _read_by_model(plan: Plan) -> set[str]:
-    return set(artifacts_of(resolve_with_placeholders(plan.config, [PARTS[0]])))
+    """Names of the artifacts that the model reads beside the objective."""
+    config = plan.config.copy()
+    with flag_override(config, ["readonly", "struct"], [False, False]):
+        config.model.objective = None
+    return set(artifacts_of(resolve_with_placeholders(config, ["model"])))
 
 
-def _check_mapping(checkpoint: Checkpoint, made: Artifact, ids: Ids | None, current: bool) -> None:
-    """Other data than the model was trained with are read only when asked for, and if its ids are known."""
+def _mappable(checkpoint: Checkpoint, made: Artifact, ids: Ids | None, current: bool) -> Ids:
+    """The model's ids; an error where these are unknown, or where data that changed were not asked for."""
     if ids is None:
         raise ConfigError(
             f"the data have changed since {checkpoint.path} was trained, which holds no ids of its items, as an earlier "
@@ -91,3 +116,4 @@ def _check_mapping(checkpoint: Checkpoint, made: Artifact, ids: Ids | None, curr
             f"the data have changed since {checkpoint.path} was trained: {len(ids.items):,} items then and {len(now):,} now, "
             f"{new:,} of them new; put the data or the artifact sequences back, or set data=current to map them by id"
         )
+    return ids

@@ -123,8 +123,8 @@ def compute_top_k(
     """``recommender.recommend`` of a batch of histories, moved to its device and back to the CPU."""
     device = getattr(recommender, "device", "cpu")
     histories, rows = (torch.from_numpy(array.astype(np.int64)).to(device) for array in (items, users))
-    among = None if allowed is None else torch.from_numpy(allowed).to(device)
-    top = recommender.recommend(histories, k, exclude_seen, rows, among)
+    restriction = () if allowed is None else (torch.from_numpy(allowed).to(device),)
+    top = recommender.recommend(histories, k, exclude_seen, rows, *restriction)
     return TopK(top.ids.cpu(), top.scores.cpu())
 
 

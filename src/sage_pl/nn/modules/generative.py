@@ -128,8 +128,10 @@ class GenerativeRecommender(RecommenderModule):
         users: Int[Tensor, "B"] | None = None,
         allowed: Bool[Tensor, "R"] | None = None,
     ) -> TopK:
-        """The k likeliest items that beams find after each history, with their log-probabilities; ``allowed`` ones by the scores
-        of each of them."""
+        """The k likeliest items that beams find after each history, with their log-probabilities.
+
+        Where ``allowed`` is given, each of these items is scored, and the list is exact.
+        """
         seen = items if exclude_seen else None
         with self._full_precision():
             if allowed is not None:

@@ -154,7 +154,8 @@ def changed_steps(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> set[s
         return set()
     configs = (OmegaConf.create(_bare(checkpoint, changes)) for changes in ({}, overrides))
     before, after = (resolve_with_placeholders(config, ["steps"])["steps"] for config in configs)
-    checks.refuse(checks.target_problems({"steps": after}))
+    known = ("sage_pl.", *checks.own_packages())
+    checks.refuse(f"steps.{name} is no step" for name, node in after.items() if not node["_target_"].startswith(known))
     inputs: dict[str, tuple[str, ...]] = {name: inputs_of(name, node) for name, node in after.items()}
     changed = {name for name, node in after.items() if before.get(name) != node}
     inputs |= dict.fromkeys(checkpoint.recipe.get("stages") or {}, ("sequences",))

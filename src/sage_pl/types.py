@@ -238,9 +238,22 @@ class Recommender(Protocol):
         ...
 
     def recommend(
-        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool, users: Int[Tensor, "B"] | None = None
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        exclude_seen: bool,
+        users: Int[Tensor, "B"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
     ) -> TopK:
-        """The k best items after each history; ``users``: their ids, for models that read them beside the history."""
+        """The k best items after each history.
+
+        Args:
+            items: histories, left-padded.
+            k: items per history.
+            exclude_seen: leave out the items of the history.
+            users: their ids, for models that read them beside the history.
+            allowed: True for the rows of the item table that may be recommended; None for all items.
+        """
         ...
 
 

@@ -20,10 +20,11 @@ def export(config: DictConfig) -> None:
         ConfigError, MissingFileError: the checkpoint or the folder cannot be used.
     """
     checks.check_given(config, "checkpoint", "folder")
+    current = checks.reads_current(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
         model = checkpoint.trained(prepared, trained).model
     serving.save(model, prepared, config.folder, serving.model_name(trained.path, config.overrides, prepared))
     log.info("written to %s; in Python: sage_pl.serving.load(folder).recommend(items, k)", config.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from omegaconf import DictConfig, ListConfig
 from rich.box import SIMPLE_HEAD
@@ -21,12 +23,13 @@ from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.data.sources.lines import numbered_lines
 from sage_pl.escaping import visible
 from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.ranges import Count
 from sage_pl.runs import checkpoint
-from sage_pl.runs.checks import ConfigError, check_given, refuse
+from sage_pl.runs.checks import ConfigError, check_given, reads_current, refuse
 from sage_pl.runs.hints import suggest
 from sage_pl.runs.numbers import setting_problems
 from sage_pl.serving.cached_recommender import Answer, CachedRecommender, popular
@@ -46,11 +49,11 @@ def recommend(config: DictConfig) -> None:
         ConfigError, MissingFileError: the request or the checkpoint cannot be used.
     """
     check_given(config, "checkpoint")
-    request = parse_request(config)
+    request, current = parse_request(config), reads_current(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
         model = checkpoint.trained(prepared, trained).model if config.live else None
     respond(config, request, prepared, model)
 
@@ -78,10 +81,10 @@ def parse_request(config: DictConfig) -> Request:
     if config.users == "all" and not config.live:
         raise ConfigError("users=all computes lists, which needs the model; leave out live=false")
     if config.history is None:
-        return Request(None if config.users == "all" else _ids(config.users), None)
+        return Request(None if config.users == "all" else _listed(config.users), None)
     if config.events is not None:
         raise ConfigError("history=[...] is the whole history, so events=FILE has no use; leave it out")
-    return Request(None, _ids(config.history))
+    return Request(None, _listed(config.history))
 
 
 def respond(config: DictConfig, request: Request, recipe: DictConfig, model: RecommenderModule | None) -> None:
@@ -102,11 +105,15 @@ def respond(config: DictConfig, request: Request, recipe: DictConfig, model: Rec
     if model is not None:
         model.to(chosen_device(config.device)).eval().cache_item_vectors()
     mask = (config.seen or recipe.evaluation.seen) == "mask"
-    origin = Origin(model_name(Path(config.checkpoint), config.overrides, recipe), mask)
+    allowed = _allowed(config, names)
+    name = model_name(Path(config.checkpoint), config.overrides, recipe)
+    if allowed is not None:  # lists among other items are others
+        name |= {"allowed": hashlib.sha256(allowed.tobytes()).hexdigest()[:16]}
+    origin = Origin(name, mask)
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))
     cache = TopKCache(file) if model is None or file.is_file() else None
     most = popular(Sequences.load(artifact)) if model is None else None
-    recommender = CachedRecommender(cache, origin, model, most)
+    recommender = CachedRecommender(cache, origin, model, most, allowed)
     if request.history is not None:
         items = np.array(_numbers(names.numbers(), request.history, "item"))
         _print(names, "after this history", items, recommender.recommend("", items, config.k))
@@ -114,7 +121,7 @@ def respond(config: DictConfig, request: Request, recipe: DictConfig, model: Rec
     histories = Histories.of(artifact, None if config.events is None else read_events(config.events))
     if request.users is None and model is not None:
         k = config.k if cache is None else max(config.k, cache.k)  # a longer list holds the shorter ones
-        _refresh(file, histories, origin, model, k, config.batch_size)
+        _refresh(file, histories, origin, model, k, config.batch_size, allowed)
         if config.parquet is not None:
             write_parquet(config.parquet, TopKCache(file), histories, names, config.k)
         return
@@ -168,10 +175,42 @@ class ItemNames:
         return list(zip(self.ids[rows].to_list(), titles, strict=True))
 
 
-def _refresh(file: Path, histories: Histories, origin: Origin, model: RecommenderModule, k: int, batch: int) -> None:
-    counts = refresh(file, histories, origin, model, k, batch)
+def _refresh(
+    file: Path,
+    histories: Histories,
+    origin: Origin,
+    model: RecommenderModule,
+    k: int,
+    batch: int,
+    allowed: npt.NDArray[np.bool_] | None,
+) -> None:
+    counts = refresh(file, histories, origin, model, k, batch, allowed=allowed)
     log.info("%d users: %d lists made, %d were up to date; %.2f s", len(histories), *counts)
     log.info("%d items each in %s, %.1f MB", k, file, file.stat().st_size / 1e6)
+
+
+def _allowed(config: DictConfig, names: ItemNames) -> npt.NDArray[np.bool_] | None:
+    """True for the rows of the item table that ``candidates`` and ``exclude`` leave, [N + 2]; None without both."""
+    if config.candidates is None and config.exclude is None:
+        return None
+    numbers = names.numbers()
+    allowed = np.full(len(numbers) + 2, config.candidates is None)
+    if config.candidates is not None:
+        allowed[_numbers(numbers, _listed(config.candidates), "item")] = True
+    if config.exclude is not None:
+        allowed[_numbers(numbers, _listed(config.exclude), "item")] = False
+    if not allowed[1:-1].any():
+        raise ConfigError(
+            "candidates and exclude leave no item to recommend; name fewer in exclude or more in candidates"
+        )
+    return allowed
+
+
+def _listed(value: Any) -> list[str]:
+    """Ids of the command line, or of a text file that it names, one per line."""
+    if isinstance(value, str) and Path(value).is_file():
+        value = ListConfig([line.strip() for _, line in numbered_lines(Path(value))])
+    return _ids(value)
 
 
 def _ids(value: Any) -> list[str]:
@@ -187,6 +226,8 @@ def _numbers(number_of: Mapping[str, int], ids: list[str], kind: str) -> list[in
     for one in ids:
         if one not in number_of:
             hint = suggest(one, list(number_of)[:100_000]) or f"ids look like {next(iter(number_of))}"
+            if kind == "user":  # never another customer's id
+                hint = "events=FILE adds users with their events, and history=[ITEM,ITEM] asks after any history"
             size = len(number_of)
             raise ConfigError(f"the data the model was trained with have no {kind} {one!r}, of {size}; {hint}")
     return [number_of[one] for one in ids]

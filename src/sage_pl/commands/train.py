@@ -27,6 +27,7 @@ from sage_pl.runs.resuming import (
     open_last,
     own_hosts,
 )
+from sage_pl.runs.trained_ids import carried
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,9 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
         if checkpoint is not None:
             check_artifacts(checkpoint, keys)
         begun_with = plan.recipe if checkpoint is None else checkpoint.begun_with
-        carried = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
+        stored_values = carried(plan.recipe, artifacts, begun_with)
         with _guard(checkpoint):
-            run = fit.build(fill_in_artifacts(plan.config, artifacts), carried, loggers)
+            run = fit.build(fill_in_artifacts(plan.config, artifacts), stored_values, loggers)
             if checkpoint is not None:
                 check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)

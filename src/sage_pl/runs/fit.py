@@ -21,6 +21,7 @@ from sage_pl.artifacts.checkpoints import WholeCheckpoints
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.data.mapped import in_words, mapped_counts
 from sage_pl.data.targets import NextItem
 from sage_pl.errors import UserError, machine_problem
 from sage_pl.evaluation.groups import Groups, days
@@ -246,6 +247,9 @@ def _write(
     tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     metrics = tested | floor_metrics(floor, groups, evaluation.ks)
     artifact = Artifact.at(config.artifacts.sequences)
+    if counts := mapped_counts(artifact):
+        metrics |= {"data/current": 1.0, **{f"data/{name}": float(count) for name, count in counts.items()}}
+        log.warning("these are results on other data than the model was trained with: %s", in_words(counts))
     ids = artifact.frame("users"), artifact.frame("items")
     write_results(folder, metrics, cases_frame(cases, evaluation.test_ranks, floor, groups.facts, *ids), lists.lists)
     rows = {"popularity": select(metrics, "floor/popularity"), "this run": select(metrics, "test")}

@@ -93,7 +93,7 @@ def make_plan(
     plans = _plans_of_stages(begun_with or recipe, problems)
     config, dropped, plain = _checked(recipe, problems)
     artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)
-    inputs = {name: _inputs(name, node) for name, node in plain["steps"].items()}
+    inputs = {name: inputs_of(name, node) for name, node in plain["steps"].items()}
     inputs |= {name: ("sequences", *plan.artifacts) for name, plan in plans.items()}
     steps = tuple(closure(inputs, ["sequences", *artifacts])) if inputs else ()
     checks.refuse(checks.missing_values(recipe, *(f"steps.{name}" for name in steps)))
@@ -299,7 +299,7 @@ def _check_batch_keys(plain: Mapping[str, Any]) -> None:
     checks.check_needs(needs - DISTINCT.keys(), loaded)
 
 
-def _inputs(name: str, node: Mapping[str, Any]) -> tuple[str, ...]:
+def inputs_of(name: str, node: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the steps a step reads. Where ``inputs`` is a property, the step is instantiated to evaluate it."""
     step: Any = get_class(node["_target_"])
     return step.inputs if isinstance(step.inputs, tuple) else construct(f"steps.{name}", node).inputs

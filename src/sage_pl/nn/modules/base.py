@@ -92,9 +92,14 @@ class RecommenderModule(pl.LightningModule):
         raise NotImplementedError
 
     def recommend(
-        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        exclude_seen: bool = True,
+        users: Int[Tensor, "B"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
     ) -> TopK:
-        """The k best items after each history, with their scores."""
+        """The k best items after each history, of those that ``allowed`` marks by row if it is given, with their scores."""
         raise NotImplementedError
 
     def cache_item_vectors(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
@@ -107,10 +107,16 @@ class SequentialRecommender(RecommenderModule):
         return ranks
 
     def recommend(
-        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        exclude_seen: bool = True,
+        users: Int[Tensor, "B"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
     ) -> TopK:
-        """The k best items after each history, with their scores."""
-        return top_k(self.states(items, users), self.ranking_table(), k, items if exclude_seen else None)
+        """See :meth:`RecommenderModule.recommend`."""
+        seen = items if exclude_seen else None
+        return top_k(self.states(items, users), self.ranking_table(), k, seen, allowed=allowed)
 
     def cache_item_vectors(self) -> None:
         self._table = self._vectors(self.scorer)

@@ -26,4 +26,7 @@ def export(config: DictConfig) -> None:
         prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
         model = checkpoint.trained(prepared, trained).model
     serving.save(model, prepared, config.folder, serving.model_name(trained.path, config.overrides, prepared))
-    log.info("written to %s; in Python: sage_pl.serving.load(folder).recommend(items, k)", config.folder)
+    log.info(
+        "written to %s; in Python: sage_pl.serving.load(folder).recommend(history=[ITEM, ITEM], k=10); its README.md has more",
+        config.folder,
+    )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,6 +25,8 @@ from sage_pl.runs.checkpoint import check_weights
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.plan import filled_artifacts
+from sage_pl.serving.exported_model import CATALOGUE, Catalogue, ExportedModel
+from sage_pl.serving.readme import readme
 
 _HERE = "<here>/"  # placeholder of the folder in the paths of model.json
 
@@ -30,7 +34,8 @@ _HERE = "<here>/"  # placeholder of the folder in the paths of model.json
 def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name: Mapping[str, Any]) -> None:
     """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts these parts read, atomically.
 
-    ``manifest.json`` holds the size and hash of each of these files.
+    ``catalogue.json`` has ids, titles and the rule for seen items, ``README.md`` an example that runs, ``manifest.json`` the
+    size and hash of each of these files.
 
     Args:
         model: trained, in the state to serve.
@@ -58,14 +63,26 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name:
         nodes = _map_texts(nodes, lambda text: _copy_artifact(text, artifacts.get(text), work))
         node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}
         (work / "model.json").write_text(json.dumps({"name": dict(name), "manifest": True, **node}, indent=2))
+        catalogue = _catalogue(Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes))
+        (work / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
+        (work / "README.md").write_text(readme(catalogue, model.max_len))
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
 
 
-def load(folder: str | Path) -> RecommenderModule:
-    """The model of a folder written by :func:`save`, ready for ``recommend(items, k)``.
+def _catalogue(sequences: Artifact, seen: str, knows_users: bool) -> Catalogue:
+    """Ids and titles of the data set, and users where the model knows them."""
+    items = sequences.frame("items").sort("item")
+    ids = items["item_id"].cast(pl.String).to_list()
+    titles = ["", *items["title"].to_list()] if "title" in items.columns else []
+    users = sequences.frame("users").sort("user")["user_id"].cast(pl.String).to_list() if knows_users else []
+    return Catalogue(["", *ids], titles, ["", *users], seen)
 
-    Call ``cache_item_vectors()`` once before many calls. ``stored`` is the model's name. Every file's hash is compared first
-    (0.5 s per GB); folders of earlier versions have none.
+
+def load(folder: str | Path) -> ExportedModel:
+    """The model of a folder written by :func:`save`, ready for ``recommend(history=["ID", "ID"], k=10)``.
+
+    Its ``model`` is the module over item numbers, whose ``stored`` is the checkpoint's name. Every file's hash is compared
+    first (0.5 s per GB); folders of earlier versions have none.
 
     Raises:
         MissingFileError: the folder has no ``model.json``.
@@ -88,7 +105,7 @@ def load(folder: str | Path) -> RecommenderModule:
         check_weights(model, weights)
         model.load_state_dict(weights)
         model.stored = name
-        return model.eval()
+        return ExportedModel(model.eval(), Catalogue.read(place))
 
 
 def _checked_node(place: Path) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,10 @@ from sage_pl.types import PADDING, Recommender
 CATALOGUE = "catalogue.json"
 _MOST = 50_000_000  # values of a catalogue
 _SEARCHED = 100_000  # ids among which the nearest to an unknown one are looked for
+
+
+Adder = Callable[[Any, Sequence[str], Sequence[str]], list[tuple[str, str]]]
+"""From a table, the known ids and allowed hosts to the ids and titles of the items that were appended to the model."""
 
 
 class Recommendation(NamedTuple):
@@ -84,9 +88,11 @@ class ExportedModel:
     Args:
         model: with the tensor interface ``recommend(items, k)``, over the model's item numbers.
         catalogue: ids, titles and the rule for seen items; None for a folder of an earlier version.
+        adder: appends items to the model; None where the folder cannot.
     """
 
-    def __init__(self, model: Any, catalogue: Catalogue | None) -> None:
+    def __init__(self, model: Any, catalogue: Catalogue | None, adder: Adder | None = None) -> None:
+        self._adder = adder
         self.model: Recommender = model
         self._catalogue = catalogue
         model.cache_item_vectors()
@@ -137,6 +143,30 @@ class ExportedModel:
         rows = [self.catalogue.items(one) for one in ([history] if histories is None else histories)]  # type: ignore[list-item]
         answers = self._answers(rows, k, user, (seen or self.catalogue.seen) == "mask") if rows else []
         return answers[0] if histories is None else answers
+
+    def add_items(self, table: Any, allow_host: Sequence[str] = ()) -> None:
+        """Recommend new items too, by their text, without training; a second call adds to the first.
+
+        A method that reads text encodes the new one by its own text encoder and adapter. An ID vector is the weighted mean of those
+        of the nearest items in text (:func:`sage_pl.nn.item_encoders.new_items.new_views`).
+
+        Args:
+            table: a file as ``items=FILE`` of scripts/recommend.py, or a table with ``item_id`` and the text columns of the data
+                set, such as ``{"item_id": ["SKU-9"], "title": ["green tea"]}``.
+            allow_host: hosts that the text encoder may contact.
+
+        Raises:
+            SettingError: the model generates codes, the data set had no text, or an item is known, blank or without text.
+        """
+        catalogue = self.catalogue
+        if self._adder is None:
+            raise SettingError(
+                "new items cannot be added to this model: it generates codes of the items it was trained with, or its data set had "
+                "no text; train again with the new items"
+            )
+        added = self._adder(table, catalogue.ids[1:], allow_host)
+        ids, titles = [*catalogue.ids, *(item for item, _ in added)], [title for _, title in added]
+        self._catalogue = replace(catalogue, ids=ids, titles=[*catalogue.titles, *titles] if catalogue.titles else [])
 
     def _answers(
         self, rows: Sequence[Sequence[int]], k: int, user: str | None, exclude_seen: bool

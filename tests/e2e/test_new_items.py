@@ -16,7 +16,11 @@ from tests.e2e.test_served_alike import Answers, command, equal
 __all__ = ["command"]
 TEA, LAMP = "green leaf tea box organic infusion tea number 900", "led desk lamp bulb warm light lamp number 901"
 GENERATE = ("tiger", "semantic_convergence")
-CELLS = [*((method, "sasrec") for method in METHODS if method not in GENERATE), ("plain", "bert4rec"), ("text_only", "bert4rec")]
+CELLS = [
+    *((method, "sasrec") for method in METHODS if method not in GENERATE),
+    ("plain", "bert4rec"),
+    ("text_only", "bert4rec"),
+]
 
 
 @pytest.fixture
@@ -28,7 +32,12 @@ def new_items(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("method", "backbone"), CELLS)
 def test_new_items_are_recommended(
-    method: str, backbone: str, run_train: Callable[..., Path], command: Callable[..., Answers], new_items: Path, tmp_path: Path
+    method: str,
+    backbone: str,
+    run_train: Callable[..., Path],
+    command: Callable[..., Answers],
+    new_items: Path,
+    tmp_path: Path,
 ) -> None:
     folder = run_train(f"method={method}", f"backbone={backbone}", *SMALL.get(method, []), "embedder=tfidf")
     checkpoint, exported = f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}", tmp_path / "exported"
@@ -59,7 +68,11 @@ def test_new_items_are_recommended(
 
 @pytest.mark.parametrize("method", GENERATE)
 def test_generated_codes_take_no_new_items(
-    method: str, run_train: Callable[..., Path], command: Callable[..., Answers], new_items: Path, tmp_path: Path,
+    method: str,
+    run_train: Callable[..., Path],
+    command: Callable[..., Answers],
+    new_items: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     best = run_train(f"method={method}", *SMALL[method], "trainer.max_epochs=1") / "checkpoints" / "best.ckpt"
@@ -86,4 +99,8 @@ def test_unfit_tables_are_refused(
     ):
         with pytest.raises(SettingError, match=words):
             model.add_items(table)
-    equal(model.recommend(["3"], 2), [item.id for item in model.recommend(["3"], 2)], [item.score for item in model.recommend(["3"], 2)])
+    equal(
+        model.recommend(["3"], 2),
+        [item.id for item in model.recommend(["3"], 2)],
+        [item.score for item in model.recommend(["3"], 2)],
+    )

@@ -28,9 +28,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., An
 
     def keep(names: Any, whose: str, history: Any, answer: Any) -> None:
         ids = names.ids.to_list()
-        answers.append(
-            ([ids[i] for i in history], whose, [ids[i] for i in answer.ids], answer.scores, answer.source)
-        )
+        answers.append(([ids[i] for i in history], whose, [ids[i] for i in answer.ids], answer.scores, answer.source))
 
     monkeypatch.setattr(recommending, "_print", keep)
 
@@ -54,7 +52,12 @@ CELLS = [*((method, "sasrec") for method in METHODS), ("plain", "bert4rec")]
 @pytest.mark.parametrize(("method", "backbone"), CELLS)
 @pytest.mark.parametrize("seen", ["mask", "keep"])
 def test_three_sources_one_answer(
-    method: str, backbone: str, seen: str, run_train: Callable[..., Path], command: Callable[..., Answers], tmp_path: Path
+    method: str,
+    backbone: str,
+    seen: str,
+    run_train: Callable[..., Path],
+    command: Callable[..., Answers],
+    tmp_path: Path,
 ) -> None:
     if seen == "keep" and method not in ("plain", "tiger"):
         pytest.skip("the rule of one kind of model")

@@ -31,8 +31,8 @@ from sage_pl.runs.hints import suggest
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.serving.cached_recommender import Answer, CachedRecommender, popular
 from sage_pl.serving.exported import model_name
-from sage_pl.serving.new_items import TextSource
 from sage_pl.serving.histories import Histories, read_events
+from sage_pl.serving.new_items import TextSource
 from sage_pl.serving.refreshing import refresh
 from sage_pl.serving.top_k_cache import Origin, TopKCache, user_hash
 
@@ -96,7 +96,9 @@ def _add_items(
     sequences = Artifact.at(recipe.artifacts.sequences)
     source = TextSource.of(*checkpoint.text_settings(trained, config.overrides), sequences)
     if source is None or model is None:
-        raise ConfigError("items=FILE adds items by their text, which this data set lacks; train again with the new items")
+        raise ConfigError(
+            "items=FILE adds items by their text, which this data set lacks; train again with the new items"
+        )
     table = source.checked(source.table(config["items"]), ItemNames.of(sequences).ids)
     embed = filled_artifacts(recipe).get("embed")
     known, new, rows = source.vectors(table, None if embed is None else Path(embed), config.allow_host)

@@ -81,11 +81,19 @@ def save(
             embed = filled_artifacts(config).get("embed")
             new_items = {"embed": embed, "encoder": OmegaConf.to_container(config.item_encoder, resolve=True)}
             new_items = _map_texts(new_items, lambda text: _copy_artifact(text, artifacts.get(text), work))
-        node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len, "new_items": new_items}
+        node = {
+            "_target_": config.model._target_,
+            "_partial_": True,
+            **nodes,
+            "max_len": model.max_len,
+            "new_items": new_items,
+        }
         (work / "model.json").write_text(json.dumps({"name": dict(name), "manifest": True, **node}, indent=2))
         catalogue = _catalogue(Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes))
         (work / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
-        (work / "README.md").write_text(readme(catalogue, model.max_len))
+        (work / "README.md").write_text(
+            readme(catalogue, model.max_len, () if new_items is None or texts is None else texts.columns)
+        )
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
 
 
@@ -118,7 +126,9 @@ def load(folder: str | Path) -> ExportedModel:
     with stored(place):
         name = node.pop("name", {})
         new_items = node.pop("new_items", None)
-        node, new_items = _map_texts([node, new_items], lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
+        node, new_items = _map_texts(
+            [node, new_items], lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text
+        )
         model = construct("model", {**node, "_partial_": True})(CachedItems(place / "items"))
         if not isinstance(model, RecommenderModule):
             raise ConfigError(f"{place}/model.json describes a {type(model).__name__}, which recommends nothing")

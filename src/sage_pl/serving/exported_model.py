@@ -161,8 +161,8 @@ class ExportedModel:
         catalogue = self.catalogue
         if self._adder is None:
             raise SettingError(
-                "new items cannot be added to this model: it generates codes of the items it was trained with, or its data set had "
-                "no text; train again with the new items"
+                "new items cannot be added to this model: it generates codes of the items it was trained with, or its data set "
+                "had no text; train again with the new items"
             )
         added = self._adder(table, catalogue.ids[1:], allow_host)
         ids, titles = [*catalogue.ids, *(item for item, _ in added)], [title for _, title in added]

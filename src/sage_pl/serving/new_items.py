@@ -112,7 +112,9 @@ class TextSource:
             raise SettingError(f"item {twice[0]!r} occurs twice among the new items; give each item one row")
         texts = self._texts().of(table)
         if textless := ids.filter(texts == "").to_list():
-            raise SettingError(f"new item {textless[0]!r} has no text in {', '.join(self.columns)}, which recommends it")
+            raise SettingError(
+                f"new item {textless[0]!r} has no text in {', '.join(self.columns)}, which recommends it"
+            )
         return table
 
     def vectors(

@@ -11,7 +11,7 @@ import pytest
 from sage_pl import serving
 from sage_pl.errors import SettingError
 from tests.e2e.test_methods import METHODS, SMALL
-from tests.e2e.test_served_alike import Answers, command, equal
+from tests.e2e.test_served_alike import Answers, command
 
 __all__ = ["command"]
 TEA, LAMP = "green leaf tea box organic infusion tea number 900", "led desk lamp bulb warm light lamp number 901"
@@ -99,8 +99,4 @@ def test_unfit_tables_are_refused(
     ):
         with pytest.raises(SettingError, match=words):
             model.add_items(table)
-    equal(
-        model.recommend(["3"], 2),
-        [item.id for item in model.recommend(["3"], 2)],
-        [item.score for item in model.recommend(["3"], 2)],
-    )
+    assert len(model.recommend(["3"], 50, seen="keep")) == 40, "nothing was added"

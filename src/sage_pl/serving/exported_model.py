@@ -147,12 +147,12 @@ class ExportedModel:
     def add_items(self, table: Any, allow_host: Sequence[str] = ()) -> None:
         """Recommend new items too, by their text, without training; a second call adds to the first.
 
-        A method that reads text encodes the new one by its own text encoder and adapter. An ID vector is the weighted mean of those
-        of the nearest items in text (:func:`sage_pl.nn.item_encoders.new_items.new_views`).
+        A method that reads text encodes the new one by its own text encoder and adapter. An ID vector is the weighted mean
+        of those of the nearest items in text (:func:`sage_pl.nn.item_encoders.new_items.new_views`).
 
         Args:
-            table: a file as ``items=FILE`` of scripts/recommend.py, or a table with ``item_id`` and the text columns of the data
-                set, such as ``{"item_id": ["SKU-9"], "title": ["green tea"]}``.
+            table: a file as ``items=FILE`` of scripts/recommend.py, or a table with ``item_id`` and the text columns of the
+                data set, such as ``{"item_id": ["SKU-9"], "title": ["green tea"]}``.
             allow_host: hosts that the text encoder may contact.
 
         Raises:

@@ -24,7 +24,8 @@ for answer in model.recommend(histories=[{history}, []], k=5):  # several at onc
 {new}
 
 `catalogue.json` has the ids and titles, row i for the model's number i. `model.model.recommend(items, k)` takes numbers
-instead: `items` is an integer tensor [B, L], left-padded with 0, oldest first. Loading compares every file's hash with `manifest.json`.
+instead: `items` is an integer tensor [B, L], left-padded with 0, oldest first. Loading compares every file's hash with
+`manifest.json`.
 """
 
 

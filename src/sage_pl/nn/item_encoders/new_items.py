@@ -67,8 +67,8 @@ def new_views(
         tensors = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
         if id(part) not in done and any(tensor.ndim and len(tensor) == size for tensor in tensors):
             raise SettingError(
-                f"new items cannot be added: {name or 'the item encoder'} ({type(part).__name__}) has codes or rows per item that "
-                "text does not give; train again with the new items"
+                f"new items cannot be added: {name or 'the item encoder'} ({type(part).__name__}) has codes or rows per item "
+                "that text does not give; train again with the new items"
             )
     ids = torch.arange(size, size + len(new))  # behind the mask token, which keeps its number
     views = grown.views(ids)  # type: ignore[operator]

@@ -140,7 +140,8 @@ class ExportedModel:
             raise SettingError("user= belongs to history=; with histories= leave it out")
         if seen not in (None, "mask", "keep"):
             raise SettingError(f"seen is {seen!r}, wanted 'mask', 'keep' or None")
-        rows = [self.catalogue.items(one) for one in ([history] if histories is None else histories)]  # type: ignore[list-item]
+        chosen = histories if history is None else [history]
+        rows = [self.catalogue.items(one) for one in chosen or ()]
         answers = self._answers(rows, k, user, (seen or self.catalogue.seen) == "mask") if rows else []
         return answers[0] if histories is None else answers
 

@@ -43,7 +43,7 @@ def new_views(
     Raises:
         SettingError: the encoder has codes, or text that is no affine map of ``known``.
     """
-    grown: nn.Module = copy.deepcopy(encoder).eval()  # type: ignore[type-var]
+    grown: nn.Module = copy.deepcopy(encoder).eval()  # type: ignore[attr-defined]
     size, places, weights = encoder.n_items + 2, *_nearest(known, new, trained)
     mean = lambda table: (weights[..., None] * table[places + 1]).sum(1)  # noqa: E731
     done = set()

@@ -120,6 +120,10 @@ class Targets(Protocol):
 
     def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]: ...
 
+    def of_items(self, n_items: int) -> Targets:
+        """The same for a catalogue of ``n_items``, whose mask token is ``n_items + 1``."""
+        ...
+
 
 @runtime_checkable
 class ItemTable(Protocol):

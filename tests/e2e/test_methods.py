@@ -70,7 +70,7 @@ def served_as_trained(best: Path, folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(serving, "save", lambda model, *rest: (models.append(model), SAVE(model, *rest)))
     runpy.run_path(str(ROOT / "scripts" / "export.py"), run_name="__main__")
     assert not models[0].training
-    served, items = serving.load(folder), torch.tensor([[0, 0, 3, 9], [1, 2, 40, 7]])
+    served, items = serving.load(folder).model, torch.tensor([[0, 0, 3, 9], [1, 2, 40, 7]])
     for users in (None, torch.tensor([1, 2])):
         torch.testing.assert_close(served.states(items, users), models[0].states(items, users), rtol=0, atol=1e-6)
     torch.testing.assert_close(served.output_table(), models[0].output_table(), rtol=0, atol=1e-6)

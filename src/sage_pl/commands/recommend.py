@@ -32,9 +32,11 @@ from sage_pl.runs import checkpoint
 from sage_pl.runs.checks import ConfigError, check_given, reads_current, refuse
 from sage_pl.runs.hints import suggest
 from sage_pl.runs.numbers import setting_problems
+from sage_pl.runs.plan import filled_artifacts
 from sage_pl.serving.cached_recommender import Answer, CachedRecommender, popular
 from sage_pl.serving.exported import model_name
 from sage_pl.serving.histories import Histories, read_events
+from sage_pl.serving.new_items import TextSource
 from sage_pl.serving.refreshing import refresh
 from sage_pl.serving.top_k_cache import Origin, TopKCache, user_hash
 
@@ -55,7 +57,8 @@ def recommend(config: DictConfig) -> None:
     with hosts.only(config.allow_host):
         prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
         model = checkpoint.trained(prepared, trained).model if config.live else None
-    respond(config, request, prepared, model)
+        new = None if config["items"] is None else _add_items(config, trained, prepared, model)
+    respond(config, request, prepared, model, new)
 
 
 class Request(NamedTuple):
@@ -78,6 +81,8 @@ def parse_request(config: DictConfig) -> Request:
         raise ConfigError(f"seen is {config.seen!r}; wanted mask, keep or null")
     if config.parquet is not None and config.users != "all":
         raise ConfigError("parquet=FILE is for the lists of all users; add users=all")
+    if config["items"] is not None and not config.live:
+        raise ConfigError("items=FILE is encoded by the model; leave out live=false")
     if config.users == "all" and not config.live:
         raise ConfigError("users=all computes lists, which needs the model; leave out live=false")
     if config.history is None:
@@ -87,7 +92,31 @@ def parse_request(config: DictConfig) -> Request:
     return Request(None, _listed(config.history))
 
 
-def respond(config: DictConfig, request: Request, recipe: DictConfig, model: RecommenderModule | None) -> None:
+def _add_items(
+    config: DictConfig, trained: checkpoint.Checkpoint, recipe: DictConfig, model: RecommenderModule | None
+) -> pl.DataFrame:
+    """Append the items of ``items=FILE`` to the model; their ``item_id`` and ``title``, and a hash of the texts."""
+    sequences = Artifact.at(recipe.artifacts.sequences)
+    source = TextSource.of(*checkpoint.text_settings(trained, config.overrides), sequences)
+    if source is None or model is None:
+        raise ConfigError(
+            "items=FILE adds items by their text, which this data set lacks; train again with the new items"
+        )
+    table = source.checked(source.table(config["items"]), ItemNames.of(sequences).ids)
+    embed = filled_artifacts(recipe).get("embed")
+    known, new, rows = source.vectors(table, None if embed is None else Path(embed), config.allow_host)
+    model.add_items(known, new, rows)
+    log.info("%d new items from %s are recommended too", len(table), config["items"])
+    return table
+
+
+def respond(
+    config: DictConfig,
+    request: Request,
+    recipe: DictConfig,
+    model: RecommenderModule | None,
+    new: pl.DataFrame | None = None,
+) -> None:
     """Write or print the lists of a request.
 
     Args:
@@ -95,18 +124,19 @@ def respond(config: DictConfig, request: Request, recipe: DictConfig, model: Rec
         request: see :func:`parse_request`.
         recipe: the model's configuration, prepared.
         model: trained; None for cached lists and popularity only.
+        new: items appended to the model.
 
     Raises:
         ConfigError: a user or an item is unknown.
         MissingFileError: neither a model nor a file of cached lists.
     """
     artifact = Artifact.at(recipe.artifacts.sequences)
-    names = ItemNames.of(artifact)
+    names = ItemNames.of(artifact, new)
     if model is not None:
         model.to(chosen_device(config.device)).eval().cache_item_vectors()
     mask = (config.seen or recipe.evaluation.seen) == "mask"
     allowed = _allowed(config, names)
-    name = model_name(Path(config.checkpoint), config.overrides, recipe)
+    name = model_name(Path(config.checkpoint), config.overrides, recipe) | _new_name(new)
     if allowed is not None:  # lists among other items are others
         name |= {"allowed": hashlib.sha256(allowed.tobytes()).hexdigest()[:16]}
     origin = Origin(name, mask)
@@ -158,8 +188,11 @@ class ItemNames:
     titles: pl.Series | None
 
     @classmethod
-    def of(cls, artifact: Artifact) -> ItemNames:
-        items = artifact.frame("items")
+    def of(cls, artifact: Artifact, new: pl.DataFrame | None = None) -> ItemNames:
+        items = artifact.frame("items").with_columns(pl.col("item_id").cast(pl.String))
+        if new is not None:
+            items = pl.concat([items, new], how="diagonal_relaxed")
+            items = items.with_columns(pl.col("title").fill_null("")) if "title" in items.columns else items
         empty = pl.Series([""])
         titles = pl.concat([empty, items["title"]]) if "title" in items.columns else None
         return cls(pl.concat([empty, items["item_id"].cast(pl.String)]), titles)
@@ -173,6 +206,13 @@ class ItemNames:
         rows = np.asarray(items, np.int64)
         titles = [""] * len(rows) if self.titles is None else self.titles[rows].to_list()
         return list(zip(self.ids[rows].to_list(), titles, strict=True))
+
+
+def _new_name(new: pl.DataFrame | None) -> dict[str, str]:
+    """What new items add to the model's name."""
+    if new is None:
+        return {}
+    return {"new_items": hashlib.sha256(new.write_ndjson().encode()).hexdigest()}
 
 
 def _refresh(

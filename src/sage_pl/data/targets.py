@@ -32,6 +32,9 @@ class NextItem:
     def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]:
         return items
 
+    def of_items(self, n_items: int) -> NextItem:
+        return self
+
 
 class LastItem(NextItem):
     """Only the last item is predicted: one label per user, as the reference trains GRU4Rec."""
@@ -81,6 +84,9 @@ class Cloze:
 
     def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]:
         return torch.cat([items, torch.full_like(items[:, :1], self.mask_token)], dim=1)
+
+    def of_items(self, n_items: int) -> Cloze:
+        return Cloze(n_items, self.probability)
 
 
 class Prefixes(NextItem):

@@ -166,6 +166,19 @@ def changed_steps(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> set[s
     return {name for name in inputs if changed & set(closure(inputs, [name]))}
 
 
+def text_settings(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The steps ``texts`` and ``embed`` of a trained model's recipe, and its data set, as plain values.
+
+    Raises:
+        ConfigError: the recipe cannot be used.
+    """
+    with stored(checkpoint.path):
+        config = OmegaConf.create(_bare(checkpoint, overrides))
+        plain = resolve_with_placeholders(config, ["steps", "dataset"])
+        steps = {name: plain["steps"][name] for name in ("texts", "embed") if name in plain["steps"]}
+        return steps, plain["dataset"]
+
+
 def _bare(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with changes, without loss terms, warm starts, callbacks and loggers."""
     recipe = _changed(checkpoint.recipe, overrides)

@@ -15,7 +15,7 @@ from sage_pl.artifacts.store import Artifact, Step, Store, build
 from sage_pl.data.interactions import left_out
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
-from sage_pl.runs.recorded import hidden
+from sage_pl.runs.recorded import Masked, hidden
 from sage_pl.runs.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,9 @@ def prepare(
     """
     names = ["sequences", *plan.artifacts] if only is None else list(only)
     steps = {name: _step(plan, name) for name in plan.steps}
+    if texts := hidden(plan.config):
+        for handler in logging.root.handlers:
+            handler.addFilter(Masked(texts))
     threads = torch.get_num_threads()
     artifacts = build(steps, names, store_of(plan, root, also), opened)
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores

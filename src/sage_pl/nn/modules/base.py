@@ -105,6 +105,13 @@ class RecommenderModule(pl.LightningModule):
     def cache_item_vectors(self) -> None:
         """Compute once what calls of ``recommend`` with the same weights share."""
 
+    def add_items(self, known: Float[Tensor, "N D"], new: Float[Tensor, "M D"], trained: Bool[Tensor, "N"]) -> None:
+        """Append new items N + 1..N + M; see :func:`sage_pl.nn.item_encoders.new_items.new_views`."""
+        raise SettingError(
+            f"new items cannot be added to a {type(self).__name__}, which generates the codes of items it was trained with; "
+            "train again with the new items"
+        )
+
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol."""
         raise NotImplementedError

@@ -40,15 +40,20 @@ class TfidfEmbedder(TextEmbedder):
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in their order, float32 [len(texts), dim]."""
+        return self.encode_new(texts, None)
+
+    def encode_new(self, known: Sequence[str], new: Sequence[str] | None) -> npt.NDArray[np.float32]:
+        """The vectors of ``new`` by the terms and components of ``known``; None: those of ``known``."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         terms = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=self.min_count, dtype=np.float64)
-        weights = terms.fit_transform(texts)
+        weights = terms.fit_transform(known)
         if not 1 <= self.dim < min(weights.shape):
             raise SettingError(
                 f"cannot make {self.dim} dimensions of {weights.shape[0]} texts with {weights.shape[1]} distinct terms; "
                 f"set steps.embed.dim to 1..{min(weights.shape) - 1}"
             )
         svd = TruncatedSVD(self.dim, random_state=self.seed)
-        return normalised(svd.fit_transform(weights)).astype(np.float32)
+        rows = svd.fit_transform(weights)
+        return normalised(rows if new is None else svd.transform(terms.transform(new))).astype(np.float32)

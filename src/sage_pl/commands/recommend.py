@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -30,12 +30,13 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.ranges import Count
 from sage_pl.runs import checkpoint
 from sage_pl.runs.checks import ConfigError, check_given, reads_current, refuse
+from sage_pl.runs.construct import construct
 from sage_pl.runs.hints import suggest
 from sage_pl.runs.numbers import setting_problems
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.serving.cached_recommender import Answer, CachedRecommender, popular
 from sage_pl.serving.exported import model_name
-from sage_pl.serving.histories import Histories, read_events
+from sage_pl.serving.histories import COLUMNS, Histories, read_events, read_events_as
 from sage_pl.serving.new_items import TextSource
 from sage_pl.serving.refreshing import refresh
 from sage_pl.serving.top_k_cache import Origin, TopKCache, user_hash
@@ -148,7 +149,7 @@ def respond(
         items = np.array(_numbers(names.numbers(), request.history, "item"))
         _print(names, "after this history", items, recommender.recommend("", items, config.k))
         return
-    histories = Histories.of(artifact, None if config.events is None else read_events(config.events))
+    histories = Histories.of(artifact, None if config.events is None else _events(config.events, recipe))
     if request.users is None and model is not None:
         k = config.k if cache is None else max(config.k, cache.k)  # a longer list holds the shorter ones
         _refresh(file, histories, origin, model, k, config.batch_size, allowed)
@@ -227,6 +228,23 @@ def _refresh(
     counts = refresh(file, histories, origin, model, k, batch, allowed=allowed)
     log.info("%d users: %d lists made, %d were up to date; %.2f s", len(histories), *counts)
     log.info("%d items each in %s, %.1f MB", k, file, file.stat().st_size / 1e6)
+
+
+def _events(file: str, recipe: DictConfig) -> pl.DataFrame:
+    """Later events: in the form of the data set where that is one text file, else ``user_id``, ``item_id``, ``timestamp``."""
+    node: Any = OmegaConf.to_container(recipe.dataset, resolve=True)
+    columns = (
+        pl.read_csv(file, infer_schema=False, n_rows=0, glob=False).columns
+        if file.endswith(".csv") and Path(file).is_file()
+        else []
+    )
+    if (
+        not str(node["source"]["_target_"]).endswith(".CSV")
+        or set(COLUMNS) <= set(columns)
+        or file.endswith(".parquet")
+    ):
+        return read_events(file)
+    return read_events_as(construct("dataset.source", node["source"]), file)
 
 
 def _allowed(config: DictConfig, names: ItemNames) -> npt.NDArray[np.bool_] | None:

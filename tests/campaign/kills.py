@@ -194,7 +194,7 @@ def _of_trained_models(bench: Bench) -> Iterator[Case]:
     files = (
         "cache={folder}/log/lists.top_k",
         "parquet={folder}/out/lists.parquet",
-    )  # kept lists name their checkpoint's folder
+    )  # kept lists name a folder
     lists = of_model("recommend", "users=all", "k=5", *files)
     yield from Kills(bench, "resumed run", start, resumed, metrics).cases(20, 4)
     yield from Kills(bench, "evaluation", start, of_model("evaluate"), files_of).cases(10, 3)

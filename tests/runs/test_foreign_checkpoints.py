@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from sage_pl.errors import UserError
+from sage_pl.errors import SettingError, UserError
 from sage_pl.runs import checkpoint
 from sage_pl.runs.checks import ConfigError, target_problems
 from tests.campaign import payloads
@@ -83,5 +83,5 @@ def test_a_compressed_archive_is_refused(folder: Path) -> None:
     with zipfile.ZipFile(folder / "best.ckpt") as old, zipfile.ZipFile("small.ckpt", "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
-    with pytest.raises(ConfigError, match="is compressed"):
+    with pytest.raises(SettingError, match="is compressed"):
         checkpoint.open_checkpoint("small.ckpt")

@@ -15,7 +15,7 @@ import polars as pl
 
 from sage_pl.data.sources.raw import DataError, unix_seconds
 from sage_pl.errors import SettingError
-from sage_pl.ranges import Count, Natural
+from sage_pl.ranges import Count, Natural, Signed
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -139,7 +139,7 @@ class AtLeast(Filter):
     """
 
     column: str
-    value: float
+    value: Signed
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", str(self.column))  # a number, in a file without a header
@@ -171,7 +171,7 @@ class OneOf(Filter):
     """
 
     column: str
-    values: Sequence[str | int | float | bool]
+    values: Sequence[str | Signed | bool]
 
     def __post_init__(self) -> None:
         if isinstance(self.values, str) or not len(self.values):

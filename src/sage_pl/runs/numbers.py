@@ -45,6 +45,7 @@ _FOREIGN: Mapping[str, Mapping[str, Any]] = {  # by the beginning of a `_target_
     "torch.nn.": {"p": Share, "negative_slope": Signed, "num_parameters": Count, "init": Signed},
     "pytorch_lightning.Trainer": _TRAINER,
     "pytorch_lightning.callbacks.": _CALLBACK,
+    "sage_pl.training.loggers.metrics_table.": {"flush_logs_every_n_steps": Count},
     "pytorch_lightning.loggers.": {"flush_logs_every_n_steps": Count},
     "pytorch_lightning.profilers.": {},
     "torchmetrics.": {},

@@ -146,7 +146,7 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
 def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> list[str]:
     """A line for every number out of range, of the parts and of the evaluation."""
     names = ["evaluation"] if "evaluation" in config else []
-    evaluation = resolve_with_placeholders(config, names).get("evaluation", {})
+    evaluation: Any = resolve_with_placeholders(config, names).get("evaluation", {})
     return [
         *number_problems(plain, cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))),
         *setting_problems(hints(RankingEvaluation), evaluation, "evaluation"),

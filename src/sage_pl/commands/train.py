@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from sage_pl import hardware, hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
-from sage_pl.runs import fit
+from sage_pl.runs import fit, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
 from sage_pl.runs.construct import stored
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
@@ -61,7 +61,10 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
             check_artifacts(checkpoint, keys)
         begun_with = plan.recipe if checkpoint is None else checkpoint.begun_with
         carried = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
-        run = fit.build(fill_in_artifacts(plan.config, artifacts), carried, loggers)
+        filled = fill_in_artifacts(plan.config, artifacts)
+        if equal := sweeps.equal_run(filled):
+            return sweeps.take_results(equal, filled)
+        run = fit.build(filled, carried, loggers)
         if checkpoint is not None:
             check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)

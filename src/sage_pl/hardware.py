@@ -47,6 +47,13 @@ def fast_products(accelerator: str = "auto") -> str:
     return "bfloat16" if multiplies_bfloat16(torch.device("cuda" if gpu else "cpu")) else "float32"
 
 
+def has_gpu(accelerator: str) -> bool:
+    """Whether this machine has what Lightning's ``gpu`` or ``cuda`` names."""
+    import torch
+
+    return torch.cuda.is_available() or (accelerator == "gpu" and torch.backends.mps.is_available())
+
+
 def device_count(accelerator: str, devices: object) -> int:
     """How many devices Lightning's ``devices`` names on this machine; 0 where it names none.
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from sage_pl import hardware, hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
-from sage_pl.runs import fit, sweeps
+from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
 from sage_pl.runs.construct import stored
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
@@ -52,6 +52,7 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
     plan = _plan(config, checkpoint)
+    requirements.check(plan)
     report = None if plan.config.report is None else make.after_run("run", plan.config.report)
     loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
     with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):

@@ -51,5 +51,5 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(requirements.importlib.metadata, "version", version)
     requirements.check(planned(*DATA, "method=plain"))
-    with pytest.raises(ConfigError, match="steps.cluster needs the package hdbscan, which is not installed"):
+    with pytest.raises(ConfigError, match=r"steps\.cluster needs the package hdbscan, which is not installed"):
         requirements.check(planned(*DATA, "method=sage"))

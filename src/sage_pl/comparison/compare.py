@@ -13,11 +13,11 @@ from sage_pl.comparison import cells as comparison
 from sage_pl.comparison import statistics
 from sage_pl.comparison.cells import Name, System
 from sage_pl.comparison.files import Comparison, ListValue, Section, Table, write
-from sage_pl.comparison.terminal import show
 from sage_pl.comparison.published import Layout
 from sage_pl.comparison.ranks import RunRanks, read_ranks, same_cases, stack_ranks
 from sage_pl.comparison.runs import FinishedRun, RunError, find
 from sage_pl.comparison.systems import comparable, systems
+from sage_pl.comparison.terminal import show
 from sage_pl.evaluation.groups import FAMILIES, members
 from sage_pl.evaluation.popularity import FLOOR
 

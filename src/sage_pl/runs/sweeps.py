@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override, ParsedElementType, QuotedString
-
 from omegaconf import DictConfig
 
 from sage_pl.artifacts.files import whole_file

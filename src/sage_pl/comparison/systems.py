@@ -99,7 +99,7 @@ def _varying(recipes: Sequence[Recipe]) -> list[str]:
 
 
 def _suffixes(recipes: Sequence[Recipe]) -> list[str]:
-    """For each recipe the fewest settings that tell it from the others, in the order of :func:`_varying`; "" for a single one."""
+    """The fewest settings that tell each recipe from the others, in the order of :func:`_varying`; "" for a single one."""
     texts = [""] * len(recipes)
     for key in _varying(recipes):
         if len(set(texts)) == len(recipes):

@@ -36,7 +36,8 @@ def findings(subject: Subject) -> list[str]:
         if one is None or one.difference is None:
             continue
         if early := [x.system for x in (one, subject.find(one.baseline or "")) if x and x.converged is False]:
-            text = f"{name} against {one.baseline}: no finding, since {' and '.join(early)} had not converged (best epoch: the last)."
+            why = f"{' and '.join(early)} had not converged (the best epoch is the last)"
+            text = f"{name} against {one.baseline}: no finding, since {why}."
             sentences.append((name == subject.focus, one.difference, text))
             continue
         parts = [_finding(one, f"{metric} over all users")]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
 from sage_pl.escaping import visible
@@ -26,6 +26,7 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "export_handled": "prepare.export_handled",
     "report": "report.report",
 }
+_NOT_COMPOSED = (ConfigCompositionException, OverrideParseException)
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
 commands: {", ".join(COMMANDS).replace("_", "-")}
@@ -72,7 +73,7 @@ def without_group(argument: str, conf: Path) -> str:
 def open_door(command: str, script: str | None = None) -> None:
     """Run a command with the arguments of the command line.
 
-    Where its configuration cannot be composed, each mistyped key gets a line with the key that was probably meant.
+    Only where its configuration cannot be composed, each mistyped key gets a line with the key that was probably meant.
 
     Args:
         command: a key of :data:`COMMANDS`.
@@ -90,7 +91,7 @@ def open_door(command: str, script: str | None = None) -> None:
         with launch.machine_problems_in_words():
             hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
     except SystemExit as stop:
-        if stop.code not in (0, None) and not isinstance(stop, launch.Stopped) and not HydraConfig.initialized():
+        if isinstance(stop.__context__, _NOT_COMPOSED):
             for line in hints(sys.argv[1:], conf, command):
                 print(visible(line), file=sys.stderr)
         raise

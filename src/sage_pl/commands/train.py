@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from sage_pl import hardware, hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
-from sage_pl.runs import fit
+from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
 from sage_pl.runs.construct import stored
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
@@ -53,6 +53,7 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
     plan = _plan(config, checkpoint)
+    requirements.check(plan)
     report = None if plan.config.report is None else make.after_run("run", plan.config.report)
     with _guard(checkpoint):
         loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
@@ -62,9 +63,11 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
         if checkpoint is not None:
             check_artifacts(checkpoint, keys)
         begun_with = plan.recipe if checkpoint is None else checkpoint.begun_with
-        stored_values = carried(plan.recipe, artifacts, begun_with)
+        stored_values, filled = carried(plan.recipe, artifacts, begun_with), fill_in_artifacts(plan.config, artifacts)
+        if equal := sweeps.equal_run(filled):
+            return sweeps.take_results(equal, filled)
         with _guard(checkpoint):
-            run = fit.build(fill_in_artifacts(plan.config, artifacts), stored_values, loggers)
+            run = fit.build(filled, stored_values, loggers)
             if checkpoint is not None:
                 check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)

@@ -6,10 +6,11 @@ import functools
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
@@ -20,6 +21,7 @@ from rich.console import Console
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
+from sage_pl.comparison.cells import UNCONVERGED
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.mapped import in_words, mapped_counts
 from sage_pl.data.targets import NextItem
@@ -37,7 +39,7 @@ from sage_pl.runs.numbers import trainer_problems
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
 from sage_pl.semantic.texts import text_columns
-from sage_pl.training.callbacks.ended_early import EndedEarly
+from sage_pl.training.callbacks.ended_early import EndedEarly, ended_early
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
@@ -142,9 +144,24 @@ def fit(run: Run) -> Results:
             "trainer.max_epochs"
         )
     log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
+    ended = _end(trainer, Path(best.best_model_path))
+    if not ended["converged"]:
+        log.warning("not converged: the best epoch is the last of %d; raise trainer.max_epochs", ended["epochs"])
     trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
-    metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer)
+    metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer, ended)
     return Results(metrics, model.eval(), Path(best.best_model_path))
+
+
+def _end(trainer: pl.Trainer, best: Path) -> dict[str, float]:
+    """How a training ended: ``epochs``, ``best_epoch`` (from 0, as in ``metrics.csv``) and ``converged`` (1 or 0).
+
+    A run is converged if its best epoch lies before the last validated one, or early stopping ended it.
+    """
+    epochs, every = trainer.current_epoch, trainer.check_val_every_n_epoch or 1
+    best_epoch = torch.load(best, map_location="cpu", weights_only=True, mmap=True)["epoch"]
+    last_validated = epochs // every * every - 1
+    converged = best_epoch < last_validated or any(map(ended_early, trainer.early_stopping_callbacks))
+    return {"epochs": epochs, "best_epoch": best_epoch, "converged": float(converged)}
 
 
 def finish(run: Run, results: Results, report: Callable[[Path], object] | None = None) -> None:
@@ -238,23 +255,35 @@ def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:
 
 
 def _write(
-    folder: Path, config: DictConfig, parts: Parts, lists: RecommendedLists, trainer: pl.Trainer
+    folder: Path,
+    config: DictConfig,
+    parts: Parts,
+    lists: RecommendedLists,
+    trainer: pl.Trainer,
+    ended: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Write metrics, ranks and recommended lists, print them beside the popularity floor."""
+    """Write metrics, ranks and recommended lists, print them beside the popularity floor of the cases that were ranked.
+
+    ``ended``: see :func:`_end`.
+    """
     datamodule, _, evaluation = parts
     data, cases, groups = datamodule.sequences, datamodule.sequences.test, evaluation.groups["test"]
     floor = popularity_ranks(data, cases, datamodule.candidates["test"], datamodule.mask_seen)
     tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    metrics = tested | floor_metrics(floor, groups, evaluation.ks)
+    ranked = {name: np.where(evaluation.test_ranks[name] > 0, ranks, 0) for name, ranks in floor.items()}
+    metrics = tested | floor_metrics(ranked, groups, evaluation.ks) | dict(ended or {})
     artifact = Artifact.at(config.artifacts.sequences)
     if counts := mapped_counts(artifact):
         metrics |= {"data/current": 1.0, **{f"data/{name}": float(count) for name, count in counts.items()}}
         log.warning("these are results on other data than the model was trained with: %s", in_words(counts))
     ids = artifact.frame("users"), artifact.frame("items")
     write_results(folder, metrics, cases_frame(cases, evaluation.test_ranks, floor, groups.facts, *ids), lists.lists)
-    rows = {"popularity": select(metrics, "floor/popularity"), "this run": select(metrics, "test")}
+    name = "this run" if metrics.get("converged", 1) else f"this run {UNCONVERGED}"
+    rows = {"popularity": select(metrics, "floor/popularity"), name: select(metrics, "test")}
     for protocol in evaluation.test_ranks:
         Console().print(results_table(rows, protocol))
+    if name != "this run":
+        Console().print(f"{UNCONVERGED} not converged: the best epoch is the last")
     of_lists = select(metrics, "test/lists")
     log.info("recommended: %s", ", ".join(f"{name} {value:.3f}" for name, value in of_lists.items()))
     return metrics

@@ -58,7 +58,7 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain values: paths absolute, ``choices`` and ``products`` as they are on this machine."""
     recipe: Any = OmegaConf.to_container(config, resolve=False)
     recipe.pop("allow_host", None)  # of one command, never of a recipe
-    default = None if "choices" in recipe else {}  # of a whole configuration, none may be left out either
+    default: Any = None if "choices" in recipe else {}  # of a whole configuration, none may be left out either
     if absent := [name for name in _GROUPS if recipe.get(name, default) is None]:
         raise ConfigError(f"{', '.join(absent)} is null, and no run is without it; leave that setting out")
     recipe |= {name: recipe.get(name) or {} for name in ("callbacks", "logger")}

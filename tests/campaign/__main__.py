@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.campaign.bench import ROOT, VERDICTS, Bench, Verdict
 
-TOOLS = {"bench", "worker", "__main__", "test_campaign"}
+TOOLS = {"bench", "payloads", "worker", "__main__", "test_campaign"}
 
 
 def families() -> list[str]:

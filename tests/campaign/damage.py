@@ -23,6 +23,7 @@ from sage_pl.errors import UserError
 import torch
 try:
     model = serving.load(sys.argv[1])
+    model = getattr(model, "model", model)  # over item numbers; an earlier version returns it itself
     top = model.recommend(torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7]]), 5)
     print("served", top.ids.tolist(), [[round(float(x), 4) for x in row] for row in top.scores])
 except UserError as error:

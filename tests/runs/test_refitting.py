@@ -143,7 +143,7 @@ def test_it_serves_and_is_not_tested(
     command("recommend", checkpoint, "users=[u3]", "k=4")
     assert "user u3" in capsys.readouterr().out
     command("export", checkpoint, f"folder={tmp_path}/exported")
-    assert load(tmp_path / "exported").recommend(torch.tensor([[3, 7]]), 4).ids.shape == (1, 4)
+    assert load(tmp_path / "exported").model.recommend(torch.tensor([[3, 7]]), 4).ids.shape == (1, 4)
     with pytest.raises(SystemExit):
         command("evaluate", checkpoint)
     assert f"evaluate checkpoint={run}/checkpoints/best.ckpt" in flat(capsys)

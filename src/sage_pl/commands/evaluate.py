@@ -25,6 +25,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         ConfigError, MissingFileError: the checkpoint is missing, is not one, or cannot be run.
     """
     checks.check_given(config, "checkpoint")
+    current = checks.reads_current(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     if repeated := trained.recipe.get("refit"):
@@ -34,7 +35,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         )
     folder = Path(HydraConfig.get().runtime.output_dir)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
         metrics = fit.test(prepared, checkpoint.trained(prepared, trained), folder)
     log.info("metrics     %s", folder / "metrics.json")
     return metrics

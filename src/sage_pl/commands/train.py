@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from sage_pl import hardware, hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
-from sage_pl.runs import fit
+from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import stored
@@ -30,6 +30,7 @@ from sage_pl.runs.resuming import (
     open_last,
     own_hosts,
 )
+from sage_pl.runs.trained_ids import carried
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,11 @@ def train(config: DictConfig) -> dict[str, float]:
 def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
     refit = config.refit is not None
     plan, begun_with = _plan(config, checkpoint)
-    report = (
-        None if plan.config.report is None or plan.config.get("refit") else make.after_run("run", plan.config.report)
-    )
-    loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
+    requirements.check(plan)
+    repeats = plan.config.report is None or plan.config.get("refit")
+    report = None if repeats else make.after_run("run", plan.config.report)
+    with _guard(checkpoint):
+        loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
     with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):
         artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
         keys = {name: artifact.key for name, artifact in artifacts.items()}
@@ -67,10 +69,13 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
             compare_data(checkpoint, artifacts["sequences"])
         elif checkpoint is not None:
             check_artifacts(checkpoint, keys)
-        carried = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
-        run = fit.build(fill_in_artifacts(plan.config, artifacts), carried, loggers)
-        if checkpoint is not None and not refit:
-            check_weights(run.parts.model, checkpoint.weights)
+        stored_values, filled = carried(plan.recipe, artifacts, begun_with), fill_in_artifacts(plan.config, artifacts)
+        if equal := sweeps.equal_run(filled):
+            return sweeps.take_results(equal, filled)
+        with _guard(checkpoint):
+            run = fit.build(filled, stored_values, loggers)
+            if checkpoint is not None and not refit:
+                check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)
         fit.finish(run, results, report)
     for name in plan.stages:
@@ -79,6 +84,10 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
     log.info("metrics     %s", Path(plan.config.run_dir) / "metrics.json")
     log.info("checkpoint  %s", results.checkpoint)
     return results.metrics
+
+
+def _guard(checkpoint: Checkpoint | None) -> AbstractContextManager[None]:
+    return nullcontext() if checkpoint is None else stored(checkpoint.path)
 
 
 def _checkpoint(config: DictConfig) -> Checkpoint | None:
@@ -103,19 +112,21 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
         plan = make_plan(asked)
         begun_with: Mapping[str, Any] = plan.recipe
     elif config.refit is not None:
-        recipe, begun_with = repeated(checkpoint, asked, overrides)
         with stored(checkpoint.path):
+            recipe, begun_with = repeated(checkpoint, asked, overrides)
             plan = make_plan(recipe, begun_with)
             refuse_places(plan, asked)
         log.info("refit of %s on all events: %d epochs, as many as its best took", recipe["refit"], checkpoint.epochs)
     else:
-        recipe, begun_with = continued(checkpoint, asked, overrides), checkpoint.begun_with
-        for difference in differences(checkpoint.recipe, recipe):
-            log.warning("resuming with a change: %s", difference)
         with stored(checkpoint.path):
+            recipe, begun_with = continued(checkpoint, asked, overrides), checkpoint.begun_with
+            for difference in differences(checkpoint.recipe, recipe):
+                log.warning("resuming with a change: %s", difference)
             plan = make_plan(recipe, begun_with)
             refuse_places(plan, asked)
         check_duration(checkpoint, plan.config.trainer.get("max_epochs"))
+    for each in (plan, *plan.stages.values()):
+        fit.check_trainer(each.config)
     for name in plan.dropped:
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue

@@ -17,6 +17,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.data.filters import Filter
 from sage_pl.data.sources.raw import CLOCK, COLUMNS, DataError, RawData, Source, check_items, require_columns
 from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions
+from sage_pl.ranges import Natural
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Interactions:
     source: Source
     split: SplitRule
     filters: Sequence[Filter] = ()
-    expect: Mapping[str, int] | None = field(default=None, compare=False)
+    expect: Mapping[str, Natural] | None = field(default=None, compare=False)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         columns = self._filter_columns()

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sage_pl.data.sources.raw import DataError
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Fraction
 
 IntArray = npt.NDArray[np.integer]
 
@@ -89,8 +90,8 @@ class GlobalTime:
         DataError: the times are positions, not dates, or a part would be empty.
     """
 
-    valid: float = 0.8
-    test: float = 0.9
+    valid: Fraction = 0.8
+    test: Fraction = 0.9
     needs_clock: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -7,12 +7,14 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -21,7 +23,9 @@ from rich.console import Console
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
 from sage_pl.artifacts.files import whole_file, write_text
 from sage_pl.artifacts.store import Artifact
+from sage_pl.comparison.cells import UNCONVERGED
 from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.data.mapped import in_words, mapped_counts
 from sage_pl.data.targets import NextItem
 from sage_pl.errors import SettingError, UserError, machine_problem
 from sage_pl.evaluation.groups import Groups, days
@@ -33,10 +37,11 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
 from sage_pl.runs.folders import CHECKPOINTS, METRICS, TABLE, clear_run, continues_in
+from sage_pl.runs.numbers import trainer_problems
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
 from sage_pl.semantic.texts import text_columns
-from sage_pl.training.callbacks.ended_early import EndedEarly
+from sage_pl.training.callbacks.ended_early import EndedEarly, ended_early
 from sage_pl.training.callbacks.pruning import Pruning
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
@@ -151,8 +156,11 @@ def fit(run: Run) -> Results:
             "trainer.max_epochs"
         )
     log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
+    ended = _end(trainer, Path(best.best_model_path))
+    if not ended["converged"]:
+        log.warning("not converged: the best epoch is the last of %d; raise trainer.max_epochs", ended["epochs"])
     trainer.test(model, datamodule, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
-    metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer)
+    metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer, ended)
     return Results(metrics, model.eval(), Path(best.best_model_path))
 
 
@@ -171,6 +179,18 @@ def _refitted(run: Run) -> Results:
     write_text(folder / METRICS, text)
     log.info("trained on all events; nothing is held out to test it, so its metrics are those of %s", repeats)
     return Results(json.loads(text), model.eval(), final)
+
+
+def _end(trainer: pl.Trainer, best: Path) -> dict[str, float]:
+    """How a training ended: ``epochs``, ``best_epoch`` (from 0, as in ``metrics.csv``) and ``converged`` (1 or 0).
+
+    A run is converged if its best epoch lies before the last validated one, or early stopping ended it.
+    """
+    epochs, every = trainer.current_epoch, trainer.check_val_every_n_epoch or 1
+    best_epoch = torch.load(best, map_location="cpu", weights_only=True, mmap=True)["epoch"]
+    last_validated = epochs // every * every - 1
+    converged = best_epoch < last_validated or any(map(ended_early, trainer.early_stopping_callbacks))
+    return {"epochs": epochs, "best_epoch": best_epoch, "converged": float(converged)}
 
 
 def finish(run: Run, results: Results, report: Callable[[Path], object] | None = None) -> None:
@@ -197,6 +217,21 @@ def _or_warn(name: str, action: Callable[[], object]) -> None:
         problem = machine_problem(error)
         bug = problem is None and not isinstance(error, UserError)
         log.warning("%s failed, the results are complete: %s", name, problem or error, exc_info=bug)
+
+
+def check_trainer(config: DictConfig) -> None:
+    """Build a plan's trainer, callbacks and optimiser for nothing, so that what they refuse is said before preparation.
+
+    Raises:
+        ConfigError: they cannot be built, or their run would end without a best epoch.
+    """
+    plain: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in ("trainer", "callbacks")}
+    checks.refuse(trainer_problems(plain["trainer"], plain["callbacks"]))
+    try:
+        callbacks = [construct(f"callbacks.{name}", node) for name, node in plain["callbacks"].items()]
+        construct("trainer", plain["trainer"], callbacks=callbacks, logger=False)
+    except InstantiationException as error:
+        raise checks.ConfigError(f"the trainer cannot be built: {error.__cause__ or error}") from error
 
 
 def make_loggers(config: DictConfig) -> list[Logger]:
@@ -249,20 +284,35 @@ def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:
 
 
 def _write(
-    folder: Path, config: DictConfig, parts: Parts, lists: RecommendedLists, trainer: pl.Trainer
+    folder: Path,
+    config: DictConfig,
+    parts: Parts,
+    lists: RecommendedLists,
+    trainer: pl.Trainer,
+    ended: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Write metrics, ranks and recommended lists, print them beside the popularity floor."""
+    """Write metrics, ranks and recommended lists, print them beside the popularity floor of the cases that were ranked.
+
+    ``ended``: see :func:`_end`.
+    """
     datamodule, _, evaluation = parts
     data, cases, groups = datamodule.sequences, datamodule.sequences.test, evaluation.groups["test"]
     floor = popularity_ranks(data, cases, datamodule.candidates["test"], datamodule.mask_seen)
     tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    metrics = tested | floor_metrics(floor, groups, evaluation.ks)
+    ranked = {name: np.where(evaluation.test_ranks[name] > 0, ranks, 0) for name, ranks in floor.items()}
+    metrics = tested | floor_metrics(ranked, groups, evaluation.ks) | dict(ended or {})
     artifact = Artifact.at(config.artifacts.sequences)
+    if counts := mapped_counts(artifact):
+        metrics |= {"data/current": 1.0, **{f"data/{name}": float(count) for name, count in counts.items()}}
+        log.warning("these are results on other data than the model was trained with: %s", in_words(counts))
     ids = artifact.frame("users"), artifact.frame("items")
     write_results(folder, metrics, cases_frame(cases, evaluation.test_ranks, floor, groups.facts, *ids), lists.lists)
-    rows = {"popularity": select(metrics, "floor/popularity"), "this run": select(metrics, "test")}
+    name = "this run" if metrics.get("converged", 1) else f"this run {UNCONVERGED}"
+    rows = {"popularity": select(metrics, "floor/popularity"), name: select(metrics, "test")}
     for protocol in evaluation.test_ranks:
         Console().print(results_table(rows, protocol))
+    if name != "this run":
+        Console().print(f"{UNCONVERGED} not converged: the best epoch is the last")
     of_lists = select(metrics, "test/lists")
     log.info("recommended: %s", ", ".join(f"{name} {value:.3f}" for name, value in of_lists.items()))
     return metrics

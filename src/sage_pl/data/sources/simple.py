@@ -29,7 +29,12 @@ def read_simple(path: Path, separator: str, width: int, at: Sequence[int], layou
         return None
     names = [str(place) for place in range(width)]
     scan = pl.scan_csv(
-        path, separator=separator, has_header=False, quote_char=None, schema=dict.fromkeys(names, pl.String)
+        path,
+        separator=separator,
+        has_header=False,
+        quote_char=None,
+        schema=dict.fromkeys(names, pl.String),
+        glob=False,
     )
     try:
         frame = scan.select(names[place] for place in dict.fromkeys(at)).collect(engine="streaming")

@@ -47,7 +47,7 @@ def test_lists_of_all_users(
     checkpoint = f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
     models: list[RecommenderModule] = []
     respond = recommending.respond
-    monkeypatch.setattr(recommending, "respond", lambda *all: (models.append(all[-1]), respond(*all)))
+    monkeypatch.setattr(recommending, "respond", lambda *all: (models.append(all[3]), respond(*all)))
 
     recommend(checkpoint, "users=all", "k=6", f"parquet={tmp_path / 'lists.parquet'}")
     assert "60 users: 60 lists made" in capsys.readouterr().out

@@ -90,7 +90,7 @@ def test_a_result_is_made_once_and_found_again(store, log) -> None:
 def test_another_cache_is_read_and_never_written_to(store, log, tmp_path) -> None:
     first = store.get(Source(3, str(log)), {})
     before = sorted(store.root.rglob("*"))
-    mine = Store(tmp_path / "mine", [store.root])
+    mine = Store(tmp_path / "mine", also=[store.root])
     assert mine.get(Source(3, str(log)), {}).path == first.path
     assert mine.get(Source(4, str(log)), {}).path.is_relative_to(tmp_path / "mine")
     assert sorted(store.root.rglob("*")) == before

@@ -30,6 +30,7 @@ def new_items(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "backbone"), CELLS)
 def test_new_items_are_recommended(
     method: str,

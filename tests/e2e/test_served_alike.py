@@ -49,6 +49,7 @@ def equal(items: list[serving.Recommendation], ids: list[str], scores: Any) -> N
 CELLS = [*((method, "sasrec") for method in METHODS), ("plain", "bert4rec")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "backbone"), CELLS)
 @pytest.mark.parametrize("seen", ["mask", "keep"])
 def test_three_sources_one_answer(

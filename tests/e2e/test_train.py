@@ -265,6 +265,5 @@ def test_a_checkpoint_is_evaluated_alone(run_train: Run, monkeypatch: pytest.Mon
     full = "test/full/ndcg@10"
     masked, kept = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("masked", "again"))
     assert masked[full] != kept[full]
-    assert json.loads((tmp_path / "again" / "metrics.json").read_text()) == json.loads(
-        (trained / "metrics.json").read_text()
-    )
+    first = json.loads((trained / "metrics.json").read_text())
+    assert kept == {name: value for name, value in first.items() if name not in ("epochs", "best_epoch", "converged")}

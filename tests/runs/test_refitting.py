@@ -61,6 +61,7 @@ def artifact(run: Path, name: str) -> Artifact:
     return Artifact.at(OmegaConf.load(run / "config.yaml")["artifacts"][name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_refit_trains_on_all_events_and_repeats_the_rest(run_train: Run, run_refit: Run, method: str) -> None:
     run = run_train(f"method={method}", *METHODS[method], "trainer.max_epochs=3")

@@ -14,11 +14,17 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from sage_pl.artifacts.identity import value_at
 from sage_pl.runs import checks
 from sage_pl.runs.plan import resolve_with_placeholders
+from sage_pl.training.loggers.metrics_table import MetricsTable
 from sage_pl.training.loggers.wandb_run import WandbRun
 
 _WRITTEN_TO = frozenset({"default_root_dir", "dir", "dirpath", "folder", "log_dir", "root_dir", "run_dir", "save_dir"})
 _WRITERS = ("callbacks", "logger", "trainer")  # any of their texts may be a place
-_LOGGERS = (CSVLogger, TensorBoardLogger, WandbRun)  # they write into a folder, or ask whether a host is allowed
+_LOGGERS = (
+    CSVLogger,
+    MetricsTable,
+    TensorBoardLogger,
+    WandbRun,
+)  # they write into a folder, or ask whether a host is allowed
 
 
 def foreign_places(config: DictConfig, own: Mapping[str, Any] | None = None) -> list[str]:

@@ -50,7 +50,7 @@ def _files(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for key in _FILES:
             value = node.get(key)
             if isinstance(value, str) and not _PLACEHOLDER.search(value) and not Path(value).exists():
-                yield f"steps.{name}.{key} is {value}, and no file or folder is there; correct the path"
+                yield f"steps.{name}.{key} is {value}, and no file or folder is there; set steps.{name}.{key}=FILE"
 
 
 def _parts(model: Any, path: str = "model") -> Iterator[str]:

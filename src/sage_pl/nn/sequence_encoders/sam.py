@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sage_pl.nn.backbones.attention import MultiHeadAttention
 from sage_pl.nn.sequence_encoders.interest_queries import Queries
 from sage_pl.nn.sequence_encoders.interests import Interests
-from sage_pl.ranges import Depth, Dropout, Heads, Length, Width
+from sage_pl.ranges import Dropout, Heads, Length, Natural, Width
 
 
 @runtime_checkable
@@ -50,7 +50,7 @@ class InterestAttention(nn.Module):
         queries: QuerySource,
         dim: Width = 64,
         max_len: Length = 50,
-        layers: Depth = 1,
+        layers: Natural = 1,
         heads: Heads = 4,
         dropout: Dropout = 0.2,
     ) -> None:

@@ -27,6 +27,7 @@ VERDICTS: tuple[Verdict, ...] = (
     "traceback",
     "hang",
 )
+ENDS = ("epochs", "best_epoch", "converged")  # of a training; an evaluation has none
 Case = tuple[str, Callable[[], Verdict]]
 Family = Callable[["Bench"], Iterator[Case]]
 OPERATIONS = ("replace", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync", "open", "truncate")

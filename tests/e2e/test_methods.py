@@ -15,6 +15,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sage_pl import serving
+from tests.campaign.bench import ENDS
 
 SAVE = serving.save
 ROOT = Path(__file__).parent.parent.parent
@@ -58,8 +59,7 @@ def test_a_method_fits_goes_on_and_is_evaluated_alone(
     best = done / "checkpoints" / "best.ckpt"
     monkeypatch.setattr(sys, "argv", ["evaluate.py", f"checkpoint={best}", f"hydra.run.dir='{again}'"])
     runpy.run_path(str(ROOT / "scripts" / "evaluate.py"), run_name="__main__")
-    ends = ("epochs", "best_epoch", "converged")  # of a training
-    assert scores(again) == {name: value for name, value in scores(done).items() if name not in ends}
+    assert scores(again) == {name: value for name, value in scores(done).items() if name not in ENDS}
     served_as_trained(best, tmp_path / "served", monkeypatch)
 
 

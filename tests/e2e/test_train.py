@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from sage_pl.comparison.runs import read
 from sage_pl.evaluation.groups import members
+from tests.campaign.bench import ENDS
 
 Run = Callable[..., Path]
 
@@ -266,4 +267,4 @@ def test_a_checkpoint_is_evaluated_alone(run_train: Run, monkeypatch: pytest.Mon
     masked, kept = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("masked", "again"))
     assert masked[full] != kept[full]
     first = json.loads((trained / "metrics.json").read_text())
-    assert kept == {name: value for name, value in first.items() if name not in ("epochs", "best_epoch", "converged")}
+    assert kept == {name: value for name, value in first.items() if name not in ENDS}

@@ -17,8 +17,8 @@ from sage_pl.nn.backbones.sasrec import SASRec
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.ranges import Range
 from sage_pl.runs.checks import nodes
-from sage_pl.runs.fit import check_trainer
 from sage_pl.runs.numbers import hints, setting_problems, trainer_problems
+from sage_pl.runs.requirements import check_trainer
 from tests.planned import composed, planned
 
 UNCHECKED = {  # keys whose value is no count and no measure: Lightning reads a list, a name or a number

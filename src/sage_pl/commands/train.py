@@ -57,7 +57,6 @@ def train(config: DictConfig) -> dict[str, float]:
 def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
     refit = config.refit is not None
     plan, begun_with = _plan(config, checkpoint)
-    requirements.check(plan)
     repeats = plan.config.report is None or plan.config.get("refit")
     report = None if repeats else make.after_run("run", plan.config.report)
     with _guard(checkpoint):
@@ -125,8 +124,7 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
             plan = make_plan(recipe, begun_with)
             refuse_places(plan, asked)
         check_duration(checkpoint, plan.config.trainer.get("max_epochs"))
-    for each in (plan, *plan.stages.values()):
-        fit.check_trainer(each.config)
+    requirements.check(plan)
     for name in plan.dropped:
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue

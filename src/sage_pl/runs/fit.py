@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -37,7 +36,6 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
 from sage_pl.runs.folders import CHECKPOINTS, METRICS, TABLE, clear_run, continues_in
-from sage_pl.runs.numbers import trainer_problems
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
 from sage_pl.semantic.texts import text_columns
@@ -217,21 +215,6 @@ def _or_warn(name: str, action: Callable[[], object]) -> None:
         problem = machine_problem(error)
         bug = problem is None and not isinstance(error, UserError)
         log.warning("%s failed, the results are complete: %s", name, problem or error, exc_info=bug)
-
-
-def check_trainer(config: DictConfig) -> None:
-    """Build a plan's trainer, callbacks and optimiser for nothing, so that what they refuse is said before preparation.
-
-    Raises:
-        ConfigError: they cannot be built, or their run would end without a best epoch.
-    """
-    plain: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in ("trainer", "callbacks")}
-    checks.refuse(trainer_problems(plain["trainer"], plain["callbacks"]))
-    try:
-        callbacks = [construct(f"callbacks.{name}", node) for name, node in plain["callbacks"].items()]
-        construct("trainer", plain["trainer"], callbacks=callbacks, logger=False)
-    except InstantiationException as error:
-        raise checks.ConfigError(f"the trainer cannot be built: {error.__cause__ or error}") from error
 
 
 def make_loggers(config: DictConfig) -> list[Logger]:

@@ -61,6 +61,12 @@ class Masked(logging.Filter):
         super().__init__()
         self.texts = {text: record for text, record in texts.items() if len(text) >= 4}
 
+    def __eq__(self, other: object) -> bool:  # a handler adds an equal filter once
+        return isinstance(other, Masked) and other.texts == self.texts
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.texts.items()))
+
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         for text, name in self.texts.items():

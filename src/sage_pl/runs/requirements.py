@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.errors import SettingError
 from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import construct
+from sage_pl.runs.numbers import trainer_problems
 from sage_pl.runs.plan import Plan, resolve_with_placeholders
 
 _FILES = ("path", "adapter")  # keys of steps that name files
@@ -26,12 +29,29 @@ def check(plan: Plan) -> None:
     Raises:
         ConfigError: with a sentence for each problem.
     """
+    for each in (plan, *plan.stages.values()):
+        check_trainer(each.config)
     plain = resolve_with_placeholders(plan.config, ["steps", "model"])
     steps = {name: node for name, node in plain["steps"].items() if name in plan.steps}
     problems = [*_packages(steps), *_files(steps), *_parts(plain["model"])]
     for stage in plan.stages.values():
         problems += _parts(resolve_with_placeholders(stage.config, ["model"])["model"])
     checks.refuse(problems)
+
+
+def check_trainer(config: DictConfig) -> None:
+    """Build a plan's trainer and callbacks for nothing, so that what they refuse is said before preparation.
+
+    Raises:
+        ConfigError: they cannot be built, or their run would end without a best epoch.
+    """
+    plain: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in ("trainer", "callbacks")}
+    checks.refuse(trainer_problems(plain["trainer"], plain["callbacks"]))
+    try:
+        callbacks = [construct(f"callbacks.{name}", node) for name, node in plain["callbacks"].items()]
+        construct("trainer", plain["trainer"], callbacks=callbacks, logger=False)
+    except InstantiationException as error:
+        raise ConfigError(f"the trainer cannot be built: {error.__cause__ or error}") from error
 
 
 def _packages(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

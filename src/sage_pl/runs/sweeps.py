@@ -19,14 +19,14 @@ from omegaconf import DictConfig
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.identity import decisive
 from sage_pl.artifacts.plain import read_json, read_yaml
-from sage_pl.runs.folders import CHECKPOINTS, TABLE
+from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, TABLE
 from sage_pl.runs.launch import quoted
 from sage_pl.runs.recorded import recorded, save
 
 log = logging.getLogger(__name__)
 Job = Sequence[str]  # overrides
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d ")
-_RESULTS = ("metrics.json", "ranks.parquet", "recommended.npy", TABLE, "footprint.json")
+_RESULTS = (*EVALUATED, TABLE, "footprint.json")
 _NOT_COMPARED = {"seed", "dataset"}  # averaged, and one section each
 
 

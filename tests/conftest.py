@@ -18,6 +18,8 @@ import polars as pl
 import pytest
 from hypothesis import settings
 
+from tests.campaign.bench import SETTINGS
+
 settings.register_profile("unhurried", deadline=None)  # a loaded machine is no failure
 settings.load_profile("unhurried")
 
@@ -67,19 +69,7 @@ def small_settings(small_world: Path, tmp_path_factory: pytest.TempPathFactory) 
         "dataset=folder",
         f"dataset.path={small_world}",
         f"paths.outputs={outputs}",
-        "embedder=tfidf",
-        "steps.embed.dim=12",
-        "dim=8",
-        "dataset.cluster.n_neighbors=5",
-        "dataset.cluster.n_components=2",
-        "dataset.cluster.min_cluster_size=4",
-        "dataset.cluster.min_samples=2",
-        "dataset.ts_user=5",
-        "evaluation.sampled=10",
-        "data.batch_size=16",
-        "data.max_len=8",
-        "trainer.max_epochs=2",
-        "report=null",
+        *SETTINGS,
         "products=float32",  # on any processor
     ]
 

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import glob
 import logging
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from sage_pl.ranges import Count, Natural
 from sage_pl.runs import search, sweeps
-from sage_pl.runs.launch import quoted
+from sage_pl.runs.launch import JobError, Stopped, quoted
+from sage_pl.runs.numbers import setting_problems
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 log = logging.getLogger(__name__)
+SEARCH = {"trials": Count, "startup": Natural, "warmup": Natural}
 
 
 class _Sweeper(BasicSweeper):
@@ -47,28 +52,55 @@ class _Sweeper(BasicSweeper):
 
 
 class Grid(_Sweeper):
-    """All combinations of values, compared at the end, also after a failure."""
+    """All combinations of values, compared at the end, also after a failure.
+
+    Jobs begin one after the other, so that those which would repeat a failure are left out
+    (:class:`sage_pl.runs.sweeps.Failures`). Another launcher than Hydra's own gets them in batches.
+    """
 
     def sweep(self, arguments: list[str]) -> Any:
+        overrides = self.parse(arguments)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+        batches = self.split_arguments(overrides, self.max_batch_size)
+        for batch in batches:
+            self.validate_batch_is_legal(batch)
         jobs: list[JobReturn] = []
-        launch = self.launcher.launch
-
-        def noted(*batch: Any, **about: Any) -> Any:
-            results = launch(*batch, **about)
-            jobs.extend(results)
-            return results
-
-        self.launcher.launch = noted
+        interrupted = False
         try:
-            return super().sweep(arguments)
-        finally:
-            self.launcher.launch = launch
-            self._compare(arguments, jobs)
-
-    def _compare(self, arguments: list[str], jobs: list[JobReturn]) -> None:
-        """Compare the jobs of this sweep; others may lie in its folder from earlier ones."""
+            if type(self.launcher) is BasicLauncher:
+                self._one_by_one([job for batch in batches for job in batch], jobs)
+            else:
+                for batch in batches:
+                    jobs.extend(self.launcher.launch(batch, initial_job_idx=len(jobs)))
+        except KeyboardInterrupt:
+            interrupted = True
+            log.warning("interrupted; the jobs that ended are compared")
         ended = {_folder(job): job.status == JobStatus.COMPLETED for job in jobs}
-        sweeps.compare_jobs(self.folder, ended, sweeps.variations(self.parse(arguments)), self.options())
+        sweeps.compare_jobs(self.folder, ended, sweeps.variations(overrides), self.options())
+        total = sum(map(len, batches))
+        if failed := total - sum(ended.values()):
+            log.error("%d of %d jobs have no results", failed, total)
+            raise Stopped(130 if interrupted else 1)
+        return [jobs]
+
+    def _one_by_one(self, todo: list[list[str]], jobs: list[JobReturn]) -> None:
+        """Launch jobs, and add each to ``jobs`` when it has ended."""
+        failures, seconds = sweeps.Failures(), list[float]()
+        for number, job in enumerate(todo):
+            if reason := failures.expected(job):
+                log.warning(
+                    "job %d of %d is left out, since it would fail as others did: %s", number + 1, len(todo), reason
+                )
+                continue
+            log.info(sweeps.progress(number + 1, len(todo), seconds))
+            start = time.monotonic()
+            (result,) = self.launcher.launch([job], initial_job_idx=number)
+            jobs.append(result)
+            if result.status == JobStatus.COMPLETED:
+                seconds.append(time.monotonic() - start)
+            else:
+                failures.add(job, _reason(result))
 
 
 class Search(_Sweeper):
@@ -78,6 +110,10 @@ class Search(_Sweeper):
     """
 
     def sweep(self, arguments: list[str]) -> None:
+        if problems := setting_problems(
+            SEARCH, {str(key): value for key, value in self.config.search.items()}, "search"
+        ):
+            raise search.SearchError("; ".join(problems))
         overrides = self.parse(arguments)
         space = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
         common = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
@@ -115,3 +151,13 @@ class Search(_Sweeper):
 def _folder(job: JobReturn) -> Path:
     config: Any = job.hydra_cfg
     return Path(config.hydra.runtime.output_dir)
+
+
+def _reason(job: JobReturn) -> str:
+    """The last words of a failed job."""
+    try:
+        return str(job.return_value)
+    except JobError as error:
+        return error.sentence
+    except Exception as error:  # noqa: BLE001 - Hydra raises again whatever a job raised
+        return str(error)

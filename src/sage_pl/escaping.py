@@ -32,6 +32,7 @@ _TEX = {
     "±": r"$\pm$",
     "–": "--",
     "†": r"\dag{}",
+    "‡": r"\ddag{}",
     "\0": "{}",
 }
 _MARKDOWN = re.compile(

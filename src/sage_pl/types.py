@@ -120,6 +120,10 @@ class Targets(Protocol):
 
     def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]: ...
 
+    def of_items(self, n_items: int) -> Targets:
+        """The same for a catalogue of ``n_items``, whose mask token is ``n_items + 1``."""
+        ...
+
 
 @runtime_checkable
 class ItemTable(Protocol):
@@ -251,9 +255,22 @@ class Recommender(Protocol):
         ...
 
     def recommend(
-        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool, users: Int[Tensor, "B"] | None = None
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        exclude_seen: bool,
+        users: Int[Tensor, "B"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
     ) -> TopK:
-        """The k best items after each history; ``users``: their ids, for models that read them beside the history."""
+        """The k best items after each history.
+
+        Args:
+            items: histories, left-padded.
+            k: items per history.
+            exclude_seen: leave out the items of the history.
+            users: their ids, for models that read them beside the history.
+            allowed: True for the rows of the item table that may be recommended; None for all items.
+        """
         ...
 
 

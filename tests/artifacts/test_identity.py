@@ -30,7 +30,7 @@ INDIFFERENT = [
     *("trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.use_distributed_sampler"),
 ]
 DATA = ("dataset=folder", "dataset.path=x", "embedder=tfidf")
-UNREAD = ("freeze", "loss.[!t]*", "products")  # by methods none of whose parts refers to them
+UNREAD = ("freeze", "refit", "loss.[!t]*", "products")  # by methods none of whose parts refers to them
 
 
 def editable(config: DictConfig) -> DictConfig:

@@ -87,6 +87,23 @@ def test_a_result_is_made_once_and_found_again(store, log) -> None:
     assert log.read_text() == "source\n"
 
 
+def test_another_cache_is_read_and_never_written_to(store, log, tmp_path) -> None:
+    first = store.get(Source(3, str(log)), {})
+    before = sorted(store.root.rglob("*"))
+    mine = Store(tmp_path / "mine", also=[store.root])
+    assert mine.get(Source(3, str(log)), {}).path == first.path
+    assert mine.get(Source(4, str(log)), {}).path.is_relative_to(tmp_path / "mine")
+    assert sorted(store.root.rglob("*")) == before
+
+
+def test_a_manifest_holds_what_stands_for_a_hidden_text(tmp_path) -> None:
+    hidden = Store(tmp_path, hidden={"source": "${oc.env:X}"}).get(
+        Scale(5), {"source": Store(tmp_path).get(Source(), {})}
+    )
+    assert hidden.manifest["params"]["of"] == "${oc.env:X}"
+    assert hidden.key == Store(tmp_path).key(Scale(5), {"source": Store(tmp_path).get(Source(), {})})
+
+
 def test_a_manifest_tells_what_made_the_result(store) -> None:
     done = build({"source": Source(3), "scale": Scale(5)}, ["scale"], store)
     manifest = json.loads((done["scale"].path / "manifest.json").read_text())

@@ -27,6 +27,7 @@ VERDICTS: tuple[Verdict, ...] = (
     "traceback",
     "hang",
 )
+ENDS = ("epochs", "best_epoch", "converged")  # of a training; an evaluation has none
 Case = tuple[str, Callable[[], Verdict]]
 Family = Callable[["Bench"], Iterator[Case]]
 OPERATIONS = ("replace", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync", "open", "truncate")
@@ -164,7 +165,7 @@ class Bench:
         if self._worker is None:
             source = self.checkout / "src"
             env = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-            worker = [sys.executable, str(Path(__file__).with_name("worker.py")), str(source)]
+            worker = [sys.executable, "-P", str(Path(__file__).with_name("worker.py")), str(source)]
             self._worker = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
             self._read()
         assert self._worker.stdin

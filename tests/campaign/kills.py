@@ -191,7 +191,11 @@ def _of_trained_models(bench: Bench) -> Iterator[Case]:
 
         return command
 
-    lists = of_model("recommend", "users=all", "k=5", "cache={folder}/out/lists.top_k")
+    files = (
+        "cache={folder}/log/lists.top_k",
+        "parquet={folder}/out/lists.parquet",
+    )  # kept lists name a folder
+    lists = of_model("recommend", "users=all", "k=5", *files)
     yield from Kills(bench, "resumed run", start, resumed, metrics).cases(20, 4)
     yield from Kills(bench, "evaluation", start, of_model("evaluate"), files_of).cases(10, 3)
     yield from Kills(bench, "kept lists", start, lists, files_of).cases(8, 3)

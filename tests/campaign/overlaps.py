@@ -262,6 +262,7 @@ class Overlaps:
     def behind_a_lock(self, seconds: float, end: int | None) -> Verdict:
         """A run whose preparation another process holds the lock of."""
         outputs, folder = self.bench.new_folder(), self.bench.new_folder() / "run"
+        known = self.expected(*PLAIN)  # makes the artifact whose key names the lock
         (key,) = (path.name for path in (self.outputs / "artifacts" / "sequences").glob("[!.]*"))
         lock = outputs / "artifacts" / "sequences" / f".{key}.lock"
         holder = subprocess.Popen(
@@ -274,7 +275,7 @@ class Overlaps:
             holder.wait()
         done = self.run(folder, *PLAIN, outputs=outputs)
         holder.wait()
-        return self.all_of_them([done], [folder], [self.expected(*PLAIN)])
+        return self.all_of_them([done], [folder], [known])
 
     def case_two_sweeps_begin_at_once(self) -> Verdict:
         outputs = self.bench.new_folder()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-SECRET = "canary-secret-7f3a91c2d4e5"  # noqa: S105  of nobody
+SECRET = "canary-secret-7f3a91c2d4e5"
 VARIABLE = "CANARY_SECRET"
 
 

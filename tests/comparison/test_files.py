@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from markdown_it import MarkdownIt
 
 from sage_pl.comparison.cells import Against, Agreement, Cell
@@ -19,6 +20,7 @@ from sage_pl.comparison.files import (
     write,
 )
 from sage_pl.comparison.published import PaperTable, Row
+from sage_pl.comparison.terminal import show
 
 AGAINST = Against("plain", 0.02, 0.01, None, 0.004, 0.008, 0.3, 0.001, "*")
 CELLS = [
@@ -101,12 +103,26 @@ def test_files_hold_everything(tmp_path: Path) -> None:
         **{"system": "a_b", "group": "overall"},
         **{"cases": 1200, "seeds": 3, "mean": 0.05342, "sd": 0.0012, "low": 0.05, "high": 0.06, "baseline": "plain"},
         **{"difference": 0.02, "difference_low": 0.01, "difference_high": None, "p": 0.004, "p_holm": 0.008},
-        **{"effect": 0.3, "noise": 0.001, "mark": "*"},
+        **{"effect": 0.3, "noise": 0.001, "mark": "*", "converged": None},
     }
     with (folder / "comparison.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == list(COLUMNS)
     assert (rows[3]["mean"], rows[3]["mark"], rows[0]["mark"]) == ("0.05342", "*", "")
+
+
+def test_a_system_that_is_not_converged_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [cell._replace(converged=False) if cell.system == "a_b" else cell for cell in CELLS]
+    early = Comparison({}, [SECTION._replace(tables=[Table("full", "head and tail", cells)])])
+    write(tmp_path, early)
+    show(early)
+    assert r"| ndcg@10 | a\_b ‡ | 3 |" in (tmp_path / "comparison.md").read_text().replace("a_b", r"a\_b")
+    assert r"a\_b \ddag{} & 3" in (tmp_path / "comparison.tex").read_text()
+    with (tmp_path / "comparison.csv").open(newline="") as stream:
+        assert [row["converged"] for row in csv.DictReader(stream)] == ["", "", "", *["False"] * 4]
+    printed = capsys.readouterr().out
+    assert "a_b ‡" in printed
+    assert "5.34 ± 0.12 *" in printed
 
 
 HOSTILE = "[x]|<b>_y_\n\\end{tabular}%\r"

@@ -53,6 +53,23 @@ def test_a_run_that_was_never_tested(tmp_path: Path) -> None:
         read_ranks(FinishedRun(run.folder, {}, {}, {"test/lists/gini@10": 0.5}))
 
 
+def test_a_limited_test_has_the_cases_that_were_ranked(tmp_path: Path) -> None:
+    frame = FRAME.with_columns(pl.when(pl.col("user") < 3).then(name).alias(name) for name in ("full", "sampled5"))
+    counts = {f"test/{p}/count": 2.0 for p in ("full", "sampled5")}
+    values = {
+        f"test/{p}/ndcg@10": float(gains(FRAME[p].to_numpy()[:2], "ndcg@10").mean()) for p in ("full", "sampled5")
+    }
+    test = read_ranks(write(tmp_path / "run", frame, **counts, **values))
+    assert test.ranks("full").tolist() == [3, 20]
+    assert test.floor()["full"].tolist() == [9, 8]
+
+
+def test_cases_that_are_counted_and_have_no_rank(tmp_path: Path) -> None:
+    frame = FRAME.with_columns(full=pl.when(pl.col("user") < 3).then("full"))
+    with pytest.raises(RunError, match=r"counts 3 ranked cases under full, but ranks\.parquet has 2; the files are of"):
+        read_ranks(write(tmp_path / "run", frame))
+
+
 def test_metrics_of_another_test(tmp_path: Path) -> None:
     run = write(tmp_path / "run", **{"test/sampled5/ndcg@10": 0.9})
     with pytest.raises(
@@ -84,7 +101,7 @@ def test_runs_of_other_cases_are_left_out() -> None:
     usual, odd = RunRanks(FRAME, ("full",)), RunRanks(FRAME.reverse(), ("full",))
     kept, messages = same_cases({Path("odd"): odd, Path("a"): usual, Path("b"): usual})
     assert list(kept) == [Path("a"), Path("b")]
-    assert messages == ["odd/ranks.parquet is left out: its 3 rows are not the cases of the other runs"]
+    assert messages == ["odd/ranks.parquet is left out: its 3 ranked cases are not those of the other runs"]
     assert same_cases({}) == ({}, [])
 
 

@@ -187,19 +187,95 @@ def test_a_name_no_run_has(tmp_path: Path, key: str) -> None:
 
 
 def test_the_newest_of_two_runs_with_one_seed_is_used(tmp_path: Path) -> None:
-    old, new = make(tmp_path / "old"), make(tmp_path / "new", optimizer={"lr": 0.01})
+    old, new = make(tmp_path / "old"), make(tmp_path / "new")
     grouped, remarks = systems(runs(old, new), ["method"])
     assert [run.folder for run in grouped["plain",]] == [new]
-    assert len(remarks) == 1
-    assert f"plain has seed 42 twice: {new} is used, the older {old} is not" in remarks[0]
-    assert "optimizer.lr: 0.001 / 0.01 (to tell them apart: by=[method,optimizer.lr])" in remarks[0]
+    assert remarks == [f"plain has seed 42 twice: {new} is used, the older {old} is not"]
 
 
-def test_averaging_over_more_than_the_seed_is_pointed_out(tmp_path: Path) -> None:
-    members = runs(make(tmp_path / "a", seed=1), make(tmp_path / "b", seed=2, optimizer={"lr": 0.01}))
-    _, remarks = systems(members, ["method"])
-    assert "are averaged; they differ in optimizer.lr: 0.001 / 0.01" in remarks[0]
+def test_runs_that_differ_in_more_than_the_seed_are_systems_of_their_own(tmp_path: Path) -> None:
+    other = {"optimizer": {"lr": 0.01}}
+    members = runs(
+        make(tmp_path / "a", seed=1),
+        make(tmp_path / "b", seed=2),
+        make(tmp_path / "c", seed=1, **other),
+        make(tmp_path / "d", "sage", seed=1),
+    )
+    grouped, (remark,) = systems(members, ["method"])
+    assert {name: [run.folder.name for run in ones] for name, ones in grouped.items()} == {
+        ("plain", "optimizer.lr=0.001"): ["a", "b"],
+        ("plain", "optimizer.lr=0.01"): ["c"],
+        ("sage",): ["d"],
+    }
+    assert remark == (
+        "plain stands for 2 systems, which are not averaged since they differ in more than the seed: optimizer.lr: 0.001 / "
+        "0.01 (to name them by it: by=[method,optimizer.lr])"
+    )
     assert systems(members, ["method", "optimizer.lr"])[1] == []
+
+
+def test_a_system_is_named_by_the_fewest_settings(tmp_path: Path) -> None:
+    places = {"a": (0.1, 1), "b": (0.1, 2), "c": (0.2, 1)}
+    members = runs(*(make(tmp_path / n, optimizer={"lr": lr, "steps": k, "twin": lr}) for n, (lr, k) in places.items()))
+    assert list(systems(members, ["method"])[0]) == [
+        ("plain", "optimizer.lr=0.1 optimizer.steps=1"),
+        ("plain", "optimizer.lr=0.1 optimizer.steps=2"),
+        ("plain", "optimizer.lr=0.2 optimizer.steps=1"),
+    ]
+
+
+def test_stages_of_other_seeds_are_no_difference(tmp_path: Path) -> None:
+    def with_stage(name: str, seed: int, width: int = 8) -> Path:
+        artifacts = {"sequences": "/a/sequences/5e9", "candidates": "/a/candidates/ca1", "plain": f"/a/plain/{name}"}
+        model = {"teacher": artifacts["plain"]}
+        stages = {"plain": {"dim": width, "seed": seed}}
+        return make(tmp_path / name, "pad", seed, artifacts=artifacts, model=model, stages=stages)
+
+    members = runs(with_stage("a", 1), with_stage("b", 2))
+    assert [len(ones) for ones in systems(members, ["method"])[0].values()] == [2]
+    assert len(systems([*members, *runs(with_stage("c", 3, 16))], ["method"])[0]) == 2
+
+
+@pytest.mark.parametrize("command", ["evaluate", "prepare", "recommend"])
+def test_folders_of_other_commands_are_no_runs(tmp_path: Path, command: str) -> None:
+    make(tmp_path / "done")
+    other = make(tmp_path / "other")
+    (other / "config.yaml").unlink()
+    (other / "train.log").touch()
+    (other / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"job": {"name": command}}}))
+    assert find(f"{tmp_path}/**")[1] == []
+    (other / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"job": {"name": "train"}}}))
+    assert len(find(f"{tmp_path}/**")[1]) == 1
+
+
+def test_a_failure_is_one_line(tmp_path: Path) -> None:
+    make(tmp_path / "done")
+    (make(tmp_path / "broken") / "config.yaml").write_text("a: [\nb: {")
+    (problem,) = find(f"{tmp_path}/**")[1]
+    assert "\n" not in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "converged"),
+    [
+        ([0.1, 0.3, 0.2], "max", True),
+        ([0.1, 0.2, 0.3], "max", False),
+        ([0.3, 0.2, 0.1], "min", False),
+        ([0.1, 0.3, 0.3], "max", True),
+        ([0.1], "max", False),
+        ([], "max", None),
+    ],
+)
+def test_an_older_run_is_converged_by_its_table(
+    tmp_path: Path, values: list[float], mode: str, converged: bool | None
+) -> None:
+    folder = make(tmp_path / "run", callbacks={"best": {"monitor": "val/x", "mode": mode}})
+    (folder / "metrics.csv").write_text(
+        "epoch,train/loss,val/x\n" + "".join(f"{i},,{v}\n{i},1.5,\n" for i, v in enumerate(values))
+    )
+    assert read(folder).converged is converged
+    (folder / "metrics.json").write_text(json.dumps({"test/full/ndcg@10": 0.5, "converged": 1.0}))
+    assert read(folder).converged is True
 
 
 def test_an_option_left_at_nothing_and_another_machine_are_no_difference(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage_pl.data.sources.raw import DataError
-from sage_pl.data.split import GlobalTime, LeaveOneOut, Split, refuse_positions
+from sage_pl.data.split import AllEvents, GlobalTime, LeaveOneOut, Split, refuse_positions
 
 Users = list[list[int]]  # each user's times
 
@@ -25,6 +25,17 @@ def test_leave_one_out_by_hand() -> None:
     assert split.train_end.tolist() == [0, 1, 2, 1, 3]
     assert cases(split.valid_user, split.valid_at) == {3: 1, 4: 3}
     assert cases(split.test_user, split.test_at) == {3: 2, 4: 4}
+
+
+def test_all_events_are_training_data() -> None:
+    split = AllEvents()(*flat([[0], [0, 1, 2]]))
+    assert split.train_end.tolist() == [0, 1, 3]
+    assert [len(part) for part in split[1:]] == [0, 0, 0, 0]
+
+
+def test_leave_one_out_without_a_case_is_refused() -> None:
+    with pytest.raises(DataError, match="no user has the three events of a test case, of 2 users"):
+        LeaveOneOut()(*flat([[0], [0, 1]]))
 
 
 def naive_global_time(users: Users, valid: float, test: float) -> tuple[list[int], dict[int, int], dict[int, int]]:

@@ -28,7 +28,7 @@ from tests.e2e.commands import call, call_loaded, command
         (["resume=missing.ckpt"], "missing.ckpt"),
         (["evaluation.sampled=1000"], "1000"),
         (["loss.user_sim_func=x"], "loss.user_sim_func is 'x'"),
-        (["trainer.check_val_every_n_epoch=9"], "no validation ran"),
+        (["trainer.check_val_every_n_epoch=9"], "wanted at most trainer.max_epochs, which is 2"),
         (["dataset=folder"], "dataset.path=..."),
         (["item_encoder=id", "sequence_encoder=single"], "reads the view text"),
     ],

@@ -238,10 +238,13 @@ def test_mixed_data_is_refused_and_the_rest_compared(make_run: MakeRun, compare:
         ),
         (
             lambda frame: frame.with_columns(pl.when(pl.col("user") > 3).then("full").alias("full")),
-            "3 of 200 cases have no rank under full",
+            "metrics.json counts 200 ranked cases under full, but ranks.parquet has 197",
         ),
-        (lambda frame: frame.reverse(), "its 200 rows are not the cases of the other runs"),
-        (lambda frame: frame.head(150), "tea-sage-sasrec-3 is left out: metrics.json has test/full/ndcg@10 ="),
+        (lambda frame: frame.reverse(), "its 200 ranked cases are not those of the other runs"),
+        (
+            lambda frame: frame.head(150),
+            "tea-sage-sasrec-3 is left out: metrics.json counts 200 ranked cases under full, but ranks.parquet has 150",
+        ),
         (lambda frame: frame.with_columns(full=pl.lit(1)), "the files are of different tests"),
     ],
     ids=["a protocol dropped", "no facts", "not evaluated", "other rows", "rows missing", "other ranks"],

@@ -47,7 +47,7 @@ def test_lists_of_all_users(
     checkpoint = f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
     models: list[RecommenderModule] = []
     respond = recommending.respond
-    monkeypatch.setattr(recommending, "respond", lambda *all: (models.append(all[-1]), respond(*all)))
+    monkeypatch.setattr(recommending, "respond", lambda *all: (models.append(all[3]), respond(*all)))
 
     recommend(checkpoint, "users=all", "k=6", f"parquet={tmp_path / 'lists.parquet'}")
     assert "60 users: 60 lists made" in capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_the_example_of_the_docs(
     (tmp_path / "outputs").symlink_to(sequences(folder).path.parents[2])
     recommend("checkpoint=best.ckpt", "users=all", "k=10")
     recommend("checkpoint=best.ckpt", "folder=DIR", script="export")
-    example = (ROOT / "docs" / "serving.md").read_text().partition("```python\n")[2].partition("```")[0]
+    example = (ROOT / "docs" / "serving.md").read_text().split("```python\n")[2].partition("```")[0]
 
     def run(text: str) -> dict[str, object]:
         (tmp_path / "example.py").write_text(text)
@@ -175,7 +175,7 @@ def test_the_example_of_the_docs(
     [
         ([], "say for whom"),
         (["users=all", "history=[1]"], "one of them"),
-        (["users=all", "k=0"], "k=0"),
+        (["users=all", "k=0"], "k is 0"),
         (["users=all", "seen=maybe"], "seen is 'maybe'"),
         (["users=[u1]", "parquet=x.parquet"], "users=all"),
         (["history=[1]", "events=x.csv"], "no use"),
@@ -198,7 +198,7 @@ def test_unknown_users_and_items(
 ) -> None:
     checkpoint = run_train("method=plain", "trainer.max_epochs=1") / "checkpoints" / "best.ckpt"
     for arguments, message in (
-        ("users=[u3,u333]", "no user 'u333', of 60; did you mean u3"),
+        ("users=[u3,u333]", "no user 'u333', of 60; events=FILE adds users"),
         ("history=[999]", "no item '999', of 40; ids look like"),
         ("users=all events=nowhere.csv", "there is no file nowhere.csv"),
     ):

@@ -37,6 +37,35 @@ def test_a_sweep_goes_on_after_a_failed_job_and_compares_the_others(small_settin
     assert all("objective.candidates is 'nonsense'" in reason for reason in unfinished.values())
 
 
+def test_equal_jobs_are_trained_once_and_a_sweep_ends_with_its_table(small_settings: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    sweep = [f"hydra.sweep.dir='{folder}'", "method=plain", "loss.gamma=0.01,0.05,0.1", "trainer.max_epochs=1"]
+    done = train("-m", *small_settings, *sweep)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    jobs = sorted(folder.glob("[0-9]_*"))
+    assert [(job / "checkpoints").is_dir() for job in jobs] == [True, False, False]
+    assert len({(job / "ranks.parquet").read_bytes() for job in jobs}) == 1
+    assert f"this job equals {jobs[0].name}, which is trained already" in (jobs[2] / "train.log").read_text()
+    record = json.loads((folder / "comparison" / "comparison.json").read_text())
+    assert {value["system"] for value in record["values"]} == {"popularity", "0.01", "0.05", "0.1"}
+    assert {value["converged"] for value in record["values"]} == {None, False}
+    assert "job 3 of 3, about" in output
+    assert "0.05 ‡" in output[output.index("full, in %", output.index("job 3 of 3")) :]
+
+
+def test_a_sweep_stops_where_every_job_would_fail_alike(small_settings: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    sweep = [f"hydra.sweep.dir='{folder}'", f"dataset.path={tmp_path}/nowhere", "method=plain,sage", "seed=1,2,3"]
+    done = train("-m", *small_settings, *sweep)
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in output
+    assert len(list(folder.glob("[0-9]_*"))) == 3, "two of plain fail alike, then the first of sage"
+    assert output.count("is left out, since it would fail as others did") == 3
+    assert "6 of 6 jobs have no results" in output
+
+
 def test_a_search_ends_with_the_best_beside_the_defaults(small_settings: list[str], tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     folder = tmp_path / "search"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from sage_pl.artifacts.files import records_of
 from sage_pl.comparison.runs import FinishedRun, read
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report.blocks import MissingError
-from sage_pl.report.reading import ReportError, RunFiles, run_subject
+from sage_pl.report.reading import RunFiles, run_subject
 
 
 def run_files(folder: Path, **config: object) -> RunFiles:
@@ -68,13 +67,3 @@ def test_a_run_is_held_against_the_floor(runs: dict[str, Path]) -> None:
                 assert floor is not None
                 assert floor.mean == pytest.approx(metrics[f"floor/popularity/{protocol}/hr@10{suffix}"], abs=1e-6)
                 assert own.difference == pytest.approx(np.subtract(own.mean, floor.mean), abs=1e-9)
-
-
-def test_a_run_that_ranked_a_part_of_its_cases_has_no_report(runs: dict[str, Path], tmp_path: Path) -> None:
-    folder = shutil.copytree(runs["sage"], tmp_path / "part")
-    ranks = pl.read_parquet(folder / "ranks.parquet")
-    first = pl.when(pl.int_range(pl.len()) == 0)
-    parts = [first.then(pl.col(name)).alias(name) for name in ("full", "sampled10")]
-    ranks.with_columns(parts).write_parquet(folder / "ranks.parquet")
-    with pytest.raises(ReportError, match="ranked a part of the test cases only"):
-        run_subject(read(folder), ["ndcg@10"], 50, 0)

@@ -134,3 +134,12 @@ def test_typical_items_belong_most_firmly_then_are_popular() -> None:
 )
 def test_labels(shown: str, wanted: str) -> None:
     assert shown == wanted
+
+
+def test_no_finding_is_claimed_from_a_system_that_is_not_converged() -> None:
+    whole = subject()
+    early = [r._replace(converged=False) if r.system == "sage" else r for r in whole.records]
+    changed = Subject("tea", whole.systems, early, whole.bases, "sage")
+    first = headline.findings(changed)[0]
+    assert first == "sage against plain: no finding, since sage had not converged (the best epoch is the last)."
+    assert "‡: not converged" in headline.table(changed, "full").caption

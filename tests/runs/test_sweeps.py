@@ -109,3 +109,12 @@ def test_brackets_in_the_name_of_a_sweep_are_no_pattern(calls: list[list[str]], 
     (runs,) = (argument for argument in calls[0] if argument.startswith("runs="))
     (pattern,) = OverridesParser.create().parse_override(runs).value()
     assert glob.glob(pattern) == [str(tmp_path / "[new]" / "0_job")]
+
+
+def test_jobs_with_the_cause_of_an_equal_failure_are_left_out() -> None:
+    failures = sweeps.Failures()
+    failures.add(["dim=8", "objective=bad", "method=plain"], "10:00:00 objective is bad")
+    assert failures.expected(["dim=8", "objective=bad", "method=plain"]) is None
+    failures.add(["dim=8", "objective=bad", "method=sage"], "10:00:09 objective is bad")
+    assert failures.expected(["dim=8", "objective=bad", "method=pad"]) == "objective is bad"
+    assert failures.expected(["dim=8", "objective=good", "method=pad"]) is None

@@ -77,11 +77,11 @@ def _remove_remnants(path: Path) -> None:
     pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_HOST)}-(\d+)\.tmp")
     for remnant in path.parent.iterdir():
         match = pattern.fullmatch(remnant.name)
-        if match and (int(match[1]) == os.getpid() or not _runs(int(match[1]))):
+        if match and (int(match[1]) == os.getpid() or not lives(int(match[1]))):
             remove(remnant)
 
 
-def _runs(process: int) -> bool:
+def lives(process: int) -> bool:
     """Whether a process of this machine runs; True where the system cannot tell."""
     if os.name != "posix":
         return True

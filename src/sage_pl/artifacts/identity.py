@@ -20,7 +20,10 @@ SOURCES = frozenset(
     ]
 )
 # Where a run lives, how it is displayed, and what has a key of its own.
-_WHOLE = "allow_host|artifacts|catalog|choices|hydra|logger|paths|report|resume|role|run_dir|search|stages|steps|sweep|verify"
+_WHOLE = (
+    "allow_host|artifacts|catalog|choices|hydra|logger|paths|refit|report|resume|role|run_dir|search|stages|steps|sweep|"
+    "verify"
+)
 _TRAINER = (
     "accelerator|default_root_dir|devices|enable_model_summary|enable_progress_bar|log_every_n_steps|logger|"
     "num_sanity_val_steps|profiler|use_distributed_sampler"

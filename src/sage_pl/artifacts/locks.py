@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from sage_pl.artifacts.files import lives
 from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def holder(file: Path) -> str:
     text = f"process {pid} of {user} on {host}, since {since}"
     if host != socket.gethostname():
         return f"{text}; if that process has ended, delete {file}.soft where it exists"
-    return text if _lives(pid) else f"{text}, which has ended; a process that it started still holds {file}"
+    return text if lives(pid) else f"{text}, which has ended; a process that it started still holds {file}"
 
 
 def _this_process() -> dict[str, Any]:
@@ -112,16 +113,6 @@ def _this_process() -> dict[str, Any]:
 
 def _note(file: Path) -> Path:
     return file.with_name(f"{file.name}.holder")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of another user
-        return True
-    return True
 
 
 def _owner(file: Path) -> str:

@@ -294,18 +294,23 @@ def closure(inputs: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[s
     return order
 
 
-def build(steps: Mapping[str, Step], names: Iterable[str], store: Store) -> dict[str, Artifact]:
+def build(
+    steps: Mapping[str, Step], names: Iterable[str], store: Store, opened: Mapping[str, Artifact] | None = None
+) -> dict[str, Artifact]:
     """Results of some steps and of all that they depend on, each computed once, parents first.
 
     Args:
         steps: every step that may be needed, by name.
         names: the steps whose results are needed.
         store: the cache.
+        opened: results that are used as they are, whatever the steps would give.
 
     Raises:
         ArtifactError: a name is unknown or the steps depend on each other in a circle.
     """
-    artifacts: dict[str, Artifact] = {}
-    for name in closure({name: step.inputs for name, step in steps.items()}, names):
-        artifacts[name] = store.get(steps[name], artifacts)
+    artifacts: dict[str, Artifact] = dict(opened or {})
+    inputs = {name: step.inputs for name, step in steps.items()} | dict.fromkeys(artifacts, ())
+    for name in closure(inputs, names):
+        if name not in artifacts:
+            artifacts[name] = store.get(steps[name], artifacts)
     return artifacts

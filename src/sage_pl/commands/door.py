@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
 from sage_pl.escaping import visible
@@ -26,6 +26,7 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "export_handled": "prepare.export_handled",
     "report": "report.report",
 }
+_NOT_COMPOSED = (ConfigCompositionException, OverrideParseException)
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
 commands: {", ".join(COMMANDS).replace("_", "-")}
@@ -56,10 +57,23 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
     return launch.one_line_errors(run)
 
 
+def without_group(argument: str, conf: Path) -> str:
+    """``GROUP=null``, which Hydra cannot read, as the group's choice ``none`` if it has one, else as ``~GROUP``.
+
+    Args:
+        argument: of the command line; every other one stays as it is.
+        conf: the configuration's folder.
+    """
+    group, _, choice = argument.partition("=")
+    if choice != "null" or not group or not (conf / group).is_dir():
+        return argument
+    return f"{group}=none" if (conf / group / "none.yaml").is_file() else f"~{group}"
+
+
 def open_door(command: str, script: str | None = None) -> None:
     """Run a command with the arguments of the command line.
 
-    Where its configuration cannot be composed, each mistyped key gets a line with the key that was probably meant.
+    Only where its configuration cannot be composed, each mistyped key gets a line with the key that was probably meant.
 
     Args:
         command: a key of :data:`COMMANDS`.
@@ -72,11 +86,12 @@ def open_door(command: str, script: str | None = None) -> None:
             )
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
+    sys.argv[1:] = [without_group(argument, conf) for argument in sys.argv[1:]]
     try:
         with launch.machine_problems_in_words():
             hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
     except SystemExit as stop:
-        if stop.code not in (0, None) and not isinstance(stop, launch.Stopped) and not HydraConfig.initialized():
+        if isinstance(stop.__context__, _NOT_COMPOSED):
             for line in hints(sys.argv[1:], conf, command):
                 print(visible(line), file=sys.stderr)
         raise

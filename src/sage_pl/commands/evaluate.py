@@ -27,13 +27,19 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         ConfigError, MissingFileError: the checkpoint is missing, is not one, or cannot be run.
     """
     checks.check_given(config, "checkpoint")
+    current = checks.reads_current(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
+    if repeated := trained.recipe.get("refit"):
+        raise checks.ConfigError(
+            f"{trained.path} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, "
+            f"so evaluate checkpoint={repeated}/checkpoints/best.ckpt"
+        )
     folder = Path(HydraConfig.get().runtime.output_dir)
     groups = {key: config[key] for key in ("scorer", "steps") if key in config}
     overrides: Any = OmegaConf.merge(groups, config.overrides)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, overrides, config.artifacts)
+        prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
         parts = checkpoint.trained(prepared, trained)
         choose_weights(parts)
         metrics = fit.test(prepared, parts, folder)

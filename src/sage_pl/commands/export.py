@@ -7,8 +7,10 @@ import logging
 from omegaconf import DictConfig
 
 from sage_pl import hosts, serving
+from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.runs import checkpoint, checks
+from sage_pl.serving.new_items import TextSource
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +22,16 @@ def export(config: DictConfig) -> None:
         ConfigError, MissingFileError: the checkpoint or the folder cannot be used.
     """
     checks.check_given(config, "checkpoint", "folder")
+    current = checks.reads_current(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts)
+        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
         model = checkpoint.trained(prepared, trained).model
-    serving.save(model, prepared, config.folder, serving.model_name(trained.path, config.overrides, prepared))
-    log.info("written to %s; in Python: sage_pl.serving.load(folder).recommend(items, k)", config.folder)
+    steps, dataset = checkpoint.text_settings(trained, config.overrides)
+    texts = TextSource.of(steps, dataset, Artifact.at(prepared.artifacts.sequences))
+    serving.save(model, prepared, config.folder, serving.model_name(trained.path, config.overrides, prepared), texts)
+    log.info(
+        "written to %s; in Python: sage_pl.serving.load(folder).recommend(history=[ITEM, ITEM], k=10); its README.md has more",
+        config.folder,
+    )

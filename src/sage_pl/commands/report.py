@@ -11,6 +11,8 @@ from sage_pl import hosts
 from sage_pl.report import make
 from sage_pl.report.page import Options
 from sage_pl.report.reading import ReportError
+from sage_pl.runs.checks import refuse
+from sage_pl.runs.numbers import hints, setting_problems
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +24,10 @@ def report(config: DictConfig) -> Path:
         The file.
 
     Raises:
+        ConfigError: a number is out of range.
         ReportError: not exactly one of the two is set, or the page cannot be made.
     """
+    refuse(setting_problems(hints(Options), {str(key): value for key, value in config.items()}))
     if (config.run is None) == (config.comparison is None):
         raise ReportError("set what the report is about: run=FOLDER or comparison=FOLDER, one of the two")
     options = Options(config.maps, config.map_items, config.examples, config.focus, config.seed)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -13,11 +14,13 @@ from omegaconf import DictConfig
 from sage_pl import hardware, hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
-from sage_pl.runs import fit
+from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
+from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import stored
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
 from sage_pl.runs.preparation import prepare
+from sage_pl.runs.refitting import compare_data, open_finished, repeated
 from sage_pl.runs.resuming import (
     check_artifacts,
     check_duration,
@@ -27,6 +30,7 @@ from sage_pl.runs.resuming import (
     open_last,
     own_hosts,
 )
+from sage_pl.runs.trained_ids import carried
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     quiet_libraries()
     hardware.keep_freed_memory()
-    checkpoint = None if config.resume is None else open_last(config.resume)
+    checkpoint = _checkpoint(config)
     with ExitStack() as limits:
         if checkpoint is not None:
             limits.enter_context(hosts.only([*config.allow_host, *own_hosts(recipe_of(config))]))
@@ -51,19 +55,26 @@ def train(config: DictConfig) -> dict[str, float]:
 
 
 def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
-    plan = _plan(config, checkpoint)
-    report = None if plan.config.report is None else make.after_run("run", plan.config.report)
-    loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
+    refit = config.refit is not None
+    plan, begun_with = _plan(config, checkpoint)
+    repeats = plan.config.report is None or plan.config.get("refit")
+    report = None if repeats else make.after_run("run", plan.config.report)
+    with _guard(checkpoint):
+        loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
     with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):
         artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
         keys = {name: artifact.key for name, artifact in artifacts.items()}
-        if checkpoint is not None:
+        if checkpoint is not None and refit:
+            compare_data(checkpoint, artifacts["sequences"])
+        elif checkpoint is not None:
             check_artifacts(checkpoint, keys)
-        begun_with = plan.recipe if checkpoint is None else checkpoint.begun_with
-        carried = {"config": plan.recipe, "begun_with": begun_with, "artifact_keys": keys}
-        run = fit.build(fill_in_artifacts(plan.config, artifacts), carried, loggers)
-        if checkpoint is not None:
-            check_weights(run.parts.model, checkpoint.weights)
+        stored_values, filled = carried(plan.recipe, artifacts, begun_with), fill_in_artifacts(plan.config, artifacts)
+        if equal := sweeps.equal_run(filled):
+            return sweeps.take_results(equal, filled)
+        with _guard(checkpoint):
+            run = fit.build(filled, stored_values, loggers)
+            if checkpoint is not None and not refit:
+                check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)
         fit.finish(run, results, report)
     for name in plan.stages:
@@ -74,23 +85,46 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
     return results.metrics
 
 
-def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
-    """The plan of a command, or of the run that it continues; what is left out or changed is logged.
+def _guard(checkpoint: Checkpoint | None) -> AbstractContextManager[None]:
+    return nullcontext() if checkpoint is None else stored(checkpoint.path)
 
-    Batch extras that no term needs are a default of every run, so one is named only where the command line sets it.
+
+def _checkpoint(config: DictConfig) -> Checkpoint | None:
+    """The checkpoint of the run that a command continues or repeats."""
+    if config.resume is not None and config.refit is not None:
+        raise ConfigError(
+            "resume=FILE goes on with a run and refit=RUN_FOLDER repeats a finished one; leave out one of them"
+        )
+    if config.refit is not None:
+        return open_finished(config.refit)
+    return None if config.resume is None else open_last(config.resume)
+
+
+def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapping[str, Any]]:
+    """The plan of a command, or of the run that it continues or repeats, and the recipe whose stages it builds upon.
+
+    What is left out or changed is logged. Batch extras that no term needs are a default of every run, so one is named only
+    where the command line sets it.
     """
-    recipe, overrides = recipe_of(config), HydraConfig.get().overrides.task
-    if checkpoint is not None:
-        asked, recipe = recipe, continued(checkpoint, recipe, overrides)
-        for difference in differences(checkpoint.recipe, recipe):
-            log.warning("resuming with a change: %s", difference)
+    asked, overrides = recipe_of(config), HydraConfig.get().overrides.task
     if checkpoint is None:
-        plan = make_plan(recipe)
+        plan = make_plan(asked)
+        begun_with: Mapping[str, Any] = plan.recipe
+    elif config.refit is not None:
+        with stored(checkpoint.path):
+            recipe, begun_with = repeated(checkpoint, asked, overrides)
+            plan = make_plan(recipe, begun_with)
+            refuse_places(plan, asked)
+        log.info("refit of %s on all events: %d epochs, as many as its best took", recipe["refit"], checkpoint.epochs)
     else:
         with stored(checkpoint.path):
-            plan = make_plan(recipe, checkpoint.begun_with)
+            recipe, begun_with = continued(checkpoint, asked, overrides), checkpoint.begun_with
+            for difference in differences(checkpoint.recipe, recipe):
+                log.warning("resuming with a change: %s", difference)
+            plan = make_plan(recipe, begun_with)
             refuse_places(plan, asked)
         check_duration(checkpoint, plan.config.trainer.get("max_epochs"))
+    requirements.check(plan)
     for name in plan.dropped:
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue
@@ -98,7 +132,7 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> Plan:
     if unused := unused_weights(plan.config):
         names = ", ".join(f"loss.{key}" for key in unused)
         log.info("no loss term of this run reads %s; a term's own weight is loss.terms.NAME.weight", names)
-    return plan
+    return plan, begun_with
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from sage_pl.comparison import statistics
 
 SIGNIFICANT, UNCERTAIN = "*", "~"
 FEW, FEW_MARK = 50, "†"  # cases; tables mark smaller groups
+UNCONVERGED = "‡"  # beside the name of a system
 Name = tuple[str, ...]
 Groups = Mapping[str, npt.NDArray[np.bool_]]
 
@@ -25,6 +26,7 @@ class System:
         name: one part per key of ``by``: ``("sage", "sasrec")``.
         ranks: protocol -> [n_seeds, K].
         fixed: deterministic, as the popularity floor; its seed noise is 0.
+        converged: False where a run's best epoch is its last; None where it is unknown.
 
     Raises:
         ValueError: no seeds, or ranks below 1 (cases without evaluation).
@@ -33,6 +35,7 @@ class System:
     name: Name
     ranks: Mapping[str, npt.NDArray[np.integer]]
     fixed: bool = False
+    converged: bool | None = None
 
     def __post_init__(self) -> None:
         for protocol, ranks in self.ranks.items():
@@ -75,6 +78,12 @@ class Cell(NamedTuple):
     low: float | None = None  # 95 % interval over users
     high: float | None = None
     against: Against | None = None  # None for the baseline itself, and where there is none
+    converged: bool | None = None  # whether the system is; None: unknown, or not trained
+
+    @property
+    def marked_system(self) -> str:
+        """The system's name, with a mark where it is not converged."""
+        return f"{self.system} {UNCONVERGED}" if self.converged is False else self.system
 
 
 def baseline_of(name: Name, baseline: Name) -> Name:
@@ -129,7 +138,7 @@ def make_cells(
         for j, group in enumerate(names):
             mean, sd, *ends = (_or_none(value[j]) for value in values)
             place = (protocol, row.metric, row.system.label, group, int(members[:, j].sum()), row.seeds)
-            cells.append(Cell(*place, mean, sd, ends[0], ends[1], against.get((i, j))))
+            cells.append(Cell(*place, mean, sd, ends[0], ends[1], against.get((i, j)), row.system.converged))
     return cells
 
 

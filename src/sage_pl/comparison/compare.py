@@ -17,6 +17,7 @@ from sage_pl.comparison.published import Layout
 from sage_pl.comparison.ranks import RunRanks, read_ranks, same_cases, stack_ranks
 from sage_pl.comparison.runs import FinishedRun, RunError, find
 from sage_pl.comparison.systems import comparable, systems
+from sage_pl.comparison.terminal import show
 from sage_pl.evaluation.groups import FAMILIES, members
 from sage_pl.evaluation.popularity import FLOOR
 
@@ -38,18 +39,19 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
     options["by"] = [options["by"]] if isinstance(options["by"], str) else list(options["by"])
     layout = _check(options)
     finished, unfinished = find(options["runs"])
-    by_dataset, problems = comparable(finished, () if options["head"] == "own" else _HEAD_RULE)
+    ignored = () if options["head"] == "own" else _HEAD_RULE
+    by_dataset, problems = comparable(finished, ignored)
     _warn([*map(str, unfinished)])
     remarks = _warn(problems)
     sections = []
     for dataset, runs in sorted(by_dataset.items()):
         try:
-            by_system, tests = _read(dataset, runs, options["by"], remarks)
+            by_system, tests = _read(dataset, runs, options["by"], ignored, remarks)
             sections.append(_section(dataset, by_system, tests, options))
         except RunError as error:
             remarks += _warn([f"{dataset} is left out: {error}"])
             continue
-        remarks += _warn(_without_baseline(dataset, by_system, options["baseline"]))
+        remarks += _warn(_without_baseline(dataset, by_system, options["baseline"], len(options["by"])))
     if not sections:
         reasons = [*map(str, unfinished), *remarks]
         raise RunError("nothing can be compared:" + "".join(f"\n  {reason}" for reason in reasons))
@@ -60,6 +62,7 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
     failures = [(str(run.folder), run.reason) for run in unfinished]
     result = Comparison(about, sections, paper, failures, remarks)
     write(options["folder"], result)
+    show(result)
     log.info("written to %s", Path(options["folder"]) / "comparison.md")
     return result
 
@@ -77,7 +80,7 @@ def _check(options: Mapping[str, Any]) -> Layout | None:
 
 
 def _read(
-    dataset: str, runs: Sequence[FinishedRun], by: Sequence[str], remarks: list[str]
+    dataset: str, runs: Sequence[FinishedRun], by: Sequence[str], ignored: Sequence[str], remarks: list[str]
 ) -> tuple[Runs, dict[Path, RunRanks]]:
     """A data set's runs by system, and their tests; each unusable run adds a line to ``remarks``."""
     tests: dict[Path, RunRanks] = {}
@@ -87,7 +90,7 @@ def _read(
         except RunError as error:
             remarks += _warn([str(error)])
     tests, others = same_cases(tests)
-    by_system, notes = systems([run for run in runs if run.folder in tests], by)
+    by_system, notes = systems([run for run in runs if run.folder in tests], by, ignored)
     remarks += _warn([f"{dataset}: {note}" for note in [*others, *notes]])
     if not by_system:
         raise RunError("no run of it can be read")
@@ -97,6 +100,9 @@ def _read(
     if single := ", ".join(label for label, numbers in seeds.items() if len(numbers) == 1):
         unknown = "the noise of seeds is unknown, so every difference to or from it is marked ~; train more seeds"
         remarks += _warn([f"{dataset}: one seed only of {single}: {unknown}"])
+    if early := ", ".join("/".join(name) for name, ones in by_system.items() if _converged(ones) is False):
+        text = "the best epoch is the last one, so no gain is claimed; raise trainer.max_epochs"
+        remarks += _warn([f"{dataset}: not converged: {early}: {text}"])
     return by_system, tests
 
 
@@ -106,7 +112,7 @@ def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], opti
     first, thresholds = tests[run.folder], run.config["evaluation"]["groups"]
     protocols = [p for p in first.protocols if all(p in test.protocols for test in tests.values())]
     models = [
-        System(name, stack_ranks([tests[run.folder] for run in runs], protocols))
+        System(name, stack_ranks([tests[run.folder] for run in runs], protocols), converged=_converged(runs))
         for name, runs in sorted(by_system.items())
     ]
     floor = System((FLOOR,), {p: ranks[None] for p, ranks in first.floor().items()}, fixed=True)
@@ -115,7 +121,7 @@ def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], opti
     families = dict(list(families.items())[: None if options["all_groups"] else 1])
     families[next(iter(families))].insert(0, "overall")
     columns = {name: groups[name] for names in families.values() for name in names}
-    baselines = _baselines(list(by_system), options["baseline"])
+    baselines = _baselines(list(by_system), options["baseline"], len(options["by"]))
     tables = []
     for protocol in protocols:
         rows = [system for system in (floor, *models) if protocol in system.ranks]
@@ -126,6 +132,12 @@ def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], opti
     agreements = (comparison.agreement(every, m, (protocols[0], p)) for p in protocols[1:] for m in options["metrics"])
     folders = {"/".join(name): [str(run.folder) for run in runs] for name, runs in sorted(by_system.items())}
     return Section(dataset, tables, [one for one in agreements if one], _lists(by_system), folders)
+
+
+def _converged(runs: Sequence[FinishedRun]) -> bool | None:
+    """Whether all runs of a system are converged; None where no run is known not to be, and one is unknown."""
+    states = [run.converged for run in runs]
+    return False if False in states else None if None in states else True
 
 
 def _lists(by_system: Runs) -> list[ListValue]:
@@ -142,8 +154,12 @@ def _lists(by_system: Runs) -> list[ListValue]:
     return values
 
 
-def _baselines(names: Sequence[Name], baseline: str | None) -> dict[Name, Name]:
-    """System -> its baseline; systems without one are left out."""
+def _baselines(names: Sequence[Name], baseline: str | None, parts: int) -> dict[Name, Name]:
+    """System -> its baseline; systems without one are left out.
+
+    A name of more than ``parts`` parts is one of several systems of a name. It has the baseline with the same settings, and
+    otherwise the only system of the baseline's name.
+    """
     if baseline is None:
         return {}
     if baseline == FLOOR:
@@ -151,13 +167,16 @@ def _baselines(names: Sequence[Name], baseline: str | None) -> dict[Name, Name]:
     # keyed by text, as a choice may hold "/"
     beginnings = {"/".join(name[:n]): name[:n] for name in names for n in range(1, len(name) + 1)}
     first = beginnings.get(str(baseline), (str(baseline),))
-    pairs = {name: comparison.baseline_of(name, first) for name in names}
+    pairs = {}
+    for name in names:
+        same = comparison.baseline_of(name, first)
+        pairs[name] = same if same in names else same[:parts]
     return {name: base for name, base in pairs.items() if base in names}
 
 
-def _without_baseline(dataset: str, by_system: Runs, baseline: str | None) -> list[str]:
+def _without_baseline(dataset: str, by_system: Runs, baseline: str | None, parts: int) -> list[str]:
     """A message if the data set has no runs of the baseline."""
-    if baseline is None or _baselines(list(by_system), baseline):
+    if baseline is None or _baselines(list(by_system), baseline, parts):
         return []
     names = ", ".join("/".join(name) for name in by_system)
     return [f"{dataset} has no runs of the baseline {baseline}, so nothing is tested; there are {names}"]

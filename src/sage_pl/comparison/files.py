@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sage_pl.artifacts.files import write_text
-from sage_pl.comparison.cells import FEW, FEW_MARK, Agreement, Cell
+from sage_pl.comparison.cells import FEW, FEW_MARK, UNCONVERGED, Agreement, Cell
 from sage_pl.comparison.published import PaperTable
 from sage_pl.escaping import csv_cell, tex, visible
 from sage_pl.escaping import markdown as md
@@ -19,11 +19,13 @@ LEGEND = (
     "Values in percent: mean over seeds ± standard deviation over seeds. "
     "`*`: differs from the baseline, p < 0.05 (paired permutation test over users, Holm-corrected over the groups of the "
     "table), and by more than the noise of seeds. `~`: the difference is within that noise, or it is unknown (one seed). "
-    f"{FEW_MARK}: fewer than {FEW} cases. –: no cases."
+    f"{FEW_MARK}: fewer than {FEW} cases. –: no cases. "
+    f"{UNCONVERGED}: not converged, the best epoch of a run is its last; no gain is claimed from it."
 )
 COLUMNS = (
     *("dataset", "protocol", "family", "metric", "system", "group", "cases", "seeds", "mean", "sd", "low", "high"),
     *("baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "effect", "noise", "mark"),
+    "converged",
 )
 
 
@@ -85,11 +87,11 @@ def markdown(comparison: Comparison) -> str:
         dataset = md(section.dataset)
         parts.append(f"## {dataset}")
         for table in section.tables:
-            header, lines = _layout(table)
+            header, lines = layout(table)
             names = [f"{name} ({size})" if size else name for name, size in header]
             parts += [f"### {dataset}, {table.protocol}, {table.title}", _grid(names, lines)]
         if section.lists:
-            parts += [f"### {dataset}, recommended lists", _grid(*_lists_layout(section.lists))]
+            parts += [f"### {dataset}, recommended lists", _grid(*_lists_layout(section))]
         parts += [md(str(agreement)) for agreement in section.agreements]
     if comparison.unfinished:
         reasons = [f"{folder}: {reason}" for folder, reason in comparison.unfinished]
@@ -107,9 +109,9 @@ def latex(comparison: Comparison) -> str:
         parts.append(_tabular(f"{paper.title}; printed: {paper.source}", header, lines, len(paper.labels)))
     for section in comparison.sections:
         for table in section.tables:
-            parts.append(_tabular(f"{section.dataset}, {table.protocol}, {table.title}", *_layout(table)))
+            parts.append(_tabular(f"{section.dataset}, {table.protocol}, {table.title}", *layout(table)))
         if section.lists:
-            names, rows = _lists_layout(section.lists)
+            names, rows = _lists_layout(section)
             parts.append(_tabular(f"{section.dataset}, recommended lists", [(name, "") for name in names], rows))
     return "\n\n".join(parts) + "\n"
 
@@ -137,13 +139,13 @@ def _tabular(title: str, header: Sequence[tuple[str, str]], lines: Sequence[Sequ
     return "\n".join([*start, *head, *body, "\\bottomrule", "\\end{tabular}"])
 
 
-def _layout(table: Table) -> tuple[list[tuple[str, str]], list[list[str]]]:
+def layout(table: Table) -> tuple[list[tuple[str, str]], list[list[str]]]:
     """Header (name, size of the group) and one line per metric and system."""
     sizes = {cell.group: cell.cases for cell in table.cells}
     groups = [(group, f"{n:,}{FEW_MARK if n < FEW else ''}") for group, n in sizes.items()]
     lines: dict[tuple[str, str], list[str]] = {}
     for cell in table.cells:
-        start = [cell.metric, cell.system, str(cell.seeds or "–")]
+        start = [cell.metric, cell.marked_system, str(cell.seeds or "–")]
         lines.setdefault((cell.metric, cell.system), start).append(_value(cell))
     return [("metric", ""), ("system", ""), ("seeds", ""), *groups], list(lines.values())
 
@@ -156,15 +158,17 @@ def _value(cell: Cell) -> str:
     return f"{100 * cell.mean:.2f}{spread}{mark}"
 
 
-def _lists_layout(values: Sequence[ListValue]) -> tuple[list[str], list[list[str]]]:
+def _lists_layout(section: Section) -> tuple[list[str], list[list[str]]]:
     """Header and one line per system, all metrics beside each other."""
+    values = section.lists
+    marked = {cell.system: cell.marked_system for table in section.tables for cell in table.cells}
     by_place = {(value.system, value.metric): value for value in values}
     metrics = list(dict.fromkeys(value.metric for value in values))
     lines = []
     for system in dict.fromkeys(value.system for value in values):
         row = [by_place.get((system, metric)) for metric in metrics]
         seeds = next(value.seeds for value in row if value)
-        lines.append([system, str(seeds), *(_list_value(value) for value in row)])
+        lines.append([marked.get(system, system), str(seeds), *(_list_value(value) for value in row)])
     return ["system", "seeds", *metrics], lines
 
 

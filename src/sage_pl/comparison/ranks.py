@@ -59,10 +59,10 @@ class RunRanks(NamedTuple):
 
 
 def read_ranks(run: FinishedRun) -> RunRanks:
-    """The checked test of a run.
+    """The checked test of a run: the cases that it ranked, which are a part of them with ``trainer.limit_test_batches``.
 
     Raises:
-        RunError: the table cannot be read or lacks columns, a case has no rank, or metrics.json contradicts it.
+        RunError: the table cannot be read or lacks columns, no case has a rank, or metrics.json contradicts it.
     """
     file = run.folder / "ranks.parquet"
     try:
@@ -74,14 +74,16 @@ def read_ranks(run: FinishedRun) -> RunRanks:
         raise RunError(f"{run.folder}/metrics.json has no test/...; {how_to_test_again(run.folder)}")
     if missing := [name for name in ("user", "answer", *FACTS, *protocols) if name not in frame.columns]:
         raise RunError(f"{file} is left out: it has no column {', '.join(missing)}; {how_to_test_again(run.folder)}")
+    ranked = frame.filter(pl.all_horizontal(pl.col(protocols) >= 1))
     for protocol in protocols:
-        if absent := len(frame) - int((frame[protocol] >= 1).sum()):
+        counted = int(run.metrics[f"test/{protocol}/count"])
+        if len(ranked) != counted or not counted:
             raise RunError(
-                f"{file} is left out: {absent} of {len(frame)} cases have no rank under {protocol}; "
-                f"{how_to_test_again(run.folder)}"
+                f"{run.folder} is left out: metrics.json counts {counted} ranked cases under {protocol}, but ranks.parquet "
+                f"has {len(ranked)}; the files are of different tests: {how_to_test_again(run.folder)}"
             )
-        _check_metrics(run, protocol, frame[protocol].to_numpy())
-    return RunRanks(frame, tuple(sorted(protocols, key=lambda name: name != "full")))
+        _check_metrics(run, protocol, ranked[protocol].to_numpy())
+    return RunRanks(ranked, tuple(sorted(protocols, key=lambda name: name != "full")))
 
 
 def same_cases(tests: Mapping[Path, RunRanks]) -> tuple[dict[Path, RunRanks], list[str]]:
@@ -90,7 +92,7 @@ def same_cases(tests: Mapping[Path, RunRanks]) -> tuple[dict[Path, RunRanks], li
     common = Counter(cases.values()).most_common(1)[0][0] if cases else b""
     odd = [folder for folder, hashes in cases.items() if hashes != common]
     messages = [
-        f"{folder}/ranks.parquet is left out: its {len(tests[folder].frame)} rows are not the cases of the other runs"
+        f"{folder}/ranks.parquet is left out: its {len(tests[folder].frame)} ranked cases are not those of the other runs"
         for folder in odd
     ]
     return {folder: test for folder, test in tests.items() if folder not in odd}, messages

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sage_pl.artifacts.identity import decisive, flat, value_at
+from sage_pl.artifacts.identity import decisive, flat, is_decisive, value_at
 from sage_pl.artifacts.plain import PlainError, read_json, read_yaml
 from sage_pl.artifacts.renamed import current
+from sage_pl.comparison import epochs
 from sage_pl.errors import SettingError
 
 FILES = ("config.yaml", "metrics.json", "ranks.parquet")
@@ -61,6 +62,11 @@ class FinishedRun:
         return int(self.config.get("seed", 0))
 
     @property
+    def converged(self) -> bool | None:
+        """See :func:`sage_pl.comparison.epochs.converged`."""
+        return epochs.converged(self.folder, self.metrics, self.config)
+
+    @property
     def sizes(self) -> tuple[int, int]:
         """Users and items; 0 where they are not recorded."""
         users, items = (value_at(self.config, f"catalog.{name}") for name in ("n_users", "n_items"))
@@ -95,10 +101,22 @@ class FinishedRun:
         return {**keys, "evaluation.seen": str(seen), **{key: str(value) for key, value in rules}}
 
     def recipe(self) -> dict[str, str]:
-        """The decisive settings beside the seed; artifacts by their keys, other folders by their names."""
+        """The decisive settings beside the seed; artifacts by their keys, other folders by their names.
+
+        The keys of artifacts depend on the seed where a run builds upon stages, which are trained with it. Such a run has the
+        settings of its stages and steps in their place.
+        """
+        config = current(self.config)
+        settings = decisive(config)
+        if stages := config.get("stages"):
+            names = {path: name for name, path in (config.get("artifacts") or {}).items() if path != "???"}
+            settings = {key: names.get(str(value), value) for key, value in settings.items()}
+            steps = {name: node for name, node in (config.get("steps") or {}).items() if name in names.values()}
+            below = flat({"stages": stages, "steps": steps})
+            settings |= {key: value for key, value in below if is_decisive(key.partition(".")[2])}
         return {
             key: Path(value).name if isinstance(value, str) else str(value)
-            for key, value in decisive(current(self.config)).items()
+            for key, value in settings.items()
             if value is not None and key.rpartition(".")[2] != "seed"
         }
 
@@ -106,7 +124,7 @@ class FinishedRun:
 def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinished]]:
     """Finished runs that match the patterns, oldest first, and the unusable ones: failed, interrupted or damaged.
 
-    Stages, which are artifacts (``manifest.json``), are skipped.
+    Stages, which are artifacts, evaluations and preparations are no runs and are skipped.
 
     Raises:
         RunError: nothing matches.
@@ -116,12 +134,12 @@ def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinis
     folders = sorted(match for match in matches if any((match / sign).is_file() for sign in _SIGNS))
     runs, problems = [], []
     for folder in folders:
-        if (folder / "manifest.json").exists():
+        if (folder / "manifest.json").exists() or _of_another_command(folder):
             continue
         try:
             runs.append(read(folder))
         except RunError as error:
-            problems.append(Unfinished(folder, str(error).removeprefix(f"{folder} ")))
+            problems.append(Unfinished(folder, " ".join(str(error).removeprefix(f"{folder} ").split())))
     if not runs:
         reasons = "".join(f"\n  {problem}" for problem in problems) or "; no folder there is a run"
         patterns_text = ", ".join(patterns)
@@ -135,14 +153,30 @@ def read(folder: Path) -> FinishedRun:
     Raises:
         RunError: a file is missing or damaged, or a metric is NaN or infinite.
     """
+    config = _yaml(folder / "config.yaml")
+    if repeated := config.get("refit"):
+        raise RunError(
+            f"{folder} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, so "
+            "name that run"
+        )
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")
-    config = _yaml(folder / "config.yaml")
     metrics = _metrics(folder / "metrics.json")
     if not (value_at(config, "artifacts.sequences") and value_at(config, "artifacts.candidates")):
         raise RunError(f"{folder}/config.yaml names no artifacts.sequences and artifacts.candidates; it is of no run")
     _check_kinds(folder / "config.yaml", config)
     return FinishedRun(folder, config, _choices(folder, config), metrics)
+
+
+def _of_another_command(folder: Path) -> bool:
+    """Whether a folder without ``config.yaml`` is that of an evaluation or a preparation, by the job that Hydra recorded."""
+    if (folder / "config.yaml").is_file():
+        return False
+    try:
+        recorded = _yaml(folder / ".hydra" / "hydra.yaml")
+    except RunError:
+        return False
+    return value_at(recorded, "hydra.job.name") not in (None, "train")
 
 
 def _check_kinds(file: Path, config: Mapping[str, Any]) -> None:

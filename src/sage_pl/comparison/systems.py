@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sage_pl.comparison.runs import FinishedRun
 
 _MISSING = "nothing"
+Recipe = frozenset[tuple[str, str]]  # decisive settings
 
 
 def comparable(
@@ -47,47 +48,80 @@ def comparable(
 
 
 def systems(
-    runs: Sequence[FinishedRun], by: Sequence[str]
+    runs: Sequence[FinishedRun], by: Sequence[str], ignored: Collection[str] = ()
 ) -> tuple[dict[tuple[str, ...], list[FinishedRun]], list[str]]:
     """Runs of one data set by their names in ``by``: one per seed, the newest where a seed occurs twice.
+
+    Runs of one name that differ in more than the seed are systems of their own. Their names have one more part, the
+    settings that tell them apart: ``sage/optimizer.lr=0.01``.
 
     Args:
         runs: oldest first.
         by: keys that name a system, such as ``["method", "backbone"]``.
+        ignored: keys of settings in which runs of a system may differ.
 
     Returns:
-        Name -> runs in order of seeds, and remarks: unused runs, and systems whose runs differ in more than the seed.
+        Name -> runs in order of seeds, and remarks: unused runs, and names that stand for several systems.
     """
-    newest: dict[tuple[str, ...], dict[int, FinishedRun]] = {}
-    remarks = []
+    named: dict[tuple[str, ...], dict[Recipe, list[FinishedRun]]] = {}
     for run in runs:
-        name = tuple(run.name_by(key) for key in by)
-        older = newest.setdefault(name, {}).get(run.seed)
-        if older is not None:
-            remarks.append(
-                f"{'/'.join(name)} has seed {run.seed} twice: {run.folder} is used, the older {older.folder} is not"
-                f"{_recipe_hint(older, run, by)}"
-            )
-        newest[name][run.seed] = run
-    by_system = {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in newest.items()}
-    for name, (first, *others) in by_system.items():
-        for other in others:
-            if hint := _recipe_hint(first, other, by):
-                remarks.append(f"{'/'.join(name)}: {first.folder} and {other.folder} are averaged{hint}")
-                break
+        recipes = named.setdefault(tuple(run.name_by(key) for key in by), {})
+        recipe = frozenset((key, value) for key, value in run.recipe().items() if key not in ignored)
+        recipes.setdefault(recipe, []).append(run)
+    by_system, remarks = {}, []
+    for name, recipes in named.items():
+        if len(recipes) > 1:
+            remarks.append(_several(name, list(recipes), by))
+        for suffix, members in zip(_suffixes(list(recipes)), recipes.values(), strict=True):
+            own_name = (*name, suffix) if suffix else name
+            by_system[own_name], notes = _by_seed("/".join(own_name), members)
+            remarks += notes
     return by_system, remarks
 
 
-def _recipe_hint(a: FinishedRun, b: FinishedRun, by: Sequence[str]) -> str:
-    one, other = a.recipe(), b.recipe()
-    keys = [key for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
-    if not keys:
-        return ""
-    keys.sort(key=lambda key: (key not in one or key not in other, key.startswith("model."), key))  # clearest first
-    pairs = [f"{key}: {one.get(key, _MISSING)} / {other.get(key, _MISSING)}" for key in keys[:3]]
+def _by_seed(label: str, runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[str]]:
+    """The newest run of each seed in order of seeds, and a remark for each older one."""
+    newest: dict[int, FinishedRun] = {}
+    remarks = []
+    for run in runs:
+        if older := newest.get(run.seed):
+            remarks.append(f"{label} has seed {run.seed} twice: {run.folder} is used, the older {older.folder} is not")
+        newest[run.seed] = run
+    return [newest[seed] for seed in sorted(newest)], remarks
+
+
+def _varying(recipes: Sequence[Recipe]) -> list[str]:
+    """Keys of the settings in which recipes differ, the clearest first."""
+    every = [dict(recipe) for recipe in recipes]
+    common = frozenset[tuple[str, str]].intersection(*recipes)
+    keys = {key for recipe in recipes for key, _ in recipe - common}
+    return sorted(keys, key=lambda key: (any(key not in one for one in every), key.startswith("model."), key))
+
+
+def _suffixes(recipes: Sequence[Recipe]) -> list[str]:
+    """The fewest settings that tell each recipe from the others, in the order of :func:`_varying`; "" for a single one."""
+    texts = [""] * len(recipes)
+    for key in _varying(recipes):
+        if len(set(texts)) == len(recipes):
+            break
+        values = [f"{key}={dict(recipe).get(key, _MISSING)}" for recipe in recipes]
+        longer = [f"{text} {value}".strip() for text, value in zip(texts, values, strict=True)]
+        texts = longer if len(set(longer)) > len(set(texts)) else texts
+    return texts
+
+
+def _several(name: tuple[str, ...], recipes: Sequence[Recipe], by: Sequence[str]) -> str:
+    """A remark on a name whose runs differ in more than the seed."""
+    keys = _varying(recipes)
+    every = [dict(recipe) for recipe in recipes]
+    pairs = [f"{key}: {' / '.join(dict.fromkeys(one.get(key, _MISSING) for one in every))}" for key in keys[:3]]
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    apart = f" (to tell them apart: by=[{','.join([*by, keys[0]])}])" if keys[0] in one and keys[0] in other else ""
-    return f"; they differ in {', '.join(pairs)}{more}{apart}"
+    in_all = all(keys[0] in one for one in every)
+    apart = f" (to name them by it: by=[{','.join([*by, keys[0]])}])" if in_all else ""
+    return (
+        f"{'/'.join(name)} stands for {len(recipes)} systems, which are not averaged since they differ in more than the "
+        f"seed: {', '.join(pairs)}{more}{apart}"
+    )
 
 
 def _differences(setting: Mapping[str, str], common: Mapping[str, str]) -> str:

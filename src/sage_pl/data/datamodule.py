@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from sage_pl.data.loader import HeldOutCases, LengthGroupedSampler, TrainingUsers, load_candidates, load_sequences
 from sage_pl.data.neighbours import BatchExtra
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Length, Seed, Workers
 
 
 class SequenceDataModule(pl.LightningDataModule):
@@ -35,14 +36,14 @@ class SequenceDataModule(pl.LightningDataModule):
         self,
         sequences: str,
         candidates: str | None = None,
-        max_len: int = 50,
-        batch_size: int = 256,
-        eval_batch_size: int = 512,
-        seed: int = 42,
+        max_len: Length = 50,
+        batch_size: Count = 256,
+        eval_batch_size: Count = 512,
+        seed: Seed = 42,
         seen: Literal["keep", "mask"] = "keep",
         extras: Mapping[str, BatchExtra] | None = None,
-        length_block: int = 32,
-        num_workers: int = 0,
+        length_block: Count = 32,
+        num_workers: Workers = 0,
     ) -> None:
         super().__init__()
         if seen not in ("keep", "mask"):

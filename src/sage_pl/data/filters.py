@@ -15,6 +15,7 @@ import polars as pl
 
 from sage_pl.data.sources.raw import DataError, unix_seconds
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Natural, Signed
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -75,8 +76,8 @@ class KCore(Filter):
         item: least number of events of an item.
     """
 
-    user: int = 5
-    item: int = 5
+    user: Natural = 5
+    item: Natural = 5
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         before = -1
@@ -100,8 +101,8 @@ class SinglePass(Filter):
     Reference: LLM-ESR, ``data/data_process.py``.
     """
 
-    user: int = 3
-    item: int = 3
+    user: Natural = 3
+    item: Natural = 3
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         frame = frame.filter(_frequent("user_id", self.user) & _frequent("item_id", self.item))
@@ -138,7 +139,7 @@ class AtLeast(Filter):
     """
 
     column: str
-    value: float
+    value: Signed
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", str(self.column))  # a number, in a file without a header
@@ -170,7 +171,7 @@ class OneOf(Filter):
     """
 
     column: str
-    values: Sequence[str | int | float | bool]
+    values: Sequence[str | Signed | bool]
 
     def __post_init__(self) -> None:
         if isinstance(self.values, str) or not len(self.values):
@@ -195,7 +196,7 @@ class LastItems(Filter):
         n: largest number of events per user, at least 1.
     """
 
-    n: int
+    n: Count
 
     def __post_init__(self) -> None:
         if self.n < 1:

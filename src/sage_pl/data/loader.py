@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.neighbours import BatchExtra
 from sage_pl.data.sequences import Cases, IntArray, Sequences
+from sage_pl.ranges import Count, Length, Seed
 from sage_pl.types import SeqBatch
 
 
@@ -24,7 +25,7 @@ class TrainingUsers(Dataset):
     """
 
     def __init__(
-        self, sequences: Sequences, max_len: int, extras: Sequence[BatchExtra] = (), device: str = "cpu"
+        self, sequences: Sequences, max_len: Length, extras: Sequence[BatchExtra] = (), device: str = "cpu"
     ) -> None:
         self.sequences = sequences
         self.max_len = max_len
@@ -46,7 +47,7 @@ class HeldOutCases(Dataset):
         self,
         sequences: Sequences,
         cases: Cases,
-        max_len: int,
+        max_len: Length,
         candidates: np.ndarray | None = None,
         mask_seen: bool = False,
     ) -> None:
@@ -88,7 +89,13 @@ class LengthGroupedSampler(Sampler):
     """
 
     def __init__(
-        self, rows: IntArray, lengths: IntArray, batch_size: int, seed: int = 0, block: int = 32, shuffle: bool = True
+        self,
+        rows: IntArray,
+        lengths: IntArray,
+        batch_size: Count,
+        seed: Seed = 0,
+        block: Count = 32,
+        shuffle: bool = True,
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.int64)
         self.lengths = np.asarray(lengths, dtype=np.int64)

@@ -10,6 +10,7 @@ import torch
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Ratio
 
 _RATIO, _RATIO_ACCELERATOR = 1.25, 16.0  # longest by shortest length of sequences that are encoded together
 
@@ -38,7 +39,7 @@ class NeighbourUsers:
 
     provides = frozenset({"neighbour_users"})
 
-    def __init__(self, neighbours: str, k: int = 10) -> None:
+    def __init__(self, neighbours: str, k: Count = 10) -> None:
         self.table = Artifact.at(neighbours).array("neighbours")
         if k > self.table.shape[1]:
             raise SettingError(f"k is {k}, but {self.table.shape[1]} neighbours are prepared; raise steps.retrieve.k")
@@ -67,7 +68,7 @@ class Neighbours:
 
     provides = frozenset({"neighbours", "users_with_teachers", "neighbour_items"})
 
-    def __init__(self, neighbours: str, k: int = 10, ratio: float | None = None) -> None:
+    def __init__(self, neighbours: str, k: Count = 10, ratio: Ratio | None = None) -> None:
         if ratio is not None and ratio <= 1:
             raise SettingError(f"data.extras.neighbours.ratio is {ratio}, wanted a factor above 1, e.g. 1.25, or null")
         self.ids = NeighbourUsers(neighbours, k)

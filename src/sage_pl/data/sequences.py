@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts.store import Artifact
+from sage_pl.artifacts.files import records_of
+from sage_pl.artifacts.store import MANIFEST, Artifact
+from sage_pl.ranges import Count
 
 IntArray = npt.NDArray[np.integer]
 
@@ -38,7 +42,7 @@ class Sequences:
     train_end: IntArray  # [U + 1]
     valid: Cases
     test: Cases
-    n_items: int
+    n_items: Count
 
     @classmethod
     def load(cls, artifact: Artifact) -> Sequences:
@@ -88,6 +92,17 @@ class Sequences:
             int64 [B, L] with L = the longest window, at least 1.
         """
         return windows(self.values, self.offsets[users] + ends, np.minimum(ends, length))
+
+
+def write_counts(artifact: Artifact, out: Path) -> None:
+    """A ``sequences`` artifact with the same training events per item, and nobody's history: all are one user's, by item."""
+    counts = Sequences.load(artifact).train_counts
+    total, none = counts.sum(), np.zeros(0, np.int64)
+    arrays = {"values": np.repeat(np.arange(len(counts)), counts), "offsets": [0, 0, total], "train_end": [0, total]}
+    for name, array in (arrays | dict.fromkeys(("valid_user", "valid_at", "test_user", "test_at"), none)).items():
+        np.save(out / f"{name}.npy", np.asarray(array, np.int32 if name == "values" else np.int64))
+    artifact.frame("items").select("item", "item_id").write_parquet(out / "items.parquet")
+    (out / MANIFEST).write_text(json.dumps({"key": artifact.key, "files": records_of(out)}))
 
 
 def windows(values: IntArray, ends: IntArray, sizes: IntArray) -> IntArray:

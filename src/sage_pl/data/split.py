@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sage_pl.data.sources.raw import DataError
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Fraction
 
 IntArray = npt.NDArray[np.integer]
 
@@ -44,6 +45,9 @@ class LeaveOneOut:
 
     Reference: SASRec's protocol, as in LLM-ESR. Differs from LLM-ESR for users with fewer than three events only: there,
     evaluation scores their last training item (the released data have no such user).
+
+    Raises:
+        DataError: no user has three events.
     """
 
     needs_clock: ClassVar[bool] = False
@@ -52,8 +56,21 @@ class LeaveOneOut:
         lengths = np.diff(offsets)
         held_out = lengths >= 3
         users = np.flatnonzero(held_out)
+        if not len(users):
+            raise DataError(f"no user has the three events of a test case, of {len(offsets) - 2} users; check the data")
         train_end = np.where(held_out, lengths - 2, lengths)
         return Split(train_end, users, lengths[users] - 2, users, lengths[users] - 1)
+
+
+@dataclass(frozen=True)
+class AllEvents:
+    """Every event is training data and none is held out: for a model that serves (:mod:`sage_pl.runs.refitting`)."""
+
+    needs_clock: ClassVar[bool] = False
+
+    def __call__(self, offsets: IntArray, times: IntArray) -> Split:
+        none = np.zeros(0, np.int64)
+        return Split(np.diff(offsets), none, none, none, none)
 
 
 @dataclass(frozen=True)
@@ -73,8 +90,8 @@ class GlobalTime:
         DataError: the times are positions, not dates, or a part would be empty.
     """
 
-    valid: float = 0.8
-    test: float = 0.9
+    valid: Fraction = 0.8
+    test: Fraction = 0.9
     needs_clock: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Probability
 from sage_pl.types import PADDING, SeqBatch, real
 
 
@@ -30,6 +31,9 @@ class NextItem:
 
     def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]:
         return items
+
+    def of_items(self, n_items: int) -> NextItem:
+        return self
 
 
 class LastItem(NextItem):
@@ -57,7 +61,7 @@ class Cloze:
     samples.
     """
 
-    def __init__(self, n_items: int, probability: float = 0.6) -> None:
+    def __init__(self, n_items: Count, probability: Probability = 0.6) -> None:
         if not 0 < probability <= 1:
             raise SettingError(f"targets.probability is {probability}, wanted a share in (0, 1]")
         self.n_items = n_items
@@ -80,6 +84,9 @@ class Cloze:
 
     def inference(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]:
         return torch.cat([items, torch.full_like(items[:, :1], self.mask_token)], dim=1)
+
+    def of_items(self, n_items: int) -> Cloze:
+        return Cloze(n_items, self.probability)
 
 
 class Prefixes(NextItem):

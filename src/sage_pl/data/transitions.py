@@ -12,6 +12,7 @@ from scipy import sparse
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences
+from sage_pl.ranges import Count, Weight
 
 _ROWS = 1024  # rows of the second step at a time
 
@@ -37,9 +38,9 @@ class Transitions:
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
     libraries: ClassVar[tuple[str, ...]] = ("scipy",)
 
-    backward: float = 0.5
-    second: float = 0.3
-    most: int = 1000
+    backward: Weight = 0.5
+    second: Weight = 0.3
+    most: Count = 1000
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         data = Sequences.load(inputs["sequences"])

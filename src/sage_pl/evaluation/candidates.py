@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Cases, IntArray, Sequences
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Seed
 
 _BLOCK = 20_000  # cases drawn at a time
 
@@ -39,8 +40,8 @@ class Candidates:
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
     libraries: ClassVar[tuple[str, ...]] = ("numpy",)
 
-    n: int = 100
-    seed: int = 0
+    n: Count = 100
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.n < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.data.frequency import least_of_head
 from sage_pl.data.sequences import Cases, IntArray, Sequences
 from sage_pl.errors import SettingError
+from sage_pl.ranges import MOST, Range
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +71,9 @@ class Groups(Mapping[str, BoolArray]):
         sequences: Sequences,
         cases: Cases,
         *,
-        ts_user: int,
+        ts_user: Annotated[int, Range(1, MOST)],
         item_rule: ItemRule = "top20",
-        ts_item: int | None = None,
+        ts_item: Annotated[int, Range(1, MOST)] | None = None,
         count: Count = "train",
         days: IntArray | None = None,
     ) -> None:
@@ -97,7 +98,8 @@ class Groups(Mapping[str, BoolArray]):
         )
         self._members = members(self.facts)
         self.n_cases = len(cases)
-        log.info("groups of %d cases: %s", len(cases), ", ".join(f"{name} {self[name].sum()}" for name in BASIC))
+        if len(cases):
+            log.info("groups of %d cases: %s", len(cases), ", ".join(f"{name} {self[name].sum()}" for name in BASIC))
 
     def __getitem__(self, name: str) -> BoolArray:
         return self._members[name]

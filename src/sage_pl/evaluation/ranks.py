@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sage_pl.errors import SettingError
@@ -116,6 +116,7 @@ def top_k(
     k: int,
     seen: Int[Tensor, "B M"] | None = None,
     block: int | None = None,
+    allowed: Bool[Tensor, "R"] | None = None,
 ) -> TopK:
     """The k best real items of each user, best first; equal scores in no particular order.
 
@@ -125,17 +126,22 @@ def top_k(
         k: items per user, at least 1. Where fewer items remain, the rest is id 0 with score ``-inf``.
         seen: ids to exclude, 0-padded.
         block: scores in memory at a time, see :func:`full_ranks`.
+        allowed: True for the rows that may be recommended; None for all items.
 
     Raises:
-        SettingError: k is below 1, or a score is NaN.
+        SettingError: k is below 1, ``allowed`` has another number of rows, or a score is NaN.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, got {k}")
+    if allowed is not None and len(allowed) != len(table):
+        raise SettingError(f"allowed has {len(allowed)} rows, wanted {len(table)}, one for each row of the item table")
     ids = torch.full((len(states), k), PADDING, dtype=torch.int64, device=states.device)
     best = torch.full((len(states), k), -torch.inf, device=states.device)
     for rows, start, scores in _score_blocks(states, table, seen, block):
         if torch.isnan(scores).any():
             raise SettingError("cannot recommend by NaN scores; check the model's weights and inputs")
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed[start : start + scores.shape[1]].to(scores.device), -torch.inf)
         values, columns = scores.topk(min(k, scores.shape[1]), dim=1)
         best[rows], places = torch.cat([best[rows], values], 1).topk(k, dim=1)
         ids[rows] = torch.cat([ids[rows], columns + start], 1).gather(1, places)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sage_pl.errors import SettingError
@@ -61,7 +61,9 @@ def row_ranks(
 
 
 @torch.no_grad()
-def row_top_k(blocks: Blocks, k: int, seen: Int[Tensor, "B M"] | None = None) -> TopK:
+def row_top_k(
+    blocks: Blocks, k: int, seen: Int[Tensor, "B M"] | None = None, allowed: Bool[Tensor, "R"] | None = None
+) -> TopK:
     """As :func:`sage_pl.evaluation.ranks.top_k`."""
     if k < 1:
         raise SettingError(f"k must be at least 1, got {k}")
@@ -70,6 +72,8 @@ def row_top_k(blocks: Blocks, k: int, seen: Int[Tensor, "B M"] | None = None) ->
         if torch.isnan(scores).any():
             raise SettingError("cannot recommend by NaN scores; check the model's weights and inputs")
         _exclude(scores, None if seen is None else seen[rows])
+        if allowed is not None:
+            scores.masked_fill_(~allowed.to(scores.device), -torch.inf)
         best = scores.topk(min(k, scores.shape[1]), dim=1)
         missing = k - best.values.shape[1]
         values.append(torch.nn.functional.pad(best.values, (0, missing), value=-torch.inf))

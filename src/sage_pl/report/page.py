@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.escaping import visible
+from sage_pl.ranges import Count, Natural, Seed
 from sage_pl.report.blocks import Facts, MissingError, Section
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import (
@@ -41,10 +42,10 @@ class Options:
     """
 
     maps: bool = True
-    map_items: int = 3000
-    examples: int = 3
+    map_items: Count = 3000
+    examples: Natural = 3
     focus: str | None = None
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

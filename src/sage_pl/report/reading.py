@@ -49,6 +49,7 @@ class Record(NamedTuple):
     difference_high: float | None = None
     p_holm: float | None = None
     mark: str | None = None
+    converged: bool | None = None  # False: a run's best epoch is its last
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,24 @@ class RunFiles:
 
     @cached_property
     def frame(self) -> pl.DataFrame:
-        """``ranks.parquet``."""
-        frame = pl.read_parquet(self.run.folder / "ranks.parquet", glob=False)
+        """``ranks.parquet``, the cases that were ranked."""
+        frame = self._cases.filter(self._ranked)
         if missing := [name for name in FACTS if name not in frame.columns]:
             raise MissingError(
                 f"{self.run.folder}/ranks.parquet lacks {', '.join(missing)}, which older versions did not write; "
                 "scripts/evaluate.py checkpoint=... tests the run again"
             )
         return frame
+
+    @cached_property
+    def _cases(self) -> pl.DataFrame:
+        return pl.read_parquet(self.run.folder / "ranks.parquet", glob=False)
+
+    @cached_property
+    def _ranked(self) -> pl.Series:
+        """[K] whether a case has a rank under every protocol."""
+        names = [n for n in self._cases.columns if n not in _IDS and n not in FACTS and "/" not in n]
+        return self._cases.select(ranked=pl.all_horizontal(pl.col(names).is_not_null()))["ranked"]
 
     @cached_property
     def protocols(self) -> list[str]:
@@ -96,7 +107,8 @@ class RunFiles:
             raise MissingError(
                 f"{self.run.folder} holds no recommended.npy; scripts/evaluate.py checkpoint=... writes it for older runs"
             )
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        lists = np.load(file, mmap_mode="r", allow_pickle=False)
+        return lists if self._ranked.all() else lists[self._ranked.to_numpy()]
 
     def artifact(self, name: str) -> Artifact:
         """An artifact that this run reads.
@@ -205,18 +217,16 @@ def run_subject(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: 
         groups = {"overall": np.ones(len(files.frame), bool)} | members(files.frame)
     except MissingError as reason:
         raise ReportError(str(reason)) from reason
-    if not files.protocols:
-        raise ReportError(
-            f"{run.folder} ranked a part of the test cases only (trainer.limit_test_batches, debug=fast_dev_run); a report "
-            "needs all of them: scripts/evaluate.py checkpoint=FILE ranks them"
-        )
+    if not files.protocols or files.frame.is_empty():
+        raise ReportError(f"{run.folder} ranked no test case; scripts/evaluate.py checkpoint=FILE ranks them")
     families = {title: [n for n in names if n in groups] for title, names in FAMILIES.items()}
     families = {"all": ["overall"]} | {title: names for title, names in families.items() if names}
     title_of = {name: title for title, names in families.items() for name in names}
     records = []
     for protocol in files.protocols:
         floor = f"{FLOOR}/{protocol}"
-        pair = [comparison.System((label,), {protocol: files.ranks(protocol)[None]})]
+        ranks = {protocol: files.ranks(protocol)[None]}
+        pair = [comparison.System((label,), ranks, converged=run.converged)]
         if floor in files.frame.columns:
             pair.insert(0, comparison.System((FLOOR,), {protocol: files.ranks(floor)[None]}, fixed=True))
         cells = comparison.make_cells(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.artifacts.identity import value_at
 from sage_pl.artifacts.plain import check_size
 from sage_pl.artifacts.renamed import current
-from sage_pl.artifacts.store import Artifact, ArtifactError, Store
+from sage_pl.artifacts.store import Artifact, ArtifactError, Store, closure
+from sage_pl.data.mapped import Ids
 from sage_pl.errors import MissingFileError, UserError
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks, fit
@@ -29,13 +29,15 @@ from sage_pl.runs.plan import (
     artifacts_of,
     drop_idle_parts,
     fill_in_artifacts,
+    inputs_of,
     make_plan,
     resolve_with_placeholders,
 )
-from sage_pl.runs.preparation import prepare
+from sage_pl.runs.reopening import made_again
 from sage_pl.runs.scoring import SCORER
+from sage_pl.runs.trained_ids import read_ids
 
-log = logging.getLogger(__name__)
+_READ = ("dataset", "evaluation", "trainer")  # parts of a recipe that commands read, beside those that are built
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Checkpoint:
         artifact_keys: of the artifacts it was trained with, by name.
         epochs: that were trained.
         weights: the model's state.
+        ids: of the items and users it was trained with, by number; None in a checkpoint of an earlier version.
     """
 
     path: Path
@@ -57,6 +60,8 @@ class Checkpoint:
     artifact_keys: Mapping[str, str]
     epochs: int
     weights: Mapping[str, torch.Tensor]
+    ids: Ids | None = None
+    packed_ids: Any = None
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -72,18 +77,21 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise MissingFileError(f"there is no checkpoint {file}; runs keep theirs in outputs/runs/.../checkpoints/")
     content = read_weights(file)
     try:
+        if not isinstance(content, dict):
+            raise ConfigError(f"it holds a {type(content).__name__}")
         carried, weights = content["sage_pl"], content["state_dict"]
         check_size(carried, "sage_pl")
         check_size(list(weights), "state_dict")
         recipe, keys = current(carried["config"]), carried["artifact_keys"]
         begun_with, epochs = current(carried.get("begun_with", carried["config"])), int(content.get("epoch", -1)) + 1
         _check_kinds(recipe, begun_with, keys, weights)
+        ids = read_ids(carried.get("ids"))
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else type(error).__name__
         raise ConfigError(
             f"{file} is not a checkpoint of this project ({reason}); take the last.ckpt or best.ckpt of a run folder"
         ) from error
-    return Checkpoint(file, recipe, begun_with, keys, epochs, weights)
+    return Checkpoint(file, recipe, begun_with, keys, epochs, weights, ids, carried.get("ids"))
 
 
 def _check_kinds(recipe: Any, begun_with: Any, keys: Any, weights: Any) -> None:
@@ -130,21 +138,46 @@ def finished_artifacts(
 ) -> dict[str, Artifact]:
     """The artifacts that the model was trained with, by name: from the cache it names, else from ``artifacts``.
 
-    Empty where one of those that its parts read is gone, or where ``overrides`` change how artifacts are made.
+    Empty where one of those that its parts read is gone, or where ``overrides`` change how one of these is made.
 
     Raises:
         ArtifactError: one of them is damaged.
     """
     config, _ = drop_idle_parts(OmegaConf.create(_bare(checkpoint, overrides)))
     plain = resolve_with_placeholders(config, [*PARTS, "steps"])
-    trained_with = OmegaConf.create(_bare(checkpoint, {}))
-    if overrides and plain["steps"] != resolve_with_placeholders(trained_with, ["steps"])["steps"]:
+    names = {"sequences", *artifacts_of({part: plain[part] for part in PARTS})}
+    if names & changed_steps(checkpoint, overrides):
         return {}
-    names = ("sequences", *artifacts_of({part: plain[part] for part in PARTS}))
-    keys = {name: checkpoint.artifact_keys.get(name, "?") for name in names}
     store = Store(config.paths.artifacts, also=[artifacts])
-    finished = {name: store.open(name, key) for name, key in keys.items()}
+    finished = {name: store.open(name, checkpoint.artifact_keys.get(name, "?")) for name in sorted(names)}
     return {name: artifact for name, artifact in finished.items() if artifact} if all(finished.values()) else {}
+
+
+def changed_steps(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> set[str]:
+    """Names of the steps that are made otherwise under ``overrides``, with all that depend on them."""
+    if not overrides:
+        return set()
+    configs = (OmegaConf.create(_bare(checkpoint, changes)) for changes in ({}, overrides))
+    before, after = (resolve_with_placeholders(config, ["steps"])["steps"] for config in configs)
+    known = ("sage_pl.", *checks.own_packages())
+    checks.refuse(f"steps.{name} is no step" for name, node in after.items() if not node["_target_"].startswith(known))
+    inputs: dict[str, tuple[str, ...]] = {name: inputs_of(name, node) for name, node in after.items()}
+    changed = {name for name, node in after.items() if before.get(name) != node}
+    inputs |= dict.fromkeys(checkpoint.recipe.get("stages") or {}, ("sequences",))
+    return {name for name in inputs if changed & set(closure(inputs, [name]))}
+
+
+def text_settings(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The steps ``texts`` and ``embed`` of a trained model's recipe, and its data set, as plain values.
+
+    Raises:
+        ConfigError: the recipe cannot be used.
+    """
+    with stored(checkpoint.path):
+        config = OmegaConf.create(_bare(checkpoint, overrides))
+        plain = resolve_with_placeholders(config, ["steps", "dataset"])
+        steps = {name: plain["steps"][name] for name in ("texts", "embed") if name in plain["steps"]}
+        return steps, plain["dataset"]
 
 
 def _bare(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,51 +211,63 @@ def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
 
 
 def prepared(
-    checkpoint: Checkpoint, overrides: Mapping[str, Any], artifacts: str | Path = "outputs/artifacts"
+    checkpoint: Checkpoint,
+    overrides: Mapping[str, Any],
+    artifacts: str | Path = "outputs/artifacts",
+    current: bool = False,
 ) -> DictConfig:
     """The configuration of :func:`plan_of` with the artifacts that the model was trained with.
 
-    Where these are gone or damaged they are made again; one that turns out another is a warning.
+    They are opened by their keys. One that is gone, damaged or made otherwise under ``overrides`` is made again of those that
+    are there; what the model reads must then be the same again, and so must the data, unless ``current`` is set.
 
     Args:
         checkpoint: of the model.
         overrides: changes to its recipe.
         artifacts: the cache for what is made again, unless ``overrides`` name one. The recipe's own is read alone.
+        current: read the data as they are now, and map them by id onto the numbers of the model.
 
     Raises:
         ArtifactError: one is damaged and cannot be made again.
-        ConfigError: the recipe cannot be used.
+        ConfigError: the recipe cannot be used, the data have changed, or what the model reads cannot be had again.
     """
     with stored(checkpoint.path):
+        damage = None
+        if not current:
+            try:
+                if finished := finished_artifacts(checkpoint, overrides, artifacts):
+                    plan = plan_of(checkpoint, overrides, finished=True)
+                    _check_read(checkpoint, plan)
+                    return fill_in_artifacts(plan.config, finished)
+            except ArtifactError as error:
+                damage = error
         try:
-            finished, damage = finished_artifacts(checkpoint, overrides, artifacts), None
-        except ArtifactError as error:
-            finished, damage = {}, error
-        try:
-            plan = plan_of(checkpoint, overrides, bool(finished))
+            plan, changed = plan_of(checkpoint, overrides), changed_steps(checkpoint, overrides)
+            _check_read(checkpoint, plan)
             cache = value_at(overrides, "paths.artifacts") or artifacts
-            made = finished or prepare(plan, cache, [plan.config.paths.artifacts])
+            return made_again(checkpoint, plan, changed, cache, current)
         except UserError as error:
             if damage is None:
                 raise
             first, reason = str(damage).partition(";")[0], " ".join(str(error).split())
             raise ArtifactError(f"{first}, and it cannot be made again: {reason}") from error
-        for name, key in checkpoint.artifact_keys.items():
-            if name in made and made[name].key != key:
-                now = made[name].key
-                log.warning("%s is now %s, the model was trained with %s: data or libraries changed", name, now, key)
-        return fill_in_artifacts(plan.config, made)
+
+
+def _check_read(checkpoint: Checkpoint, plan: Plan) -> None:
+    if absent := [name for name in _READ if not isinstance(plan.config.get(name), DictConfig)]:
+        raise ConfigError(f"{checkpoint.path} holds a configuration without {', '.join(absent)}; train the model again")
 
 
 def trained(config: DictConfig, checkpoint: Checkpoint) -> fit.Parts:
     """Data, model and evaluation of a prepared configuration, the model with the checkpoint's weights, ready to serve."""
-    carried = {
+    values = {
         "config": checkpoint.recipe,
         "begun_with": checkpoint.begun_with,
         "artifact_keys": checkpoint.artifact_keys,
+        "ids": checkpoint.packed_ids,
     }
     with stored(checkpoint.path):
-        parts = fit.build_parts(config, carried)
+        parts = fit.build_parts(config, values)
         _load_weights(parts.model, checkpoint.weights)
     parts.model.eval()
     return parts

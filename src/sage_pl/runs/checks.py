@@ -160,3 +160,17 @@ def check_given(config: Mapping[str, Any], *keys: str) -> None:
         ConfigError: naming those that are not.
     """
     refuse(missing_values({key: config.get(key, "???") for key in keys}, *keys))
+
+
+def reads_current(config: Mapping[str, Any]) -> bool:
+    """Whether a command's ``data`` is ``current``: the files as they are now, and not as the model was trained with them.
+
+    Raises:
+        ConfigError: it is neither that nor ``trained``.
+    """
+    refuse(
+        [f"data is {config['data']!r}; wanted trained or current"]
+        if config["data"] not in ("trained", "current")
+        else []
+    )
+    return bool(config["data"] == "current")

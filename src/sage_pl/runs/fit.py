@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
-from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.files import whole_file, write_text
 from sage_pl.artifacts.store import Artifact
+from sage_pl.comparison.cells import UNCONVERGED
 from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.data.mapped import in_words, mapped_counts
 from sage_pl.data.targets import NextItem
-from sage_pl.errors import UserError, machine_problem
+from sage_pl.errors import SettingError, UserError, machine_problem
 from sage_pl.evaluation.groups import Groups, days
 from sage_pl.evaluation.lists import word_vectors
 from sage_pl.evaluation.popularity import popularity_ranks
@@ -30,12 +35,13 @@ from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
-from sage_pl.runs.folders import CHECKPOINTS, TABLE, clear_run, continues_in
+from sage_pl.runs.folders import CHECKPOINTS, METRICS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
 from sage_pl.runs.scoring import choose_for
 from sage_pl.semantic.texts import text_columns
-from sage_pl.training.callbacks.ended_early import EndedEarly
+from sage_pl.training.callbacks.ended_early import EndedEarly, ended_early
+from sage_pl.training.callbacks.pruning import Pruning
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
@@ -115,9 +121,13 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     parts = build_parts(config, stored)
     lists = _lists(config, parts)
     callbacks = [*(_instance(node) for node in config.callbacks.values()), EndedEarly(), parts.evaluation, lists]
+    unvalidated = {}
+    if config.get("refit") is not None:
+        callbacks = [callback for callback in callbacks if not _waits_for_validation(callback)]
+        unvalidated = {"limit_val_batches": 0}
     for logger in loggers:
         logger.log_hyperparams({**recorded(config), "artifact_keys": stored["artifact_keys"]})
-    trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers)
+    trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers, **unvalidated)
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     _describe(parts.model, trainer)
     return Run(config, parts, lists, loggers, trainer)
@@ -126,39 +136,79 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
 def fit(run: Run) -> Results:
     """Train, choose the scorer's weights, test the best checkpoint and write the folder: checkpoints, metrics, ranks.
 
+    A refit is not tested: its result are the weights of its last epoch (:mod:`sage_pl.runs.refitting`).
+
     Raises:
         ConfigError: no validation ran.
+        SettingError: the model diverged.
     """
     config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
     if not continues_in(Path(config.run_dir), config.resume):  # of an earlier run, whose epochs are no part of this one
         shutil.rmtree(Path(config.run_dir) / CHECKPOINTS, ignore_errors=True)
-    best = _train(run) if any(weight.requires_grad for weight in model.parameters()) else _untrained(run)
-    choose_for(run.parts, best, trainer.strategy.root_device)
-    trainer.test(model, datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
-    metrics = _write(Path(config.run_dir), config, run.parts, run.lists, trainer)
-    return Results(metrics, model.eval(), best)
-
-
-def _train(run: Run) -> Path:
-    """The checkpoint of the best epoch."""
-    run.trainer.fit(run.parts.model, run.parts.datamodule, ckpt_path=run.config.resume, weights_only=True)
-    best: Any = run.trainer.checkpoint_callback
+    if not any(weight.requires_grad for weight in model.parameters()):
+        return _untrained(run)
+    trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
+    if config.get("refit") is not None:
+        return _refitted(run)
+    best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
         raise checks.ConfigError(
             "no validation ran, so there is no best epoch to test; lower trainer.check_val_every_n_epoch or raise "
             "trainer.max_epochs"
         )
     log.info("best epoch: %s = %.4f", best.monitor, best.best_model_score)
-    return Path(best.best_model_path)
+    ended = _end(trainer, Path(best.best_model_path))
+    if not ended["converged"]:
+        log.warning("not converged: the best epoch is the last of %d; raise trainer.max_epochs", ended["epochs"])
+    return _tested(run, Path(best.best_model_path), ended)
 
 
-def _untrained(run: Run) -> Path:
-    """A checkpoint of a model without weights to train, as a floor is."""
+def _untrained(run: Run) -> Results:
+    """A model without weights to train, as a floor is: validated and tested as it is built."""
     log.info("nothing is trained")
-    run.trainer.validate(run.parts.model, run.parts.datamodule, verbose=False)
     checkpoint = Path(run.config.run_dir) / CHECKPOINTS / "best.ckpt"
+    run.trainer.validate(run.parts.model, run.parts.datamodule, verbose=False)
     run.trainer.save_checkpoint(checkpoint, weights_only=True)
-    return checkpoint
+    return _tested(run, checkpoint, {"epochs": 0, "best_epoch": 0, "converged": 1.0})
+
+
+def _tested(run: Run, best: Path, ended: dict[str, float]) -> Results:
+    """The results of a checkpoint, with the scorer's weights chosen for it and stored in it."""
+    trainer, (datamodule, model, _) = run.trainer, run.parts
+    choose_for(run.parts, best, trainer.strategy.root_device)
+    trainer.test(model, datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
+    return Results(
+        _write(Path(run.config.run_dir), run.config, run.parts, run.lists, trainer, ended), model.eval(), best
+    )
+
+
+def _refitted(run: Run) -> Results:
+    """The last epoch as ``refit.ckpt``, which marks a refit that came to its end, with the metrics of the run it repeats."""
+    config, model = run.config, run.parts.model
+    folder, repeats = Path(config.run_dir), Path(config.refit)
+    if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
+        raise SettingError(f"weights are not finite: {', '.join(bad[:3])}; the model diverged, nothing was written")
+    last, final = (folder / CHECKPOINTS / f"{name}.ckpt" for name in ("last", "refit"))
+    with whole_file(final) as part:
+        shutil.copyfile(
+            last if last.is_file() else config.resume, part
+        )  # the latter: it was trained to its end already
+    text = (repeats / METRICS).read_text()
+    write_text(folder / METRICS, text)
+    log.info("trained on all events; nothing is held out to test it, so its metrics are those of %s", repeats)
+    return Results(json.loads(text), model.eval(), final)
+
+
+def _end(trainer: pl.Trainer, best: Path) -> dict[str, float]:
+    """How a training ended: ``epochs``, ``best_epoch`` (from 0, as in ``metrics.csv``) and ``converged`` (1 or 0).
+
+    A run is converged if its best epoch lies before the last validated one, or early stopping ended it.
+    """
+    epochs, every = trainer.current_epoch, trainer.check_val_every_n_epoch or 1
+    best_epoch = torch.load(best, map_location="cpu", weights_only=True, mmap=True)["epoch"]
+    last_validated = epochs // every * every - 1
+    converged = best_epoch < last_validated or any(map(ended_early, trainer.early_stopping_callbacks))
+    return {"epochs": epochs, "best_epoch": best_epoch, "converged": float(converged)}
 
 
 def finish(run: Run, results: Results, report: Callable[[Path], object] | None = None) -> None:
@@ -237,23 +287,44 @@ def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:
 
 
 def _write(
-    folder: Path, config: DictConfig, parts: Parts, lists: RecommendedLists, trainer: pl.Trainer
+    folder: Path,
+    config: DictConfig,
+    parts: Parts,
+    lists: RecommendedLists,
+    trainer: pl.Trainer,
+    ended: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Write metrics, ranks and recommended lists, print them beside the popularity floor."""
+    """Write metrics, ranks and recommended lists, print them beside the popularity floor of the cases that were ranked.
+
+    ``ended``: see :func:`_end`.
+    """
     datamodule, _, evaluation = parts
     data, cases, groups = datamodule.sequences, datamodule.sequences.test, evaluation.groups["test"]
     floor = popularity_ranks(data, cases, datamodule.candidates["test"], datamodule.mask_seen)
     tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    metrics = tested | floor_metrics(floor, groups, evaluation.ks)
+    ranked = {name: np.where(evaluation.test_ranks[name] > 0, ranks, 0) for name, ranks in floor.items()}
+    metrics = tested | floor_metrics(ranked, groups, evaluation.ks) | dict(ended or {})
     artifact = Artifact.at(config.artifacts.sequences)
+    if counts := mapped_counts(artifact):
+        metrics |= {"data/current": 1.0, **{f"data/{name}": float(count) for name, count in counts.items()}}
+        log.warning("these are results on other data than the model was trained with: %s", in_words(counts))
     ids = artifact.frame("users"), artifact.frame("items")
     write_results(folder, metrics, cases_frame(cases, evaluation.test_ranks, floor, groups.facts, *ids), lists.lists)
-    rows = {"popularity": select(metrics, "floor/popularity"), "this run": select(metrics, "test")}
+    name = "this run" if metrics.get("converged", 1) else f"this run {UNCONVERGED}"
+    rows = {"popularity": select(metrics, "floor/popularity"), name: select(metrics, "test")}
     for protocol in evaluation.test_ranks:
         Console().print(results_table(rows, protocol))
+    if name != "this run":
+        Console().print(f"{UNCONVERGED} not converged: the best epoch is the last")
     of_lists = select(metrics, "test/lists")
     log.info("recommended: %s", ", ".join(f"{name} {value:.3f}" for name, value in of_lists.items()))
     return metrics
+
+
+def _waits_for_validation(callback: pl.Callback) -> bool:
+    """Whether a callback ends a run or chooses an epoch by a validation."""
+    chooses = isinstance(callback, ModelCheckpoint) and callback.monitor is not None
+    return chooses or isinstance(callback, EarlyStopping | Pruning)
 
 
 def _describe(model: RecommenderModule, trainer: pl.Trainer) -> None:

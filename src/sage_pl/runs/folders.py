@@ -16,8 +16,9 @@ from sage_pl.errors import SettingError, UserError
 from sage_pl.runs.launch import Stopped
 
 CHECKPOINTS, TABLE = "checkpoints", "metrics.csv"  # what a continued run goes on with
-_EVALUATED = ("metrics.json", "ranks.parquet", "recommended.npy")
-_TRAINED = (*_EVALUATED, "report.html", "footprint.json", "config.yaml", "hparams.yaml")
+METRICS = "metrics.json"
+EVALUATED = (METRICS, "ranks.parquet", "recommended.npy")
+_TRAINED = (*EVALUATED, "report.html", "footprint.json", "config.yaml", "hparams.yaml")
 _COMPARED = ("report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json")))
 
 
@@ -80,7 +81,7 @@ class RunFolder(OwnFolder):
 class EvaluationFolder(OwnFolder):
     """The folder of an evaluation; a run's own is refused, since its results would then be of another configuration."""
 
-    results = _EVALUATED
+    results = EVALUATED
 
     def clear(self, folder: Path, config: DictConfig) -> None:
         if (folder / "config.yaml").is_file():

@@ -27,7 +27,16 @@ log = logging.getLogger(__name__)
 
 
 class JobError(RuntimeError):
-    """One job of a sweep ended with an error."""
+    """One job of a sweep ended with an error.
+
+    Args:
+        message: about the job.
+        sentence: the last words of its log.
+    """
+
+    def __init__(self, message: str, sentence: str = "") -> None:
+        super().__init__(message)
+        self.sentence = sentence
 
 
 class Stopped(SystemExit):
@@ -122,9 +131,12 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     command = [sys.executable, *program, *places, *hydra.overrides.task, *settings, *single]
     done = subprocess.run(command, check=False)
     if done.returncode:
+        file = folder / "train.log"
+        sentence = last_line(file)
         raise JobError(
             f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {_named(done.returncode)}: "
-            f"{last_line(folder / 'train.log')}; its log is {folder / 'train.log'}"
+            f"{sentence}; its log is {file}",
+            sentence.replace(str(folder), "FOLDER"),
         )
     return True
 

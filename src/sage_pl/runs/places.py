@@ -1,4 +1,4 @@
-"""Where a stored configuration would write: into the run's folder alone."""
+"""Where a stored configuration would write: into the run's folder alone, and to no record elsewhere."""
 
 from __future__ import annotations
 
@@ -7,17 +7,30 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from sage_pl.artifacts.identity import value_at
+from sage_pl.runs import checks
 from sage_pl.runs.plan import resolve_with_placeholders
+from sage_pl.training.loggers.metrics_table import MetricsTable
+from sage_pl.training.loggers.wandb_run import WandbRun
 
 _WRITTEN_TO = frozenset({"default_root_dir", "dir", "dirpath", "folder", "log_dir", "root_dir", "run_dir", "save_dir"})
 _WRITERS = ("callbacks", "logger", "trainer")  # any of their texts may be a place
+_LOGGERS = (
+    CSVLogger,
+    MetricsTable,
+    TensorBoardLogger,
+    WandbRun,
+)  # they write into a folder, or ask whether a host is allowed
 
 
 def foreign_places(config: DictConfig, own: Mapping[str, Any] | None = None) -> list[str]:
     """A line for every place outside the run's folder that callbacks, loggers, trainers or steps would write to.
+
+    A logger of another kind is one too: some send all that they log from a process of their own.
 
     Args:
         config: of a plan that was stored.
@@ -33,6 +46,14 @@ def foreign_places(config: DictConfig, own: Mapping[str, Any] | None = None) -> 
             lines.append(
                 f"{key} is {text!r}, outside the run's folder {folder}, and a stored configuration writes nowhere else; set "
                 f"{key}=PLACE on the command line if you want it"
+            )
+    for key, node in checks.nodes(plain):
+        part, choice = get_object(node["_target_"]), f"{key}._target_"
+        other = isinstance(part, type) and issubclass(part, Logger) and part not in _LOGGERS
+        if other and (own is None or value_at(own, choice) != node["_target_"]):
+            lines.append(
+                f"{key} is a {part.__name__}, which may send what it logs to a host, and a stored configuration contacts none "
+                f"by itself; set it on the command line if you want it, or leave it out: ~{key}"
             )
     return lines
 

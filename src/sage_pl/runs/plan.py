@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -15,15 +15,19 @@ from omegaconf.errors import InterpolationKeyError
 from sage_pl import hardware
 from sage_pl.artifacts.identity import flat
 from sage_pl.artifacts.store import Artifact, closure
+from sage_pl.evaluation.groups import Groups
 from sage_pl.nn.modules.step import DISTINCT
 from sage_pl.runs import checks, processes
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.choices import check_without, parts_of, plain_choices
 from sage_pl.runs.construct import construct, unresolved_texts
+from sage_pl.runs.numbers import hints, number_problems, setting_problems
+from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 
 PARTS = ("model", "data")  # artifacts are prepared for these
 _BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
-_NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder.experts")
+_GROUPS = ("paths", "dataset", "split", "evaluation", "loss", "data", "model", "trainer")  # none of them may be null
+_NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder.experts", "callbacks", "logger")
 _LOADED = frozenset({"items", "user"})  # batch keys that need no extra
 _FILES = frozenset({"path", "reviews", "metadata", "businesses", "adapter", "model"})  # keys that may name a file
 _PENDING = re.compile(r"<artifact:(\w+)>")
@@ -54,6 +58,10 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain values: paths absolute, ``choices`` and ``products`` as they are on this machine."""
     recipe: Any = OmegaConf.to_container(config, resolve=False)
     recipe.pop("allow_host", None)  # of one command, never of a recipe
+    default: Any = None if "choices" in recipe else {}  # of a whole configuration, none may be left out either
+    if absent := [name for name in _GROUPS if recipe.get(name, default) is None]:
+        raise ConfigError(f"{', '.join(absent)} is null, and no run is without it; leave that setting out")
+    recipe |= {name: recipe.get(name) or {} for name in ("callbacks", "logger")}
     recipe["paths"] = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
     for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):
         for key in _FILES & set(node if isinstance(node, dict) else ()):
@@ -86,7 +94,7 @@ def make_plan(
     plans = _plans_of_stages(begun_with or recipe, problems)
     config, dropped, plain = _checked(recipe, problems)
     artifacts = artifacts_of({part: plain[part] for part in PARTS}) if wanted is None else tuple(wanted)
-    inputs = {name: _inputs(name, node) for name, node in plain["steps"].items()}
+    inputs = {name: inputs_of(name, node) for name, node in plain["steps"].items()}
     inputs |= {name: ("sequences", *plan.artifacts) for name, plan in plans.items()}
     steps = tuple(closure(inputs, ["sequences", *artifacts])) if inputs else ()
     checks.refuse(checks.missing_values(recipe, *(f"steps.{name}" for name in steps)))
@@ -130,8 +138,20 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
         checks.refuse([*problems, str(error)])
         raise
     checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, ""), *processes.problems(plain)])
+    checks.refuse(_number_problems(config, plain))
     _check_batch_keys(plain)
     return config, dropped, plain
+
+
+def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> list[str]:
+    """A line for every number out of range, of the parts and of the evaluation."""
+    names = ["evaluation"] if "evaluation" in config else []
+    evaluation: Any = resolve_with_placeholders(config, names).get("evaluation", {})
+    return [
+        *number_problems(plain, cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))),
+        *setting_problems(hints(RankingEvaluation), evaluation, "evaluation"),
+        *setting_problems(hints(Groups), evaluation.get("groups", {}), "evaluation.groups"),
+    ]
 
 
 def stage_recipe(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -281,7 +301,7 @@ def _check_batch_keys(plain: Mapping[str, Any]) -> None:
     checks.check_needs(needs - DISTINCT.keys(), loaded)
 
 
-def _inputs(name: str, node: Mapping[str, Any]) -> tuple[str, ...]:
+def inputs_of(name: str, node: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the steps a step reads. Where ``inputs`` is a property, the step is instantiated to evaluate it."""
     step: Any = get_class(node["_target_"])
     return step.inputs if isinstance(step.inputs, tuple) else construct(f"steps.{name}", node).inputs

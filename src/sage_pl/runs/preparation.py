@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,38 @@ from sage_pl.artifacts.store import Artifact, Step, Store, build
 from sage_pl.data.interactions import left_out
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
-from sage_pl.runs.recorded import hidden
+from sage_pl.runs.recorded import Masked, hidden
 from sage_pl.runs.stages import Stage
 
 log = logging.getLogger(__name__)
 
 
-def prepare(plan: Plan, root: str | Path | None = None, also: Iterable[str | Path] = ()) -> dict[str, Artifact]:
+def prepare(
+    plan: Plan,
+    root: str | Path | None = None,
+    also: Iterable[str | Path] = (),
+    opened: Mapping[str, Artifact] | None = None,
+    only: Iterable[str] | None = None,
+) -> dict[str, Artifact]:
     """Make the artifacts of a plan and all they depend on; ``sequences`` is always made.
 
     Args:
         plan: of a run.
         root: the cache to write to; None for the plan's.
         also: caches to read from.
+        opened: artifacts that are used as they are.
+        only: names of the artifacts to make, with all they depend on; None for all that the plan reads.
 
     Returns:
         Artifacts by name, parents first.
     """
+    names = ["sequences", *plan.artifacts] if only is None else list(only)
     steps = {name: _step(plan, name) for name in plan.steps}
-    store = Store(root or plan.config.paths.artifacts, plan.config.get("verify", True), also, hidden(plan.config))
+    if texts := hidden(plan.config):
+        for handler in logging.root.handlers:
+            handler.addFilter(Masked(texts))
     threads = torch.get_num_threads()
-    artifacts = build(steps, plan.steps, store)
+    artifacts = build(steps, names, store_of(plan, root, also), opened)
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
     sequences = artifacts["sequences"]
     for text in left_out(json.loads((sequences.path / "report.json").read_text())["stages"]):
@@ -43,6 +54,11 @@ def prepare(plan: Plan, root: str | Path | None = None, also: Iterable[str | Pat
     n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")
     log.info("%s: %d users, %d items", plan.config.dataset.name, n_users, n_items)
     return artifacts
+
+
+def store_of(plan: Plan, root: str | Path | None = None, also: Iterable[str | Path] = ()) -> Store:
+    """The cache of a plan, or one at ``root``."""
+    return Store(root or plan.config.paths.artifacts, plan.config.get("verify", True), also, hidden(plan.config))
 
 
 def _step(plan: Plan, name: str) -> Step:

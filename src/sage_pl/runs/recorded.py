@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,35 @@ def hidden(config: DictConfig) -> dict[str, str]:
     """Texts that the environment gave -> what is recorded for them."""
     if not _reads_environment(config):
         return {}
-    values: Any = OmegaConf.to_container(config, resolve=True)
-    pairs = zip(_leaves(values), _leaves(recorded(config)), strict=True)
+    pairs = zip(_leaves(_values(config, [])), _leaves(recorded(config)), strict=True)
     return {
         value: record for value, record in pairs if isinstance(value, str) and value != record and "${" in str(record)
     }
+
+
+class Masked(logging.Filter):
+    """Log lines with the recorded texts in place of those that the environment gave; for handlers.
+
+    Args:
+        texts: of :func:`hidden`; those of fewer than four characters stand in too many words.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__()
+        self.texts = {text: record for text, record in texts.items() if len(text) >= 4}
+
+    def __eq__(self, other: object) -> bool:  # a handler adds an equal filter once
+        return isinstance(other, Masked) and other.texts == self.texts
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.texts.items()))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        for text, name in self.texts.items():
+            message = message.replace(text, name)
+        record.msg, record.args = message, ()
+        return True
 
 
 def _leaves(value: Any) -> list[Any]:

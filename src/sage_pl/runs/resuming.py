@@ -40,7 +40,9 @@ def open_last(path: str) -> Checkpoint:
     return ahead if ahead.epochs > checkpoint.epochs and ahead.recipe == checkpoint.recipe else checkpoint
 
 
-def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def continued(
+    checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Sequence[str], option: str = "resume"
+) -> dict[str, Any]:
     """The recipe of a run that continues: the checkpoint's, with what the command line changes.
 
     Data, method, backbone and every other choice come from the checkpoint. Values of the command line are taken over, and the
@@ -50,6 +52,7 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
         checkpoint: to continue from.
         asked: the recipe that the command line composes.
         overrides: the command line's own.
+        option: the key of the command line that names the checkpoint.
 
     Raises:
         ConfigError: listing every contradiction.
@@ -70,8 +73,8 @@ def continued(checkpoint: Checkpoint, asked: Mapping[str, Any], overrides: Seque
         problems += [] if problem is None else [problem]
     if problems:
         raise ConfigError(
-            f"{checkpoint.path} cannot be continued with this command: {'; '.join(problems)}. Leave these out, since "
-            "resume=FILE takes data, method and backbone from the checkpoint, or start a new run without resume"
+            f"{checkpoint.path} does not fit this command: {'; '.join(problems)}. Leave these out, since {option}=... takes "
+            f"data, method and backbone from the checkpoint, or start a new run without {option}"
         )
     recipe |= {key: asked[key] for key in ("run_dir", "sweep", "report") if key in asked}
     recipe["resume"] = str(checkpoint.path)
@@ -108,7 +111,7 @@ def _other_choice(group: str, choices: Mapping[str, Any], choice: Any) -> str | 
 def _take_over(recipe: dict[str, Any], asked: Mapping[str, Any], key: str, delete: bool) -> str | None:
     """Enter one value of the command line into the recipe, unless it contradicts it; returns the contradiction."""
     before, after = value_at(recipe, key), None if delete else value_at(asked, key)
-    if before != after and key.startswith(_FIXED) and not _is_place(before, after):
+    if before != after and key.startswith(_FIXED) and not is_place(before, after):
         return f"it was trained with {key}={before}, got {key}={after}"
     *parents, leaf = key.split(".")
     holder = recipe
@@ -123,7 +126,7 @@ def _take_over(recipe: dict[str, Any], asked: Mapping[str, Any], key: str, delet
     return None
 
 
-def _is_place(before: Any, after: Any) -> bool:
+def is_place(before: Any, after: Any) -> bool:
     """Whether two values are places of files: the same data may have moved, and the artifacts' keys tell others apart."""
     return all(isinstance(value, str) and ("/" in value or "\\" in value) for value in (before, after))
 

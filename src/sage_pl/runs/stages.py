@@ -25,6 +25,7 @@ from sage_pl.escaping import LogFormatter
 from sage_pl.runs import fit
 from sage_pl.runs.folders import CHECKPOINTS
 from sage_pl.runs.plan import Plan, fill_in_artifacts, resolve_with_placeholders
+from sage_pl.runs.trained_ids import carried
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Stage:
         last, best = (folder / CHECKPOINTS / f"{name}.ckpt" for name in ("last", "best"))
         resume = str(last) if last.is_file() and best.is_file() else None  # without its best epoch it begins anew
         config = fill_in_artifacts(self.plan.config, inputs, str(folder), resume)
-        stored = {"config": self.plan.recipe, "artifact_keys": {name: made.key for name, made in inputs.items()}}
+        stored = carried(self.plan.recipe, inputs)
         with _logged_to(folder / "train.log"):
             log.info("stage %s: %s", self.name, f"goes on from {last}" if resume else "a run of its own")
             run = fit.build(config, stored, fit.make_loggers(config))

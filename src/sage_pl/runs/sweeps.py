@@ -1,19 +1,32 @@
-"""The comparison of a sweep's jobs at its end."""
+"""The jobs of a sweep: their progress, equal failures, equal runs, and the comparison at the end."""
 
 from __future__ import annotations
 
+import json
 import logging
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Override, ParsedElementType, QuotedString
+from omegaconf import DictConfig
 
+from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.identity import decisive
+from sage_pl.artifacts.plain import read_json, read_yaml
+from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, TABLE
 from sage_pl.runs.launch import quoted
+from sage_pl.runs.recorded import recorded, save
 
 log = logging.getLogger(__name__)
+Job = Sequence[str]  # overrides
+_CLOCK = re.compile(r"^\d\d:\d\d:\d\d ")
+_RESULTS = (*EVALUATED, TABLE, "footprint.json")
 _NOT_COMPARED = {"seed", "dataset"}  # averaged, and one section each
 
 
@@ -31,6 +44,88 @@ def variations(overrides: Iterable[Override]) -> dict[str, list[str]]:
         if override.is_discrete_sweep() and key not in _NOT_COMPARED:
             values[key] = list(map(_text, override.sweep_iterator()))
     return values
+
+
+class Failures:
+    """What failed jobs have in common, so that a sweep leaves out those that would fail alike.
+
+    Where two jobs end with the same sentence, its cause is in the values that both have. Every further job with these values
+    would repeat it: all of them if the two have nothing in common that varies, as with missing data.
+    """
+
+    def __init__(self) -> None:
+        self._shared: dict[str, set[str]] = {}
+        self._repeated: set[str] = set()
+
+    def add(self, job: Job, sentence: str) -> None:
+        """A job that failed, and the last words of its log."""
+        text = _CLOCK.sub("", sentence)
+        if text in self._shared:
+            self._repeated.add(text)
+        self._shared[text] = self._shared.get(text, set(job)) & set(job)
+
+    def expected(self, job: Job) -> str | None:
+        """The sentence with which a job would fail."""
+        return next((text for text in self._repeated if self._shared[text] <= set(job)), None)
+
+
+def progress(number: int, total: int, seconds: Sequence[float]) -> str:
+    """``job 3 of 12, about 4 min left``.
+
+    Args:
+        number: of the job that begins, from 1.
+        total: of all jobs.
+        seconds: durations of those that ended.
+
+    >>> progress(1, 3, []), progress(3, 12, [20, 28])
+    ('job 1 of 3', 'job 3 of 12, about 4 min left')
+    """
+    if not seconds:
+        return f"job {number} of {total}"
+    left = sum(seconds) / len(seconds) * (total - number + 1)
+    text = f"{left / 3600:.1f} h" if left >= 5400 else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+    return f"job {number} of {total}, about {text} left"
+
+
+def equal_run(config: DictConfig) -> Path | None:
+    """The folder of an earlier job of the same sweep that trained with the same decisive settings and artifacts.
+
+    Args:
+        config: of this job, its artifacts filled in.
+    """
+    folder = Path(config.run_dir)
+    if config.get("sweep") is None or config.get("resume") is not None or "pruning" in config.callbacks:
+        return None
+    mine = _decisive(recorded(config))
+    for file in sorted(folder.parent.glob("*/metrics.json")):
+        other = file.parent
+        if other != folder and (other / CHECKPOINTS).is_dir() and (other / "config.yaml").is_file():
+            config_of = read_yaml(other / "config.yaml")
+            if config_of.get("sweep") == config.sweep and _decisive(config_of) == mine:
+                return other
+    return None
+
+
+def _decisive(config: Mapping[str, Any]) -> str:
+    return json.dumps(decisive(config), sort_keys=True, default=str)
+
+
+def take_results(source: Path, config: DictConfig) -> dict[str, float]:
+    """Copy the results of an equal run into this job's folder; its checkpoints stay where they are.
+
+    Returns:
+        The metrics.
+    """
+    folder = Path(config.run_dir)
+    save(config, folder / "config.yaml")
+    for name in sorted(_RESULTS, key=lambda name: name == "metrics.json"):  # the last one marks a finished run
+        if (source / name).is_file():
+            with whole_file(folder / name) as part:
+                shutil.copyfile(source / name, part)
+    log.info("this job equals %s, which is trained already; its results are copied", source.name)
+    log.info("checkpoint  %s", source / CHECKPOINTS / "best.ckpt")
+    metrics: dict[str, float] = read_json(folder / "metrics.json")
+    return metrics
 
 
 def _text(value: ParsedElementType) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Exponent, Fuzzifier, Pair, Seed, Share, Weight, Width
 from sage_pl.semantic.memberships import NOISE, IntArray, centres, check_fuzzifier, entropies, memberships
 from sage_pl.semantic.tables import FloatArray, padded
 
@@ -62,15 +63,15 @@ class Cluster:
     Reference: SAGE code line, clustering notebooks. Differs: docs/deviations.md.
     """
 
-    n_neighbors: int = 30
-    min_dist: float = 0.0
-    n_components: int = 8
-    min_cluster_size: int = 20
-    min_samples: int = 10
-    epsilon: float = 0.0
-    seed: int | None = 42
-    fuzzy_m: float = 2.0
-    exponent: float = 1.0
+    n_neighbors: Pair = 30
+    min_dist: Share = 0.0
+    n_components: Width = 8
+    min_cluster_size: Pair = 20
+    min_samples: Count = 10
+    epsilon: Weight = 0.0
+    seed: Seed | None = 42
+    fuzzy_m: Fuzzifier = 2.0
+    exponent: Exponent = 1.0
     share_residual_mass: bool = True
 
     name: ClassVar[str] = "cluster"

@@ -13,6 +13,7 @@ import polars as pl
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
+from sage_pl.ranges import Count
 from sage_pl.semantic.embedders.protocol import TextEncoder
 from sage_pl.semantic.tables import normalised
 
@@ -35,7 +36,7 @@ class MeanProfile:
     Differs: the reference embeds a prompt of the titles, see :class:`PromptProfile`. Here no text is cut or encoded twice.
     """
 
-    chunk: int = field(default=16384, compare=False)
+    chunk: Count = field(default=16384, compare=False)
 
     name: ClassVar[str] = "profile"
     version: ClassVar[int] = 1
@@ -79,7 +80,7 @@ class PromptProfile:
     """
 
     encoder: TextEncoder
-    max_chars: int = 1000
+    max_chars: Count = 1000
     prefix: str = "This user chose, from the oldest to the newest: "
 
     name: ClassVar[str] = "profile"

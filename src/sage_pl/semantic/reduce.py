@@ -12,6 +12,7 @@ import numpy as np
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Width
 from sage_pl.semantic.tables import FloatArray, padded
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Reduce:
     Reference: SAGE code line, ``pca64_itm_emb_np.pkl``. Differs: its solver is randomised and unseeded.
     """
 
-    dim: int = 64
+    dim: Width = 64
     whiten: bool = False
 
     name: ClassVar[str] = "reduce"
@@ -75,7 +76,7 @@ class Intermediate:
     solver is randomised and unseeded.
     """
 
-    dim: int = 1536
+    dim: Width = 1536
     whiten: bool = False
 
     name: ClassVar[str] = "intermediate"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Natural
 from sage_pl.semantic.tables import FloatArray, normalised
 
 log = logging.getLogger(__name__)
@@ -41,9 +42,9 @@ class Retrieve:
     Reference: LLM-ESR, ``sim_user_100.pkl`` (0-based there).
     """
 
-    k: int = 100
-    min_history: int = 2
-    chunk: int = field(default=4096, compare=False)
+    k: Count = 100
+    min_history: Natural = 2
+    chunk: Count = field(default=4096, compare=False)
 
     name: ClassVar[str] = "retrieve"
     version: ClassVar[int] = 1

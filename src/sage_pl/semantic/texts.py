@@ -14,6 +14,7 @@ import polars as pl
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Texts:
 
     columns: tuple[str, ...] | None
     labels: Mapping[str, str] | None = None
-    max_chars: int = 2000
+    max_chars: Count = 2000
 
     name: ClassVar[str] = "texts"
     version: ClassVar[int] = 1
@@ -60,15 +61,24 @@ class Texts:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items = inputs["sequences"].frame("items").sort("item")
-        columns = text_columns(items) if self.columns is None else self.columns
-        check_columns(items, columns, "steps.texts.columns")
-        pieces = attributes(items, columns, self.labels)
-        text = pl.concat_str(pieces, separator=SEPARATOR, ignore_nulls=True).str.head(self.max_chars)
-        texts = items.select("item", text.alias("text"))
+        texts = items.select("item", self.of(items))
+        columns = self.columns or text_columns(items)
         empty = texts.filter(pl.col("text") == "").height
         if empty:
             log.warning("%d of %d items have no text in %s; they become %r", empty, len(texts), columns, NO_TEXT)
         texts.with_columns(pl.col("text").replace("", NO_TEXT)).write_parquet(out / "texts.parquet")
+
+    def of(self, items: pl.DataFrame) -> pl.Series:
+        """The text of each row of an items table, "" where there is none.
+
+        Raises:
+            SettingError: the table lacks one of the columns.
+        """
+        columns = text_columns(items) if self.columns is None else self.columns
+        check_columns(items, columns, "steps.texts.columns")
+        pieces = attributes(items, columns, self.labels)
+        text = pl.concat_str(pieces, separator=SEPARATOR, ignore_nulls=True).str.head(self.max_chars)
+        return items.select(text.alias("text"))["text"]
 
 
 def item_texts(texts: Artifact) -> list[str]:

@@ -6,6 +6,7 @@ import logging
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from sage_pl.data.sequences import IntArray, Sequences
@@ -37,6 +38,7 @@ class CachedRecommender:
             names the differences, and every cached list counts as stale.
         live: the model, for users without a fresh list; None for none.
         popular: see :func:`popular`; for users without a cached list, without a model.
+        allowed: True for the rows of the item table that may be recommended; ``origin`` must name the restriction.
 
     Raises:
         SettingError: neither ``cache`` nor ``origin`` is given.
@@ -48,6 +50,7 @@ class CachedRecommender:
         origin: Origin | None = None,
         live: Recommender | None = None,
         popular: tuple[IntArray, Scores] | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         if origin is None:
             if cache is None:
@@ -61,6 +64,7 @@ class CachedRecommender:
         self.origin = origin
         self.live = live
         self.popular = popular
+        self.allowed = allowed
 
     def recommend(self, name: str, items: IntArray, k: int, user: int = 0) -> Answer:
         """The k best items after a history.
@@ -84,7 +88,7 @@ class CachedRecommender:
                 return _answer(*self._unseen(lists.ids[row], lists.scores[row], items), k, "stale")
         if self.live is not None:
             histories = np.asarray(items, np.int64)[None] if len(items) else np.zeros((1, 1), np.int64)
-            top = compute_top_k(self.live, histories, np.array([user]), k, self.origin.exclude_seen)
+            top = compute_top_k(self.live, histories, np.array([user]), k, self.origin.exclude_seen, self.allowed)
             return _answer(top.ids[0].numpy(), top.scores[0].numpy(), k, "live")
         if row is None and self.popular is not None:
             return _answer(*self._unseen(*self.popular, items), k, "popular")
@@ -96,6 +100,8 @@ class CachedRecommender:
 
     def _unseen(self, ids: IntArray, scores: Scores, items: IntArray) -> tuple[IntArray, Scores]:
         unseen = ~np.isin(ids, items) if self.origin.exclude_seen else np.ones(len(ids), bool)
+        if self.allowed is not None:
+            unseen &= self.allowed[ids]
         return ids[unseen], scores[unseen]
 
 
@@ -106,11 +112,19 @@ def popular(data: Sequences) -> tuple[IntArray, Scores]:
     return order + 1, counts[order].astype(np.float64)
 
 
-def compute_top_k(recommender: Recommender, items: IntArray, users: IntArray, k: int, exclude_seen: bool) -> TopK:
+def compute_top_k(
+    recommender: Recommender,
+    items: IntArray,
+    users: IntArray,
+    k: int,
+    exclude_seen: bool,
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> TopK:
     """``recommender.recommend`` of a batch of histories, moved to its device and back to the CPU."""
     device = getattr(recommender, "device", "cpu")
     histories, rows = (torch.from_numpy(array.astype(np.int64)).to(device) for array in (items, users))
-    top = recommender.recommend(histories, k, exclude_seen, rows)
+    restriction = () if allowed is None else (torch.from_numpy(allowed).to(device),)
+    top = recommender.recommend(histories, k, exclude_seen, rows, *restriction)
     return TopK(top.ids.cpu(), top.scores.cpu())
 
 

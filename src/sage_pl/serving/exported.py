@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,27 +18,42 @@ from sage_pl.artifacts.files import damage_in, file_digest, records_of, whole_fo
 from sage_pl.artifacts.identity import flat, is_decisive
 from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import MANIFEST, Artifact, ArtifactError
+from sage_pl.data.sequences import write_counts
 from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
+from sage_pl.nn.item_encoders.new_items import new_views
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs.checkpoint import check_weights
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.plan import filled_artifacts
+from sage_pl.serving.exported_model import CATALOGUE, Adder, Catalogue, ExportedModel
+from sage_pl.serving.new_items import TextSource
+from sage_pl.serving.readme import readme
 
 _HERE = "<here>/"  # placeholder of the folder in the paths of model.json
+_TEXTS, _ENCODER = "new_items.json", "item_encoder.pt"
 
 
-def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name: Mapping[str, Any]) -> None:
+def save(
+    model: RecommenderModule,
+    config: DictConfig,
+    folder: str | Path,
+    name: Mapping[str, Any],
+    texts: TextSource | None = None,
+) -> None:
     """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts these parts read, atomically.
 
-    ``manifest.json`` holds the size and hash of each of these files.
+    ``catalogue.json`` has ids, titles and the rule for seen items, ``README.md`` an example that runs, ``manifest.json`` the
+    size and hash of each of these files.
 
     Args:
         model: trained, in the state to serve.
         config: its configuration.
         folder: must not exist.
         name: plain values that identify the model (:class:`sage_pl.serving.Origin`).
+        texts: encodes new items; with it the folder holds the item encoder, and the text vectors it reads. None for no new
+            items.
 
     Raises:
         ConfigError: the folder exists, or the model has a scorer, which needs the text vectors.
@@ -56,16 +73,44 @@ def save(model: RecommenderModule, config: DictConfig, folder: str | Path, name:
         artifacts = {path: f"artifacts/{name}" for name, path in filled_artifacts(config).items()}
         nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.exported_parts}
         nodes = _map_texts(nodes, lambda text: _copy_artifact(text, artifacts.get(text), work))
-        node = {"_target_": config.model._target_, "_partial_": True, **nodes, "max_len": model.max_len}
+        new_items = None
+        if texts is not None and not model.decodes:
+            texts.write(work / _TEXTS)
+            with (work / _ENCODER).open("wb") as stream:
+                torch.save({k: v.cpu() for k, v in model.item_encoder.state_dict().items()}, stream)  # type: ignore[attr-defined]
+            embed = filled_artifacts(config).get("embed")
+            new_items = {"embed": embed, "encoder": OmegaConf.to_container(config.item_encoder, resolve=True)}
+            new_items = _map_texts(new_items, lambda text: _copy_artifact(text, artifacts.get(text), work))
+        node = {
+            "_target_": config.model._target_,
+            "_partial_": True,
+            **nodes,
+            "max_len": model.max_len,
+            "new_items": new_items,
+        }
         (work / "model.json").write_text(json.dumps({"name": dict(name), "manifest": True, **node}, indent=2))
+        catalogue = _catalogue(Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes))
+        (work / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
+        (work / "README.md").write_text(
+            readme(catalogue, model.max_len, () if new_items is None or texts is None else texts.columns)
+        )
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
 
 
-def load(folder: str | Path) -> RecommenderModule:
-    """The model of a folder written by :func:`save`, ready for ``recommend(items, k)``.
+def _catalogue(sequences: Artifact, seen: str, knows_users: bool) -> Catalogue:
+    """Ids and titles of the data set, and users where the model knows them."""
+    items = sequences.frame("items").sort("item")
+    ids = items["item_id"].cast(pl.String).to_list()
+    titles = ["", *items["title"].to_list()] if "title" in items.columns else []
+    users = sequences.frame("users").sort("user")["user_id"].cast(pl.String).to_list() if knows_users else []
+    return Catalogue(["", *ids], titles, ["", *users], seen)
 
-    Call ``cache_item_vectors()`` once before many calls. ``stored`` is the model's name. Every file's hash is compared first
-    (0.5 s per GB); folders of earlier versions have none.
+
+def load(folder: str | Path) -> ExportedModel:
+    """The model of a folder written by :func:`save`, ready for ``recommend(history=["ID", "ID"], k=10)``.
+
+    Its ``model`` is the module over item numbers, whose ``stored`` is the checkpoint's name. Every file's hash is compared
+    first (0.5 s per GB); folders of earlier versions have none.
 
     Raises:
         MissingFileError: the folder has no ``model.json``.
@@ -80,7 +125,10 @@ def load(folder: str | Path) -> RecommenderModule:
     node = _checked_node(place)
     with stored(place):
         name = node.pop("name", {})
-        node = _map_texts(node, lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text)
+        new_items = node.pop("new_items", None)
+        node, new_items = _map_texts(
+            [node, new_items], lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text
+        )
         model = construct("model", {**node, "_partial_": True})(CachedItems(place / "items"))
         if not isinstance(model, RecommenderModule):
             raise ConfigError(f"{place}/model.json describes a {type(model).__name__}, which recommends nothing")
@@ -88,7 +136,28 @@ def load(folder: str | Path) -> RecommenderModule:
         check_weights(model, weights)
         model.load_state_dict(weights)
         model.stored = name
-        return model.eval()
+        return ExportedModel(model.eval(), Catalogue.read(place), _adder(place, new_items, model))
+
+
+def _adder(place: Path, node: Mapping[str, Any] | None, model: RecommenderModule) -> Adder | None:
+    """Appends the items of a table to the model; None for a folder without an item encoder."""
+    if node is None:
+        return None
+
+    def add(table: Any, known_ids: Sequence[str], allow_host: Sequence[str]) -> list[tuple[str, str]]:
+        source = TextSource.read(place / _TEXTS)
+        frame = source.table(table) if isinstance(table, str | Path) else pl.DataFrame(table)
+        frame = source.checked(frame, known_ids)
+        with stored(place):
+            encoder = construct("item_encoder", node["encoder"])
+            encoder.load_state_dict(read_weights(place / _ENCODER))
+        known = None if node["embed"] is None else Path(node["embed"])
+        vectors = source.vectors(frame, known, allow_host)
+        model.append_rows(new_views(encoder, *vectors, sorted(model.sequence_encoder.reads)))  # type: ignore[operator]
+        titles = frame["title"].to_list() if "title" in frame.columns else [""] * len(frame)
+        return list(zip(frame["item_id"].to_list(), titles, strict=True))
+
+    return add
 
 
 def _checked_node(place: Path) -> dict[str, Any]:
@@ -127,6 +196,10 @@ def _copy_artifact(text: str, artifact: str | None, folder: Path) -> str:
     """A text of the configuration; the path of an artifact becomes that of its copy in ``folder``."""
     if artifact is None:
         return text
+    if artifact.endswith("/sequences"):
+        (folder / artifact).mkdir(parents=True, exist_ok=True)
+        write_counts(Artifact.at(text), folder / artifact)
+        return _HERE + artifact
     shutil.copytree(text, folder / artifact, dirs_exist_ok=True)
     return _HERE + artifact
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import polars as pl
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences, windows
+from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import DataError, require_columns
 from sage_pl.errors import MissingFileError
 
@@ -107,6 +108,23 @@ def read_events(file: str | Path) -> pl.DataFrame:
             raise DataError(f"{path} has times that are no numbers, such as {times.filter(numbers.is_null())[0]!r}")
         frame = frame.with_columns(numbers).sort("timestamp", maintain_order=True)
     return frame.select(pl.col(name).cast(pl.String) for name in COLUMNS)
+
+
+def read_events_as(source: CSV, file: str | Path) -> pl.DataFrame:
+    """:func:`read_events` of a file with the columns, layout and times of the data set; identical events count once.
+
+    Args:
+        source: the data set's reader.
+        file: of events in the same form.
+    """
+    raw = replace(source, path=file, text=None, items=None).load()
+    events = raw.interactions.collect()
+    if source.time is not None:
+        once = events.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
+        if len(once) < len(events):
+            log.warning("%d of %d events of %s occur twice and count once", len(events) - len(once), len(events), file)
+        events = once.sort("timestamp", maintain_order=True)
+    return events.select(COLUMNS)
 
 
 def _known_items(events: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:

@@ -34,6 +34,7 @@ def refresh(
     k: int,
     batch_size: int = 128,
     every: float = 300.0,
+    allowed: npt.NDArray[np.bool_] | None = None,
 ) -> RefreshCounts:
     """Compute the lists whose history or origin changed, copy the others, and replace the file atomically.
 
@@ -48,6 +49,7 @@ def refresh(
         k: items per user; another k than the file's recomputes all lists.
         batch_size: users per batch.
         every: seconds between writes.
+        allowed: True for the rows of the item table that may be recommended; ``origin`` must name the restriction.
 
     Raises:
         CacheError: ``file`` is of another kind, or two users share a name.
@@ -67,7 +69,7 @@ def refresh(
         for rows in _with_progress([todo[at : at + batch_size] for at in range(0, len(todo), batch_size)]):
             users = order[rows]
             items, user_rows = histories.padded(users), histories.users[users]
-            top = compute_top_k(recommender, items, user_rows, k, origin.exclude_seen)
+            top = compute_top_k(recommender, items, user_rows, k, origin.exclude_seen, allowed)
             lists.ids[rows], lists.scores[rows], lists.keys[rows] = top.ids, top.scores, keys[rows]
             n_new += len(rows)
             if time.perf_counter() - last_write > every:

@@ -219,8 +219,9 @@ def test_parts_that_do_not_fit_are_refused(make: Make, tokens: str, datamodule: 
     decoder, reader = ItemDecoder(tokens, N_ITEMS, make_network("bilinear", 4)), SingleView(make_backbone("sasrec"))
     with pytest.raises(ValueError, match=r"states are 8 wide, the decoder's network is 4"):
         GenerativeRecommender(CodeEncoder(N_ITEMS, tokens, 8), reader, NextItem(), decoder)
-    with pytest.raises(ValueError, match="use scorer=none"):
-        GenerativeRecommender(CodeEncoder(N_ITEMS, tokens, 8), reader, NextItem(), decoder, scorer=reader)  # type: ignore[arg-type]
+    beams = ItemDecoder(tokens, N_ITEMS, make_network("bilinear", 8), exhaustive_up_to=0)
+    with pytest.raises(ValueError, match="raise that number or use scorer=none"):
+        GenerativeRecommender(CodeEncoder(N_ITEMS, tokens, 8), reader, NextItem(), beams, scorer=reader)  # type: ignore[arg-type]
     model = make("t5")
     model.targets = NextItem()
     with pytest.raises(ValueError, match="use targets=prefixes"):

@@ -99,20 +99,19 @@ def test_a_scorer_joins_every_state(
 ) -> None:
     scorer = SemanticSimilarity(N_ITEMS, artifacts.text, 0.5, pool).double()
     plain, scored = make("sasrec", readout), make("sasrec", readout, scorer=scorer)
-    scores = [
-        (model.states(HISTORIES, IDS) @ model.ranking_table()[:].T).reshape(4, -1, N_ITEMS + 2).amax(1)
-        for model in (plain, scored)
-    ]
-    alone = scorer.states(HISTORIES.new_zeros(4, 0).double(), HISTORIES)
-    every = scorer.table(torch.zeros(N_ITEMS + 2, 0).double(), torch.arange(N_ITEMS + 2))
-    text = (alone @ every.T).reshape(4, -1, N_ITEMS + 2).amax(1)
-    torch.testing.assert_close(scores[1], scores[0] + text, atol=1e-12, rtol=0)
+    (_, own), *rest = plain.item_scores(HISTORIES, IDS)
+    (_, both), *_ = scored.scored(HISTORIES, IDS)
+    assert not rest
+    torch.testing.assert_close(both, scorer(own, HISTORIES), atol=1e-12, rtol=0)
+    assert not torch.equal(both, own)
 
 
 def test_a_scorer_reads_what_the_model_reads(make: Make, artifacts: Artifacts) -> None:
     """A longer history changes nothing, so that ranks and lists come from the same scores."""
     scored = make("sasrec", "mean", scorer=SemanticSimilarity(N_ITEMS, artifacts.text, 0.5).double(), max_len=2)
-    torch.testing.assert_close(scored.states(HISTORIES, IDS), scored.states(HISTORIES[:, -2:], IDS), atol=1e-12, rtol=0)
+    (_, whole), *_ = scored.scored(HISTORIES, IDS)
+    (_, last), *_ = scored.scored(HISTORIES[:, -2:], IDS)
+    torch.testing.assert_close(whole, last, atol=1e-12, rtol=0)
 
 
 def test_a_term_on_users_states_goes_with_averaged_interests(make: Make) -> None:

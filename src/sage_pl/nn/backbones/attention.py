@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Dropout, Heads, Width
 
 
 def attention_mask(mask: Bool[Tensor, "B L"], causal: bool) -> Bool[Tensor, "B 1 L L"]:
@@ -42,7 +43,7 @@ class MultiHeadAttention(nn.Module):
     Shape: query [B, L, D], source [B, K, D], mask [B, 1, L, K] bool (True = attend) or float (added) -> [B, L, D].
     """
 
-    def __init__(self, dim: int, heads: int = 1, dropout: float = 0.0, bias: bool = True) -> None:
+    def __init__(self, dim: Width, heads: Heads = 1, dropout: Dropout = 0.0, bias: bool = True) -> None:
         super().__init__()
         if dim % heads:
             raise SettingError(f"dim {dim} is not divisible by heads {heads}")

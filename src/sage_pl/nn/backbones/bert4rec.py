@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sage_pl.nn.backbones.transformer import Transformer
+from sage_pl.ranges import Depth, Dropout, Heads, Length, Width
 
 
 class BERT4Rec(Transformer):
@@ -12,11 +13,11 @@ class BERT4Rec(Transformer):
 
     def __init__(
         self,
-        dim: int = 64,
-        max_len: int = 50,
-        layers: int = 2,
-        heads: int = 1,
-        dropout: float = 0.5,
+        dim: Width = 64,
+        max_len: Length = 50,
+        layers: Depth = 2,
+        heads: Heads = 1,
+        dropout: Dropout = 0.5,
         attend_padding: bool = False,
     ) -> None:
         super().__init__(dim, max_len, layers, heads, dropout, causal=False, attend_padding=attend_padding)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask
+from sage_pl.ranges import Count, Depth, Dropout, Heads, Length, Share, Width
 
 
 def low_pass(mask: Bool[Tensor, "B L"], cutoff: int) -> Float[Tensor, "B L L"]:
@@ -33,7 +34,7 @@ class Block(nn.Module):
     attention ``A(X) = LN(X + MHA(X))``.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float, alpha: float) -> None:
+    def __init__(self, dim: Width, heads: Heads, dropout: Dropout, alpha: float) -> None:
         super().__init__()
         self.alpha = alpha
         self.beta = nn.Parameter(torch.randn(dim))
@@ -76,13 +77,13 @@ class BSARec(nn.Module):
 
     def __init__(
         self,
-        dim: int = 64,
-        max_len: int = 50,
-        layers: int = 2,
-        heads: int = 1,
-        dropout: float = 0.5,
-        alpha: float = 0.7,
-        cutoff: int = 5,
+        dim: Width = 64,
+        max_len: Length = 50,
+        layers: Depth = 2,
+        heads: Heads = 1,
+        dropout: Dropout = 0.5,
+        alpha: Share = 0.7,
+        cutoff: Count = 5,
     ) -> None:
         super().__init__()
         if not 0 <= alpha <= 1 or cutoff < 1:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sage_pl.ranges import Depth, Dropout, Width
+
 
 class GRU4Rec(nn.Module):
     """Gated recurrent units (Hidasi et al. 2016), the state starting at the first real item.
@@ -22,7 +24,7 @@ class GRU4Rec(nn.Module):
 
     causal = True
 
-    def __init__(self, dim: int = 64, layers: int = 1, dropout: float = 0.5, bias: bool = True) -> None:
+    def __init__(self, dim: Width = 64, layers: Depth = 1, dropout: Dropout = 0.5, bias: bool = True) -> None:
         super().__init__()
         self.dim = dim
         self.dropout = nn.Dropout(dropout)

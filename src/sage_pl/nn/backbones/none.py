@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sage_pl.ranges import Dropout, Width
+
 
 class NoBackbone(nn.Module):
     """``h_t = Dropout(sqrt(D) x_t)``, for sequence encoders that mix the positions themselves, as SAM, ComiRec and SINE were
@@ -17,7 +19,7 @@ class NoBackbone(nn.Module):
 
     causal = True
 
-    def __init__(self, dim: int = 64, dropout: float = 0.5) -> None:
+    def __init__(self, dim: Width = 64, dropout: Dropout = 0.5) -> None:
         super().__init__()
         self.dim = dim
         self.dropout = nn.Dropout(dropout)

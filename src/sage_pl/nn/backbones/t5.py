@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sage_pl.nn.backbones.attention import MultiHeadAttention
+from sage_pl.ranges import Dropout, Heads, Width
 
 
 class T5Block(nn.Module):
@@ -24,7 +25,7 @@ class T5Block(nn.Module):
     has a bias and heads share D.
     """
 
-    def __init__(self, dim: int, heads: int, hidden: int, dropout: float, cross: bool = False) -> None:
+    def __init__(self, dim: Width, heads: Heads, hidden: Width, dropout: Dropout, cross: bool = False) -> None:
         super().__init__()
         self.norm_own = nn.RMSNorm(dim)
         self.own = MultiHeadAttention(dim, heads, dropout, bias=False)

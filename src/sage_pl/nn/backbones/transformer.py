@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask
+from sage_pl.ranges import Depth, Dropout, Heads, Length, Width
 
 
 class Block(nn.Module):
@@ -17,7 +18,7 @@ class Block(nn.Module):
     McAuley 2018, section 3.2) and the SAGE reference (docs/deviations.md).
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: Width, heads: Heads, dropout: Dropout) -> None:
         super().__init__()
         self.norm_query = nn.LayerNorm(dim, eps=1e-8)
         self.attention = MultiHeadAttention(dim, heads, dropout)
@@ -56,11 +57,11 @@ class Transformer(nn.Module):
 
     def __init__(
         self,
-        dim: int = 64,
-        max_len: int = 50,
-        layers: int = 2,
-        heads: int = 1,
-        dropout: float = 0.5,
+        dim: Width = 64,
+        max_len: Length = 50,
+        layers: Depth = 2,
+        heads: Heads = 1,
+        dropout: Dropout = 0.5,
         causal: bool = True,
         attend_padding: bool = False,
     ) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.nn.decoders.rows import gather_rows
+from sage_pl.ranges import Depth, Dropout, Width
 from sage_pl.types import Memory
 
 
@@ -39,7 +40,7 @@ class BilinearDecoder(nn.Module):
     whole = False
     per_prefix = 0
 
-    def __init__(self, dim: int = 64, levels: int = 6, hidden: int = 128, dropout: float = 0.0) -> None:
+    def __init__(self, dim: Width = 64, levels: Depth = 6, hidden: Width = 128, dropout: Dropout = 0.0) -> None:
         super().__init__()
         self.dim = dim
         self.levels = levels

@@ -12,6 +12,7 @@ from sage_pl.errors import SettingError
 from sage_pl.nn.decoders.rows import group_logsumexp
 from sage_pl.nn.decoders.tree import CodeTree
 from sage_pl.nn.item_encoders.code_embedding import CodeEmbedding
+from sage_pl.ranges import Count, Natural
 from sage_pl.types import DecoderNetwork, Memory
 
 
@@ -35,11 +36,11 @@ class ItemDecoder(nn.Module):
     def __init__(
         self,
         tokens: str,
-        n_items: int,
+        n_items: Count,
         network: DecoderNetwork,
         normalise: Literal["children", "codes"] = "children",
-        beams: int = 50,
-        exhaustive_up_to: int = 20_000,
+        beams: Count = 50,
+        exhaustive_up_to: Natural = 20_000,
     ) -> None:
         super().__init__()
         if normalise not in ("children", "codes"):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sage_pl.nn.backbones.t5 import T5Block
 from sage_pl.nn.decoders.rows import gather_rows
+from sage_pl.ranges import Depth, Dropout, Heads, Width
 from sage_pl.types import Memory
 
 
@@ -39,12 +40,12 @@ class TransformerDecoder(nn.Module):
 
     def __init__(
         self,
-        dim: int = 64,
-        levels: int = 6,
-        layers: int = 1,
-        heads: int = 2,
-        hidden: int | None = None,
-        dropout: float = 0.0,
+        dim: Width = 64,
+        levels: Depth = 6,
+        layers: Depth = 1,
+        heads: Heads = 2,
+        hidden: Width | None = None,
+        dropout: Dropout = 0.0,
         whole: bool = False,
     ) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Dropout, Width
 
 
 class Adapter(nn.Module):
@@ -24,7 +25,7 @@ class Adapter(nn.Module):
     Shape: ``[*P, input_dim] -> [*P, output_dim]``.
     """
 
-    def __init__(self, input_dim: int, output_dim: int, hidden_dim: int | None = None) -> None:
+    def __init__(self, input_dim: Width, output_dim: Width, hidden_dim: Width | None = None) -> None:
         super().__init__()
         hidden_dim = hidden_dim or max(input_dim // 2, 1)
         self.down = nn.Linear(input_dim, hidden_dim)
@@ -56,11 +57,11 @@ class MLPAdapter(nn.Module):
 
     def __init__(
         self,
-        input_dim: int,
-        output_dim: int,
-        hidden_dim: int | None = None,
+        input_dim: Width,
+        output_dim: Width,
+        hidden_dim: Width | None = None,
         activation: nn.Module | None = None,
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:

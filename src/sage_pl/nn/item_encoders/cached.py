@@ -34,9 +34,36 @@ class CachedItems(nn.Module):
             raise MissingFileError(
                 f"{folder} holds no output.npy; write it with scripts/export.py checkpoint=FILE folder=DIR"
             )
-        for file in sorted(Path(folder).glob("*.npy")):
-            table = torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
-            self.register_buffer(f"table_{file.stem}", table, persistent=False)
+        self._set(
+            {
+                file.stem: torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+                for file in sorted(Path(folder).glob("*.npy"))
+            }
+        )
+
+    @classmethod
+    def of(cls, encoder: ItemEncoder, reads: Sequence[str], device: torch.device) -> CachedItems:
+        """The views of another item encoder as tables in memory."""
+        items = cls.__new__(cls)
+        nn.Module.__init__(items)
+        items._set({name: table[:] for name, table in _tables_of(encoder, reads, device).items()})
+        return items
+
+    def with_new(self, rows: Views) -> CachedItems:
+        """These items, then new ones; the mask token's row stays the last one.
+
+        Args:
+            rows: of the new items, by view, ``output`` included.
+        """
+        items = type(self).__new__(type(self))
+        nn.Module.__init__(items)
+        moved = {name: torch.cat([table[:-1], rows[name].to(table), table[-1:]]) for name, table in self._tables()}
+        items._set(moved)
+        return items
+
+    def _set(self, tables: Mapping[str, Tensor]) -> None:
+        for name, table in tables.items():
+            self.register_buffer(f"table_{name}", table, persistent=False)
         self.n_items = len(self.get_buffer("table_output")) - 2
         self.input_dims: Mapping[str, int] = {name: table.shape[1] for name, table in self._tables()}
         self.output_dim = self.input_dims["output"]
@@ -53,7 +80,11 @@ class CachedItems(nn.Module):
 
 def write_tables(encoder: ItemEncoder, reads: Sequence[str], folder: Path, device: torch.device) -> None:
     """Every item's ``output`` and the views that sequences read, one ``.npy`` file each."""
+    for name, table in _tables_of(encoder, reads, device).items():
+        np.save(folder / f"{name}.npy", table[:].cpu().numpy())
+
+
+def _tables_of(encoder: ItemEncoder, reads: Sequence[str], device: torch.device) -> dict[str, ItemVectors]:
     tables = {name: view_vectors(encoder, name, device) for name in reads}
     tables["output"] = ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, device)
-    for name, table in tables.items():
-        np.save(folder / f"{name}.npy", table[:].cpu().numpy())
+    return tables

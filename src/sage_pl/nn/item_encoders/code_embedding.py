@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Width
 
 
 def load_codes(tokens: str, n_items: int) -> tuple[Int[Tensor, "R T"], tuple[int, ...]]:
@@ -50,7 +51,7 @@ class CodeEmbedding(nn.Module):
         SettingError: the codes do not belong to this data set, or one lies outside its vocabulary.
     """
 
-    def __init__(self, tokens: str, n_items: int, dim: int = 64) -> None:
+    def __init__(self, tokens: str, n_items: Count, dim: Width = 64) -> None:
         super().__init__()
         codes, self.sizes = load_codes(tokens, n_items)
         self.register_buffer("codes", codes)

@@ -12,6 +12,7 @@ from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.adapter import Adapter
 from sage_pl.nn.item_encoders.code_embedding import CodeEmbedding
 from sage_pl.nn.item_encoders.item_text import ItemText
+from sage_pl.ranges import Count, Width
 from sage_pl.types import Views
 
 
@@ -37,9 +38,9 @@ class CodeEncoder(nn.Module):
 
     def __init__(
         self,
-        n_items: int,
+        n_items: Count,
         tokens: str,
-        dim: int = 64,
+        dim: Width = 64,
         text: str | None = None,
         adapter: Callable[[int, int], nn.Module] | None = None,
         add_text: bool = False,

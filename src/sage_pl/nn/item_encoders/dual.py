@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sage_pl.nn.item_encoders.adapter import Adapter
 from sage_pl.nn.item_encoders.item_text import ItemText, load_start
+from sage_pl.ranges import Count, Width
 from sage_pl.types import Views
 
 
@@ -36,10 +37,10 @@ class DualEncoder(nn.Module):
 
     def __init__(
         self,
-        n_items: int,
+        n_items: Count,
         text: str,
         init: str | None,
-        dim: int = 64,
+        dim: Width = 64,
         adapter: Callable[[int, int], nn.Module] | None = None,
         freeze: bool = True,
         sparse: bool = False,

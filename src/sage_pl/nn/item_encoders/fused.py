@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.nn.item_encoders.projection import TextProjection
+from sage_pl.ranges import Count, Dropout, Width
 from sage_pl.types import Views
 
 
@@ -41,11 +42,11 @@ class FusedEncoder(nn.Module):
 
     def __init__(
         self,
-        n_items: int,
+        n_items: Count,
         text: str,
-        dim: int = 64,
+        dim: Width = 64,
         adapter: Callable[[int, int], nn.Module] | None = None,
-        dropout: float = 0.1,
+        dropout: Dropout = 0.1,
         freeze: bool = True,
         sparse: bool = False,
     ) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sage_pl.data.frequency import equal_mass_buckets
 from sage_pl.data.loader import load_sequences
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Signed, Temperature, Width
 
 
 def sigmoid_shares(theta: Float[Tensor, "*P n_experts"]) -> Float[Tensor, "*P n_experts"]:
@@ -48,8 +49,8 @@ class FrequencyGate(nn.Module):
         self,
         names: Sequence[str],
         sequences: str,
-        starts: Mapping[str, Sequence[float]],
-        n_buckets: int = 10,
+        starts: Mapping[str, Sequence[Signed]],
+        n_buckets: Count = 10,
         zero_bucket: bool = False,
     ) -> None:
         super().__init__()
@@ -87,9 +88,9 @@ class ContinuousGate(nn.Module):
         self,
         names: Sequence[str],
         sequences: str,
-        hidden_dim: int = 64,
-        frequency_dim: int = 10,
-        temperature: float = 1.0,
+        hidden_dim: Width = 64,
+        frequency_dim: Width = 10,
+        temperature: Temperature = 1.0,
     ) -> None:
         super().__init__()
         if temperature <= 0:
@@ -125,7 +126,7 @@ class SharedGate(nn.Module):
     Reference: PAD's code, its variant without frequency, where every item is in bucket 0.
     """
 
-    def __init__(self, names: Sequence[str], starts: Mapping[str, float]) -> None:
+    def __init__(self, names: Sequence[str], starts: Mapping[str, Signed]) -> None:
         super().__init__()
         _check_starts(names, starts)
         self.theta = nn.Parameter(torch.tensor([float(starts[name]) for name in names]))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.item_text import load_start
+from sage_pl.ranges import Count, Deviation, Width
 from sage_pl.types import Views
 
 
@@ -34,10 +35,10 @@ class IdEncoder(nn.Module):
 
     def __init__(
         self,
-        n_items: int,
-        dim: int = 64,
+        n_items: Count,
+        dim: Width = 64,
         init: str | None = None,
-        init_std: float | None = None,
+        init_std: Deviation | None = None,
         sparse: bool = False,
     ) -> None:
         super().__init__()

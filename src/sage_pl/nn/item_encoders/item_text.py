@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count
 
 _RESIDENT = 2**30  # bytes of a mapped file that reading may bring into memory before they are released
 _AROUND = 2**16  # bytes the system maps around a row that is read
@@ -79,7 +80,7 @@ class ItemText(nn.Module):
         SettingError: the table does not have N + 2 rows.
     """
 
-    def __init__(self, folder: str, n_items: int, freeze: bool = True, standardise: bool = False) -> None:
+    def __init__(self, folder: str, n_items: Count, freeze: bool = True, standardise: bool = False) -> None:
         super().__init__()
         self._source = folder, n_items
         self._file: Tensor | None = load_table(folder, n_items)

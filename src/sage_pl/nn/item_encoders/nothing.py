@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.ranges import Count
 from sage_pl.types import Views
 
 
@@ -21,7 +22,7 @@ class NoVectors(nn.Module):
     input_dims: Mapping[str, int]
     output_dim = 0
 
-    def __init__(self, n_items: int) -> None:
+    def __init__(self, n_items: Count) -> None:
         super().__init__()
         self.n_items = n_items
         self.input_dims = {"nothing": 0}

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Depth, Dropout, Width
 
 
 class TextProjection(nn.Module):
@@ -25,7 +26,7 @@ class TextProjection(nn.Module):
     Reference: PAD's code (k = 4, dropout 0.1).
     """
 
-    def __init__(self, input_dim: int, output_dim: int, layers: int = 4, dropout: float = 0.1) -> None:
+    def __init__(self, input_dim: Width, output_dim: Width, layers: Depth = 4, dropout: Dropout = 0.1) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
             raise SettingError(f"the text projection's dropout is {dropout}, wanted a share in [0, 1)")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.item_encoders.item_text import ItemText
+from sage_pl.ranges import Count, Width
 from sage_pl.types import Views
 
 
@@ -38,9 +39,9 @@ class ResidualText(IdEncoder):
 
     def __init__(
         self,
-        n_items: int,
+        n_items: Count,
         text: str,
-        dim: int = 64,
+        dim: Width = 64,
         freeze: bool = True,
         standardise: bool = False,
         sparse: bool = False,

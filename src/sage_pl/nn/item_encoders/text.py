@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.adapter import Adapter
 from sage_pl.nn.item_encoders.item_text import ItemText
+from sage_pl.ranges import Count, Width
 from sage_pl.types import Views
 
 
@@ -39,9 +40,9 @@ class TextEncoder(nn.Module):
 
     def __init__(
         self,
-        n_items: int,
+        n_items: Count,
         text: str,
-        dim: int = 64,
+        dim: Width = 64,
         adapter: Callable[[int, int], nn.Module] | None = None,
         freeze: bool = True,
         standardise: bool = False,

@@ -8,6 +8,7 @@ from torch import Tensor
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.contrastive import SoftTargets
 from sage_pl.nn.losses.items import compared_items
+from sage_pl.ranges import Pair, Temperature, Weight
 from sage_pl.types import LossContext
 
 
@@ -32,11 +33,11 @@ class Alignment(LossTerm):
 
     def __init__(
         self,
-        weight: float,
-        temperature: float = 1.0,
+        weight: Weight,
+        temperature: Temperature = 1.0,
         detach_targets: bool = True,
         cosine: bool = False,
-        max_items: int | None = 512,
+        max_items: Pair | None = 512,
         unique: bool = True,
     ) -> None:
         super().__init__(weight)

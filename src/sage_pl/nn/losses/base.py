@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.ranges import Weight
 from sage_pl.types import SeqBatch
 
 
@@ -34,7 +35,7 @@ class LossTerm(nn.Module, ABC):
     catalogue: bool = False
     decodes: bool = False
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: Weight) -> None:
         super().__init__()
         self.weight = weight
 

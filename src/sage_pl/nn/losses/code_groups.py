@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sage_pl.nn.item_encoders.code_embedding import load_codes
+from sage_pl.ranges import Count
 
 
 class CodeGroups:
@@ -16,7 +17,7 @@ class CodeGroups:
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
     """
 
-    def __init__(self, tokens: str, n_items: int) -> None:
+    def __init__(self, tokens: str, n_items: Count) -> None:
         codes, sizes = load_codes(tokens, n_items)
         first, self.levels = codes[1:-1, 0], len(sizes)
         count = torch.bincount(first)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_groups import CodeGroups
+from sage_pl.ranges import Count, Natural, Weight
 from sage_pl.types import CodeContext, Memory, SeqBatch
 
 
@@ -27,7 +28,9 @@ class CodeNegatives(LossTerm):
 
     decodes = True
 
-    def __init__(self, weight: float, tokens: str, n_items: int, after: int = 2, max_positions: int = 512) -> None:
+    def __init__(
+        self, weight: Weight, tokens: str, n_items: Count, after: Natural = 2, max_positions: Count = 512
+    ) -> None:
         super().__init__(weight)
         self.n_items = n_items
         self.after = after

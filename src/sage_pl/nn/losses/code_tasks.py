@@ -12,6 +12,7 @@ from sage_pl.nn.item_encoders.adapter import Adapter
 from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_groups import CodeGroups
+from sage_pl.ranges import Count, Weight, Width
 from sage_pl.types import CodeContext, Memory, SeqBatch
 
 
@@ -25,7 +26,7 @@ class UniformItemsTerm(LossTerm):
         trained: leave out the items of no training sequence, so that their texts do not enter training.
     """
 
-    def __init__(self, weight: float, sequences: str, count: int = 256, trained: bool = False) -> None:
+    def __init__(self, weight: Weight, sequences: str, count: Count = 256, trained: bool = False) -> None:
         super().__init__(weight)
         counts = np.array(load_sequences(sequences).train_counts)
         counts[[0, -1]] = -1
@@ -94,7 +95,9 @@ class QueryToCode(LossTerm):
     decodes = True
     reads = frozenset({"text"})
 
-    def __init__(self, weight: float, tokens: str, n_items: int, dim: int = 64, queries: str | None = None) -> None:
+    def __init__(
+        self, weight: Weight, tokens: str, n_items: Count, dim: Width = 64, queries: str | None = None
+    ) -> None:
         super().__init__(weight)
         self.groups = CodeGroups(tokens, n_items)
         self.queries = None if queries is None else ItemText(queries, n_items)

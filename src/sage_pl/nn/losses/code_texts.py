@@ -10,6 +10,7 @@ from torch import Tensor
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_tasks import UniformItemsTerm
 from sage_pl.nn.losses.contrastive import InfoNCE
+from sage_pl.ranges import Count, Temperature, Weight
 from sage_pl.types import CodeContext, SeqBatch
 
 
@@ -27,7 +28,7 @@ class CodeToText(UniformItemsTerm):
     reads = frozenset({"codes", "text"})
 
     def __init__(
-        self, weight: float, sequences: str, count: int = 256, trained: bool = False, temperature: float = 0.1
+        self, weight: Weight, sequences: str, count: Count = 256, trained: bool = False, temperature: Temperature = 0.1
     ) -> None:
         super().__init__(weight, sequences, count, trained)
         self.temperature = temperature
@@ -52,7 +53,7 @@ class StateToText(LossTerm):
     decodes = True
     reads = frozenset({"text"})
 
-    def __init__(self, weight: float, temperature: float = 0.1, max_positions: int = 512) -> None:
+    def __init__(self, weight: Weight, temperature: Temperature = 0.1, max_positions: Count = 512) -> None:
         super().__init__(weight)
         self.temperature = temperature
         self.max_positions = max_positions

@@ -11,6 +11,7 @@ from torch import Tensor
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.contrastive import SoftTargets
+from sage_pl.ranges import Temperature, Weight
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -34,7 +35,9 @@ class UserDistillation(LossTerm):
 
     needs = frozenset({"neighbours", "users_with_teachers", "neighbour_items"})
 
-    def __init__(self, weight: float, user_sim_func: Literal["kd", "cl"] = "kd", temperature: float = 1.0) -> None:
+    def __init__(
+        self, weight: Weight, user_sim_func: Literal["kd", "cl"] = "kd", temperature: Temperature = 1.0
+    ) -> None:
         super().__init__(weight)
         if user_sim_func not in ("kd", "cl"):
             raise SettingError(f"loss.user_sim_func is {user_sim_func!r}, wanted 'kd' or 'cl'")

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.nn.losses.distillation import UserDistillation, means_of
+from sage_pl.ranges import Count, Temperature, Weight
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -33,7 +34,7 @@ class BankDistillation(UserDistillation):
     needs = frozenset({"user", "neighbour_users"})
 
     def __init__(
-        self, weight: float, n_users: int, user_sim_func: Literal["kd", "cl"] = "kd", temperature: float = 1.0
+        self, weight: Weight, n_users: Count, user_sim_func: Literal["kd", "cl"] = "kd", temperature: Temperature = 1.0
     ) -> None:
         super().__init__(weight, user_sim_func, temperature)
         self.n_users = n_users

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.view_alignment import ViewAlignment
+from sage_pl.ranges import Pair, Positive, Weight
 
 ALPHAS = (0.125, 0.25, 0.5, 1.0, 2.0)  # multipliers of the bandwidth; PAD's reference code
 FLOOR = 1e-12  # of the bandwidth, which is 0 where all points coincide
@@ -29,7 +30,7 @@ class Gaussian:
         alphas: the multipliers a, one summand each; ``[1]`` is a single Gaussian.
     """
 
-    alphas: Sequence[float] = ALPHAS
+    alphas: Sequence[Positive] = ALPHAS
 
     def __post_init__(self) -> None:
         _check_alphas(self.alphas)
@@ -46,7 +47,7 @@ class Laplacian:
         alphas: the multipliers a, one summand each.
     """
 
-    alphas: Sequence[float] = ALPHAS
+    alphas: Sequence[Positive] = ALPHAS
 
     def __post_init__(self) -> None:
         _check_alphas(self.alphas)
@@ -154,9 +155,9 @@ class MMD(ViewAlignment):
 
     def __init__(
         self,
-        weight: float,
+        weight: Weight,
         views: Sequence[str] = ("text", "id"),
-        max_items: int | None = 512,
+        max_items: Pair | None = 512,
         unique: bool = True,
         kernel: Kernel | None = None,
         unbiased: bool = True,

@@ -13,6 +13,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
+from sage_pl.ranges import Bit, Fuzzifier, Weight
 from sage_pl.semantic.memberships import prototypes
 from sage_pl.types import LossContext
 
@@ -37,12 +38,12 @@ class Prototype(LossTerm):
 
     def __init__(
         self,
-        weight: float,
+        weight: Weight,
         clusters: str,
-        fuzzy_m: float = 2.0,
+        fuzzy_m: Fuzzifier = 2.0,
         scope: Literal["catalogue", "batch"] = "catalogue",
         normalise: bool = True,
-        index_offset: int = 0,
+        index_offset: Bit = 0,
     ) -> None:
         super().__init__(weight)
         if scope not in ("catalogue", "batch"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import compared_items
+from sage_pl.ranges import Count, Pair, Temperature, Weight
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -47,15 +48,15 @@ class TeacherAlignment(LossTerm):
 
     def __init__(
         self,
-        weight: float,
+        weight: Weight,
         table: str,
-        n_items: int,
+        n_items: Count,
         form: Callable[[Tensor, Tensor, float], Tensor],
-        temperature: float = 0.1,
+        temperature: Temperature = 0.1,
         view: str = "text",
         inputs: bool = False,
         unique: bool = True,
-        max_items: int | None = 1024,
+        max_items: Pair | None = 1024,
     ) -> None:
         super().__init__(weight)
         if temperature <= 0:

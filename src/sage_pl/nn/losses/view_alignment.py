@@ -13,6 +13,7 @@ from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.nn.losses.items import compared_items
+from sage_pl.ranges import Pair, Temperature, Weight
 from sage_pl.types import LossContext
 
 
@@ -35,9 +36,9 @@ class ViewAlignment(LossTerm):
 
     def __init__(
         self,
-        weight: float,
+        weight: Weight,
         views: Sequence[str] = ("text", "id"),
-        max_items: int | None = 512,
+        max_items: Pair | None = 512,
         unique: bool = True,
     ) -> None:
         super().__init__(weight)
@@ -81,11 +82,11 @@ class InfoNCEAlignment(ViewAlignment):
 
     def __init__(
         self,
-        weight: float,
+        weight: Weight,
         views: Sequence[str] = ("text", "id"),
-        max_items: int | None = 512,
+        max_items: Pair | None = 512,
         unique: bool = True,
-        temperature: float = 0.1,
+        temperature: Temperature = 0.1,
         cosine: bool = True,
     ) -> None:
         super().__init__(weight, views, max_items, unique)

@@ -16,6 +16,7 @@ from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
 from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
+from sage_pl.ranges import Length
 from sage_pl.types import (
     Case,
     ItemEncoder,
@@ -60,7 +61,7 @@ class RecommenderModule(pl.LightningModule):
         objective: LossTerm | None,
         terms: Mapping[str, LossTerm] | None,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None,
-        max_len: int | None,
+        max_len: Length | None,
     ) -> None:
         super().__init__()
         self.terms: dict[str, LossTerm] = {} if objective is None else {"recommendation": objective}
@@ -104,9 +105,14 @@ class RecommenderModule(pl.LightningModule):
         raise NotImplementedError
 
     def recommend(
-        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        exclude_seen: bool = True,
+        users: Int[Tensor, "B"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
     ) -> TopK:
-        """The k best items after each history, with their scores."""
+        """The k best items after each history, of those that ``allowed`` marks by row if it is given, with their scores."""
         raise NotImplementedError
 
     def item_scores(
@@ -141,6 +147,13 @@ class RecommenderModule(pl.LightningModule):
 
     def cache_item_vectors(self) -> None:
         """Compute once what calls of ``recommend`` with the same weights share."""
+
+    def add_items(self, known: Float[Tensor, "N D"], new: Float[Tensor, "M D"], trained: Bool[Tensor, "N"]) -> None:
+        """Append new items N + 1..N + M; see :func:`sage_pl.nn.item_encoders.new_items.new_views`."""
+        raise SettingError(
+            f"new items cannot be added to a {type(self).__name__}, which generates the codes of items it was trained with; "
+            "train again with the new items"
+        )
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
@@ -22,8 +22,10 @@ from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.generative_step import GenerativeStep, memory
 from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.ranges import Length
 from sage_pl.types import ItemEncoder, Memory, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, real
 
+_PORTION = 1_000  # items scored one by one at a time
 _K = 20  # length of the lists whose beam recall a test logs
 
 
@@ -56,7 +58,7 @@ class GenerativeRecommender(RecommenderModule):
         objective: LossTerm | None = None,
         terms: Mapping[str, LossTerm] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-        max_len: int | None = None,
+        max_len: Length | None = None,
         scorer: Scorer | None = None,
         start: Mapping[str, Callable[[nn.Module], None]] | None = None,
     ) -> None:
@@ -134,13 +136,23 @@ class GenerativeRecommender(RecommenderModule):
 
     @torch.no_grad()
     def recommend(
-        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        exclude_seen: bool = True,
+        users: Int[Tensor, "B"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
     ) -> TopK:
-        """The k likeliest items that beams find after each history, with their log-probabilities."""
+        """The k likeliest items that beams find after each history, with their log-probabilities.
+
+        Where ``allowed`` is given, each of these items is scored, and the list is exact.
+        """
         seen = items if exclude_seen else None
         if self.scorer is not None:
-            return row_top_k(self.scored(items, users), k, seen)
+            return row_top_k(self.scored(items, users), k, seen, allowed)
         with self._full_precision():
+            if allowed is not None:
+                return best(self._scores_of(self.memory(items, users), allowed), k, seen)
             return best(self._search(self.memory(items, users), k, seen), k, seen)
 
     @torch.no_grad()
@@ -162,6 +174,16 @@ class GenerativeRecommender(RecommenderModule):
             ids = torch.arange(1, self.decoder.n_items + 1, device=self.device)[None]
             return memory, TopK(ids, self.decoder.all_log_probs(memory))
         return memory, self._search(memory, _K, batch.get("seen"))
+
+    def _scores_of(self, memory: Memory, allowed: Bool[Tensor, "R"]) -> TopK:
+        """The allowed items with their log-probabilities out of all items."""
+        ids = allowed.to(self.device)[1 : self.decoder.n_items + 1].nonzero()[:, 0] + 1
+        if self.decoder.exhaustive:
+            return TopK(ids[None], self.decoder.all_log_probs(memory)[:, ids - 1])
+        portions = [
+            self.decoder.log_probs(memory, part.expand(len(memory.vectors), -1)) for part in ids.split(_PORTION)
+        ]
+        return TopK(ids[None], torch.cat(portions, 1) if portions else memory.vectors.new_zeros(len(memory.vectors), 0))
 
     def _search(self, memory: Memory, k: int, seen: Int[Tensor, "B M"] | None = None) -> TopK:
         """Items that beams reach, with more beams where ``seen`` items are left out afterwards (:meth:`_beams`)."""

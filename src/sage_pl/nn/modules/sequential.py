@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
 from sage_pl.evaluation.rows import products, row_top_k
+from sage_pl.nn.item_encoders.cached import CachedItems
 from sage_pl.nn.item_encoders.encoded import ItemVectors
+from sage_pl.nn.item_encoders.new_items import new_views
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.step import TrainingStep
-from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable
+from sage_pl.ranges import Length, Megabytes
+from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable, Views
 
 
 class SequentialRecommender(RecommenderModule):
@@ -40,10 +43,10 @@ class SequentialRecommender(RecommenderModule):
         objective: LossTerm | None = None,
         terms: Mapping[str, LossTerm] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-        max_len: int | None = None,
+        max_len: Length | None = None,
         scorer: Scorer | None = None,
         start: Mapping[str, Callable[[nn.Module], None]] | None = None,
-        table_mb: float = 4096,
+        table_mb: Megabytes = 4096,
     ) -> None:
         if sequence_encoder.output_dim != item_encoder.output_dim:
             raise SettingError(
@@ -101,13 +104,34 @@ class SequentialRecommender(RecommenderModule):
         return ranks
 
     def recommend(
-        self, items: Int[Tensor, "B L"], k: int, exclude_seen: bool = True, users: Int[Tensor, "B"] | None = None
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        exclude_seen: bool = True,
+        users: Int[Tensor, "B"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
     ) -> TopK:
-        """The k best items after each history, with their scores."""
+        """See :meth:`RecommenderModule.recommend`."""
         seen = items if exclude_seen else None
         if self.scorer is not None:
-            return row_top_k(self.scored(items, users), k, seen)
-        return top_k(self.states(items, users), self.ranking_table(), k, seen)
+            return row_top_k(self.scored(items, users), k, seen, allowed)
+        return top_k(self.states(items, users), self.ranking_table(), k, seen, allowed=allowed)
+
+    def add_items(self, known: Float[Tensor, "N D"], new: Float[Tensor, "M D"], trained: Bool[Tensor, "N"]) -> None:
+        if self.scorer is not None:
+            raise SettingError("a scorer has text vectors of its own; add items without it: +overrides.scorer=null")
+        reads = sorted(self.sequence_encoder.reads)
+        rows = new_views(self.item_encoder.cpu(), known, new, trained, reads)  # type: ignore[attr-defined]
+        self.append_rows(rows)
+
+    def append_rows(self, rows: Views) -> None:
+        """Append items by their views and ``output``, each [M, E]; their ids are N + 1..N + M, the mask token's moves on."""
+        items = self.item_encoder
+        if not isinstance(items, CachedItems):
+            items = CachedItems.of(items, sorted(self.sequence_encoder.reads), torch.device("cpu"))
+        self.item_encoder = items.with_new(rows).to(self.device)
+        self.targets = self.targets.of_items(self.item_encoder.n_items)
+        self.cache_item_vectors()
 
     def cache_item_vectors(self) -> None:
         self._table = self.output_table()

@@ -12,6 +12,7 @@ from torch import Tensor
 from sage_pl.data.loader import load_sequences
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
+from sage_pl.ranges import Weight
 from sage_pl.types import LossContext
 
 
@@ -25,7 +26,7 @@ class Objective(LossTerm):
         weight: factor of this loss.
     """
 
-    def __init__(self, sequences: str, candidates: Literal["trained", "all"] = "trained", weight: float = 1.0) -> None:
+    def __init__(self, sequences: str, candidates: Literal["trained", "all"] = "trained", weight: Weight = 1.0) -> None:
         super().__init__(weight)
         if candidates not in ("trained", "all"):
             raise SettingError(f"objective.candidates is {candidates!r}, wanted 'trained' or 'all'")

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sage_pl.nn.objectives.base import Objective
+from sage_pl.ranges import Weight
 from sage_pl.types import CodeContext
 
 
@@ -26,7 +27,7 @@ class CodeCrossEntropy(Objective):
 
     decodes = True
 
-    def __init__(self, sequences: str, candidates: Literal["trained", "all"] = "all", weight: float = 1.0) -> None:
+    def __init__(self, sequences: str, candidates: Literal["trained", "all"] = "all", weight: Weight = 1.0) -> None:
         super().__init__(sequences, candidates, weight)
         self.trained = candidates == "trained"
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.nn.objectives.base import Objective, states_and_targets
+from sage_pl.ranges import Count, Weight
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -30,8 +31,8 @@ class SampledSoftmax(Objective):
         self,
         sequences: str,
         candidates: Literal["trained", "all"] = "trained",
-        weight: float = 1.0,
-        negatives: int = 512,
+        weight: Weight = 1.0,
+        negatives: Count = 512,
     ) -> None:
         super().__init__(sequences, candidates, weight)
         self.negatives = negatives

@@ -11,6 +11,7 @@ from torch import Tensor
 from sage_pl.errors import SettingError
 from sage_pl.nn.objectives.base import Objective, states_and_targets
 from sage_pl.nn.objectives.linear_cross_entropy import linear_cross_entropy
+from sage_pl.ranges import Megabytes, Weight
 from sage_pl.types import LossContext
 
 _MEMORY_MB, _MEMORY_MB_ACCELERATOR = 16.0, 1024.0
@@ -36,8 +37,8 @@ class Softmax(Objective):
         self,
         sequences: str,
         candidates: Literal["trained", "all"] = "trained",
-        weight: float = 1.0,
-        memory_mb: float | None = None,
+        weight: Weight = 1.0,
+        memory_mb: Megabytes | None = None,
         products: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         super().__init__(sequences, candidates, weight)

@@ -15,6 +15,7 @@ from sage_pl.nn.scorers.filling import Filling
 from sage_pl.nn.scorers.fused import Parts, Weights, combine, copies
 from sage_pl.nn.scorers.recent_text import RecentText
 from sage_pl.nn.scorers.walks import Walks
+from sage_pl.ranges import Count, Natural, Probability, Width
 from sage_pl.types import Case, real
 
 _NEGLIGIBLE = 1e-4  # recency weights below this count as 0
@@ -66,13 +67,13 @@ class Fusion(nn.Module):
 
     def __init__(
         self,
-        n_items: int,
+        n_items: Count,
         text: str | None,
         transitions: str | None,
         seen: Literal["keep", "mask"] = "keep",
-        recency: float = 0.5,
-        width: int | None = None,
-        neighbours: int = 10,
+        recency: Probability = 0.5,
+        width: Width | None = None,
+        neighbours: Natural = 10,
         objective: Objective = "overall",
     ) -> None:
         super().__init__()
@@ -81,8 +82,6 @@ class Fusion(nn.Module):
                 "scorer=fusion has neither scorer.text nor scorer.transitions, and evaluation.seen=mask leaves nothing to "
                 "copy; give one of them, or use scorer=none"
             )
-        if not 0 < recency <= 1:
-            raise SettingError(f"scorer.recency is {recency}, wanted a number above 0 and at most 1")
         self.n_items = n_items
         self.recency = recency
         self.recurs = seen == "keep"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.item_text import ItemText, every_row
+from sage_pl.ranges import Count, Signed
 from sage_pl.types import PADDING, Case
 
 
@@ -40,7 +41,7 @@ class SemanticSimilarity(nn.Module):
 
     chosen: ClassVar[bool] = True
 
-    def __init__(self, n_items: int, text: str, weight: float, pool: Literal["max", "mean"] = "max") -> None:
+    def __init__(self, n_items: Count, text: str, weight: Signed, pool: Literal["max", "mean"] = "max") -> None:
         super().__init__()
         if pool not in ("max", "mean"):
             raise SettingError(f"scorer.pool is {pool!r}, wanted 'max' or 'mean'")

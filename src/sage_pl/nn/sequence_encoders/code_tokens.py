@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sage_pl.nn.backbones.attention import attention_mask
 from sage_pl.nn.backbones.t5 import T5Block
+from sage_pl.ranges import Depth, Dropout, Heads, Length, Width
 from sage_pl.types import SeqBatch, Views
 
 
@@ -33,12 +34,12 @@ class CodeTokens(nn.Module):
 
     def __init__(
         self,
-        dim: int = 64,
-        max_len: int = 50,
-        layers: int = 2,
-        heads: int = 4,
-        hidden: int | None = None,
-        dropout: float = 0.1,
+        dim: Width = 64,
+        max_len: Length = 50,
+        layers: Depth = 2,
+        heads: Heads = 4,
+        hidden: Width | None = None,
+        dropout: Dropout = 0.1,
         view: str = "tokens",
     ) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sage_pl.nn.sequence_encoders.interests import Interests
 from sage_pl.nn.sequence_encoders.sam import ReversePositions, visible
+from sage_pl.ranges import Count, Length, Width
 
 
 class SelfAttentive(nn.Module):
@@ -25,7 +26,7 @@ class SelfAttentive(nn.Module):
 
     per_user = False
 
-    def __init__(self, dim: int = 64, max_len: int = 50, count: int = 4) -> None:
+    def __init__(self, dim: Width = 64, max_len: Length = 50, count: Count = 4) -> None:
         super().__init__()
         self.position = ReversePositions(max_len, dim)
         self.scores = nn.Sequential(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask
+from sage_pl.ranges import Count, Divides
 from sage_pl.types import Backbone, SeqBatch, Views
 
 
@@ -35,7 +37,7 @@ class DualView(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        heads: int = 2,
+        heads: Annotated[Count, Divides("backbone.dim")] = 2,
         cross_attention: bool = True,
         residual: bool = False,
         shared: bool = True,

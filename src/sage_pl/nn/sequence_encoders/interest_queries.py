@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Width
 
 
 class Queries(NamedTuple):
@@ -37,7 +38,7 @@ class TextQueries(nn.Module):
     Reference: SAM. Differs: its code pads to the largest number in the batch, with rows that take part (docs/methods.md).
     """
 
-    def __init__(self, interests: str, n_users: int, dim: int = 64) -> None:
+    def __init__(self, interests: str, n_users: Count, dim: Width = 64) -> None:
         super().__init__()
         offsets = torch.from_numpy(np.load(Path(interests) / "offsets.npy", allow_pickle=False))
         if len(offsets) != n_users + 2:
@@ -77,7 +78,7 @@ class LearnedQueries(nn.Module):
         dim: width D of a query.
     """
 
-    def __init__(self, count: int = 4, dim: int = 64) -> None:
+    def __init__(self, count: Count = 4, dim: Width = 64) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.empty(count, dim))
         nn.init.normal_(self.queries, std=dim**-0.5)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sage_pl.nn.backbones.attention import MultiHeadAttention
 from sage_pl.nn.sequence_encoders.interest_queries import Queries
 from sage_pl.nn.sequence_encoders.interests import Interests
+from sage_pl.ranges import Dropout, Heads, Length, Natural, Width
 
 
 @runtime_checkable
@@ -47,11 +48,11 @@ class InterestAttention(nn.Module):
     def __init__(
         self,
         queries: QuerySource,
-        dim: int = 64,
-        max_len: int = 50,
-        layers: int = 1,
-        heads: int = 4,
-        dropout: float = 0.2,
+        dim: Width = 64,
+        max_len: Length = 50,
+        layers: Natural = 1,
+        heads: Heads = 4,
+        dropout: Dropout = 0.2,
     ) -> None:
         super().__init__()
         self.queries = queries
@@ -72,7 +73,7 @@ class InterestAttention(nn.Module):
 class CrossInterest(nn.Module):
     """One Transformer layer over the interests of a user."""
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: Width, heads: Heads, dropout: Dropout) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(dim)
         self.attention = MultiHeadAttention(dim, heads, dropout)
@@ -91,7 +92,7 @@ class CrossInterest(nn.Module):
 class ReversePositions(nn.Module):
     """Adds a learned vector for each position's distance from the end of the sequence."""
 
-    def __init__(self, max_len: int, dim: int) -> None:
+    def __init__(self, max_len: Length, dim: Width) -> None:
         super().__init__()
         self.table = nn.Embedding(max_len + 1, dim)  # one more for an appended mask token
         nn.init.normal_(self.table.weight, std=0.02)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from sage_pl.errors import SettingError
 from sage_pl.nn.sequence_encoders.interests import Interests
 from sage_pl.nn.sequence_encoders.sam import visible
+from sage_pl.ranges import AtMost, Count, Temperature, Width
 
 
 class SparseInterests(nn.Module):
@@ -39,7 +42,13 @@ class SparseInterests(nn.Module):
 
     per_user = False
 
-    def __init__(self, dim: int = 64, concepts: int = 50, count: int = 4, temperature: float = 0.1) -> None:
+    def __init__(
+        self,
+        dim: Width = 64,
+        concepts: Width = 50,
+        count: Annotated[Count, AtMost("concepts")] = 4,
+        temperature: Temperature = 0.1,
+    ) -> None:
         super().__init__()
         if not 1 <= count <= concepts:
             raise SettingError(
@@ -76,7 +85,7 @@ class SparseInterests(nn.Module):
 class Attention(nn.Module):
     """``softmax_t(tanh(x_t W_k) w_k)`` for each of K pairs, [B, L, D] -> [B, L, K]."""
 
-    def __init__(self, dim: int, count: int) -> None:
+    def __init__(self, dim: Width, count: Count) -> None:
         super().__init__()
         self.inner = nn.Parameter(torch.empty(dim, count, dim))
         self.outer = nn.Parameter(torch.empty(count, dim))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sage_pl.comparison.cells import FEW, FEW_MARK
+from sage_pl.comparison.cells import FEW, FEW_MARK, UNCONVERGED
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import labels
 from sage_pl.report.blocks import Block, Column, Prose, Section, Table, Value
@@ -26,11 +26,19 @@ def make(subject: Subject) -> Section:
 
 
 def findings(subject: Subject) -> list[str]:
-    """One sentence per system: the difference to the floor (a single run) or to the baseline."""
+    """One sentence per system: the difference to the floor (a single run) or to the baseline.
+
+    A system that is not converged, or whose baseline is not, gets a sentence that says so, and none of a gain.
+    """
     metric, sentences = labels.metric(subject.metrics[0]), []
     for name in subject.systems:
         one = subject.find(name)
         if one is None or one.difference is None:
+            continue
+        if early := [x.system for x in (one, subject.find(one.baseline or "")) if x and x.converged is False]:
+            why = f"{' and '.join(early)} had not converged (the best epoch is the last)"
+            text = f"{name} against {one.baseline}: no finding, since {why}."
+            sentences.append((name == subject.focus, one.difference, text))
             continue
         parts = [_finding(one, f"{metric} over all users")]
         tail = subject.find(name, "item_tail")
@@ -67,7 +75,8 @@ def table(subject: Subject, protocol: str, groups: Sequence[str] = MAIN, title: 
             cells = [subject.find(system, name, protocol, metric) for name in present]
             seeds = next((c.seeds for c in cells if c), 0)
             note = "" if not seeds else "1 seed" if seeds == 1 else f"{seeds} seeds"
-            head = [Value(system, note=note), Value(labels.metric(metric))]
+            mark = UNCONVERGED if any(c and c.converged is False for c in cells) else ""
+            head = [Value(system, note=note, mark=mark), Value(labels.metric(metric))]
             rows.append(head + [_value(cell) for cell in cells])
     text = title or f"{labels.protocol(protocol).capitalize()}."
     return Table(f"{text} {_legend(subject, records, sizes)}", columns, rows)
@@ -82,6 +91,8 @@ def _legend(subject: Subject, records: Sequence[Record], sizes: dict[str, int]) 
         text += f" Marks, of the difference to {' or '.join(sorted(set(subject.bases.values())))}: {meanings}."
     if any(_by_interval(record) for record in records):
         text += " ▲ and ▼: above or below the popularity floor, by the 95 % interval of the difference."
+    if any(record.converged is False for record in records):
+        text += f" {UNCONVERGED}: not converged, the best epoch of a run is its last; no gain is claimed from it."
     few = min(sizes.values(), default=FEW) < FEW
     return text + (f" {FEW_MARK}: fewer than {FEW} users." if few else "")
 

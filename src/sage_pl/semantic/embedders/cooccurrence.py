@@ -13,6 +13,7 @@ import numpy as np
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Positive, Seed, Width
 from sage_pl.semantic.tables import normalised, padded
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class CooccurrenceEmbedder:
     Reference: Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NeurIPS 2014.
     """
 
-    dim: int = 128
-    window: int = 5
-    shift: float = 1.0
-    seed: int = 0
+    dim: Width = 128
+    window: Count = 5
+    shift: Positive = 1.0
+    seed: Seed = 0
 
     name: ClassVar[str] = "embed"
     version: ClassVar[int] = 1

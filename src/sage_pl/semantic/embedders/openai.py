@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sage_pl import hosts
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Positive, Retries
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.service import Service, ServiceError
 from sage_pl.semantic.texts import each_once
@@ -44,9 +45,9 @@ class OpenAIEmbedder(TextEmbedder):
     model: str = "text-embedding-ada-002"
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str = field(default="OPENAI_API_KEY", compare=False)
-    batch_size: int = field(default=256, compare=False)
-    max_retries: int = field(default=6, compare=False)
-    timeout: float = field(default=60.0, compare=False)
+    batch_size: Count = field(default=256, compare=False)
+    max_retries: Retries = field(default=6, compare=False)
+    timeout: Positive = field(default=60.0, compare=False)
 
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ()

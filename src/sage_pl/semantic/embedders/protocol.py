@@ -34,5 +34,9 @@ class TextEmbedder(ABC):
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]: ...
 
+    def encode_new(self, known: Sequence[str], new: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Vectors of new texts in the space of those of the known ones, float32 [len(new), D]."""
+        return self.encode(new)
+
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         np.save(out / "table.npy", padded(self.encode(item_texts(inputs["texts"]))))

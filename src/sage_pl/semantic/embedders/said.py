@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Rate
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.batches import batches_of_like_length
 from sage_pl.semantic.language_models.loading import SMOLLM2, ModelError, load_decoder
@@ -60,10 +61,10 @@ class SaidEmbedder(TextEmbedder):
     """
 
     model: str = SMOLLM2
-    steps: int = 50
-    lr: float = 0.02
-    max_tokens: int = 32
-    batch_tokens: int = field(default=2048, compare=False)
+    steps: Count = 50
+    lr: Rate = 0.02
+    max_tokens: Count = 32
+    batch_tokens: Count = field(default=2048, compare=False)
     bf16: bool = False
     device: str | None = field(default=None, compare=False)
     offline: bool = field(default=False, compare=False)

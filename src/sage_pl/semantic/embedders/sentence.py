@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sage_pl.errors import SettingError
 from sage_pl.hardware import multiplies_bfloat16
+from sage_pl.ranges import Count
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.language_models.batches import encode
 from sage_pl.semantic.language_models.loading import MINILM, locate, may_download, not_loaded
@@ -54,8 +55,8 @@ class SentenceEmbedder(TextEmbedder):
 
     model: str = MINILM
     normalize: bool = True
-    max_tokens: int | None = None
-    batch_tokens: int = field(default=4096, compare=False)
+    max_tokens: Count | None = None
+    batch_tokens: Count = field(default=4096, compare=False)
     products: _Products = field(default="auto", compare=False)
     device: str | None = field(default=None, compare=False)
     offline: bool = field(default=False, compare=False)

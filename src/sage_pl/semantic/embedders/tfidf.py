@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Seed, Width
 from sage_pl.semantic.embedders.protocol import TextEmbedder
 from sage_pl.semantic.tables import normalised
 
@@ -30,24 +31,29 @@ class TfidfEmbedder(TextEmbedder):
         SettingError: the texts have no terms, or too few for ``dim``.
     """
 
-    dim: int = 384
-    min_count: int = 1
-    seed: int = 0
+    dim: Width = 384
+    min_count: Count = 1
+    seed: Seed = 0
 
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in their order, float32 [len(texts), dim]."""
+        return self.encode_new(texts, None)
+
+    def encode_new(self, known: Sequence[str], new: Sequence[str] | None) -> npt.NDArray[np.float32]:
+        """The vectors of ``new`` by the terms and components of ``known``; None: those of ``known``."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         terms = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=self.min_count, dtype=np.float64)
-        weights = terms.fit_transform(texts)
+        weights = terms.fit_transform(known)
         if not 1 <= self.dim < min(weights.shape):
             raise SettingError(
                 f"cannot make {self.dim} dimensions of {weights.shape[0]} texts with {weights.shape[1]} distinct terms; "
                 f"set steps.embed.dim to 1..{min(weights.shape) - 1}"
             )
         svd = TruncatedSVD(self.dim, random_state=self.seed)
-        return normalised(svd.fit_transform(weights)).astype(np.float32)
+        rows = svd.fit_transform(weights)
+        return normalised(rows if new is None else svd.transform(terms.transform(new))).astype(np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.artifacts.store import Artifact
+from sage_pl.ranges import Count
 from sage_pl.semantic.language_models.batches import encode
 from sage_pl.semantic.language_models.loading import ModelError, find_model, language_model, load_encoder
 from sage_pl.semantic.language_models.weights import settings_of, weights_in
@@ -50,8 +51,8 @@ class TunedEmbedder:
     adapter: str | None = field(default=None, compare=False)
     model: str | None = None
     normalize: bool = True
-    max_tokens: int | None = None
-    batch_tokens: int = field(default=4096, compare=False)
+    max_tokens: Count | None = None
+    batch_tokens: Count = field(default=4096, compare=False)
     device: str | None = field(default=None, compare=False)
     offline: bool = field(default=False, compare=False)
 

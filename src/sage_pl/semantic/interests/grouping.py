@@ -15,6 +15,7 @@ import numpy as np
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Bit, Count, Silhouette, Weight
 from sage_pl.semantic.interests.linkage import average_linkage, cosine_distances, silhouettes
 from sage_pl.semantic.tables import FloatArray, normalised
 
@@ -60,12 +61,12 @@ class Grouping:
     alone; docs/methods.md.
     """
 
-    max_interests: int = 6
-    max_items: int = 20
-    min_silhouette: float = 0.1
-    min_distance: float = 0.5
-    fixed: int | None = None
-    held_back: int = 1
+    max_interests: Count = 6
+    max_items: Count = 20
+    min_silhouette: Silhouette = 0.1
+    min_distance: Weight = 0.5
+    fixed: Count | None = None
+    held_back: Bit = 1
 
     name: ClassVar[str] = "groups"
     version: ClassVar[int] = 1

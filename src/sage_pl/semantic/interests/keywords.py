@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from sage_pl.ranges import Count, Share, Width
 from sage_pl.semantic.interests.protocol import Groups
 from sage_pl.semantic.tables import FloatArray, normalised
 
@@ -48,12 +49,12 @@ class Keywords:
     with one class per item; a user's one to six groups are too few.
     """
 
-    count: int = 5
-    candidates: int = 20
-    diversity: float = 0.5
-    dim: int = 64
-    min_count: int = 2
-    max_words: int = 40
+    count: Count = 5
+    candidates: Count = 20
+    diversity: Share = 0.5
+    dim: Width = 64
+    min_count: Count = 2
+    max_words: Count = 40
 
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
     stores_answers: ClassVar[bool] = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from sage_pl.ranges import Count
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
 from sage_pl.semantic.language_models.batches import batches_of_like_length
@@ -44,12 +45,12 @@ class LocalDescriber:
     """
 
     model: str = SMOLLM2
-    max_tokens: int = 32
-    batch_tokens: int = field(default=8192, compare=False)
+    max_tokens: Count = 32
+    batch_tokens: Count = field(default=8192, compare=False)
     bf16: bool = False
     device: str | None = field(default=None, compare=False)
     offline: bool = field(default=False, compare=False)
-    prompt_version: int = field(default=prompt.VERSION, init=False)
+    prompt_version: Count = field(default=prompt.VERSION, init=False)
 
     libraries: ClassVar[tuple[str, ...]] = ("transformers",)
     stores_answers: ClassVar[bool] = True

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from sage_pl import hosts
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Positive, Retries, Warmth
 from sage_pl.semantic.interests import prompt
 from sage_pl.semantic.interests.protocol import Groups
 from sage_pl.semantic.language_models.requests import Requests
@@ -60,12 +61,12 @@ class OpenAIDescriber:
     model: str
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str = field(default="OPENAI_API_KEY", compare=False)
-    temperature: float = 0.0
-    max_tokens: int = 32
-    concurrency: int = field(default=8, compare=False)
-    max_retries: int = field(default=6, compare=False)
-    timeout: float = field(default=60.0, compare=False)
-    prompt_version: int = field(default=prompt.VERSION, init=False)
+    temperature: Warmth = 0.0
+    max_tokens: Count = 32
+    concurrency: Count = field(default=8, compare=False)
+    max_retries: Retries = field(default=6, compare=False)
+    timeout: Positive = field(default=60.0, compare=False)
+    prompt_version: Count = field(default=prompt.VERSION, init=False)
 
     libraries: ClassVar[tuple[str, ...]] = ()
     stores_answers: ClassVar[bool] = True

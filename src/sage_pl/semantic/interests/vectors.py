@@ -12,6 +12,7 @@ import numpy as np
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Seed
 from sage_pl.semantic.embedders.protocol import TextEncoder
 from sage_pl.semantic.tables import FloatArray
 
@@ -36,7 +37,7 @@ class InterestVectors:
     """
 
     encoder: TextEncoder
-    shuffle: int | None = None
+    shuffle: Seed | None = None
 
     name: ClassVar[str] = "interests"
     version: ClassVar[int] = 1

@@ -11,6 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from sage_pl.ranges import Count
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -35,7 +37,7 @@ class Requests(Generic[T]):
         concurrency: requests at once.
     """
 
-    def __init__(self, ask: Callable[[int], T], count: int, concurrency: int) -> None:
+    def __init__(self, ask: Callable[[int], T], count: Count, concurrency: Count) -> None:
         self.failure: BaseException | None = None
         self._ask = ask
         self._rows = iter(range(count))

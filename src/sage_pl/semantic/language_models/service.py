@@ -15,6 +15,7 @@ from typing import Any
 
 from sage_pl import hosts
 from sage_pl.errors import UserError
+from sage_pl.ranges import Positive, Retries
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ class Service:
 
     url: str
     key_env: str
-    max_retries: int
-    timeout: float
+    max_retries: Retries
+    timeout: Positive
     instead: str
 
     def key(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Dropout, Width
 from sage_pl.semantic.language_models.loading import ModelError
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ class Lora:
     Reference: LLMEmb code (r 8, alpha 32, dropout 0.1, all seven projections).
     """
 
-    r: int = 8
-    alpha: int = 32
-    dropout: float = 0.1
+    r: Width = 8
+    alpha: Width = 32
+    dropout: Dropout = 0.1
     targets: str | tuple[str, ...] = "all-linear"
 
     def __post_init__(self) -> None:

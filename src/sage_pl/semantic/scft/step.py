@@ -18,6 +18,7 @@ from pytorch_lightning import Trainer
 from sage_pl.artifacts.files import unfinished
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.store import Artifact
+from sage_pl.ranges import Count
 from sage_pl.semantic.language_models.loading import MINILM, check_pooling, find_model, language_model, load_encoder
 from sage_pl.semantic.language_models.weights import settings_of, weights_in
 from sage_pl.semantic.scft.diagnostics import describe_views
@@ -73,7 +74,7 @@ class Scft:
     instruction: str | None = None
     model: str = MINILM
     pooling: str = "mean"
-    max_tokens: int = 256
+    max_tokens: Count = 256
     views: AttributeDropout = field(default_factory=AttributeDropout)
     lora: Lora = field(default_factory=Lora)
     temperature: Temperature = field(default_factory=Temperature)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Positive, Rate
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class Temperature:
     Reference: LLMEmb code, which starts at 3 and trains it with the adapters' rate, at which it hardly moves.
     """
 
-    start: float = 0.05
-    lr: float = 0.01
-    low: float = 0.01
-    high: float = 10.0
+    start: Positive = 0.05
+    lr: Rate = 0.01
+    low: Positive = 0.01
+    high: Positive = 10.0
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.start <= self.high or self.lr < 0:

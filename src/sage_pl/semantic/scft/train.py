@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sage_pl.errors import SettingError
 from sage_pl.hardware import return_freed_memory
+from sage_pl.ranges import Count, Dropout, Rate, Seed, Share
 from sage_pl.semantic.language_models.batches import batches_of_like_length, lengths
 from sage_pl.semantic.language_models.loading import language_model
 from sage_pl.semantic.scft.temperature import TrainedTemperature
@@ -57,12 +58,12 @@ class Training:
     Reference: LLMEmb code: 4,000 steps of 64 (large catalogue: 32) pairs for each of four devices, lr 2e-4, no warm-up.
     """
 
-    batch_size: int = 64
-    lr: float = 2e-4
-    warmup: float = 0.03
-    held_out: float = 0.05
+    batch_size: Count = 64
+    lr: Rate = 2e-4
+    warmup: Share = 0.03
+    held_out: Dropout = 0.05
     gradient_checkpointing: bool = field(default=False, compare=False)
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.batch_size < 2 or self.lr <= 0:

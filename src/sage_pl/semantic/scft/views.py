@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Dropout, Seed
 from sage_pl.semantic.texts import SEPARATOR, attributes
 
 Attributes = tuple[str, ...]
@@ -49,7 +50,7 @@ class AttributeDropout:
     (``static``) and can drop an item's only attribute.
     """
 
-    ratio: float = 0.4
+    ratio: Dropout = 0.4
     static: bool = False
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class ViewPairs:
     """
 
     def __init__(
-        self, items: Sequence[Attributes], dropout: AttributeDropout, instruction: str | None = None, seed: int = 0
+        self, items: Sequence[Attributes], dropout: AttributeDropout, instruction: str | None = None, seed: Seed = 0
     ) -> None:
         self.items = items
         self.dropout = dropout
@@ -103,7 +104,7 @@ class ViewBatches:
         seed: of the permutations, a function of (seed, epoch).
     """
 
-    def __init__(self, pairs: ViewPairs, size: int, seed: int) -> None:
+    def __init__(self, pairs: ViewPairs, size: int, seed: Seed) -> None:
         self.pairs = pairs
         self.size = min(size, len(pairs))
         self.seed = seed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Positive
 from sage_pl.semantic.memberships import IntArray
 from sage_pl.semantic.tables import FloatArray
 
@@ -32,8 +33,8 @@ class Balanced:
     Reference: LC-Rec, uniform semantic mapping, with its values; its code computes in float64, batch by batch.
     """
 
-    epsilon: float = 0.003
-    rounds: int = 50
+    epsilon: Positive = 0.003
+    rounds: Count = 50
 
     def __post_init__(self) -> None:
         if self.epsilon <= 0 or self.rounds < 1:

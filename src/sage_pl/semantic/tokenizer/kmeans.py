@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Depth, Weight, Width
 from sage_pl.semantic.tables import FloatArray
 from sage_pl.semantic.tokenizer.residual import Quantised, nearest
 from sage_pl.semantic.tokenizer.views import Views
@@ -31,10 +32,10 @@ class ResidualKMeans:
         ValueError: a setting is out of range, or there are fewer items than codes.
     """
 
-    levels: int = 3
-    codes: int = 256
-    pull: float = 0.5
-    iterations: int = 30
+    levels: Depth = 3
+    codes: Width = 256
+    pull: Weight = 0.5
+    iterations: Count = 30
 
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from sage_pl.ranges import Seed
 from sage_pl.semantic.tokenizer.collisions import group_sizes
 from sage_pl.semantic.tokenizer.vae import ResidualAutoencoder
 
@@ -30,7 +31,7 @@ class EpochOrder(Sampler[Tensor]):
     Lightning calls ``set_epoch``. After the permutation, ``generator`` serves other draws of the epoch.
     """
 
-    def __init__(self, n: int, size: int, seed: int) -> None:
+    def __init__(self, n: int, size: int, seed: Seed) -> None:
         self.n = n
         self.size = size
         self.seed = seed

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from sage_pl.artifacts.files import unfinished
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count, Depth, Rate, Temperature, Weight, Width
 from sage_pl.semantic.tokenizer.kmeans import codebooks
 from sage_pl.semantic.tokenizer.module import EpochOrder, Quantisation
 from sage_pl.semantic.tokenizer.residual import Quantised
@@ -34,9 +35,9 @@ SAMPLE = 50_000  # items whose vectors initialise the codebooks
 class Training:
     """AdamW at a constant rate; the trainer sets the length."""
 
-    batch_size: int = 1024
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
+    batch_size: Count = 1024
+    lr: Rate = 1e-3
+    weight_decay: Weight = 1e-4
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,14 @@ class ResidualVAE:
     product without temperature, its evenness a contrast between codes of one cluster.
     """
 
-    levels: int = 3
-    codes: int = 256
-    pull: float = 0.1
-    width: int = 32
-    hidden: Sequence[int] = (512, 256, 128)
-    beta: float = 0.25
-    temperature: float = 0.1
-    evenness: float = 0.01
+    levels: Depth = 3
+    codes: Width = 256
+    pull: Weight = 0.1
+    width: Width = 32
+    hidden: Sequence[Width] = (512, 256, 128)
+    beta: Weight = 0.25
+    temperature: Temperature = 0.1
+    evenness: Weight = 0.01
     training: Training = field(default_factory=Training)
     trainer: partial[Trainer] = field(default_factory=lambda: trainer_settings(max_epochs=200))
 

@@ -13,6 +13,7 @@ import numpy as np
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Seed, Weight
 from sage_pl.semantic.memberships import IntArray
 from sage_pl.semantic.tables import FloatArray
 from sage_pl.semantic.tokenizer.balance import Balanced
@@ -62,10 +63,10 @@ class Tokens:
     source: Source = "collaborative"
     text: str = "embed"
     collaborative: str | None = "plain"
-    pivot: float = 5.0
+    pivot: Weight = 5.0
     balance: Balanced | None = None
     collisions: Collisions = "match"
-    seed: int = 0
+    seed: Seed = 0
 
     name: ClassVar[str] = "tokens"
     version: ClassVar[int] = 1

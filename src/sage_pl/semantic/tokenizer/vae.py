@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.ranges import Depth, Width
+
 
 class Encoded(NamedTuple):
     """One pass: latent z, quantised z_q, codes, and of every level the residual before quantisation and the chosen row."""
@@ -44,7 +46,7 @@ class ResidualAutoencoder(nn.Module):
     """
 
     def __init__(
-        self, dim: int, width: int, hidden: Sequence[int], levels: int, codes: int, target_dim: int | None
+        self, dim: Width, width: Width, hidden: Sequence[Width], levels: Depth, codes: Width, target_dim: int | None
     ) -> None:
         super().__init__()
         self.encoder = _mlp([dim, *hidden, width])

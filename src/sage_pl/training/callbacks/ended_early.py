@@ -6,6 +6,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 
+def ended_early(stopping: pl.callbacks.EarlyStopping) -> bool:
+    """Whether early stopping ended the run: its patience is used up, or it stopped for another reason."""
+    patient = (EarlyStoppingReason.NOT_STOPPED, EarlyStoppingReason.PATIENCE_EXHAUSTED)
+    return stopping.wait_count >= stopping.patience or stopping.stopping_reason not in patient
+
+
 class EndedEarly(pl.Callback):
     """Trains no further epoch where early stopping had ended the run that is continued.
 
@@ -20,9 +26,5 @@ class EndedEarly(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for stopping, patience in zip(trainer.early_stopping_callbacks, self._patience, strict=True):
             stopping.patience = patience
-            waited = stopping.stopping_reason in (
-                EarlyStoppingReason.NOT_STOPPED,
-                EarlyStoppingReason.PATIENCE_EXHAUSTED,
-            )
-            if stopping.wait_count >= patience or not waited:
+            if ended_early(stopping):
                 trainer.should_stop = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytorch_lightning as pl
 import torch
 
+from sage_pl.ranges import Seed
+
 
 class EpochSeed(pl.Callback):
     """Seeds torch at the start of every training epoch.
@@ -17,7 +19,7 @@ class EpochSeed(pl.Callback):
         seed: the run's seed.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: Seed) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

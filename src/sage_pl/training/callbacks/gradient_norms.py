@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Count
 
 
 class GradientNorms(pl.Callback):
@@ -23,7 +24,7 @@ class GradientNorms(pl.Callback):
         SettingError: ``every_n_steps`` is below 1.
     """
 
-    def __init__(self, every_n_steps: int = 50) -> None:
+    def __init__(self, every_n_steps: Count = 50) -> None:
         if every_n_steps < 1:
             raise SettingError(f"callbacks.gradient_norms.every_n_steps is {every_n_steps}; wanted at least 1")
         self.every_n_steps = every_n_steps

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 
+from sage_pl.ranges import Natural
+
 
 class PrunedError(RuntimeError):
     """The search has pruned this run."""
@@ -27,7 +29,9 @@ class Pruning(pl.Callback):
         PrunedError: the run is pruned; the trial's attribute ``pruned`` is the epoch.
     """
 
-    def __init__(self, storage: str, study: str, trial: int, monitor: str, startup: int = 5, warmup: int = 5) -> None:
+    def __init__(
+        self, storage: str, study: str, trial: Natural, monitor: str, startup: Natural = 5, warmup: Natural = 5
+    ) -> None:
         self.storage = storage
         self.study = study
         self.trial = trial

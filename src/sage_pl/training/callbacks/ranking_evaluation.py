@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.groups import BASIC, Groups
 from sage_pl.evaluation.metrics import KS, summarise
+from sage_pl.ranges import Count, Filled
 from sage_pl.types import SeqBatch
 
 PREFIX = {"valid": "val", "test": "test"}
@@ -36,7 +37,7 @@ class RankingEvaluation(Callback):
         SettingError: ``groups`` lacks a split.
     """
 
-    def __init__(self, groups: Mapping[str, Groups], ks: Sequence[int] = KS) -> None:
+    def __init__(self, groups: Mapping[str, Groups], ks: Annotated[Sequence[Count], Filled()] = KS) -> None:
         if absent := PREFIX.keys() - groups.keys():
             raise SettingError(f"groups are given for {sorted(groups)}, but not for {sorted(absent)}")
         self.groups = groups

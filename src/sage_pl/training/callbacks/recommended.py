@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.lists import list_metrics
+from sage_pl.ranges import Count
 from sage_pl.types import SeqBatch
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class RecommendedLists(Callback):
         tail_items: npt.NDArray[np.bool_],
         words: csr_array | None = None,
         exclude_seen: bool = False,
-        k: int = 10,
+        k: Count = 10,
     ) -> None:
         self.sequences = sequences
         self.tail_items = tail_items

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Dropout, Rate, Share, Weight
 
 
 class RowAdam(torch.optim.Optimizer):
@@ -41,10 +42,10 @@ class RowAdam(torch.optim.Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 0.001,
-        betas: Sequence[float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        lr: Rate = 0.001,
+        betas: Sequence[Dropout] = (0.9, 0.999),
+        eps: Share = 1e-8,
+        weight_decay: Weight = 0.0,
     ) -> None:
         if lr <= 0 or eps < 0 or weight_decay < 0:
             raise SettingError(

@@ -1,0 +1,189 @@
+"""Numbers of a configuration against the ranges in the signatures of the parts that use them; nothing is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from hydra.utils import get_object
+
+from sage_pl.artifacts.identity import value_at
+from sage_pl.ranges import AtMost, Count, Divides, Filled, Limit, Natural, Range, Rate, Share, Signed, Weight
+from sage_pl.runs.checks import nodes
+
+_REFERENCE, _PENDING = re.compile(r"\$\{([\w.]+)\}"), re.compile(r"<.*>")
+_FROM_MINUS_1 = Annotated[int, Range(-1, 2**31 - 1)]
+_OPTIMIZER = {
+    **dict.fromkeys(("lr", "lr_decay", "max_lr"), Rate),
+    **dict.fromkeys(("weight_decay", "initial_accumulator_value", "lambd", "t0"), Weight),
+    **dict.fromkeys(("eps", "momentum", "dampening", "alpha", "rho", "momentum_decay", "tolerance_change"), Share),
+    "betas": Annotated[Sequence[Annotated[float, Range(0, 1, below=True)]], Filled()],
+}
+_CALLBACK = {
+    **dict.fromkeys(("patience", "every_n_epochs", "every_n_train_steps", "refresh_rate"), Natural | None),
+    "save_top_k": _FROM_MINUS_1,
+    "min_delta": Weight,
+    **dict.fromkeys(("stopping_threshold", "divergence_threshold"), Signed | None),
+}
+_TRAINER = {
+    **dict.fromkeys(("max_epochs", "min_epochs", "max_steps", "num_sanity_val_steps"), _FROM_MINUS_1 | None),
+    **dict.fromkeys(("accumulate_grad_batches", "num_nodes", "check_val_every_n_epoch"), Count | None),
+    **dict.fromkeys(("min_steps", "log_every_n_steps", "reload_dataloaders_every_n_epochs"), Natural | None),
+    **dict.fromkeys(
+        ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"), Limit | None
+    ),
+    "overfit_batches": Weight,
+    "gradient_clip_val": Weight | None,
+}
+_FOREIGN: Mapping[str, Mapping[str, Any]] = {  # by the beginning of a `_target_` that has no annotations of ours
+    "torch.optim.": _OPTIMIZER,
+    "torch.nn.": {"p": Share, "negative_slope": Signed, "num_parameters": Count, "init": Signed},
+    "pytorch_lightning.Trainer": _TRAINER,
+    "pytorch_lightning.callbacks.": _CALLBACK,
+    "sage_pl.training.loggers.metrics_table.": {"flush_logs_every_n_steps": Count},
+    "pytorch_lightning.loggers.": {"flush_logs_every_n_steps": Count},
+    "pytorch_lightning.profilers.": {},
+    "torchmetrics.": {},
+}
+
+
+def hints(part: Any, target: str = "") -> Mapping[str, Any]:
+    """The annotations of a part's settings by name; those of foreign parts are in a table here."""
+    for beginning, known in _FOREIGN.items():
+        if target.startswith(beginning):
+            return known
+    owner = part if dataclasses.is_dataclass(part) else part.__init__
+    return typing.get_type_hints(owner, include_extras=True)
+
+
+def number_problems(config: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
+    """A line for every number out of range below the parts of a configuration whose targets were checked.
+
+    Args:
+        config: plain values. A text in ``<...>`` stands for what is filled in later.
+        raw: the same with unresolved references, which say where a value was written.
+    """
+    return [
+        f"{_written_at(raw, key)} {text}"
+        for path, node in nodes(config)
+        for key, text in _of_settings(path, hints(get_object(node["_target_"]), node["_target_"]), node)
+    ]
+
+
+def setting_problems(known: Mapping[str, Any], settings: Mapping[str, Any], path: str = "") -> list[str]:
+    """A line for every setting that does not fit its annotation, as far as this is about numbers.
+
+    Args:
+        known: annotations by the names of the settings.
+        settings: plain values; without annotation they count as right.
+        path: of the settings, for the lines.
+    """
+    return [f"{key} {text}" for key, text in _of_settings(path, known, settings)]
+
+
+def trainer_problems(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> list[str]:
+    """A line for every reason why a run of this trainer would end without a best epoch, or not at all."""
+    epochs, steps, every = (trainer.get(key) for key in ("max_epochs", "max_steps", "check_val_every_n_epoch"))
+    stops = any(str(node["_target_"]).endswith(".EarlyStopping") for node in callbacks.values())
+    lines = [
+        f"trainer.{key} is 0, and nothing would be trained; wanted at least 1"
+        for key, value in (("max_epochs", epochs), ("max_steps", steps))
+        if value == 0
+    ]
+    if epochs == -1 and (steps or -1) == -1 and trainer.get("max_time") is None and not stops:
+        lines.append("trainer.max_epochs is -1, and nothing else ends the training; set it, or trainer.max_steps")
+    if epochs is not None and every is not None and 0 < epochs < every:
+        lines.append(
+            f"trainer.check_val_every_n_epoch is {every}, wanted at most trainer.max_epochs, which is {epochs}; else no "
+            "epoch is validated"
+        )
+    if trainer.get("fast_dev_run"):
+        lines.append("trainer.fast_dev_run keeps no checkpoint, which a run is tested by; use debug=fast_dev_run")
+    if "best" not in callbacks:
+        lines.append("callbacks.best is off, and a run is tested at its best epoch; every other callback may be null")
+    return lines
+
+
+def _of_settings(path: str, known: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if name in known and not (isinstance(value, str) and _PENDING.fullmatch(value)):
+            yield from _problems(f"{path}.{name}".lstrip("."), value, known[name], settings)
+
+
+def _written_at(raw: Mapping[str, Any], key: str) -> str:
+    """The key that a setting is a reference to, at the end of the chain."""
+    names, node = key.split("."), raw
+    for place, name in enumerate(names):
+        if not isinstance(node, Mapping) or name not in node:
+            return key
+        node = node[name]
+        if isinstance(node, str) and (reference := _REFERENCE.fullmatch(node)):
+            return _written_at(raw, ".".join([reference[1], *names[place + 1 :]]))
+    return key
+
+
+def _problems(
+    key: str, value: Any, hint: Any, settings: Mapping[str, Any], more: tuple[Any, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        yield from _problems(key, value, arguments[0], settings, (*arguments[1:], *more))
+    elif origin in (typing.Union, types.UnionType):
+        yield from _union_problems(key, value, arguments, settings, more)
+    elif hint in (int, float):
+        if text := _number_problem(value, hint, settings, more):
+            yield key, text
+    elif (
+        isinstance(origin, type)
+        and arguments
+        and _of_numbers(arguments[-1] if issubclass(origin, Mapping) else arguments[0])
+    ):
+        if issubclass(origin, Mapping):
+            children = {f"{key}.{name}": child for name, child in value.items()} if isinstance(value, Mapping) else None
+        elif issubclass(origin, Sequence):
+            children = (
+                {f"{key}[{at}]": child for at, child in enumerate(value)} if isinstance(value, list | tuple) else None
+            )
+        else:
+            return
+        if children is None or (not children and Filled() in more):
+            yield key, f"is {value!r}, wanted a {'mapping' if issubclass(origin, Mapping) else 'list'} of numbers"
+        for name, child in (children or {}).items():
+            yield from _problems(name, child, arguments[-1] if issubclass(origin, Mapping) else arguments[0], settings)
+
+
+def _union_problems(
+    key: str, value: Any, choices: tuple[Any, ...], settings: Mapping[str, Any], more: tuple[Any, ...]
+) -> Iterator[tuple[str, str]]:
+    """Those of the first choice, where no choice fits."""
+    if value is None and type(None) in choices:
+        return
+    each = [list(_problems(key, value, one, settings, more)) for one in choices if one is not type(None)]
+    if all(each):
+        optional = ", or null" if type(None) in choices else ""
+        yield from ((name, f"{text}{optional}") for name, text in each[0])
+
+
+def _of_numbers(hint: Any) -> bool:
+    return hint in (int, float) or any(map(_of_numbers, typing.get_args(hint)))
+
+
+def _number_problem(value: Any, kind: type, settings: Mapping[str, Any], more: tuple[Any, ...]) -> str | None:
+    ranges = [one for one in more if isinstance(one, Range)]
+    fits = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    if not fits or not math.isfinite(value) or not all(value in one for one in ranges):
+        return " ".join([f"is {value!r}, wanted {'an integer' if kind is int else 'a number'}", *map(str, ranges)])
+    for relation in more:
+        other = value_at(settings, relation.other) if isinstance(relation, Divides | AtMost) else None
+        if not isinstance(other, int | float) or isinstance(other, bool):
+            continue
+        if isinstance(relation, Divides) and other > 0 and other % value:
+            return f"is {value}, wanted a divisor of {relation.other}, which is {other}"
+        if isinstance(relation, AtMost) and value > other:
+            return f"is {value}, wanted at most {relation.other}, which is {other}"
+    return None

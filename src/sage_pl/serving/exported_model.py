@@ -1,0 +1,187 @@
+"""An exported model with the data set's own ids: histories in, recommended items out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sage_pl.artifacts.plain import read_json
+from sage_pl.errors import SettingError
+from sage_pl.types import PADDING, Recommender
+
+CATALOGUE = "catalogue.json"
+_MOST = 50_000_000  # values of a catalogue
+_SEARCHED = 100_000  # ids among which the nearest to an unknown one are looked for
+
+
+Adder = Callable[[Any, Sequence[str], Sequence[str]], list[tuple[str, str]]]
+"""From a table, the known ids and allowed hosts to the ids and titles of the items that were appended to the model."""
+
+
+class Recommendation(NamedTuple):
+    """One recommended item."""
+
+    id: str
+    title: str  # "" where the data set has none
+    score: float
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What numbers of a model mean, and how the model was evaluated.
+
+    Args:
+        ids: of the items in the data set, [N + 1]; row 0 is empty.
+        titles: likewise; empty where the data set has none.
+        users: ids of the users a model knows beside their histories, [U + 1]; empty for a model that reads histories alone.
+        seen: ``mask`` leaves out items of the history, ``keep`` recommends them too.
+    """
+
+    ids: Sequence[str]
+    titles: Sequence[str]
+    users: Sequence[str]
+    seen: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Catalogue | None:
+        """That of an exported folder; None for a folder of an earlier version, which has none.
+
+        Raises:
+            PlainError: the file is damaged.
+        """
+        return cls(**read_json(folder / CATALOGUE, _MOST)) if (folder / CATALOGUE).is_file() else None
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        return {name: number for number, name in enumerate(self.ids) if number}
+
+    @cached_property
+    def user_numbers(self) -> Mapping[str, int]:
+        return {name: number for number, name in enumerate(self.users) if number}
+
+    def items(self, history: Sequence[str]) -> list[int]:
+        """The model's numbers of items.
+
+        Raises:
+            SettingError: the first that is unknown, with the nearest known ids.
+        """
+        if isinstance(history, str):
+            raise SettingError(f"a history is a list of item ids, got the text {history!r}; write [{history!r}]")
+        names = [str(name) for name in history]
+        for name in names:
+            if name not in self.numbers:
+                near = difflib.get_close_matches(name, self.ids[1 : _SEARCHED + 1], n=3)
+                hint = f"the nearest ids are {', '.join(near)}" if near else f"ids look like {self.ids[1]}"
+                raise SettingError(f"the model has no item {name!r} among its {len(self.ids) - 1}; {hint}")
+        return [self.numbers[name] for name in names]
+
+
+class ExportedModel:
+    """Recommends after histories of the data set's own item ids.
+
+    Args:
+        model: with the tensor interface ``recommend(items, k)``, over the model's item numbers.
+        catalogue: ids, titles and the rule for seen items; None for a folder of an earlier version.
+        adder: appends items to the model; None where the folder cannot.
+    """
+
+    def __init__(self, model: Any, catalogue: Catalogue | None, adder: Adder | None = None) -> None:
+        self._adder = adder
+        self.model: Recommender = model
+        self._catalogue = catalogue
+        model.cache_item_vectors()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Ids and titles.
+
+        Raises:
+            SettingError: an earlier version wrote the folder.
+        """
+        if self._catalogue is None:
+            raise SettingError(
+                "an earlier version wrote this folder, without ids; export the checkpoint again, or use .model with numbers"
+            )
+        return self._catalogue
+
+    def recommend(
+        self,
+        history: Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        histories: Sequence[Sequence[str]] | None = None,
+        user: str | None = None,
+        seen: str | None = None,
+    ) -> Any:
+        """The k best items after one history, or after each of several.
+
+        Args:
+            history: item ids, oldest first; the model reads the newest, as many as in training.
+            k: items per history, at least 1; fewer where fewer remain.
+            histories: several of them, instead of ``history``.
+            user: id of the user of ``history``, for a model that knows its users (``sam``); an unknown one is a new user.
+            seen: ``mask`` or ``keep`` items of the history; None for the rule of the evaluation.
+
+        Returns:
+            a list of :class:`Recommendation`, best first; for ``histories`` a list of such lists.
+
+        Raises:
+            SettingError: an item is unknown, k is below 1, or both or neither of ``history`` and ``histories`` are given.
+        """
+        if (history is None) == (histories is None):
+            raise SettingError("give history=[ITEM, ITEM] or histories=[[ITEM], [ITEM, ITEM]], one of them")
+        if histories is not None and user is not None:
+            raise SettingError("user= belongs to history=; with histories= leave it out")
+        if seen not in (None, "mask", "keep"):
+            raise SettingError(f"seen is {seen!r}, wanted 'mask', 'keep' or None")
+        chosen = histories if history is None else [history]
+        rows = [self.catalogue.items(one) for one in chosen or ()]
+        answers = self._answers(rows, k, user, (seen or self.catalogue.seen) == "mask") if rows else []
+        return answers[0] if histories is None else answers
+
+    def add_items(self, table: Any, allow_host: Sequence[str] = ()) -> None:
+        """Recommend new items too, by their text, without training; a second call adds to the first.
+
+        A method that reads text encodes the new one by its own text encoder and adapter. An ID vector is the weighted mean
+        of those of the nearest items in text (:func:`sage_pl.nn.item_encoders.new_items.new_views`).
+
+        Args:
+            table: a file as ``items=FILE`` of scripts/recommend.py, or a table with ``item_id`` and the text columns of the
+                data set, such as ``{"item_id": ["SKU-9"], "title": ["green tea"]}``.
+            allow_host: hosts that the text encoder may contact.
+
+        Raises:
+            SettingError: the model generates codes, the data set had no text, or an item is known, blank or without text.
+        """
+        catalogue = self.catalogue
+        if self._adder is None:
+            raise SettingError(
+                "new items cannot be added to this model: it generates codes of the items it was trained with, or its data set "
+                "had no text; train again with the new items"
+            )
+        added = self._adder(table, catalogue.ids[1:], allow_host)
+        ids, titles = [*catalogue.ids, *(item for item, _ in added)], [title for _, title in added]
+        self._catalogue = replace(catalogue, ids=ids, titles=[*catalogue.titles, *titles] if catalogue.titles else [])
+
+    def _answers(
+        self, rows: Sequence[Sequence[int]], k: int, user: str | None, exclude_seen: bool
+    ) -> list[list[Recommendation]]:
+        longest = max(1, *map(len, rows))
+        items = torch.tensor([[PADDING] * (longest - len(row)) + list(row) for row in rows])
+        users = torch.tensor([self.catalogue.user_numbers.get(str(user), 0)] * len(rows))
+        with torch.inference_mode():
+            top = self.model.recommend(items, k, exclude_seen, users)
+        return [
+            [self._named(item, score) for item, score in zip(*pair, strict=True) if item != PADDING]
+            for pair in zip(top.ids.tolist(), top.scores.tolist(), strict=True)
+        ]
+
+    def _named(self, item: int, score: float) -> Recommendation:
+        titles = self.catalogue.titles
+        return Recommendation(self.catalogue.ids[item], titles[item] if titles else "", score)

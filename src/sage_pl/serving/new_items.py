@@ -1,0 +1,157 @@
+"""New items of a trained model: their texts, encoded as those of the known ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from sage_pl import hosts
+from sage_pl.artifacts.plain import read_json
+from sage_pl.artifacts.store import Artifact
+from sage_pl.data.sequences import Sequences
+from sage_pl.data.sources.layout import Layout
+from sage_pl.data.sources.raw import DataError
+from sage_pl.data.sources.table import read_table
+from sage_pl.errors import MissingFileError, SettingError
+from sage_pl.runs.construct import construct
+from sage_pl.semantic.texts import NO_TEXT, Texts, text_columns
+
+_MOST = 50_000_000  # values of the file of known texts
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """What turns a table of items into vectors, as plain values.
+
+    Args:
+        embed: node of the text encoder.
+        columns: of the data set's item table that make an item's text.
+        labels: see :class:`sage_pl.semantic.texts.Texts`.
+        max_chars: likewise.
+        names: what a column is called in the user's files, where that differs.
+        known: texts of items 1..N.
+        trained: whether an item has training events, [N].
+    """
+
+    embed: Mapping[str, Any]
+    columns: tuple[str, ...]
+    labels: Mapping[str, str] | None
+    max_chars: int
+    names: Mapping[str, str]
+    known: tuple[str, ...]
+    trained: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, steps: Mapping[str, Any], dataset: Mapping[str, Any], sequences: Artifact) -> TextSource | None:
+        """That of a run; None where its data set has no text.
+
+        Args:
+            steps: the run's, resolved.
+            dataset: likewise.
+            sequences: the artifact.
+        """
+        items, texts = sequences.frame("items").sort("item"), steps["texts"]
+        columns = tuple(texts["columns"] or text_columns(items))
+        if not columns or "embed" not in steps:
+            return None
+        labels, most = texts["labels"], texts["max_chars"]
+        known = Texts(columns, labels, most).of(items).replace("", NO_TEXT).to_list()
+        trained = (Sequences.load(sequences).train_counts[1:-1] > 0).tolist()
+        return cls(steps["embed"], columns, labels, most, _file_names(dataset), tuple(known), tuple(trained))
+
+    def write(self, file: Path) -> None:
+        file.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, file: Path) -> TextSource:
+        content = read_json(file, _MOST)
+        plain: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+        return cls(**plain)
+
+    def table(self, file: str | Path) -> pl.DataFrame:
+        """``item_id`` and the text columns of a file of items: parquet, or text or JSON lines as the data set's own files.
+
+        Raises:
+            MissingFileError: there is no such file.
+            DataError: it lacks a column.
+        """
+        path = Path(file)
+        if not path.is_file():
+            raise MissingFileError(f"there is no file {path}; items=FILE names a table of new items with their texts")
+        names = {column: self.names.get(column, column) for column in ("item_id", *self.columns)}
+        if path.suffix == ".parquet":
+            frame = pl.read_parquet(path, glob=False)
+            if missing := [name for name in names.values() if name not in frame.columns]:
+                raise DataError(f"{path} has no column {missing[0]}; it has {', '.join(frame.columns)}")
+        else:
+            help = f"the columns of items=FILE are those of the data set: {', '.join(names.values())}"
+            frame = read_table(path, list(names.values()), Layout(), help, list(names.values())[1:]).frame
+        return frame.select(pl.col(name).alias(column) for column, name in names.items())
+
+    def checked(self, table: pl.DataFrame, known: Iterable[str]) -> pl.DataFrame:
+        """The table with ids as text.
+
+        Raises:
+            SettingError: a column is absent, an id is blank, known or twice, or an item has no text.
+        """
+        if missing := [name for name in ("item_id", *self.columns) if name not in table.columns]:
+            raise SettingError(f"the new items lack the column {missing[0]}; wanted item_id, {', '.join(self.columns)}")
+        table = table.with_columns(pl.col("item_id").cast(pl.String).str.strip_chars())
+        ids, existing = table["item_id"], set(known)
+        if blank := int((ids.fill_null("") == "").sum()):
+            raise SettingError(f"{blank} of {len(ids)} new items have no id; give every item its id in item_id")
+        if old := next((one for one in ids if one in existing), None):
+            raise SettingError(f"item {old!r} is known to the model already; leave it out of the new items")
+        if twice := ids.filter(ids.is_duplicated()).to_list():
+            raise SettingError(f"item {twice[0]!r} occurs twice among the new items; give each item one row")
+        texts = self._texts().of(table)
+        if textless := ids.filter(texts == "").to_list():
+            raise SettingError(
+                f"new item {textless[0]!r} has no text in {', '.join(self.columns)}, which recommends it"
+            )
+        return table
+
+    def vectors(
+        self, table: pl.DataFrame, known: Path | None, allow_host: str | Iterable[str] = ()
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Vectors of the known items and of the table's, and whether a known one was trained.
+
+        Args:
+            table: checked.
+            known: folder of the ``embed`` artifact; None encodes the known texts anew.
+            allow_host: hosts that the text encoder may contact.
+
+        Raises:
+            SettingError: the vectors of the known items came from no text encoder.
+        """
+        with hosts.only(allow_host):
+            embedder = construct("steps.embed", dict(self.embed))
+            if not hasattr(embedder, "encode_new"):
+                raise SettingError(
+                    f"{type(embedder).__name__} encodes no further texts, so new items cannot be added; train with an embedder "
+                    "of texts, such as embedder=minilm"
+                )
+            if known is None:
+                old = np.asarray(embedder.encode(list(self.known)), np.float32)
+            else:
+                old = np.load(known / "table.npy", allow_pickle=False)[1:-1].astype(np.float32)
+            new = np.asarray(embedder.encode_new(list(self.known), self._texts().of(table).to_list()), np.float32)
+        return torch.from_numpy(old), torch.from_numpy(new), torch.tensor(self.trained)
+
+    def _texts(self) -> Texts:
+        return Texts(self.columns, self.labels, self.max_chars)
+
+
+def _file_names(dataset: Mapping[str, Any]) -> dict[str, str]:
+    """Columns of the item table whose names in the files are settings of the data set."""
+    texts = dataset.get("text")
+    names = {"item_id": dataset.get("items_key") or dataset.get("item")}
+    names["title"] = texts[0] if isinstance(texts, list) and texts else texts
+    return {column: str(name) for column, name in names.items() if isinstance(name, str | int)}

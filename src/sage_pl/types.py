@@ -245,6 +245,10 @@ class Scorer(Protocol):
         """Choose the scorer's numbers on validation cases; ``cases`` is called once a round."""
         ...
 
+    def append(self, text: Float[Tensor, "M T"]) -> None:
+        """Add new items N + 1..N + M by their text vectors; the mask token's row stays the last one."""
+        ...
+
 
 @runtime_checkable
 class Recommender(Protocol):

@@ -38,7 +38,7 @@ from sage_pl.runs.construct import construct
 from sage_pl.runs.folders import CHECKPOINTS, METRICS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
-from sage_pl.runs.scoring import choose_for
+from sage_pl.runs.scoring import carry_weights, choose_for
 from sage_pl.semantic.texts import text_columns
 from sage_pl.training.callbacks.ended_early import EndedEarly, ended_early
 from sage_pl.training.callbacks.pruning import Pruning
@@ -149,7 +149,10 @@ def fit(run: Run) -> Results:
         return _untrained(run)
     trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
     if config.get("refit") is not None:
-        return _refitted(run)
+        last = Path(config.run_dir) / CHECKPOINTS / "last.ckpt"
+        return _refitted(
+            run, last if last.is_file() else Path(config.resume)
+        )  # the latter was trained to its end already
     best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
         raise checks.ConfigError(
@@ -164,12 +167,17 @@ def fit(run: Run) -> Results:
 
 
 def _untrained(run: Run) -> Results:
-    """A model without weights to train, as a floor is: validated and tested as it is built."""
+    """A model without weights to train, as a floor is: tested as it is built."""
     log.info("nothing is trained")
-    checkpoint = Path(run.config.run_dir) / CHECKPOINTS / "best.ckpt"
-    run.trainer.validate(run.parts.model, run.parts.datamodule, verbose=False)
+    refit = run.config.get("refit") is not None
+    checkpoint = Path(run.config.run_dir) / CHECKPOINTS / ("last.ckpt" if refit else "best.ckpt")
+    run.trainer.strategy.connect(run.parts.model)
     run.trainer.save_checkpoint(checkpoint, weights_only=True)
-    return _tested(run, checkpoint, {"epochs": 0, "best_epoch": 0, "converged": 1.0})
+    return (
+        _refitted(run, checkpoint)
+        if refit
+        else _tested(run, checkpoint, {"epochs": 0, "best_epoch": 0, "converged": 1.0})
+    )
 
 
 def _tested(run: Run, best: Path, ended: dict[str, float]) -> Results:
@@ -182,17 +190,19 @@ def _tested(run: Run, best: Path, ended: dict[str, float]) -> Results:
     )
 
 
-def _refitted(run: Run) -> Results:
-    """The last epoch as ``refit.ckpt``, which marks a refit that came to its end, with the metrics of the run it repeats."""
+def _refitted(run: Run, last: Path) -> Results:
+    """The last epoch as ``refit.ckpt``, which marks a refit that came to its end, with the metrics of the run it repeats.
+
+    The scorer's weights are those of that run, as nothing is held out to choose them.
+    """
     config, model = run.config, run.parts.model
     folder, repeats = Path(config.run_dir), Path(config.refit)
     if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
         raise SettingError(f"weights are not finite: {', '.join(bad[:3])}; the model diverged, nothing was written")
-    last, final = (folder / CHECKPOINTS / f"{name}.ckpt" for name in ("last", "refit"))
+    carry_weights(model, repeats / CHECKPOINTS / "best.ckpt", last)
+    final = folder / CHECKPOINTS / "refit.ckpt"
     with whole_file(final) as part:
-        shutil.copyfile(
-            last if last.is_file() else config.resume, part
-        )  # the latter: it was trained to its end already
+        shutil.copyfile(last, part)
     text = (repeats / METRICS).read_text()
     write_text(folder / METRICS, text)
     log.info("trained on all events; nothing is held out to test it, so its metrics are those of %s", repeats)

@@ -42,9 +42,23 @@ def choose_for(parts: _Parts, checkpoint: Path, device: torch.device) -> None:
     """Choose the weights for the model of a checkpoint, and store them there."""
     if parts.model.scorer is None:
         return
-    content: Mapping[str, Any] = read_weights(checkpoint)
-    parts.model.to(device).load_state_dict(content["state_dict"])
+    parts.model.to(device).load_state_dict(read_weights(checkpoint)["state_dict"])
     if choose_weights(parts):
-        scorer = {name: value.cpu() for name, value in parts.model.state_dict().items() if name.startswith(SCORER)}
-        with whole_file(checkpoint) as part, part.open("wb") as stream:
-            torch.save({**content, "state_dict": {**content["state_dict"], **scorer}}, stream)
+        _store(parts.model, checkpoint)
+
+
+def carry_weights(model: RecommenderModule, earlier: Path, checkpoint: Path) -> None:
+    """Give a model, and the checkpoint of it, the scorer's weights of an earlier checkpoint."""
+    if model.scorer is None or model.scorer.chosen:
+        return
+    state = read_weights(earlier)["state_dict"]
+    model.load_state_dict({name: value for name, value in state.items() if name.startswith(SCORER)}, strict=False)
+    _store(model, checkpoint)
+
+
+def _store(model: RecommenderModule, checkpoint: Path) -> None:
+    """The scorer's own values, into a checkpoint."""
+    content: Mapping[str, Any] = read_weights(checkpoint)
+    scorer = {name: value.cpu() for name, value in model.state_dict().items() if name.startswith(SCORER)}
+    with whole_file(checkpoint) as part, part.open("wb") as stream:
+        torch.save({**content, "state_dict": {**content["state_dict"], **scorer}}, stream)

@@ -222,3 +222,25 @@ def test_each_part_works_alone(text: str, transitions: str, seen: Literal["keep"
         scorer = Fusion(N, *parts, seen)
         scorer.weights.copy_(torch.tensor(WEIGHTS))
         assert scorer(scores, left_pad(HISTORIES))[:, 1:-1].isfinite().all()
+
+
+def test_appended_items_score_as_items_without_events(text: str, transitions: str, tmp_path: Path) -> None:
+    """Known items keep their scores; a new one has the text of a known one, and no transitions."""
+    scorer = Fusion(N, text, transitions, "mask", neighbours=2)
+    scorer.weights.copy_(torch.tensor([0.7, 0.4, 0.0, 0.0, 0.0]))
+    scores, items = normal(len(HISTORIES), N + 2).float(), left_pad(HISTORIES)
+    before = scorer(scores.clone(), items)
+    new = torch.from_numpy(np.load(f"{text}/table.npy"))[[2, 4]].float()
+    wide = torch.cat([scores[:, :-1], torch.zeros(len(scores), 2), scores[:, -1:]], 1)
+    scorer.append(new)
+    after = scorer(wide, items)
+    assert after.shape == (len(HISTORIES), N + 4)
+    torch.testing.assert_close(after[:, 1 : N + 1], before[:, 1 : N + 1])
+    walks = Fusion(N, text, transitions, "mask", neighbours=2)
+    walks.weights.copy_(torch.tensor([0.7, 0.0, 0.0, 0.0, 0.0]))
+    filled = walks.filling
+    assert filled is not None
+    assert after[:, N + 1 : N + 3].isfinite().all()
+    cosine = scorer.text(items, torch.ones(items.shape))[0]  # type: ignore[misc]
+    assert torch.equal(cosine[:, N + 1], cosine[:, 2])
+    assert not scorer.walks(items, torch.ones(items.shape))[:, N + 1 : N + 3].any()  # type: ignore[misc]

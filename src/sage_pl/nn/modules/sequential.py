@@ -118,19 +118,22 @@ class SequentialRecommender(RecommenderModule):
         return top_k(self.states(items, users), self.ranking_table(), k, seen, allowed=allowed)
 
     def add_items(self, known: Float[Tensor, "N D"], new: Float[Tensor, "M D"], trained: Bool[Tensor, "N"]) -> None:
-        if self.scorer is not None:
-            raise SettingError("a scorer has text vectors of its own; add items without it: +overrides.scorer=null")
         reads = sorted(self.sequence_encoder.reads)
         rows = new_views(self.item_encoder.cpu(), known, new, trained, reads)  # type: ignore[attr-defined]
-        self.append_rows(rows)
+        self.append_rows(rows, new)
 
-    def append_rows(self, rows: Views) -> None:
-        """Append items by their views and ``output``, each [M, E]; their ids are N + 1..N + M, the mask token's moves on."""
+    def append_rows(self, rows: Views, text: Float[Tensor, "M D"]) -> None:
+        """Append items by their views and ``output``, each [M, E], and their text, which a scorer reads.
+
+        Their ids are N + 1..N + M, the mask token's moves on.
+        """
         items = self.item_encoder
         if not isinstance(items, CachedItems):
             items = CachedItems.of(items, sorted(self.sequence_encoder.reads), torch.device("cpu"))
         self.item_encoder = items.with_new(rows).to(self.device)
         self.targets = self.targets.of_items(self.item_encoder.n_items)
+        if self.scorer is not None:
+            self.scorer.append(text)
         self.cache_item_vectors()
 
     def cache_item_vectors(self) -> None:

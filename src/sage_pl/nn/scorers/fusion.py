@@ -88,14 +88,27 @@ class Fusion(nn.Module):
         self.objective = objective
         self.text = None if text is None else RecentText(text, n_items, width)
         self.walks = None if transitions is None else Walks(transitions, n_items)
-        counts = torch.ones(n_items + 2) if self.walks is None else self.walks.counts
-        trained = (counts > 0).index_fill(0, torch.tensor([0, n_items + 1]), False)
-        rare = counts <= counts[trained].median()
+        self.neighbours = neighbours
         self.register_buffer("weights", torch.full((len(Weights._fields),), torch.nan, dtype=torch.float64))
+        self._count()
+
+    def _count(self) -> None:
+        """What follows from the training events of every item."""
+        counts = torch.ones(self.n_items + 2) if self.walks is None else self.walks.counts
+        trained = (counts > 0).index_fill(0, torch.tensor([0, self.n_items + 1], device=counts.device), False)
         self.register_buffer("trained", trained, persistent=False)
-        self.register_buffer("rare", rare, persistent=False)
-        fills = self.text is not None and neighbours > 0 and not trained[1:-1].all()
-        self.filling = Filling(self.text, trained, neighbours) if self.text is not None and fills else None
+        self.register_buffer("rare", counts <= counts[trained].median(), persistent=False)
+        fills = self.text is not None and self.neighbours > 0 and not trained[1:-1].all()
+        self.filling = Filling(self.text, trained, self.neighbours) if self.text is not None and fills else None
+
+    def append(self, text: Float[Tensor, "M T"]) -> None:
+        """Add items without training events by their text vectors."""
+        self.n_items += len(text)
+        if self.text is not None:
+            self.text.append(text)
+        if self.walks is not None:
+            self.walks.append(len(text))
+        self._count()
 
     @property
     def chosen(self) -> bool:

@@ -24,19 +24,37 @@ class RecentText(nn.Module):
     Shape: ``[b, L] ids, [b, L] weights -> [b, R], [b, 1]``; 0 and 1 for a history without text.
     """
 
-    vectors: Tensor  # [Q, T] the distinct ones
+    centre: Tensor  # [T]
+    basis: Tensor  # [T, D]
+    vectors: Tensor  # [Q, D] the distinct ones, that of padding among them
     row: Tensor  # [R] of each item among them
-    covariance: Tensor  # [T, T]
+    covariance: Tensor  # [D, D]
 
     def __init__(self, folder: str, n_items: int, width: int | None = None) -> None:
         super().__init__()
-        items = directions(load_table(folder, n_items), width)
-        distinct, row = torch.unique(items, dim=0, return_inverse=True)
+        table = load_table(folder, n_items)[1:-1].float()
+        self.register_buffer("centre", table.mean(0), persistent=False)
+        self.register_buffer("basis", basis(table - self.centre, width), persistent=False)
+        self._hold(self._directions(table))
+
+    def append(self, text: Float[Tensor, "M T"]) -> None:
+        """Add new items behind the known ones; directions and covariance stay those of the known items."""
+        known = self.of(torch.arange(1, len(self.row) - 1, device=self.row.device))
+        covariance = self.covariance
+        self._hold(torch.cat([known, self._directions(text.to(known))]))
+        self.covariance = covariance
+
+    def _directions(self, text: Float[Tensor, "M T"]) -> Float[Tensor, "M D"]:
+        """Text vectors centred, along the main directions, at length 1."""
+        return F.normalize((text - self.centre) @ self.basis, dim=1)
+
+    def _hold(self, items: Float[Tensor, "N D"]) -> None:
+        distinct, row = torch.unique(F.pad(items, (0, 0, 1, 1)), dim=0, return_inverse=True)
         self.register_buffer("vectors", distinct, persistent=False)
         self.register_buffer("row", row, persistent=False)
-        self.register_buffer("covariance", torch.cov(items[1:-1].T.double(), correction=0), persistent=False)
+        self.register_buffer("covariance", torch.cov(items.T.double(), correction=0), persistent=False)
 
-    def of(self, items: Int[Tensor, "*P"]) -> Float[Tensor, "*P T"]:
+    def of(self, items: Int[Tensor, "*P"]) -> Float[Tensor, "*P D"]:
         """The vectors of some items."""
         return self.vectors[self.row[items]]
 
@@ -50,11 +68,8 @@ class RecentText(nn.Module):
         return cosines.to(weights.dtype), deviation.where(deviation > 0, 1.0).to(weights.dtype)
 
 
-def directions(table: Float[Tensor, "R T"], width: int | None) -> Float[Tensor, "R D"]:
-    """Vectors centred over the items, with ``width`` reduced to their main directions, at length 1; rows 0 and N + 1 are 0."""
-    items = table[1:-1].float()
-    items = items - items.mean(0)
-    if width is not None and width < items.shape[1]:
-        _, vectors = torch.linalg.eigh(items.T.double() @ items.double())
-        items = items @ vectors[:, -width:].to(items.dtype)
-    return F.pad(F.normalize(items, dim=1), (0, 0, 1, 1))
+def basis(centred: Float[Tensor, "N T"], width: int | None) -> Float[Tensor, "T D"]:
+    """The ``width`` main directions of centred vectors; None, or no fewer than there are: all, as they are."""
+    if width is None or width >= centred.shape[1]:
+        return torch.eye(centred.shape[1])
+    return torch.linalg.eigh(centred.T.double() @ centred.double())[1][:, -width:].float()

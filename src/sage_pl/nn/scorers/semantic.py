@@ -62,5 +62,10 @@ class SemanticSimilarity(nn.Module):
             nearest = torch.maximum(nearest, cosines.where(held[:, None], -torch.inf))
         return scores + self.weight * nearest.where(nearest > -torch.inf, 0.0).to(scores.dtype)
 
+    def append(self, text: Float[Tensor, "M T"]) -> None:
+        raise SettingError(
+            "scorer=semantic takes no new items; add them without it (+overrides.scorer=null) or with scorer=fusion"
+        )
+
     def choose(self, cases: Callable[[], Iterator[Case]]) -> None:
         """Nothing is left to choose: ``weight`` is a setting."""

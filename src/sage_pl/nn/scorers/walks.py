@@ -40,6 +40,12 @@ class Walks(nn.Module):
         if len(self.counts) != n_items + 2:
             raise SettingError(f"{folder} has {len(self.counts)} items, wanted {n_items + 2} (N + 2) for this data set")
 
+    def append(self, count: int) -> None:
+        """Add so many items that follow nothing and nothing follows; the mask token's row stays the last one."""
+        mask = len(self.counts) - 1
+        self.offsets = torch.cat([self.offsets[:-1], self.offsets[-1:].expand(count + 1)])
+        self.counts = torch.cat([self.counts[:mask], self.counts.new_zeros(count), self.counts[mask:]])
+
     def forward(self, items: Int[Tensor, "b L"], weights: Float[Tensor, "b L"]) -> Float[Tensor, "b R"]:
         shares = weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         user, place = (shares > 0).nonzero(as_tuple=True)

@@ -50,10 +50,11 @@ def made_again(checkpoint: Checkpoint, plan: Plan, changed: set[str], cache: str
             log.warning("%s", in_words(mapped_counts(mapped)))
         opened["sequences"] = made
     artifacts = prepare(plan, cache, also, opened)
-    for name in sorted(_read_by_model(plan) - changed - {"sequences"}):
-        if keys.get(name) != artifacts[name].key:
+    trained_on = _read_by_model(plan) & keys.keys()  # a scorer that came later may read more
+    for name in sorted(trained_on - changed - {"sequences"}):
+        if keys[name] != artifacts[name].key:
             raise ConfigError(
-                f"the artifact {name} {keys.get(name)} that the model reads is gone, and made again it is "
+                f"the artifact {name} {keys[name]} that the model reads is gone, and made again it is "
                 f"{artifacts[name].key}, since its inputs or libraries changed; put it back into the folder of artifacts, or "
                 "train the model again"
             )

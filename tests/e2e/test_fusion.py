@@ -1,0 +1,107 @@
+"""The scorer fusion and the rankers without training, as commands: chosen, stored, evaluated, recommended, exported, refitted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from sage_pl import serving
+from tests.campaign.bench import ENDS
+from tests.e2e.test_methods import FLOORS
+from tests.e2e.test_served_alike import Answers, command, equal  # noqa: F401 - a fixture
+
+Run = Callable[..., Path]
+FUSION = ["method=plain", "scorer=fusion", "embedder=tfidf", "trainer.max_epochs=2"]
+
+
+def scores(folder: Path) -> dict[str, float]:
+    text = (folder / "metrics.json").read_text()
+    return {name: value for name, value in json.loads(text).items() if name not in ENDS}
+
+
+def weights(checkpoint: Path) -> list[float]:
+    return torch.load(checkpoint, weights_only=True)["state_dict"]["scorer.weights"].tolist()
+
+
+def best(folder: Path) -> Path:
+    return folder / "checkpoints" / "best.ckpt"
+
+
+def test_a_finished_run_is_fused_as_one_that_was_trained_with_it(
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """The weights are chosen after training, so the model is the same, and so is what evaluates it."""
+    fused, plain = run_train(*FUSION), run_train(*FUSION, "scorer=none")
+    assert np.isfinite(weights(best(fused))).all()
+    assert np.isnan(weights(fused / "checkpoints" / "last.ckpt")).all()
+    for folder in (fused, plain):
+        choice = [] if folder is fused else ["scorer=fusion"]
+        command("evaluate", f"checkpoint={best(folder)}", *choice)
+        assert scores(tmp_path / "log") == scores(fused)
+    assert scores(fused) != scores(plain)
+    changed = {k: v for k, v in scores(fused).items() if k.startswith("val/")}
+    assert changed == {k: v for k, v in scores(plain).items() if k.startswith("val/")}
+    assert "fusion: text" in (fused / "train.log").read_text()
+
+
+@pytest.mark.parametrize("seen", ["mask", "keep"])
+def test_the_list_is_that_of_the_evaluation_wherever_it_comes_from(
+    seen: str,
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = run_train(*FUSION, f"evaluation.seen={seen}")
+    checkpoint, exported = f"checkpoint={best(folder)}", tmp_path / "exported"
+    command("recommend", checkpoint, "users=all", "k=6")
+    kept = command("recommend", checkpoint, "users=[u3,u5]", "k=6")
+    command("export", checkpoint, f"folder={exported}")
+    model = serving.load(exported)
+    for history, _, ids, values, source in kept:
+        assert source == "cache"
+        equal(model.recommend(history, 6), ids, values)
+        ((_, _, ids, values, _),) = command("recommend", checkpoint, f"history=[{','.join(history)}]", "k=6")
+        equal(model.recommend(history, 6), ids, values)
+    model.add_items({"item_id": ["new"], "title": [pl.read_parquet(_items(folder))["title"][2]]})
+    lists = [{item.id for item in model.recommend(history, 41)} for history, *_ in kept]
+    assert all("new" in names for names in lists)
+
+
+def _items(folder: Path) -> Path:
+    config = (folder / "config.yaml").read_text()
+    (line,) = [line for line in config.splitlines() if line.strip().startswith("sequences: ") and "artifacts/" in line][:1]
+    return Path(line.split(": ")[1]) / "items.parquet"
+
+
+@pytest.mark.parametrize("method", FLOORS)
+def test_a_floor_is_a_run_of_seconds_without_training(
+    method: str,
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = run_train(f"method={method}", "embedder=tfidf", "evaluation.seen=keep")
+    values = json.loads((folder / "metrics.json").read_text())
+    assert values["epochs"] == 0
+    assert values["converged"] == 1
+    command("evaluate", f"checkpoint={best(folder)}")
+    assert scores(tmp_path / "log") == scores(folder)
+    command("export", f"checkpoint={best(folder)}", f"folder={tmp_path / 'exported'}")
+    ((history, _, ids, found, _),) = command("recommend", f"checkpoint={best(folder)}", "history=[3,5]", "k=4")
+    equal(serving.load(tmp_path / "exported").recommend(history, 4), ids, found)
+    if method != "repeat":  # the small world's kinds of items follow each other, and their titles name the kind
+        assert values["test/full/ndcg@10"] > 1.5 * values["floor/popularity/full/ndcg@10"]
+
+
+def test_a_refit_has_the_weights_of_the_run_that_it_repeats(run_train: Run) -> None:
+    folder = run_train(*FUSION)
+    again = run_train(f"refit={folder}")
+    assert weights(again / "checkpoints" / "refit.ckpt") == weights(best(folder))

@@ -11,16 +11,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.artifacts.identity import value_at
 from sage_pl.artifacts.plain import check_size
 from sage_pl.artifacts.renamed import current
 from sage_pl.artifacts.store import Artifact, ArtifactError, Store, closure
+from sage_pl.artifacts.weights import read_weights
 from sage_pl.data.mapped import Ids
 from sage_pl.errors import MissingFileError, UserError
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks, fit
-from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.construct import construct, foreign_resolvers, stored
 from sage_pl.runs.places import foreign_places
 from sage_pl.runs.plan import (
@@ -290,22 +290,3 @@ def _load_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor])
     served = {name: value for name, value in weights.items() if not name.startswith(fit.TERMS)}
     check_weights(model, served)
     model.load_state_dict(served)
-
-
-def check_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:
-    """A checkpoint's weights have the names and shapes of the configured model's.
-
-    Raises:
-        ConfigError: naming the first that differ.
-    """
-    ours, theirs = (
-        {name: tuple(getattr(value, "shape", ("extra state",))) for name, value in part.items()}
-        for part in (model.state_dict(), weights)
-    )
-    differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-    if differing:
-        pairs = [f"{name}: {theirs.get(name, 'absent')} -> {ours.get(name, 'absent')}" for name in differing[:3]]
-        raise ConfigError(
-            f"the checkpoint's weights do not fit the configured model ({'; '.join(pairs)}); leave out the setting that "
-            "changes the model's shape, such as dim, data.max_len or freeze"
-        )

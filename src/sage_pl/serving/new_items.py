@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,17 @@ import torch
 from sage_pl import hosts
 from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import Artifact
+from sage_pl.artifacts.weights import read_weights
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.sources.layout import Layout
 from sage_pl.data.sources.raw import DataError
 from sage_pl.data.sources.table import read_table
 from sage_pl.errors import MissingFileError, SettingError
-from sage_pl.runs.construct import construct
+from sage_pl.nn.item_encoders.new_items import new_views
 from sage_pl.semantic.texts import NO_TEXT, Texts, text_columns
+from sage_pl.serving.parts import built, of_folder
 
+TEXTS, ENCODER = "new_items.json", "item_encoder.pt"  # of an exported folder
 _MOST = 50_000_000  # values of the file of known texts
 
 
@@ -132,7 +135,7 @@ class TextSource:
             SettingError: the vectors of the known items came from no text encoder.
         """
         with hosts.only(allow_host):
-            embedder = construct("steps.embed", dict(self.embed))
+            embedder = built("steps.embed", self.embed)
             if not hasattr(embedder, "encode_new"):
                 raise SettingError(
                     f"{type(embedder).__name__} encodes no further texts, so new items cannot be added; train with an embedder "
@@ -147,6 +150,31 @@ class TextSource:
 
     def _texts(self) -> Texts:
         return Texts(self.columns, self.labels, self.max_chars)
+
+
+def append(
+    place: Path, node: Mapping[str, Any], model: Any, table: Any, known_ids: Sequence[str], allow_host: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Append the items of a table to the model of an exported folder; their ids and titles.
+
+    Args:
+        place: the folder.
+        node: ``new_items`` of its ``model.json``, with paths.
+        model: of :mod:`sage_pl.nn.modules.served`.
+        table, allow_host: see :meth:`sage_pl.serving.ExportedModel.add_items`.
+        known_ids: of the model's items.
+    """
+    source = TextSource.read(place / TEXTS)
+    frame = source.table(table) if isinstance(table, str | Path) else pl.DataFrame(table)
+    frame = source.checked(frame, known_ids)
+    with of_folder(place):
+        encoder = built("item_encoder", node["encoder"])
+        encoder.load_state_dict(read_weights(place / ENCODER))
+    known = None if node["embed"] is None else Path(node["embed"])
+    vectors = source.vectors(frame, known, allow_host)
+    model.append_rows(new_views(encoder, *vectors, sorted(model.sequence_encoder.reads)))
+    titles = frame["title"].to_list() if "title" in frame.columns else [""] * len(frame)
+    return list(zip(frame["item_id"].to_list(), titles, strict=True))
 
 
 def _file_names(dataset: Mapping[str, Any]) -> dict[str, str]:

@@ -11,15 +11,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
+from sage_pl.nn.modules.histories import HistoryReader
 from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
 from sage_pl.ranges import Length
-from sage_pl.types import ItemEncoder, LossContext, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable, real
+from sage_pl.types import ItemEncoder, LossContext, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable
 
 
-class RecommenderModule(pl.LightningModule):
+class RecommenderModule(HistoryReader, pl.LightningModule):
     """Trains ``sum_k weight_k loss_k`` over the objective and the named terms; each is logged unweighted, its
     mean over an epoch, as ``train/loss/<name>``, the objective as ``recommendation``.
 
@@ -115,15 +115,6 @@ class RecommenderModule(pl.LightningModule):
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol."""
         raise NotImplementedError
-
-    def encode(
-        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None, last_only: bool = True
-    ) -> tuple[Float[Tensor, "B K *I E"], Bool[Tensor, "B M"]]:
-        """States of histories in inference form, and the mask of their items."""
-        ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
-        views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
-        batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
-        return self.sequence_encoder(views, real(ids), batch, last_only=last_only), real(ids)
 
     def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
         if self.training:

@@ -11,8 +11,8 @@ _TEXT = """# A trained recommender
 
 {n_items} items; {seen}; {longest}.
 
-It needs Python 3.11, torch, numpy, jaxtyping and sage-pl itself, and neither Lightning nor Hydra: `pip install torch numpy jaxtyping`
-and `pip install --no-deps sage-pl` (or the folder `src` of the project in PYTHONPATH).{more}
+It needs Python 3.11, torch, numpy, jaxtyping and sage-pl itself, and neither Lightning nor Hydra: `pip install torch numpy
+jaxtyping`, then `pip install --no-deps DIR` of the project's folder, or its `src` in PYTHONPATH.{more}
 
 ```python
 from sage_pl.serving import load

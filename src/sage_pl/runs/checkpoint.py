@@ -169,6 +169,8 @@ def changed_steps(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> set[s
 def text_settings(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The steps ``texts`` and ``embed`` of a trained model's recipe, and its data set, as plain values.
 
+    An encoder that was tuned on the data set's items names the folder of its adapter, if it is there.
+
     Raises:
         ConfigError: the recipe cannot be used.
     """
@@ -176,6 +178,9 @@ def text_settings(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> tuple
         config = OmegaConf.create(_bare(checkpoint, overrides))
         plain = resolve_with_placeholders(config, ["steps", "dataset"])
         steps = {name: plain["steps"][name] for name in ("texts", "embed") if name in plain["steps"]}
+        key, embed = checkpoint.artifact_keys.get("scft"), steps.get("embed", {})
+        if key and "adapter" in embed and (tuned := Store(config.paths.artifacts).open("scft", key)):
+            embed["adapter"] = embed["adapter"] or str(tuned.path)
         return steps, plain["dataset"]
 
 

@@ -22,8 +22,8 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.serving.exported_model import CATALOGUE, Catalogue
-from sage_pl.serving.loading import HERE, map_texts
-from sage_pl.serving.new_items import ENCODER, TEXTS, TextSource
+from sage_pl.serving.new_items import ENCODER, TextSource
+from sage_pl.serving.parts import HERE, map_texts
 from sage_pl.serving.readme import readme
 
 
@@ -67,7 +67,7 @@ def save(
         nodes = map_texts(nodes, lambda text: _copy_artifact(text, artifacts.get(text), work))
         new_items = None
         if texts is not None and not model.decodes:
-            texts.write(work / TEXTS)
+            texts.write(work)
             with (work / ENCODER).open("wb") as stream:
                 torch.save({k: v.cpu() for k, v in model.item_encoder.state_dict().items()}, stream)  # type: ignore[attr-defined]
             embed = filled_artifacts(config).get("embed")
@@ -84,7 +84,7 @@ def save(
         catalogue = _catalogue(Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes))
         (work / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
         (work / "README.md").write_text(
-            readme(catalogue, model.max_len, () if new_items is None or texts is None else texts.columns)
+            readme(catalogue, model.max_len, texts.columns if new_items and texts and texts.encodes_new else ())
         )
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
 

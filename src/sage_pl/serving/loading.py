@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,8 @@ from sage_pl.nn.item_encoders.cached import CachedItems
 from sage_pl.nn.modules.served import SERVED
 from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.serving.exported_model import Catalogue, ExportedModel
-from sage_pl.serving.parts import built, of_folder
+from sage_pl.serving.parts import built, of_folder, with_place
 
-HERE = "<here>/"  # placeholder of the folder in the paths of model.json
 _AGAIN = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
 
 
@@ -41,9 +40,7 @@ def load(folder: str | Path) -> ExportedModel:
     with of_folder(place):
         name = node.pop("name", {})
         new_items = node.pop("new_items", None)
-        node, new_items = map_texts(
-            [node, new_items], lambda text: str(place / text.removeprefix(HERE)) if text.startswith(HERE) else text
-        )
+        node, new_items = with_place([node, new_items], place)
         node["_target_"] = SERVED.get(node["_target_"], node["_target_"])
         model = built("model", {**node, "_partial_": True})(CachedItems(place / "items"))
         if not callable(getattr(model, "recommend", None)):
@@ -77,12 +74,3 @@ def _checked_node(place: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"a .json file of {place} is damaged ({error}); {_AGAIN}") from error
     return node
-
-
-def map_texts(node: Any, change: Callable[[str], str]) -> Any:
-    """The same plain values with ``change`` applied to every text."""
-    if isinstance(node, dict):
-        return {key: map_texts(value, change) for key, value in node.items()}
-    if isinstance(node, list):
-        return [map_texts(value, change) for value in node]
-    return change(node) if isinstance(node, str) else node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,10 +23,12 @@ from sage_pl.data.sources.raw import DataError
 from sage_pl.data.sources.table import read_table
 from sage_pl.errors import MissingFileError, SettingError
 from sage_pl.nn.item_encoders.new_items import new_views
+from sage_pl.runs.checks import part_called
 from sage_pl.semantic.texts import NO_TEXT, Texts, text_columns
-from sage_pl.serving.parts import built, of_folder
+from sage_pl.serving.parts import HERE, built, of_folder, with_place
 
 TEXTS, ENCODER = "new_items.json", "item_encoder.pt"  # of an exported folder
+_ADAPTER = "artifacts/scft"
 _MOST = 50_000_000  # values of the file of known texts
 
 
@@ -69,12 +72,24 @@ class TextSource:
         trained = (Sequences.load(sequences).train_counts[1:-1] > 0).tolist()
         return cls(steps["embed"], columns, labels, most, _file_names(dataset), tuple(known), tuple(trained))
 
-    def write(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self)))
+    @property
+    def encodes_new(self) -> bool:
+        """Whether the text encoder takes further texts."""
+        return hasattr(part_called(self.embed["_target_"]), "encode_new")
+
+    def write(self, folder: Path) -> None:
+        """Write ``new_items.json`` and a copy of the encoder's adapter, if it has one, into an exported folder."""
+        embed = dict(self.embed)
+        if embed.get("adapter"):
+            shutil.copytree(embed["adapter"], folder / _ADAPTER)
+            embed["adapter"] = HERE + _ADAPTER
+        (folder / TEXTS).write_text(json.dumps({**asdict(self), "embed": embed}))
 
     @classmethod
-    def read(cls, file: Path) -> TextSource:
-        content = read_json(file, _MOST)
+    def read(cls, folder: Path) -> TextSource:
+        """That of an exported folder."""
+        content = read_json(folder / TEXTS, _MOST)
+        content["embed"] = with_place(content["embed"], folder)
         plain: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
         return cls(**plain)
 
@@ -136,10 +151,11 @@ class TextSource:
         """
         with hosts.only(allow_host):
             embedder = built("steps.embed", self.embed)
-            if not hasattr(embedder, "encode_new"):
+            if not self.encodes_new:
+                reason = getattr(embedder, "no_new_items", f"{type(embedder).__name__} encodes no further texts")
                 raise SettingError(
-                    f"{type(embedder).__name__} encodes no further texts, so new items cannot be added; train with an embedder "
-                    "of texts, such as embedder=minilm"
+                    f"new items cannot be added: {reason}; train again with them, or with an embedder of texts, such as "
+                    "embedder=minilm"
                 )
             if known is None:
                 old = np.asarray(embedder.encode(list(self.known)), np.float32)
@@ -164,7 +180,7 @@ def append(
         table, allow_host: see :meth:`sage_pl.serving.ExportedModel.add_items`.
         known_ids: of the model's items.
     """
-    source = TextSource.read(place / TEXTS)
+    source = TextSource.read(place)
     frame = source.table(table) if isinstance(table, str | Path) else pl.DataFrame(table)
     frame = source.checked(frame, known_ids)
     with of_folder(place):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 from sage_pl.errors import UserError
 from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
+
+HERE = "<here>/"  # placeholder of the folder in its own paths
 
 
 def built(name: str, node: Mapping[str, Any]) -> Any:
@@ -62,3 +64,17 @@ def _unusable(place: Path, error: Exception) -> ConfigError:
         f"{place} holds a configuration that cannot be used ({type(error).__name__}: {reason}); write it again with "
         "scripts/export.py checkpoint=FILE folder=DIR"
     )
+
+
+def with_place(node: Any, place: Path) -> Any:
+    """The same plain values with the paths of a folder that is now at ``place``."""
+    return map_texts(node, lambda text: str(place / text.removeprefix(HERE)) if text.startswith(HERE) else text)
+
+
+def map_texts(node: Any, change: Callable[[str], str]) -> Any:
+    """The same plain values with ``change`` applied to every text."""
+    if isinstance(node, dict):
+        return {key: map_texts(value, change) for key, value in node.items()}
+    if isinstance(node, list):
+        return [map_texts(value, change) for value in node]
+    return change(node) if isinstance(node, str) else node

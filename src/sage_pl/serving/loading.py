@@ -66,6 +66,8 @@ def _checked_node(place: Path) -> dict[str, Any]:
     """The content of ``model.json`` of a folder whose files are as they were written."""
     manifest = place / MANIFEST
     node = read_json(place / "model.json")
+    if not isinstance(node, dict):
+        raise ConfigError(f"{place}/model.json holds a {type(node).__name__}, wanted names with values; {_AGAIN}")
     try:
         if manifest.exists() and (problem := damage_in(place, read_json(manifest)["files"], hashes=True)):
             raise ArtifactError(f"{problem}; {_AGAIN}")

@@ -75,3 +75,32 @@ def test_a_folder_answers_alone(
     alone = answers_alone(tmp_path / "exported")
     assert alone == answers_here(tmp_path / "exported"), "the same ids, titles and scores"
     assert all(len(answer) == 6 for answer in alone)
+
+
+ADDING = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"hydra", "omegaconf", "pytorch_lightning", "lightning_fabric", "torchmetrics"}:
+            raise ImportError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Blocker())
+from sage_pl.serving import load
+
+model = load(sys.argv[1])
+model.add_items({"item_id": ["900"], "title": ["green leaf tea box number 900"]})
+print([item.id for item in model.recommend(["900"], 41, seen="keep")])
+"""
+
+
+def test_new_items_need_neither_hydra_nor_lightning(
+    run_train: Callable[..., Path], command: Callable[..., Answers], tmp_path: Path
+) -> None:
+    best = run_train("method=pad", "embedder=tfidf", "trainer.max_epochs=1") / "checkpoints" / "best.ckpt"
+    command("export", f"checkpoint={best}", f"folder={tmp_path / 'exported'}")
+    arguments = [sys.executable, "-c", ADDING, str(tmp_path / "exported")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "'900'" in done.stdout

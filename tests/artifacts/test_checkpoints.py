@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sage_pl.artifacts.checkpoints import CheckpointError, WholeCheckpoints, read_weights
+from sage_pl.artifacts.checkpoints import WholeCheckpoints
+from sage_pl.artifacts.weights import CheckpointError, read_weights
 from sage_pl.errors import machine_problem
 from tests.artifacts.test_files import largest_file
 

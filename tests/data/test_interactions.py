@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.store import Artifact, Store
 from sage_pl.data.filters import AtLeast, DropRepeats, KCore, LastItems
 from sage_pl.data.interactions import Interactions
@@ -18,6 +19,7 @@ from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.folder import Folder
 from sage_pl.data.sources.raw import DataError, RawData
 from sage_pl.data.split import GlobalTime, LeaveOneOut
+from sage_pl.errors import SettingError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,7 @@ def texts(**titles: str) -> pl.DataFrame:
 
 def run(tmp_path: Path, step: Interactions) -> Artifact:
     out = tmp_path / "sequences"
-    out.mkdir()
+    out.mkdir(parents=True)
     step.run({}, out)
     return Artifact("key", out, {})
 
@@ -179,6 +181,39 @@ def test_items_get_their_texts_and_unknown_ones_an_empty_text(tmp_path: Path, ca
     assert table["categories"].to_list() == [["food"], ["food"], ["food"], []]
     assert "1 of 4 items are not in the item table" in caplog.text
     assert json.loads((tmp_path / "sequences" / "report.json").read_text())["items_without_title"] == 2
+
+
+def test_the_catalogue_may_be_the_whole_table_of_items(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    items = texts(salt="Salt", tea="Tea", jam="", egg="Egg", pear="").with_columns(
+        categories=pl.when(pl.col("item_id") == "pear").then([]).otherwise(pl.col("categories"))
+    )
+    with caplog.at_level(logging.INFO):
+        bought = run(tmp_path / "bought", Interactions(Rows(ROWS, items), LeaveOneOut()))
+    assert "1 items of the table have a text and no events: left out; dataset.catalogue=all makes" in caplog.text
+    whole = run(tmp_path / "all", Interactions(Rows(ROWS, items), LeaveOneOut(), catalogue="all"))
+    assert bought.frame("items")["item_id"].to_list() == ["egg", "jam", "tea", "oil"]
+    assert whole.frame("items")["item_id"].to_list() == ["egg", "jam", "tea", "oil", "salt"], "pear has no text"
+    assert whole.frame("items")["title"][-1] == "Salt"
+    assert whole.array("values").tolist() == bought.array("values").tolist(), "no number changes"
+    sequences = Sequences.load(whole)
+    assert sequences.n_items == 5
+    assert sequences.train_counts[5] == 0
+    for artifact in (bought, whole):
+        assert json.loads((artifact.path / "report.json").read_text())["items_without_events"] == 1
+    core = run(tmp_path / "core", Interactions(Rows(ROWS, items), LeaveOneOut(), (KCore(2, 2),), catalogue="all"))
+    assert core.frame("items")["item_id"].to_list() == ["jam", "tea", "salt", "egg"], "a filter drops events of egg"
+
+
+def test_a_catalogue_needs_a_table_and_a_known_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"dataset\.catalogue=all takes the items of a table"):
+        run(tmp_path, Interactions(Rows(ROWS), LeaveOneOut(), catalogue="all"))
+    with pytest.raises(SettingError, match=r"dataset\.catalogue is 'sold', wanted one of bought, all"):
+        Interactions(Rows(ROWS), LeaveOneOut(), catalogue="sold")  # type: ignore[arg-type]
+
+
+def test_the_key_of_bought_items_is_that_of_earlier_versions() -> None:
+    assert "catalogue" not in identity(Interactions(Rows(ROWS), LeaveOneOut()))
+    assert identity(Interactions(Rows(ROWS), LeaveOneOut(), catalogue="all"))["catalogue"] == "all"
 
 
 def test_expected_counts_are_asserted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The scorer fusion and the rankers without training, as commands: chosen, stored, evaluated, recommended, exported, refitted."""
+"""The scorer fusion and the rankers without training, as commands: from the choice of weights to a refit."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_the_list_is_that_of_the_evaluation_wherever_it_comes_from(
 
 def _items(folder: Path) -> Path:
     config = (folder / "config.yaml").read_text()
-    (line,) = [line for line in config.splitlines() if line.strip().startswith("sequences: ") and "artifacts/" in line][:1]
+    (line,) = [line for line in config.splitlines() if line.strip().startswith("sequences: ") and "artifacts/" in line][
+        :1
+    ]
     return Path(line.split(": ")[1]) / "items.parquet"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sage_pl import serving
@@ -101,3 +102,23 @@ def test_unfit_tables_are_refused(
         with pytest.raises(SettingError, match=words):
             model.add_items(table)
     assert len(model.recommend(["3"], 50, seen="keep")) == 40, "nothing was added"
+
+
+def test_the_whole_table_of_items_is_recommended(
+    run_train: Callable[..., Path], command: Callable[..., Answers], small_world: Path, tmp_path: Path
+) -> None:
+    """``dataset.catalogue=all``: an item that nobody bought is trained beside the others, by its text."""
+    pl.read_parquet(small_world / "interactions.parquet").write_csv(tmp_path / "events.csv")
+    items = pl.read_parquet(small_world / "items.parquet").with_columns(pl.col("item_id").cast(pl.String))
+    more = pl.DataFrame({"item_id": ["900", "901", "902"], "title": [TEA, LAMP, ""]})
+    pl.concat([items, more]).write_csv(tmp_path / "items.csv")
+    names = {"path": tmp_path / "events.csv", "user": "user_id", "item": "item_id", "time": "timestamp"}
+    texts = {"items": tmp_path / "items.csv", "text": "title", "catalogue": "all"}
+    settings = [f"dataset.{key}={value}" for key, value in (names | texts).items()]
+    for method in ("text_only", "plain"):
+        run = run_train("dataset=csv", *settings, f"method={method}", "embedder=tfidf", "trainer.max_epochs=1")
+        ((_, _, ids, _, _),) = command(
+            "recommend", f"checkpoint={run / 'checkpoints' / 'best.ckpt'}", "history=[3]", "k=50"
+        )
+        assert {"900", "901"} <= set(ids), "with a text"
+        assert "902" not in ids, "without one"

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from sage_pl import serving
 from sage_pl.commands.door import config_dir
 from sage_pl.runs.checkpoint import model_of, open_checkpoint, plan_of
-from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.construct import construct, foreign_resolvers, texts, unresolved_texts
+from sage_pl.runs.checks import ConfigError, texts, unresolved_texts
+from sage_pl.runs.construct import construct, foreign_resolvers
 from sage_pl.runs.resuming import continued
 
 CALL = "${oc.create:{_target_: os.system, command: x}}"

@@ -1,9 +1,7 @@
-"""Checkpoints as files: written whole, and checked against their own checksums when they are read."""
+"""Lightning's checkpoints as files: written whole."""
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,56 +10,11 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from sage_pl.artifacts.files import whole_file
-from sage_pl.errors import SettingError, machine_problem
-
-
-class CheckpointError(SettingError):
-    """A checkpoint is damaged."""
-
-
-def read_weights(file: str | Path, map_location: Any = "cpu") -> Any:
-    """The content of a file of :func:`torch.save`, plain values and tensors only.
-
-    Torch ignores the CRC-32 that its zip archive holds of every record; here each is compared first (0.25 s per GB).
-
-    Raises:
-        CheckpointError: the file is cut, a record differs from its checksum, or its records are compressed or overlap, so
-            that they could fill the memory.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            _check_records(file, archive)
-            damaged = archive.testzip()
-        if damaged is None:
-            return torch.load(file, map_location=map_location, weights_only=True)
-    except CheckpointError:
-        raise
-    except (*_DAMAGE, OSError) as error:
-        if isinstance(error, FileNotFoundError) or machine_problem(error):
-            raise
-        raise CheckpointError(f"{file} is damaged or is no checkpoint ({_first_line(error)}); {_HELP}") from error
-    raise CheckpointError(f"{file} is damaged: its record {damaged} differs from its checksum; {_HELP}")
-
-
-def _check_records(file: str | Path, archive: zipfile.ZipFile) -> None:
-    records = archive.infolist()
-    if any(one.compress_type for one in records) or sum(one.file_size for one in records) > Path(file).stat().st_size:
-        raise CheckpointError(f"{file} is compressed, which torch.save does not do; {_HELP}")
-
-
-_DAMAGE = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError),
-    *(KeyError, IndexError, AttributeError, TypeError, NotImplementedError, OverflowError),
-)
-_HELP = "take another checkpoint of that run (best.ckpt, last.ckpt), or train again"
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+from sage_pl.artifacts.weights import read_weights
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoints by :func:`whole_file` and :func:`read_weights`.
+    """Lightning's checkpoints by :func:`whole_file` and :func:`sage_pl.artifacts.weights.read_weights`.
 
     Lightning's own writer passes through TMPDIR; where that is another file system, a kill or a full disk leaves half a file.
     """

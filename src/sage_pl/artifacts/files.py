@@ -14,9 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sage_pl.errors import UserError
+
+MANIFEST = "manifest.json"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HOST = re.sub(r"\W", "-", platform.node())[:32]
 Records = dict[str, dict[str, Any]]
+
+
+class ArtifactError(UserError, RuntimeError):
+    """An artifact is absent or damaged, or the steps cannot produce it."""
 
 
 def file_digest(path: Path) -> str:

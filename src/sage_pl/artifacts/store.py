@@ -26,17 +26,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import polars as pl
 
-from sage_pl.artifacts.files import damage_in, records_of, remove, unfinished, whole_folder
+from sage_pl.artifacts.files import MANIFEST, ArtifactError, damage_in, records_of, remove, unfinished, whole_folder
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.locks import locked
-from sage_pl.errors import UserError
 
 log = logging.getLogger(__name__)
-MANIFEST = "manifest.json"
-
-
-class ArtifactError(UserError, RuntimeError):
-    """An artifact is absent or damaged, or the steps cannot produce it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from sage_pl import hardware, hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import make
 from sage_pl.runs import fit, requirements, sweeps
-from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
-from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.checkpoint import Checkpoint, refuse_places
+from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.construct import stored
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
 from sage_pl.runs.preparation import prepare

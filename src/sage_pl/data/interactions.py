@@ -8,18 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import polars as pl
 
+from sage_pl.artifacts.identity import settings
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.filters import Filter
-from sage_pl.data.sources.raw import CLOCK, COLUMNS, DataError, RawData, Source, check_items, require_columns
+from sage_pl.data.sources.raw import CLOCK, COLUMNS, Catalogue, DataError, RawData, Source, check_items, require_columns
 from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions
+from sage_pl.errors import SettingError
 from sage_pl.ranges import Natural
 
 log = logging.getLogger(__name__)
+
+_ALL = "dataset.catalogue=all makes them candidates"
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,18 @@ class Interactions:
     """Makes the sequences every other part reads (:class:`sage_pl.data.sequences.Sequences`).
 
     Users are numbered 1..U by their first row in the source, items 1..N by first appearance in the sequences, user after
-    user. A user's events are sorted by time; equal times keep the source's order. Repeats stay unless a filter drops them.
+    user, then those without events in the order of their table. A user's events are sorted by time; equal times keep the
+    source's order. Repeats stay unless a filter drops them.
     Internally ids are dense 32-bit codes, so filters and sorts cost the same for any type of id.
 
     Args:
         source: where the interactions come from.
         filters: applied in order.
         split: which events are held out.
-        expect: counts (``users``, ``items``, ``interactions``) that must result, for a known data set; None checks nothing.
+        expect: counts (``users``, ``items`` with events, ``interactions``) that must result, for a known data set; None checks
+            nothing.
+        catalogue: ``bought``: the items with events after the filters. ``all``: also every other item of the source's table
+            that has a text; the model knows them by their text alone.
 
     Files written:
         ``values.npy`` int32 item ids of all users in turn; ``offsets.npy`` int64 [U + 2]; ``times.npy`` int64; where the
@@ -44,6 +52,7 @@ class Interactions:
 
     Raises:
         DataError: a table of the source is unfit, a filter leaves nothing, the split finds no case, or ``expect`` is not met.
+        SettingError: ``catalogue`` is unknown, or ``all`` without a table of items.
     """
 
     name: ClassVar[str] = "sequences"
@@ -55,6 +64,17 @@ class Interactions:
     split: SplitRule
     filters: Sequence[Filter] = ()
     expect: Mapping[str, Natural] | None = field(default=None, compare=False)
+    catalogue: Catalogue = "bought"
+
+    def __post_init__(self) -> None:
+        if self.catalogue not in get_args(Catalogue):
+            raise SettingError(
+                f"dataset.catalogue is {self.catalogue!r}, wanted one of {', '.join(get_args(Catalogue))}"
+            )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The settings for artifact keys; those of ``bought`` are older than the choice."""
+        return {name: value for name, value in settings(self).items() if (name, value) != ("catalogue", "bought")}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         columns = self._filter_columns()
@@ -83,7 +103,16 @@ class Interactions:
         split = self.split(offsets, times)
 
         # Write.
-        item_table = _item_table(raw.items, item_ids[items])
+        rest = _without_events(raw.items, item_ids[items])
+        if self.catalogue == "all" and raw.items is None:
+            raise SettingError(
+                "dataset.catalogue=all takes the items of a table, and this data set has none; use bought"
+            )
+        if len(rest):
+            bought = f"left out; {_ALL}" if self.catalogue == "bought" else "candidates by their text alone"
+            log.info("%s items of the table have a text and no events: %s", f"{len(rest):,}", bought)
+        ids = item_ids[items] if self.catalogue == "bought" else pl.concat([item_ids[items], rest])
+        item_table = _item_table(raw.items, ids)
         arrays = {"values": values, "offsets": offsets, "times": times}
         if CLOCK in frame.columns:
             arrays["clock"] = frame[CLOCK].fill_null(-1).to_numpy()
@@ -96,6 +125,7 @@ class Interactions:
             "left_out": left_out(stages),
             "source": [*raw.notes, *warnings],
             **_describe(offsets, times, values, split),
+            "items_without_events": len(rest),
             "items_without_title": int((item_table["title"] == "").sum()) if "title" in item_table.columns else None,
         }
         (out / "report.json").write_text(json.dumps(report, indent=2))
@@ -178,6 +208,17 @@ def _item_table(texts: pl.DataFrame | None, item_ids: pl.Series) -> pl.DataFrame
     table = table.join(texts, on="item_id", how="left", maintain_order="left")
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
     return table.with_columns(pl.col("title").fill_null(""), pl.col(lists).fill_null([]))
+
+
+def _without_events(table: pl.DataFrame | None, bought: pl.Series) -> pl.Series:
+    """Ids of the items of the table that have a text and no events, in its order."""
+    if table is None:
+        return bought.clear()
+    kinds = {name: kind for name, kind in table.schema.items() if name != "item_id"}
+    texts = [pl.col(name).str.strip_chars() != "" for name, kind in kinds.items() if kind == pl.String]
+    texts += [pl.col(name).list.len() > 0 for name, kind in kinds.items() if isinstance(kind, pl.List)]
+    spoken = table.filter(pl.any_horizontal(text.fill_null(False) for text in texts))["item_id"]
+    return spoken.filter(~spoken.is_in(bought.implode()))
 
 
 def left_out(stages: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -11,16 +11,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.artifacts.identity import value_at
 from sage_pl.artifacts.plain import check_size
 from sage_pl.artifacts.renamed import current
 from sage_pl.artifacts.store import Artifact, ArtifactError, Store, closure
+from sage_pl.artifacts.weights import read_weights
 from sage_pl.data.mapped import Ids
 from sage_pl.errors import MissingFileError, UserError
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks, fit
-from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.construct import construct, foreign_resolvers, stored
 from sage_pl.runs.places import foreign_places
 from sage_pl.runs.plan import (
@@ -170,6 +170,8 @@ def changed_steps(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> set[s
 def text_settings(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The steps ``texts`` and ``embed`` of a trained model's recipe, and its data set, as plain values.
 
+    An encoder that was tuned on the data set's items names the folder of its adapter, if it is there.
+
     Raises:
         ConfigError: the recipe cannot be used.
     """
@@ -177,6 +179,9 @@ def text_settings(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> tuple
         config = OmegaConf.create(_bare(checkpoint, overrides))
         plain = resolve_with_placeholders(config, ["steps", "dataset"])
         steps = {name: plain["steps"][name] for name in ("texts", "embed") if name in plain["steps"]}
+        key, embed = checkpoint.artifact_keys.get("scft"), steps.get("embed", {})
+        if key and "adapter" in embed and (tuned := Store(config.paths.artifacts).open("scft", key)):
+            embed["adapter"] = embed["adapter"] or str(tuned.path)
         return steps, plain["dataset"]
 
 
@@ -296,22 +301,3 @@ def _load_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor])
     served |= {name: weights.get(name, value) for name, value in scorer.items()}  # not those of another scorer
     check_weights(model, served)
     model.load_state_dict(served)
-
-
-def check_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:
-    """A checkpoint's weights have the names and shapes of the configured model's.
-
-    Raises:
-        ConfigError: naming the first that differ.
-    """
-    ours, theirs = (
-        {name: tuple(getattr(value, "shape", ("extra state",))) for name, value in part.items()}
-        for part in (model.state_dict(), weights)
-    )
-    differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-    if differing:
-        pairs = [f"{name}: {theirs.get(name, 'absent')} -> {ours.get(name, 'absent')}" for name in differing[:3]]
-        raise ConfigError(
-            f"the checkpoint's weights do not fit the configured model ({'; '.join(pairs)}); leave out the setting that "
-            "changes the model's shape, such as dim, data.max_len or freeze"
-        )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import inspect
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-
-from hydra.utils import get_object
-from omegaconf import ListConfig
 
 from sage_pl.artifacts.identity import flat
 from sage_pl.errors import SettingError
@@ -35,7 +33,7 @@ _SECTIONS = {  # a part of the configuration -> beginnings of a `_target_` in it
     "callbacks": ("sage_pl.training.callbacks.", "pytorch_lightning.callbacks."),
     "logger": ("sage_pl.training.loggers.", "pytorch_lightning.loggers."),
 }
-_SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
+SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
 class ConfigError(SettingError):
@@ -62,9 +60,28 @@ def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]
             yield path, config
         for key, value in config.items():
             yield from nodes(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(config, list | tuple | ListConfig):
+    elif isinstance(config, Sequence) and not isinstance(config, str | bytes):
         for index, value in enumerate(config):
             yield from nodes(value, f"{path}[{index}]")
+
+
+def unresolved_texts(value: Any, path: str) -> list[str]:
+    """A line for every key and text that still holds ``${``."""
+    lines = [(place.lstrip("."), text) for place, text in texts(value, path) if "${" in text]
+    return [f"{place} holds {text!r}, a reference that was not resolved; write the value" for place, text in lines]
+
+
+def texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every key and text of nested plain values with its dotted path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, child in value.items():
+            yield f"{path}.{key}", str(key)
+            yield from texts(child, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            yield from texts(child, f"{path}[{index}]")
 
 
 def own_packages() -> tuple[str, ...]:
@@ -74,6 +91,21 @@ def own_packages() -> tuple[str, ...]:
     names = [name.strip() for name in os.environ.get(PACKAGES, "").split(",")]
     names += [point.value for point in importlib.metadata.entry_points(group=PACKAGES_GROUP)]
     return tuple(f"{name}." for name in names if name)
+
+
+def part_called(target: str) -> Any:
+    """What a ``_target_`` names: its first modules are imported, the rest are attributes.
+
+    Raises:
+        ImportError, AttributeError: there is nothing of that name.
+    """
+    first, *rest = target.split(".")
+    part = importlib.import_module(first)
+    for name in rest:
+        if inspect.ismodule(part) and not hasattr(part, name):
+            importlib.import_module(f"{part.__name__}.{name}")
+        part = getattr(part, name)
+    return part
 
 
 def target_problem(path: str, node: Mapping[str, Any], packages: tuple[str, ...]) -> str | None:
@@ -92,7 +124,7 @@ def target_problem(path: str, node: Mapping[str, Any], packages: tuple[str, ...]
             f"packages that the environment variable {PACKAGES} names"
         )
     try:
-        part = get_object(target)
+        part = part_called(target)
     except Exception as error:  # noqa: BLE001 - an import may fail in any way; the reason is passed on
         return f"{path}._target_ {target!r} cannot be imported: {error}"
     if not f"{getattr(part, '__module__', '')}.".startswith((*HOMES, *packages)):
@@ -103,7 +135,7 @@ def target_problem(path: str, node: Mapping[str, Any], packages: tuple[str, ...]
         return f"{path}._target_ {target!r} is no part of a run; parts are what the files of conf/ name"
     if "_args_" in node:
         return f"{path} passes positional arguments (_args_); name them"
-    arguments = {key: value for key, value in node.items() if key not in _SPECIAL}
+    arguments = {key: value for key, value in node.items() if key not in SPECIAL}
     try:
         signature = inspect.signature(part)
     except ValueError:
@@ -174,3 +206,22 @@ def reads_current(config: Mapping[str, Any]) -> bool:
         else []
     )
     return bool(config["data"] == "current")
+
+
+def check_weights(model: Any, weights: Mapping[str, Any]) -> None:
+    """A checkpoint's weights have the names and shapes of the configured model's.
+
+    Raises:
+        ConfigError: naming the first that differ.
+    """
+    ours, theirs = (
+        {name: tuple(getattr(value, "shape", ("extra state",))) for name, value in part.items()}
+        for part in (model.state_dict(), weights)
+    )
+    differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if differing:
+        pairs = [f"{name}: {theirs.get(name, 'absent')} -> {ours.get(name, 'absent')}" for name in differing[:3]]
+        raise ConfigError(
+            f"the checkpoint's weights do not fit the configured model ({'; '.join(pairs)}); leave out the setting that "
+            "changes the model's shape, such as dim, data.max_len or freeze"
+        )

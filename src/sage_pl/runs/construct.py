@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl.errors import UserError
 from sage_pl.runs import checks
-from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.checks import ConfigError, texts, unresolved_texts
 
 _REFERENCE = re.compile(r"\$\{[\w.@/-]+\}|\$\{(?:oc\.select|hydra|now):[^${}]*\}")  # all that conf/ uses
 
@@ -68,12 +68,6 @@ def _unusable(source: str | Path, error: Exception) -> ConfigError:
     )
 
 
-def unresolved_texts(value: Any, path: str) -> list[str]:
-    """A line for every key and text that still holds ``${``."""
-    lines = [(place.lstrip("."), text) for place, text in texts(value, path) if "${" in text]
-    return [f"{place} holds {text!r}, a reference that was not resolved; write the value" for place, text in lines]
-
-
 def foreign_resolvers(recipe: Mapping[str, Any]) -> list[str]:
     """A line for every text of a stored recipe that calls a resolver which ``conf/`` does not use, such as ``oc.env``."""
     lines = [(place.lstrip("."), text) for place, text in texts(recipe, "") if "${" in _without_references(text)]
@@ -84,16 +78,3 @@ def _without_references(text: str) -> str:
     while (shorter := _REFERENCE.sub("", text)) != text:  # from the inside out
         text = shorter
     return text
-
-
-def texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every key and text of nested plain values with its dotted path."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, child in value.items():
-            yield f"{path}.{key}", str(key)
-            yield from texts(child, f"{path}.{key}")
-    elif isinstance(value, list | tuple):
-        for index, child in enumerate(value):
-            yield from texts(child, f"{path}[{index}]")

@@ -20,7 +20,7 @@ from sage_pl.nn.modules.step import DISTINCT
 from sage_pl.runs import checks, processes
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.choices import check_without, parts_of, plain_choices
-from sage_pl.runs.construct import construct, unresolved_texts
+from sage_pl.runs.construct import construct
 from sage_pl.runs.numbers import hints, number_problems, setting_problems
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 
@@ -137,7 +137,9 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
     except ConfigError as error:
         checks.refuse([*problems, str(error)])
         raise
-    checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, ""), *processes.problems(plain)])
+    checks.refuse(
+        [*problems, *checks.target_problems(plain), *checks.unresolved_texts(plain, ""), *processes.problems(plain)]
+    )
     checks.refuse(_number_problems(config, plain))
     _check_batch_keys(plain)
     return config, dropped, plain

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.errors import SettingError
 from sage_pl.serving.top_k_cache import CacheError, Origin, Scores, TopKCache
 from sage_pl.types import PADDING, Recommender, TopK
+
+if TYPE_CHECKING:
+    from sage_pl.data.sequences import IntArray, Sequences
 
 log = logging.getLogger(__name__)
 

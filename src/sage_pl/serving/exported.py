@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,18 @@ import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.checkpoints import read_weights
-from sage_pl.artifacts.files import damage_in, file_digest, records_of, whole_folder
+from sage_pl.artifacts.files import MANIFEST, file_digest, records_of, whole_folder
 from sage_pl.artifacts.identity import flat, is_decisive
-from sage_pl.artifacts.plain import read_json
-from sage_pl.artifacts.store import MANIFEST, Artifact, ArtifactError
+from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import write_counts
-from sage_pl.errors import MissingFileError
-from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
-from sage_pl.nn.item_encoders.new_items import new_views
+from sage_pl.nn.item_encoders.cached import write_tables
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs.checkpoint import check_weights
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.plan import filled_artifacts
-from sage_pl.serving.exported_model import CATALOGUE, Adder, Catalogue, ExportedModel
-from sage_pl.serving.new_items import TextSource
+from sage_pl.serving.exported_model import CATALOGUE, Catalogue
+from sage_pl.serving.new_items import ENCODER, TextSource
+from sage_pl.serving.parts import HERE, map_texts
 from sage_pl.serving.readme import readme
-
-_HERE = "<here>/"  # placeholder of the folder in the paths of model.json
-_TEXTS, _ENCODER = "new_items.json", "item_encoder.pt"
 
 
 def save(
@@ -56,31 +48,30 @@ def save(
             items.
 
     Raises:
-        ConfigError: the folder exists, or the model has a scorer, which needs the text vectors.
+        ConfigError: the folder exists.
     """
     final = Path(folder)
     if final.exists():
         raise ConfigError(f"{final} exists already; choose another folder=DIR or remove it")
-    if config.scorer is not None:
-        raise ConfigError("a scorer needs the text vectors when serving; export without it: +overrides.scorer=null")
+    parts = model.exported_parts if model.scorer is None else (*model.exported_parts, "scorer")
     with whole_folder(final) as work:
         (work / "items").mkdir()
         write_tables(model.item_encoder, sorted(model.sequence_encoder.reads), work / "items", model.device)
-        prefixes = tuple(f"{name}." for name in model.exported_parts)
+        prefixes = tuple(f"{name}." for name in parts)
         weights = {k: v.cpu() for k, v in model.state_dict().items() if k.startswith(prefixes)}
         with (work / "weights.pt").open("wb") as stream:
             torch.save(weights, stream)
         artifacts = {path: f"artifacts/{name}" for name, path in filled_artifacts(config).items()}
-        nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in model.exported_parts}
-        nodes = _map_texts(nodes, lambda text: _copy_artifact(text, artifacts.get(text), work))
+        nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in parts}
+        nodes = map_texts(nodes, lambda text: _copy_artifact(text, artifacts.get(text), work))
         new_items = None
         if texts is not None and not model.decodes:
-            texts.write(work / _TEXTS)
-            with (work / _ENCODER).open("wb") as stream:
+            texts.write(work)
+            with (work / ENCODER).open("wb") as stream:
                 torch.save({k: v.cpu() for k, v in model.item_encoder.state_dict().items()}, stream)  # type: ignore[attr-defined]
             embed = filled_artifacts(config).get("embed")
             new_items = {"embed": embed, "encoder": OmegaConf.to_container(config.item_encoder, resolve=True)}
-            new_items = _map_texts(new_items, lambda text: _copy_artifact(text, artifacts.get(text), work))
+            new_items = map_texts(new_items, lambda text: _copy_artifact(text, artifacts.get(text), work))
         node = {
             "_target_": config.model._target_,
             "_partial_": True,
@@ -92,7 +83,7 @@ def save(
         catalogue = _catalogue(Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes))
         (work / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
         (work / "README.md").write_text(
-            readme(catalogue, model.max_len, () if new_items is None or texts is None else texts.columns)
+            readme(catalogue, model.max_len, texts.columns if new_items and texts and texts.encodes_new else ())
         )
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
 
@@ -104,75 +95,6 @@ def _catalogue(sequences: Artifact, seen: str, knows_users: bool) -> Catalogue:
     titles = ["", *items["title"].to_list()] if "title" in items.columns else []
     users = sequences.frame("users").sort("user")["user_id"].cast(pl.String).to_list() if knows_users else []
     return Catalogue(["", *ids], titles, ["", *users], seen)
-
-
-def load(folder: str | Path) -> ExportedModel:
-    """The model of a folder written by :func:`save`, ready for ``recommend(history=["ID", "ID"], k=10)``.
-
-    Its ``model`` is the module over item numbers, whose ``stored`` is the checkpoint's name. Every file's hash is compared
-    first (0.5 s per GB); folders of earlier versions have none.
-
-    Raises:
-        MissingFileError: the folder has no ``model.json``.
-        ArtifactError: a file is missing, cut or changed.
-        ConfigError: ``model.json`` names a class that is not allowed, holds a reference such as ``${oc.env:X}``, or cannot be
-            built.
-        PlainError: it is damaged.
-    """
-    place = Path(folder)
-    if not (place / "model.json").is_file():
-        raise MissingFileError(f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR")
-    node = _checked_node(place)
-    with stored(place):
-        name = node.pop("name", {})
-        new_items = node.pop("new_items", None)
-        node, new_items = _map_texts(
-            [node, new_items], lambda text: str(place / text.removeprefix(_HERE)) if text.startswith(_HERE) else text
-        )
-        model = construct("model", {**node, "_partial_": True})(CachedItems(place / "items"))
-        if not isinstance(model, RecommenderModule):
-            raise ConfigError(f"{place}/model.json describes a {type(model).__name__}, which recommends nothing")
-        weights = read_weights(place / "weights.pt")
-        check_weights(model, weights)
-        model.load_state_dict(weights)
-        model.stored = name
-        return ExportedModel(model.eval(), Catalogue.read(place), _adder(place, new_items, model))
-
-
-def _adder(place: Path, node: Mapping[str, Any] | None, model: RecommenderModule) -> Adder | None:
-    """Appends the items of a table to the model; None for a folder without an item encoder."""
-    if node is None:
-        return None
-
-    def add(table: Any, known_ids: Sequence[str], allow_host: Sequence[str]) -> list[tuple[str, str]]:
-        source = TextSource.read(place / _TEXTS)
-        frame = source.table(table) if isinstance(table, str | Path) else pl.DataFrame(table)
-        frame = source.checked(frame, known_ids)
-        with stored(place):
-            encoder = construct("item_encoder", node["encoder"])
-            encoder.load_state_dict(read_weights(place / _ENCODER))
-        known = None if node["embed"] is None else Path(node["embed"])
-        vectors = source.vectors(frame, known, allow_host)
-        model.append_rows(new_views(encoder, *vectors, sorted(model.sequence_encoder.reads)))  # type: ignore[operator]
-        titles = frame["title"].to_list() if "title" in frame.columns else [""] * len(frame)
-        return list(zip(frame["item_id"].to_list(), titles, strict=True))
-
-    return add
-
-
-def _checked_node(place: Path) -> dict[str, Any]:
-    """The content of ``model.json`` of a folder whose files are as they were written."""
-    again = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
-    manifest = place / MANIFEST
-    node = read_json(place / "model.json")
-    try:
-        if manifest.exists() and (problem := damage_in(place, read_json(manifest)["files"], hashes=True)):
-            raise ArtifactError(f"{problem}; {again}")
-        if node.pop("manifest", False) and not manifest.exists():
-            raise ArtifactError(f"{place} has no {MANIFEST}; {again}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"a .json file of {place} is damaged ({error}); {again}") from error
-    return node
 
 
 def model_name(checkpoint: Path, overrides: Any, config: DictConfig) -> dict[str, Any]:
@@ -199,15 +121,6 @@ def _copy_artifact(text: str, artifact: str | None, folder: Path) -> str:
     if artifact.endswith("/sequences"):
         (folder / artifact).mkdir(parents=True, exist_ok=True)
         write_counts(Artifact.at(text), folder / artifact)
-        return _HERE + artifact
+        return HERE + artifact
     shutil.copytree(text, folder / artifact, dirs_exist_ok=True)
-    return _HERE + artifact
-
-
-def _map_texts(node: Any, change: Callable[[str], str]) -> Any:
-    """The same plain values with ``change`` applied to every text."""
-    if isinstance(node, dict):
-        return {key: _map_texts(value, change) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_map_texts(value, change) for value in node]
-    return change(node) if isinstance(node, str) else node
+    return HERE + artifact

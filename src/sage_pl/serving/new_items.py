@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,19 @@ import torch
 from sage_pl import hosts
 from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import Artifact
+from sage_pl.artifacts.weights import read_weights
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.sources.layout import Layout
 from sage_pl.data.sources.raw import DataError
 from sage_pl.data.sources.table import read_table
 from sage_pl.errors import MissingFileError, SettingError
-from sage_pl.runs.construct import construct
+from sage_pl.nn.item_encoders.new_items import new_views
+from sage_pl.runs.checks import part_called
 from sage_pl.semantic.texts import NO_TEXT, Texts, text_columns
+from sage_pl.serving.parts import HERE, built, of_folder, with_place
 
+TEXTS, ENCODER = "new_items.json", "item_encoder.pt"  # of an exported folder
+_ADAPTER = "artifacts/scft"
 _MOST = 50_000_000  # values of the file of known texts
 
 
@@ -66,12 +72,24 @@ class TextSource:
         trained = (Sequences.load(sequences).train_counts[1:-1] > 0).tolist()
         return cls(steps["embed"], columns, labels, most, _file_names(dataset), tuple(known), tuple(trained))
 
-    def write(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self)))
+    @property
+    def encodes_new(self) -> bool:
+        """Whether the text encoder takes further texts."""
+        return hasattr(part_called(self.embed["_target_"]), "encode_new")
+
+    def write(self, folder: Path) -> None:
+        """Write ``new_items.json`` and a copy of the encoder's adapter, if it has one, into an exported folder."""
+        embed = dict(self.embed)
+        if embed.get("adapter"):
+            shutil.copytree(embed["adapter"], folder / _ADAPTER)
+            embed["adapter"] = HERE + _ADAPTER
+        (folder / TEXTS).write_text(json.dumps({**asdict(self), "embed": embed}))
 
     @classmethod
-    def read(cls, file: Path) -> TextSource:
-        content = read_json(file, _MOST)
+    def read(cls, folder: Path) -> TextSource:
+        """That of an exported folder."""
+        content = read_json(folder / TEXTS, _MOST)
+        content["embed"] = with_place(content["embed"], folder)
         plain: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
         return cls(**plain)
 
@@ -132,11 +150,12 @@ class TextSource:
             SettingError: the vectors of the known items came from no text encoder.
         """
         with hosts.only(allow_host):
-            embedder = construct("steps.embed", dict(self.embed))
-            if not hasattr(embedder, "encode_new"):
+            embedder = built("steps.embed", self.embed)
+            if not self.encodes_new:
+                reason = getattr(embedder, "no_new_items", f"{type(embedder).__name__} encodes no further texts")
                 raise SettingError(
-                    f"{type(embedder).__name__} encodes no further texts, so new items cannot be added; train with an embedder "
-                    "of texts, such as embedder=minilm"
+                    f"new items cannot be added: {reason}; train again with them, or with an embedder of texts, such as "
+                    "embedder=minilm"
                 )
             if known is None:
                 old = np.asarray(embedder.encode(list(self.known)), np.float32)
@@ -147,6 +166,31 @@ class TextSource:
 
     def _texts(self) -> Texts:
         return Texts(self.columns, self.labels, self.max_chars)
+
+
+def append(
+    place: Path, node: Mapping[str, Any], model: Any, table: Any, known_ids: Sequence[str], allow_host: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Append the items of a table to the model of an exported folder; their ids and titles.
+
+    Args:
+        place: the folder.
+        node: ``new_items`` of its ``model.json``, with paths.
+        model: of :mod:`sage_pl.nn.modules.served`.
+        table, allow_host: see :meth:`sage_pl.serving.ExportedModel.add_items`.
+        known_ids: of the model's items.
+    """
+    source = TextSource.read(place)
+    frame = source.table(table) if isinstance(table, str | Path) else pl.DataFrame(table)
+    frame = source.checked(frame, known_ids)
+    with of_folder(place):
+        encoder = built("item_encoder", node["encoder"])
+        encoder.load_state_dict(read_weights(place / ENCODER))
+    known = None if node["embed"] is None else Path(node["embed"])
+    vectors = source.vectors(frame, known, allow_host)
+    model.append_rows(new_views(encoder, *vectors, sorted(model.sequence_encoder.reads)), vectors[1])
+    titles = frame["title"].to_list() if "title" in frame.columns else [""] * len(frame)
+    return list(zip(frame["item_id"].to_list(), titles, strict=True))
 
 
 def _file_names(dataset: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,9 @@ _TEXT = """# A trained recommender
 
 {n_items} items; {seen}; {longest}.
 
+It needs Python 3.11, torch, numpy, jaxtyping and sage-pl itself, and neither Lightning nor Hydra: `pip install torch numpy
+jaxtyping`, then `pip install --no-deps DIR` of the project's folder, or its `src` in PYTHONPATH.{more}
+
 ```python
 from sage_pl.serving import load
 
@@ -41,6 +44,7 @@ def readme(catalogue: Catalogue, max_len: int | None, columns: Sequence[str]) ->
     recurring = 'items of the history may be recommended again (`seen="mask"` leaves them out)'
     row = json.dumps({"item_id": ["NEW-1"], **{column: ["its text"] for column in columns}})
     return _TEXT.format(
+        more=" New items also need polars, filelock and what the text encoder uses." if columns else "",
         new=f"New items are recommended without training: `model.add_items({row})`."
         if columns
         else "New items need a training run.",

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.identity import flat
-from sage_pl.data.sequences import IntArray
 from sage_pl.errors import MissingFileError, SettingError
+
+if TYPE_CHECKING:
+    from sage_pl.data.sequences import IntArray
 
 Scores = npt.NDArray[np.floating]
 _FORMAT, _FIRST_FORMAT = "sage_pl lists of recommended items, 2", "sage_pl lists of recommended items, 1"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 from pathlib import Path
@@ -144,3 +145,15 @@ def test_byte_order_marks_surrogates_and_blanks(tmp_path: Path) -> None:
     assert raw.items["title"].to_list() == ["Tea \ufffd <hot>"]
     with pytest.raises(DataError, match="no record has a field stars, which a filter reads"):
         source.load("stars")
+
+
+def test_metadata_of_items_without_reviews_are_read_for_the_whole_catalogue(tmp_path: Path) -> None:
+    source = write(tmp_path, 2014)
+    whole = dataclasses.replace(source, catalogue="all")
+    reviewed, every = (one.load().items for one in (source, whole))
+    assert reviewed is not None
+    assert every is not None
+    assert (reviewed["item_id"].to_list(), every["item_id"].to_list()) == (["B1"], ["B1", "B9"])
+    assert every["title"][1] == "never reviewed"
+    assert "catalogue" not in source.fingerprint(), "keys of earlier versions stay"
+    assert whole.fingerprint() != source.fingerprint()

@@ -13,7 +13,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
-from sage_pl.data.sources.raw import RawData, check_items, require_file
+from sage_pl.data.sources.raw import Catalogue, RawData, check_items, require_file
 from sage_pl.data.sources.texts import texts
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count
@@ -62,6 +62,7 @@ class Amazon:
         reviews: review file, such as ``reviews_Beauty_5.json.gz``.
         metadata: metadata file, such as ``meta_Beauty.json.gz``.
         year: the release: 2014, 2018 or 2023.
+        catalogue: ``bought`` reads the texts of reviewed items, ``all`` those of every item of the metadata.
 
     Raises:
         SettingError: there is no release of that year.
@@ -72,6 +73,7 @@ class Amazon:
     reviews: str | Path = field(compare=False)
     metadata: str | Path = field(compare=False)
     year: Count = 2014
+    catalogue: Catalogue = "bought"
 
     def __post_init__(self) -> None:
         if self.year not in RELEASES:
@@ -83,12 +85,14 @@ class Amazon:
         frame = lines.frame_of(self._rows(reviews, columns), SCHEMA | dict.fromkeys(columns, pl.String()))
         lines.require_rows(frame, reviews)
         lines.require_fields(frame, columns, reviews)
-        items = lines.frame_of(self._items(metadata, set(frame["item_id"].unique())), ITEM_SCHEMA)
+        bought = set(frame["item_id"].unique()) if self.catalogue == "bought" else None
+        items = lines.frame_of(self._items(metadata, bought), ITEM_SCHEMA)
         return RawData(frame.lazy(), check_items(items, str(metadata)))
 
     def fingerprint(self) -> dict[str, Any]:
         reviews, metadata = self._files()
-        return {"reviews": file_digest(reviews), "metadata": file_digest(metadata), "year": self.year}
+        files = {"reviews": file_digest(reviews), "metadata": file_digest(metadata), "year": self.year}
+        return files if self.catalogue == "bought" else {**files, "catalogue": self.catalogue}
 
     def _files(self) -> tuple[Path, Path]:
         reviews = require_file(Path(self.reviews), "name the review file with dataset.reviews=FILE")
@@ -102,13 +106,13 @@ class Amazon:
             time = lines.field(record, names.time, int, path, number) // names.per_second
             yield user, item, time, *(lines.cell(record, name, path, number) for name in columns)
 
-    def _items(self, path: Path, pending: set[str]) -> Iterator[tuple[Any, ...]]:
-        names = RELEASES[self.year]
+    def _items(self, path: Path, wanted: set[str] | None) -> Iterator[tuple[Any, ...]]:
+        names, read = RELEASES[self.year], set[str]()
         parse: Callable[[str], Any] = parse_literal if self.year == 2014 else json.loads
         for number, record in lines.records(path, parse):
             item = lines.identifier(record, names.item, path, number)
-            if item in pending:
-                pending.remove(item)  # later records of the item are ignored
+            if item not in read and (wanted is None or item in wanted):
+                read.add(item)  # later records of the item are ignored
                 yield (
                     item,
                     " ".join(texts(record.get("title"))),

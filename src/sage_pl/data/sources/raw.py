@@ -6,7 +6,7 @@ import datetime as dt
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from sage_pl.errors import MissingFileError, SettingError
 
 COLUMNS = ("user_id", "item_id", "timestamp")  # of interactions
 CLOCK = "unix_time"  # real times beside timestamps that are positions
+Catalogue = Literal["bought", "all"]  # items with events, or the whole table of items
 
 
 class DataError(SettingError):

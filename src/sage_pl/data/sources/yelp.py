@@ -11,7 +11,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
-from sage_pl.data.sources.raw import DataError, RawData, check_items, require_file, unix_seconds
+from sage_pl.data.sources.raw import Catalogue, DataError, RawData, check_items, require_file, unix_seconds
 from sage_pl.data.sources.texts import texts
 
 COMMAS_INSIDE = ("Beer, Wine & Spirits", "Used, Vintage & Consignment", "Books, Mags, Music & Video")
@@ -31,6 +31,7 @@ class Yelp:
         businesses: ``yelp_academic_dataset_business.json``.
         start: first date, ``YYYY-MM-DD[ hh:mm:ss]``; 2000-01-01 in the reference.
         end: last date; ``2019-12-31 00:00:00`` in the reference.
+        catalogue: ``bought`` reads the texts of reviewed businesses, ``all`` those of every business.
 
     Raises:
         MissingFileError: a file is absent.
@@ -41,6 +42,7 @@ class Yelp:
     businesses: str | Path = field(compare=False)
     start: str | None = None
     end: str | None = None
+    catalogue: Catalogue = "bought"
 
     def load(self, *columns: str) -> RawData:
         reviews, businesses = self._files()
@@ -48,12 +50,14 @@ class Yelp:
         if frame.is_empty():
             raise DataError(f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and .end")
         lines.require_fields(frame, columns, reviews)
-        return RawData(frame.lazy(), _businesses(businesses, set(frame["item_id"].unique())))
+        bought = set(frame["item_id"].unique()) if self.catalogue == "bought" else None
+        return RawData(frame.lazy(), _businesses(businesses, bought))
 
     def fingerprint(self) -> dict[str, Any]:
         reviews, businesses = self._files()
         files = {"reviews": file_digest(reviews), "businesses": file_digest(businesses)}
-        return {**files, "start": self.start, "end": self.end, "texts": "tidy"}
+        settings = {**files, "start": self.start, "end": self.end, "texts": "tidy"}
+        return settings if self.catalogue == "bought" else {**settings, "catalogue": self.catalogue}
 
     def _files(self) -> tuple[Path, Path]:
         reviews = require_file(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
@@ -73,11 +77,11 @@ class Yelp:
                 yield user, item, time, *(lines.cell(record, name, path, number) for name in columns)
 
 
-def _businesses(path: Path, item_ids: set[str]) -> pl.DataFrame:
+def _businesses(path: Path, wanted: set[str] | None) -> pl.DataFrame:
     def rows() -> Iterator[tuple[str, str, list[str], str | None]]:
         for number, record in lines.records(path):
             item = lines.identifier(record, "business_id", path, number)
-            if item in item_ids:
+            if wanted is None or item in wanted:
                 categories = texts(split_categories(record.get("categories")))
                 yield item, " ".join(texts(record.get("name"))), categories, " ".join(texts(record.get("city"))) or None
 

@@ -12,26 +12,24 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.rows import row_ranks
-from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
+from sage_pl.nn.modules.histories import HistoryReader
 from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
 from sage_pl.ranges import Length
 from sage_pl.types import (
     Case,
     ItemEncoder,
     LossContext,
-    Scorer,
     SeqBatch,
     SequenceEncoder,
     Targets,
     TopK,
     VectorTable,
-    real,
 )
 
 
-class RecommenderModule(pl.LightningModule):
+class RecommenderModule(HistoryReader, pl.LightningModule):
     """Trains ``sum_k weight_k loss_k`` over the objective and the named terms; each is logged unweighted, its
     mean over an epoch, as ``train/loss/<name>``, the objective as ``recommendation``.
 
@@ -88,7 +86,7 @@ class RecommenderModule(pl.LightningModule):
         self.term_modules = nn.ModuleList(self.terms.values())  # registers their buffers
         self.optimizer = optimizer
         self.max_len = max_len
-        self.scorer: Scorer | None = None
+        self.scorer = None
         self.means = EpochMeans()
 
     @property
@@ -115,22 +113,6 @@ class RecommenderModule(pl.LightningModule):
         """The k best items after each history, of those that ``allowed`` marks by row if it is given, with their scores."""
         raise NotImplementedError
 
-    def item_scores(
-        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
-    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
-        """The model's own scores of every item, for runs of users; columns 0 and N + 1 hold no scores."""
-        raise NotImplementedError
-
-    def scored(
-        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
-    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
-        """The scores that rank: those of :meth:`item_scores` as the scorer changes them."""
-        if self.scorer is None:
-            raise RuntimeError("this model has no scorer")
-        history = items if self.max_len is None else items[:, -self.max_len :]
-        for rows, scores in self.item_scores(items, users):
-            yield rows, self.scorer(scores, history[rows])
-
     def scored_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """:meth:`answer_ranks` of a model with a scorer."""
         scores = self.scored(batch["items"], batch.get("user"))
@@ -140,7 +122,7 @@ class RecommenderModule(pl.LightningModule):
         """Evaluation batches with the model's own scores, for :meth:`sage_pl.types.Scorer.choose`."""
         for loaded in batches:
             batch = self.transfer_batch_to_device(loaded, self.device, 0)
-            history = batch["items"] if self.max_len is None else batch["items"][:, -self.max_len :]
+            history = self.read(batch["items"])
             for rows, scores in self.item_scores(batch["items"], batch.get("user")):
                 seen = batch["seen"][rows] if "seen" in batch else None
                 yield Case(scores, history[rows], batch["answer"][rows], seen)
@@ -158,15 +140,6 @@ class RecommenderModule(pl.LightningModule):
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer, per protocol."""
         raise NotImplementedError
-
-    def encode(
-        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None, last_only: bool = True
-    ) -> tuple[Float[Tensor, "B K *I E"], Bool[Tensor, "B M"]]:
-        """States of histories in inference form, and the mask of their items."""
-        ids = self.targets.inference(items if self.max_len is None else items[:, -self.max_len :])
-        views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
-        batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
-        return self.sequence_encoder(views, real(ids), batch, last_only=last_only), real(ids)
 
     def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
         if self.training:

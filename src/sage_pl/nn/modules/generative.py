@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import rank
-from sage_pl.evaluation.rows import row_top_k
 from sage_pl.nn.decoders.collisions import expected_hits
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
-from sage_pl.nn.decoders.search import answer_ranks, beam_search, best, occurs
+from sage_pl.nn.decoders.search import answer_ranks, best, occurs
 from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.nn.modules.generative_step import GenerativeStep, memory
+from sage_pl.nn.modules.generative_step import GenerativeStep
+from sage_pl.nn.modules.searching import ItemSearch
 from sage_pl.nn.modules.step import TrainingStep
 from sage_pl.ranges import Length
-from sage_pl.types import ItemEncoder, Memory, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, real
+from sage_pl.types import ItemEncoder, Memory, Scorer, SeqBatch, SequenceEncoder, Targets, TopK
 
-_PORTION = 1_000  # items scored one by one at a time
 _K = 20  # length of the lists whose beam recall a test logs
 
 
-class GenerativeRecommender(RecommenderModule):
+class GenerativeRecommender(ItemSearch, RecommenderModule):
     """``score(u, i) = log p(c_{i,1}, ..., c_{i,T} | h_u)``: the log-probability of the item's codes after a user's state.
 
     ``recommend`` searches with beams. Ranks come from the scores of every item up to ``decoder.exhaustive_up_to`` items, above
@@ -99,31 +97,10 @@ class GenerativeRecommender(RecommenderModule):
     # The Recommender contract, for evaluation, export and serving.
 
     @torch.no_grad()
-    def memory(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Memory:
-        """The states from which items are decoded after each history."""
-        whole = self.decoder.network.whole
-        hidden, mask = self.encode(items, users, last_only=not whole)
-        rows = torch.arange(len(hidden), device=hidden.device)
-        return memory(
-            hidden.to(self.decoder.codes.weight.dtype), mask, rows, torch.full_like(rows, hidden.shape[1] - 1), whole
-        )
-
-    def states(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B E"]:
-        """The state at the end of each history."""
-        return self.memory(items, users).vectors[:, -1]
-
-    @torch.no_grad()
     def output_table(self) -> Float[Tensor, "R E"]:
         """Every item's vector as a history holds it."""
         encoder = self.item_encoder
         return ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, self.device)[:]
-
-    @torch.no_grad()
-    def item_scores(
-        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
-    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
-        with self._full_precision():
-            yield slice(None), F.pad(self.decoder.all_log_probs(self.memory(items, users)), (1, 1))
 
     @torch.no_grad()
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
@@ -135,37 +112,12 @@ class GenerativeRecommender(RecommenderModule):
             return self._ranks(batch, memory, results)
 
     @torch.no_grad()
-    def recommend(
-        self,
-        items: Int[Tensor, "B L"],
-        k: int,
-        exclude_seen: bool = True,
-        users: Int[Tensor, "B"] | None = None,
-        allowed: Bool[Tensor, "R"] | None = None,
-    ) -> TopK:
-        """The k likeliest items that beams find after each history, with their log-probabilities.
-
-        Where ``allowed`` is given, each of these items is scored, and the list is exact.
-        """
-        seen = items if exclude_seen else None
-        if self.scorer is not None:
-            return row_top_k(self.scored(items, users), k, seen, allowed)
-        with self._full_precision():
-            if allowed is not None:
-                return best(self._scores_of(self.memory(items, users), allowed), k, seen)
-            return best(self._search(self.memory(items, users), k, seen), k, seen)
-
-    @torch.no_grad()
     def test_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
         """Ranks; logs about the search as ``test/generation/...``, see :meth:`_log_search`."""
         with self._full_precision():
             memory, results = self._score_items(batch)
             self._log_search(batch, memory, results)
             return self._ranks(batch, memory, results) if self.scorer is None else self.scored_ranks(batch)
-
-    def _full_precision(self) -> torch.autocast:
-        """No autocast: the sums of logarithms of different items differ by less than the precision of 8 bits."""
-        return torch.autocast(self.device.type, enabled=False)
 
     def _score_items(self, batch: SeqBatch) -> tuple[Memory, TopK]:
         """The states to decode from, and every item with its log-probability, or the items that beams reach."""
@@ -174,37 +126,6 @@ class GenerativeRecommender(RecommenderModule):
             ids = torch.arange(1, self.decoder.n_items + 1, device=self.device)[None]
             return memory, TopK(ids, self.decoder.all_log_probs(memory))
         return memory, self._search(memory, _K, batch.get("seen"))
-
-    def _scores_of(self, memory: Memory, allowed: Bool[Tensor, "R"]) -> TopK:
-        """The allowed items with their log-probabilities out of all items."""
-        ids = allowed.to(self.device)[1 : self.decoder.n_items + 1].nonzero()[:, 0] + 1
-        if self.decoder.exhaustive:
-            return TopK(ids[None], self.decoder.all_log_probs(memory)[:, ids - 1])
-        portions = [
-            self.decoder.log_probs(memory, part.expand(len(memory.vectors), -1)) for part in ids.split(_PORTION)
-        ]
-        return TopK(ids[None], torch.cat(portions, 1) if portions else memory.vectors.new_zeros(len(memory.vectors), 0))
-
-    def _search(self, memory: Memory, k: int, seen: Int[Tensor, "B M"] | None = None) -> TopK:
-        """Items that beams reach, with more beams where ``seen`` items are left out afterwards (:meth:`_beams`)."""
-        if seen is None:
-            return beam_search(self.decoder, memory, self.decoder.width(k))
-        # one search for the users with the same number of beams
-        beams = self._beams(k, seen)
-        groups = [(beams == width, int(width)) for width in beams.unique()]
-        results = [beam_search(self.decoder, Memory(*(x[rows] for x in memory)), width) for rows, width in groups]
-        # their lists, as wide as the widest, back in the order of the users
-        shape = len(seen), max(result.ids.shape[1] for result in results)
-        together = TopK(seen.new_zeros(shape), results[0].scores.new_full(shape, -torch.inf))
-        for (rows, _), result in zip(groups, results, strict=True):
-            for whole, values in zip(together, result, strict=True):
-                whole[rows, : values.shape[1]] = values
-        return together
-
-    def _beams(self, k: int, seen: Int[Tensor, "B M"]) -> Int[Tensor, "B"]:
-        """Beams of each user's search for k items that are not in ``seen``: those of any search, and the number of the user's
-        seen items rounded up to a power of two. A user's list does not depend on the rest of the batch."""
-        return self.decoder.width(k) + 2 ** real(seen).sum(1).clamp(min=1).log2().ceil().long()
 
     def _ranks(self, batch: SeqBatch, memory: Memory, results: TopK) -> dict[str, Tensor]:
         answers = batch["answer"]

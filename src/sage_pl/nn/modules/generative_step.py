@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.modules.searching import memory
 from sage_pl.nn.modules.step import TrainingStep
 from sage_pl.types import Memory, real
 
@@ -37,24 +37,3 @@ class GenerativeStep(TrainingStep):
         labels, width = self.batch["labels"], self.batch["items"].shape[1]
         mask = real(self.batch["items"])
         return memory(hidden, mask, labels // width, labels % width, self.decoder.network.whole)
-
-
-def memory(
-    hidden: Float[Tensor, "B K E"],
-    mask: Bool[Tensor, "B L"],
-    rows: Int[Tensor, "M"],
-    columns: Int[Tensor, "M"],
-    whole: bool,
-) -> Memory:
-    """The states from which items are decoded: those at the positions, or with ``whole`` all states of their rows.
-
-    Args:
-        hidden: states; K = L, or a multiple of it where an item is read as several tokens.
-        mask: True on real items.
-        rows, columns: the positions.
-        whole: see :class:`sage_pl.types.DecoderNetwork`.
-    """
-    if whole:
-        return Memory(hidden[rows], mask.repeat_interleave(hidden.shape[1] // mask.shape[1], 1)[rows])
-    states = hidden[rows, columns][:, None]
-    return Memory(states, torch.ones_like(states[..., 0], dtype=torch.bool))

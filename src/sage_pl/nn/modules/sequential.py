@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.evaluation.ranks import full_ranks, sampled_ranks, top_k
-from sage_pl.evaluation.rows import products, row_top_k
+from sage_pl.evaluation.ranks import full_ranks, sampled_ranks
 from sage_pl.nn.item_encoders.cached import CachedItems
 from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.item_encoders.new_items import new_views
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.nn.modules.products import ItemProducts
 from sage_pl.nn.modules.step import TrainingStep
 from sage_pl.ranges import Length, Megabytes
-from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable, Views
+from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, VectorTable, Views
 
 
-class SequentialRecommender(RecommenderModule):
+class SequentialRecommender(ItemProducts, RecommenderModule):
     """``score(u, i) = <h_u, v_i>``: the state of a user's sequence against each item's vector.
 
     Args:
@@ -72,24 +72,9 @@ class SequentialRecommender(RecommenderModule):
         vectors = ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, self.device)
         return vectors[:] if vectors.nbytes <= self.table_mb * 2**20 else vectors
 
-    @torch.no_grad()
-    def states(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *I E"]:
-        """The state of each history, or its I states, of which the best one scores an item.
-
-        Args:
-            items: histories.
-            users: their users, for sequence encoders that read the user's id beside the history; None for unknown ones.
-        """
-        return self.encode(items, users)[0][:, -1]
-
     def ranking_table(self) -> VectorTable:
         """The vectors whose inner products with :meth:`states` score the items, [R, E]."""
         return self.output_table() if self._table is None else self._table
-
-    def item_scores(
-        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
-    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
-        return products(self.states(items, users), self.ranking_table())
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer: among all items (``full``) and among the sampled candidates, where given."""
@@ -102,20 +87,6 @@ class SequentialRecommender(RecommenderModule):
             candidates = batch["candidates"]
             ranks[f"sampled{candidates.shape[1]}"] = sampled_ranks(states, table, answers, candidates)
         return ranks
-
-    def recommend(
-        self,
-        items: Int[Tensor, "B L"],
-        k: int,
-        exclude_seen: bool = True,
-        users: Int[Tensor, "B"] | None = None,
-        allowed: Bool[Tensor, "R"] | None = None,
-    ) -> TopK:
-        """See :meth:`RecommenderModule.recommend`."""
-        seen = items if exclude_seen else None
-        if self.scorer is not None:
-            return row_top_k(self.scored(items, users), k, seen, allowed)
-        return top_k(self.states(items, users), self.ranking_table(), k, seen, allowed=allowed)
 
     def add_items(self, known: Float[Tensor, "N D"], new: Float[Tensor, "M D"], trained: Bool[Tensor, "N"]) -> None:
         reads = sorted(self.sequence_encoder.reads)

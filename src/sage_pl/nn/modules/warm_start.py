@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sage_pl.artifacts.checkpoints import read_weights
+from sage_pl.artifacts.weights import read_weights
 from sage_pl.errors import SettingError
 
 

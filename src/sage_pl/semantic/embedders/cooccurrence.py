@@ -57,6 +57,7 @@ class CooccurrenceEmbedder:
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+    no_new_items: ClassVar[str] = "embedder=cooccurrence knows an item by its training events, and a new item has none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shift", float(self.shift))  # 1 and 1.0 are one artifact

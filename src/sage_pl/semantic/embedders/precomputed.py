@@ -49,6 +49,7 @@ class PrecomputedEmbedder:
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
     libraries: ClassVar[tuple[str, ...]] = ()
+    no_new_items: ClassVar[str] = "embedder=precomputed reads vectors from a file and encodes no text"
 
     def fingerprint(self) -> dict[str, str]:
         """The hash of the file, for artifact keys."""

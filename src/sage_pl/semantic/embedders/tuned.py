@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.artifacts.store import Artifact
@@ -72,7 +73,28 @@ class TunedEmbedder:
         return {**settings_of(self), "adapter": {name: file_digest(folder / name) for name in FILES}}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        folder = _complete(Path(self.adapter) if self.adapter else inputs["scft"].path)
+        folder = Path(self.adapter) if self.adapter else inputs["scft"].path
+        np.save(out / "table.npy", padded(self._encoded(folder, item_texts(inputs["texts"]))))
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """One row per text, in their order, float32 [len(texts), D].
+
+        Raises:
+            ModelError: ``adapter`` is not set.
+        """
+        if self.adapter is None:
+            raise ModelError(
+                "the adapter that encodes the texts is not at hand: outputs/artifacts/scft/KEY, which steps.scft made; name a "
+                "copy of that folder with +overrides.steps.embed.adapter=FOLDER"
+            )
+        return self._encoded(Path(self.adapter), texts)
+
+    def encode_new(self, known: Sequence[str], new: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Vectors of new texts in the space of those of the known ones, float32 [len(new), D]."""
+        return self.encode(new)
+
+    def _encoded(self, adapter: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        folder = _complete(adapter)
         report = json.loads((folder / REPORT).read_text())
         settings, model = report["settings"], self.model or report["model"]
         _check_base(report, model, folder)
@@ -85,8 +107,8 @@ class TunedEmbedder:
             self.offline,
         )
         load_adapter(language_model(encoder), folder)
-        texts = [instructed(text, settings["instruction"]) for text in item_texts(inputs["texts"])]
-        np.save(out / "table.npy", padded(encode(encoder.eval(), texts, self.normalize, self.batch_tokens)))
+        whole = [instructed(text, settings["instruction"]) for text in texts]
+        return encode(encoder.eval(), whole, self.normalize, self.batch_tokens)
 
 
 def _complete(folder: Path) -> Path:

@@ -1,0 +1,50 @@
+"""From a history to its states, in training and in serving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sage_pl.nn.item_encoders.encoded import EncodedItems
+from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, real
+
+
+class HistoryReader:
+    """The parts of a model that read a history; see :class:`sage_pl.nn.modules.base.RecommenderModule`."""
+
+    item_encoder: ItemEncoder
+    sequence_encoder: SequenceEncoder
+    targets: Targets
+    max_len: int | None
+    scorer: Scorer | None  # changes the scores of all items before they rank
+
+    def read(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]:
+        """The newest ``max_len`` items of histories."""
+        return items if self.max_len is None else items[:, -self.max_len :]
+
+    def encode(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None, last_only: bool = True
+    ) -> tuple[Float[Tensor, "B K *I E"], Bool[Tensor, "B M"]]:
+        """States of histories in inference form, and the mask of their items."""
+        ids = self.targets.inference(self.read(items))
+        views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
+        batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
+        return self.sequence_encoder(views, real(ids), batch, last_only=last_only), real(ids)
+
+    def item_scores(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
+        """The model's own scores of every item, for runs of users; columns 0 and N + 1 hold no scores."""
+        raise NotImplementedError
+
+    def scored(
+        self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
+        """The scores that rank: those of :meth:`item_scores` as the scorer changes them."""
+        if self.scorer is None:
+            raise RuntimeError("this model has no scorer")
+        history = self.read(items)
+        for rows, scores in self.item_scores(items, users):
+            yield rows, self.scorer(scores, history[rows])

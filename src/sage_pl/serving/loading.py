@@ -1,0 +1,78 @@
+"""An exported folder as a model again; torch, numpy and jaxtyping are all that it imports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sage_pl.artifacts.files import MANIFEST, ArtifactError, damage_in
+from sage_pl.artifacts.plain import read_json
+from sage_pl.artifacts.weights import read_weights
+from sage_pl.errors import MissingFileError
+from sage_pl.nn.item_encoders.cached import CachedItems
+from sage_pl.nn.modules.served import SERVED
+from sage_pl.runs.checks import ConfigError, check_weights
+from sage_pl.serving.exported_model import Catalogue, ExportedModel
+from sage_pl.serving.parts import built, of_folder, with_place
+
+_AGAIN = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
+
+
+def load(folder: str | Path) -> ExportedModel:
+    """The model of a folder written by :func:`sage_pl.serving.save`, ready for ``recommend(history=["ID", "ID"], k=10)``.
+
+    Its ``model`` works on item numbers (:mod:`sage_pl.nn.modules.served`), and ``stored`` is the checkpoint's name. Every
+    file's hash is compared first (0.5 s per GB); folders of earlier versions have none.
+
+    Raises:
+        MissingFileError: the folder has no ``model.json``.
+        ArtifactError: a file is missing, cut or changed.
+        ConfigError: ``model.json`` names a class that is not allowed, holds a reference such as ``${oc.env:X}``, or cannot be
+            built.
+        PlainError: it is damaged.
+    """
+    place = Path(folder)
+    if not (place / "model.json").is_file():
+        raise MissingFileError(f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR")
+    node = _checked_node(place)
+    with of_folder(place):
+        name = node.pop("name", {})
+        new_items = node.pop("new_items", None)
+        node, new_items = with_place([node, new_items], place)
+        node["_target_"] = SERVED.get(node["_target_"], node["_target_"])
+        model = built("model", {**node, "_partial_": True})(CachedItems(place / "items"))
+        if not callable(getattr(model, "recommend", None)):
+            raise ConfigError(f"{place}/model.json describes a {type(model).__name__}, which recommends nothing")
+        weights = read_weights(place / "weights.pt")
+        check_weights(model, weights)
+        model.load_state_dict(weights)
+        model.stored = name
+        adder = None if new_items is None else partial(_add, place, new_items, model)
+        return ExportedModel(model.eval(), Catalogue.read(place), adder)
+
+
+def _add(
+    place: Path, node: Mapping[str, Any], model: Any, table: Any, known_ids: Sequence[str], allow_host: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Append the items of a table to the model; this reads tables and texts, and so needs more than torch."""
+    from sage_pl.serving.new_items import append
+
+    return append(place, node, model, table, known_ids, allow_host)
+
+
+def _checked_node(place: Path) -> dict[str, Any]:
+    """The content of ``model.json`` of a folder whose files are as they were written."""
+    manifest = place / MANIFEST
+    node = read_json(place / "model.json")
+    if not isinstance(node, dict):
+        raise ConfigError(f"{place}/model.json holds a {type(node).__name__}, wanted names with values; {_AGAIN}")
+    try:
+        if manifest.exists() and (problem := damage_in(place, read_json(manifest)["files"], hashes=True)):
+            raise ArtifactError(f"{problem}; {_AGAIN}")
+        if node.pop("manifest", False) and not manifest.exists():
+            raise ArtifactError(f"{place} has no {MANIFEST}; {_AGAIN}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"a .json file of {place} is damaged ({error}); {_AGAIN}") from error
+    return node

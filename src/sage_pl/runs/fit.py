@@ -197,9 +197,9 @@ def _refitted(run: Run, last: Path) -> Results:
     """
     config, model = run.config, run.parts.model
     folder, repeats = Path(config.run_dir), Path(config.refit)
+    carry_weights(model, repeats / CHECKPOINTS / "best.ckpt", last)
     if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
         raise SettingError(f"weights are not finite: {', '.join(bad[:3])}; the model diverged, nothing was written")
-    carry_weights(model, repeats / CHECKPOINTS / "best.ckpt", last)
     final = folder / CHECKPOINTS / "refit.ckpt"
     with whole_file(final) as part:
         shutil.copyfile(last, part)

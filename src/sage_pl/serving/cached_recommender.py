@@ -11,6 +11,7 @@ import torch
 
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.errors import SettingError
+from sage_pl.serving.histories import Histories
 from sage_pl.serving.top_k_cache import CacheError, Origin, Scores, TopKCache
 from sage_pl.types import PADDING, Recommender, TopK
 
@@ -97,6 +98,20 @@ class CachedRecommender:
             f"no source of {k} items for {name!r}: the cache has {size}, and there is no model; make the lists again, long "
             "enough and for all users, or pass live="
         )
+
+    def answers(self, histories: Histories, k: int, batch_size: int = 128) -> list[Answer]:
+        """The k best items after each of several histories that no cached list belongs to: by the model, in batches."""
+        if self.live is None:
+            return [self.recommend("", histories[row], k) for row in range(len(histories))]
+        answers = []
+        for start in range(0, len(histories), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(histories)))
+            items, users = histories.padded(rows), histories.users[rows]
+            top = compute_top_k(self.live, items, users, k, self.origin.exclude_seen, self.allowed)
+            answers += [
+                _answer(ids, scores, k, "live") for ids, scores in zip(top.ids.numpy(), top.scores.numpy(), strict=True)
+            ]
+        return answers
 
     def _unseen(self, ids: IntArray, scores: Scores, items: IntArray) -> tuple[IntArray, Scores]:
         unseen = ~np.isin(ids, items) if self.origin.exclude_seen else np.ones(len(ids), bool)

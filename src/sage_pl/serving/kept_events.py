@@ -1,0 +1,147 @@
+"""Events that were added to a trained model's histories: kept beside its checkpoint, a file for each log."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.locks import locked
+from sage_pl.artifacts.store import Artifact
+from sage_pl.data.later import SCHEMA
+from sage_pl.data.sources.raw import DataError
+from sage_pl.serving.histories import item_numbers, known_events, user_ids
+
+
+class Addition(NamedTuple):
+    """What a log brings.
+
+    Args:
+        events: by :data:`sage_pl.data.later.SCHEMA`, those kept before and the new ones, in order of arrival.
+        summary: of the log, one sentence.
+        unknown_items: of the log, to the model.
+    """
+
+    events: pl.DataFrame
+    summary: str
+    unknown_items: int
+
+
+@dataclass(frozen=True)
+class KeptEvents:
+    """Files ``NUMBER-HASH.parquet`` of a folder, each whole or absent and never changed, in the order of their numbers.
+
+    A file holds those events of one log that were new; ``HASH`` is that of the log.
+
+    Args:
+        folder: absent until a log is kept.
+    """
+
+    folder: Path
+
+    @classmethod
+    def beside(cls, checkpoint: str | Path, key: str) -> KeptEvents:
+        """Those of all checkpoints of a folder that were trained on the same ``sequences`` artifact.
+
+        Args:
+            checkpoint: one of them.
+            key: of the artifact.
+        """
+        return cls(Path(checkpoint).parent / f"events-{key}")
+
+    def events(self) -> pl.DataFrame:
+        """All of them by :data:`sage_pl.data.later.SCHEMA`, in order of arrival.
+
+        Raises:
+            DataError: a file is damaged.
+        """
+        return pl.concat([pl.DataFrame(schema=SCHEMA), *map(_read, self._files())])
+
+    def add(self, read: pl.DataFrame, artifact: Artifact, items: Mapping[str, int], keep: bool = True) -> Addition:
+        """Add the events of a log that are not known yet.
+
+        An event with a time is known if the data set or the folder has one of equal user, item and time. A log without times
+        is known as a whole if an equal log was added before.
+
+        Args:
+            read: the log, by :data:`sage_pl.data.later.SCHEMA`.
+            artifact: the ``sequences`` artifact.
+            items: the model's number of each id.
+            keep: write them to the folder; other processes wait meanwhile.
+
+        Raises:
+            DataError: a file of the folder is damaged.
+        """
+        users = read["user_id"].unique(maintain_order=True)
+        data, by_clock = (_of_data(artifact, users, times) for times in ("times", "clock"))
+        digest = hashlib.sha256(read.write_csv().encode()).hexdigest()[:16]
+        with locked(self.folder / ".lock", f"the events in {self.folder}") if keep else nullcontext():
+            kept = self.events()
+            known = pl.concat([data, kept.filter(pl.col("user_id").is_in(users.implode()))])
+            new = self._news(read, pl.concat([known, by_clock]), digest)
+            if keep and len(new):
+                number = int(self._files()[-1].name.partition("-")[0]) + 1 if len(kept) else 1
+                with whole_file(self.folder / f"{number:06d}-{digest}.parquet") as part:
+                    new.write_parquet(part)
+        item_ids = read["item_id"].unique().to_list()
+        unknown = sum(one not in items for one in item_ids)
+        new_users = int((~users.is_in(pl.concat([user_ids(artifact), known["user_id"]]).unique().implode())).sum())
+        place = f"are kept in {self.folder}" if keep else "count this time alone (keep_events=false)"
+        summary = (
+            f"{len(read):,} events of {len(users):,} users, {new_users:,} of them new, and {len(item_ids):,} items, "
+            f"{unknown:,} of them unknown to the model; {len(read) - len(new):,} events were known already and count once, "
+            f"{_order(new, known)}; {len(new):,} {place}"
+        )
+        return Addition(pl.concat([kept, new]), summary, unknown)
+
+    def forget(self) -> int:
+        """Remove all files; returns their number."""
+        if not self.folder.is_dir():
+            return 0
+        with locked(self.folder / ".lock", f"the events in {self.folder}"):
+            files = self._files()
+            for file in files:
+                file.unlink()
+        return len(files)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*-*.parquet"), key=lambda file: int(file.name.partition("-")[0]))
+
+    def _news(self, read: pl.DataFrame, known: pl.DataFrame, digest: str) -> pl.DataFrame:
+        """The events that are not known, each once."""
+        if read["timestamp"].null_count():
+            sent = any(file.stem.endswith(f"-{digest}") for file in self._files())
+            return read.clear() if sent else read
+        once = read.unique(maintain_order=True, keep="first")
+        return once.join(known, on=list(SCHEMA), how="anti", maintain_order="left")
+
+
+def _of_data(artifact: Artifact, users: pl.Series, times: str) -> pl.DataFrame:
+    id_of = {number: name for name, number in item_numbers(artifact).items()}
+    events = known_events(artifact, users, times)
+    return events.select(
+        "user_id", pl.col("item").replace_strict(id_of, return_dtype=pl.String).alias("item_id"), "timestamp"
+    )
+
+
+def _order(new: pl.DataFrame, known: pl.DataFrame) -> str:
+    if new["timestamp"].null_count():
+        return "without times, the others follow what is known"
+    newest = known.group_by("user_id").agg(newest=pl.col("timestamp").max())
+    older = new.join(newest, on="user_id").filter(pl.col("timestamp") < pl.col("newest")).height
+    return f"{older:,} are older than the newest known one of their user and take their place by time"
+
+
+def _read(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file, glob=False).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"{file}, a log that was kept, is damaged ({error}); remove it and add that log again"
+        ) from error

@@ -17,6 +17,7 @@ from sage_pl.data.later import SCHEMA
 from sage_pl.data.sequences import IntArray, Sequences, windows
 
 log = logging.getLogger(__name__)
+_KNOWN = [pl.col("user_id").cast(pl.String), *(pl.col(name).cast(pl.Int64) for name in ("item", "timestamp"))]
 _BEFORE_ALL = -(2**62)  # the time of an event without one that follows none
 
 
@@ -137,11 +138,11 @@ def known_events(artifact: Artifact, users: pl.Series, times: str = "times") -> 
         "item": artifact.array("values")[inside],
         "timestamp": artifact.array(times)[inside] if (artifact.path / f"{times}.npy").is_file() else None,
     }
-    events = pl.DataFrame(columns).select("user_id", *(pl.col(name).cast(pl.Int64) for name in ("item", "timestamp")))
+    events = pl.DataFrame(columns).select(_KNOWN)
     if not (artifact.path / LEFT_OUT).is_file():  # no filter left out a user, or an earlier version made the artifact
         return events
     others = artifact.frame(Path(LEFT_OUT).stem).filter(pl.col("user_id").is_in(users.implode()))
-    return pl.concat([events, others.select(pl.col(name).cast(kind) for name, kind in events.schema.items())])
+    return pl.concat([events, others.select(_KNOWN)])
 
 
 def _numbered(events: pl.DataFrame, items: Mapping[str, int]) -> pl.DataFrame:

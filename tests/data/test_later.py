@@ -34,6 +34,11 @@ DAY = dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC)
 SECONDS = int(DAY.timestamp())
 
 
+def records(user: str, item: str, time: str, *times: str) -> str:
+    rows = zip("ba", times, strict=True)
+    return "".join(f'{{"{user}": "7", "{item}": "{name}", "{time}": {moment}}}\n' for name, moment in rows)
+
+
 @pytest.mark.parametrize(
     ("source", "content"),
     [
@@ -42,15 +47,9 @@ SECONDS = int(DAY.timestamp())
         ("csv", f'{{"customer": 7, "sku": "b", "time": "{SECONDS + 1}"}}\n{{"customer": 7, "sku": "a", "time": {SECONDS}}}\n'),
         ("numbers", f"7|{SECONDS + 1}|b\n7|{SECONDS}|a\n"),
         ("folder", f"user_id\titem_id\ttimestamp\n7\tb\t2026-03-03T09:00:01Z\n7\ta\t{DAY.isoformat()}\n"),
-        ("amazon", "".join(
-            f'{{"reviewerID": "7", "asin": "{item}", "unixReviewTime": {SECONDS + at}}}\n' for item, at in (("b", 1), ("a", 0))
-        )),
-        ("amazon23", "".join(
-            f'{{"user_id": "7", "parent_asin": "{item}", "timestamp": {SECONDS + at}000}}\n' for item, at in (("b", 1), ("a", 0))
-        )),
-        ("yelp", "".join(
-            f'{{"user_id": "7", "business_id": "{item}", "date": "2026-03-03 09:00:0{at}"}}\n' for item, at in (("b", 1), ("a", 0))
-        )),
+        ("amazon", records("reviewerID", "asin", "unixReviewTime", f"{SECONDS + 1}", f"{SECONDS}")),
+        ("amazon23", records("user_id", "parent_asin", "timestamp", f"{SECONDS + 1}000", f"{SECONDS}000")),
+        ("yelp", records("user_id", "business_id", "date", '"2026-03-03 09:00:01"', '"2026-03-03 09:00:00"')),
         ("journey", "household_id,product_id,transaction_timestamp\n7,b,2026-03-03 09:00:01\n7,a,2026-03-03 09:00:00\n"),
         *((name, f"user_id,item_id,timestamp\n7,b,{SECONDS + 1}\n7,a,{SECONDS}\n") for name in SOURCES),
     ],

@@ -17,8 +17,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sage_pl import hosts
 from sage_pl.artifacts.store import Artifact
-from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.commands.lists import ItemNames, print_list, write_answers, write_kept
+from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.data.filters import Filter
 from sage_pl.data.later import read_events
 from sage_pl.data.sequences import IntArray, Sequences

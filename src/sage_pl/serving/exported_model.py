@@ -68,9 +68,7 @@ class Catalogue:
         Raises:
             SettingError: the first that is unknown, with the nearest known ids.
         """
-        if isinstance(history, str):
-            raise SettingError(f"a history is a list of item ids, got the text {history!r}; write [{history!r}]")
-        return item_rows(self.numbers, [str(name) for name in history])
+        return item_rows(self.numbers, history)
 
 
 class ExportedModel:

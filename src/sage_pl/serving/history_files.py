@@ -70,5 +70,5 @@ def _of_lists(file: Path, items: Mapping[str, int]) -> Histories:
         if not isinstance(ids, list) or not all(isinstance(one, str | int) for one in ids):
             raise DataError(f"{file}, line {number}: {line.strip()[:80]!r}, {_WANTED}")
         names.append(str(number))
-        rows.append(item_rows(items, [str(one) for one in ids]))
+        rows.append(item_rows(items, ids))
     return Histories.of_lists(names, rows)

@@ -18,8 +18,11 @@ def item_rows(numbers: Mapping[str, int], ids: Sequence[str]) -> list[int]:
         ids: of items.
 
     Raises:
-        SettingError: the first that is unknown, with the nearest known ids.
+        SettingError: the first that is unknown, with the nearest known ids; or ``ids`` is a text.
     """
+    if isinstance(ids, str):
+        raise SettingError(f"items are a list of ids, got the text {ids!r}; write [{ids!r}]")
+    ids = [str(one) for one in ids]
     for one in ids:
         if one not in numbers:
             near = difflib.get_close_matches(one, list(numbers)[:_SEARCHED], n=3)

@@ -21,7 +21,7 @@ _ROW = "row"  # the column that numbers rows of parquet
 
 
 def read_events(source: Source, rules: Sequence[Filter], file: str | Path, key: str = "events") -> pl.DataFrame:
-    """The events of a file by :data:`SCHEMA`, oldest first, equal times in the file's order; times are null where it has none.
+    """The events of a file by :data:`SCHEMA`, in its order; times are null where it has none.
 
     The file is parquet, delimited text or JSON lines, told apart by content. Its columns are those of the data set, with times
     in any of the forms that the data set may have; or ``user_id``, ``item_id`` and, where there are times, ``timestamp``.
@@ -52,7 +52,7 @@ def read_events(source: Source, rules: Sequence[Filter], file: str | Path, key: 
     for rule in rules:
         frame = rule.keep(frame)
     ids = [pl.col(name).cast(pl.String) for name in COLUMNS[:2]]
-    return frame.select(*ids, pl.col("timestamp").cast(pl.Int64)).sort("timestamp", maintain_order=True)
+    return frame.select(*ids, pl.col("timestamp").cast(pl.Int64))
 
 
 def columns_of(path: Path, reader: CSV) -> set[str]:

@@ -131,3 +131,18 @@ def test_histories_of_many_users_from_a_file(
     ):
         (tmp_path / "bad").write_text(content)
         assert message in refusal(command, capsys, checkpoint, f"history={tmp_path / 'bad'}")
+
+
+def test_events_of_a_new_item_count_where_the_item_is_known(
+    run_train: Callable[..., Path], command: Command, tmp_path: Path
+) -> None:
+    checkpoint = f"checkpoint={run_train('method=residual_text', 'trainer.max_epochs=1') / 'checkpoints' / 'best.ckpt'}"
+    (tmp_path / "day.csv").write_text("user_id,item_id,timestamp\nzoe,3,1600000000\nzoe,SKU-9,1600000001\n")
+    (tmp_path / "items.csv").write_text("item_id,title\nSKU-9,green leaf tea box\n")
+    ((history, *_),) = command("recommend", checkpoint, "users=zoe", f"events={tmp_path / 'day.csv'}")
+    assert history == ["3"]
+    ((history, ids, *_),) = command(
+        "recommend", checkpoint, "users=zoe", f"items={tmp_path / 'items.csv'}", "seen=mask", "k=41"
+    )
+    assert history == ["3", "SKU-9"]
+    assert len(ids) == 39, "both are masked, of 41"

@@ -88,7 +88,9 @@ def test_the_week(shell: Callable[[str], str], tmp_path: Path, monkeypatch: pyte
     (day, evening), (first, second) = blocks("Tuesday", "csv"), blocks("Tuesday", "sh")
     Path("tuesday.csv").write_text(day)
     shown = shell(first)
-    assert "2 events of 2 users, 1 of them new, and 2 items, 0 of them unknown to the model; 0 events were known" in shown
+    assert (
+        "2 events of 2 users, 1 of them new, and 2 items, 0 of them unknown to the model; 0 events were known" in shown
+    )
     assert "41 users: 2 lists made, 39 were up to date" in shown
     tuesday = pl.read_parquet("tuesday.parquet")
     others = pl.col("user_id").is_in(["ana", "zoe"]).not_()

@@ -181,6 +181,8 @@ def test_the_example_of_the_docs(
         (["history=[1]", "events=x.csv"], "events=FILE has no use"),
         (["history=[1]", "forget_events=true"], "forget_events=true has no use"),
         (["users=[]"], "the list is empty"),
+        (["users=all", "forget_events=no"], "forget_events is 'no'; wanted true or false"),
+        (["users=all", "keep_events=1"], "keep_events is 1; wanted true or false"),
         (["users=all", "live=false"], "needs the model; leave out live=false"),
         (["users=all"], "there is no checkpoint"),
     ],

@@ -80,6 +80,8 @@ def parse_request(config: DictConfig) -> Request:
     if (config.users is None) == (config.history is None):
         raise ConfigError("say for whom: users=all, users=[ID,ID] or history=[ITEM,ITEM], one of them")
     refuse(setting_problems({"k": Count, "batch_size": Count}, config))
+    switches = ("live", "keep_events", "forget_events")
+    refuse(f"{key} is {config[key]!r}; wanted true or false" for key in switches if not isinstance(config[key], bool))
     if config.seen not in (None, "mask", "keep"):
         raise ConfigError(f"seen is {config.seen!r}; wanted mask, keep or null")
     if config["items"] is not None and not config.live:
@@ -141,13 +143,14 @@ class Shop:
         """Those of all users, with the events that ``config.events`` adds and those that earlier calls added."""
         items = self.names.numbers()
         kept = KeptEvents.beside(self.trained.path, self.trained.artifact_keys.get("sequences", self.artifact.key))
+        read = None if config.events is None else read_events(*self.form, config.events)
         if config.forget_events:
             log.info("%d logs of events in %s are forgotten", kept.forget(), kept.folder)
         later = kept.events()
         if len(later):
             log.info("%d events in %s count too; forget_events=true removes them", len(later), kept.folder)
-        if config.events is not None:
-            addition = kept.add(read_events(*self.form, config.events), self.artifact, items, config.keep_events)
+        if read is not None:
+            addition = kept.add(read, self.artifact, items, config.keep_events)
             log.info("%s: %s", config.events, addition.summary)
             later = addition.events
         return Histories.of(self.artifact, later, asked, self.form[1] if len(later) else (), items)

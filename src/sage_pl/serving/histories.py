@@ -68,9 +68,10 @@ class Histories:
         rows, values = np.repeat(np.arange(data.n_users), data.lengths[1:]), np.asarray(data.values)
         later = pl.DataFrame(schema=SCHEMA) if later is None else later
         named = pl.concat([later["user_id"], pl.Series(asked, dtype=pl.String)]).unique(maintain_order=True)
-        known = known_events(artifact, named)
-        names = pl.concat([ids, later["user_id"], known["user_id"]]).unique(maintain_order=True)
+        names = ids
         if len(named):
+            known = known_events(artifact, named)
+            names = pl.concat([ids, later["user_id"], known["user_id"]]).unique(maintain_order=True)
             events = pl.concat([known, _numbered(later, item_numbers(artifact) if items is None else items)])
             changed = _in_order(events, names, rules)
             others = ~np.isin(rows, changed["row"].unique().to_numpy())

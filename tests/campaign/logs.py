@@ -58,7 +58,7 @@ class Shop:
     def checkpoint(self) -> Path:
         """Of the training, which the first case runs."""
         folder = self.bench.new_folder("shop")
-        _write(folder / "data.csv", self.events, "own", ";", "seconds")
+        _write(folder / "data.csv", self.events, "own")
         columns = [f"dataset.{key}={name}" for key, name in (("user", "customer"), ("item", "sku"), ("time", "moment"))]
         places = [f"dataset.path={folder / 'data.csv'}", f"paths.outputs={folder}", f"hydra.run.dir={folder / 'run'}"]
         outcome = self.bench.command(

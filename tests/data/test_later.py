@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sage_pl.artifacts.plain import read_yaml
 from sage_pl.data.filters import AtLeast, DropRepeats, KCore, OneOf, Period
 from sage_pl.data.later import read_events
 from sage_pl.data.sources.amazon import Amazon
@@ -139,3 +140,10 @@ def test_files_that_are_absent_or_of_other_columns(tmp_path: Path) -> None:
         read_events(SOURCES["csv"], [], tmp_path / "day")
     with pytest.raises(DataError, match="object has no method like"):
         read_events(object(), [], tmp_path / "day")  # type: ignore[arg-type]
+
+
+def test_every_data_set_of_the_configuration_reads_later_events() -> None:
+    """The contract of a source: each one that ``conf/dataset`` names is among those tested here."""
+    files = (Path(__file__).parent.parent.parent / "conf" / "dataset").glob("*.yaml")
+    targets = {str(read_yaml(file)["source"]["_target_"]).rpartition(".")[2] for file in files}
+    assert targets == {type(source).__name__ for source in SOURCES.values()}

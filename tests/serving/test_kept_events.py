@@ -40,10 +40,10 @@ def log(*rows: tuple[str, str, int | None]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def histories(artifact: Artifact, later: pl.DataFrame | None, *asked: str, rules: object = ()) -> dict[str, str]:
+def histories(artifact: Artifact, later: pl.DataFrame | None, *also: str, rules: object = ()) -> dict[str, str]:
     """The ids of each user's items, joined."""
     names = {number: name for name, number in item_numbers(artifact).items()}
-    found = Histories.of(artifact, later, asked, rules)  # type: ignore[arg-type]
+    found = Histories.of(artifact, later, also, rules)  # type: ignore[arg-type]
     return {user: "".join(names[item] for item in found[row].tolist()) for row, user in enumerate(found.names)}
 
 
@@ -53,101 +53,101 @@ def artifact(tmp_path: Path) -> Artifact:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> KeptEvents:
+def store(tmp_path: Path) -> KeptEvents:
     return KeptEvents.beside(tmp_path / "run" / "best.ckpt", "key")
 
 
-def add(kept: KeptEvents, artifact: Artifact, *rows: tuple[str, str, int | None], keep: bool = True) -> str:
-    return kept.add(log(*rows), artifact, item_numbers(artifact), keep).summary
+def add(store: KeptEvents, artifact: Artifact, *rows: tuple[str, str, int | None], keep: bool = True) -> str:
+    return store.add(log(*rows), artifact, item_numbers(artifact), keep).summary
 
 
-def test_the_next_day_sees_the_first(kept: KeptEvents, artifact: Artifact) -> None:
-    add(kept, artifact, ("ana", "c", 100), ("zoe", "a", 101))
-    add(kept, artifact, ("ana", "b", 200), ("zoe", "b", 201))
-    assert histories(artifact, kept.events()) == {"ana": "abcabcb", "bob": "cbacb", "zoe": "ab"}
-    assert len(list(kept.folder.glob("*.parquet"))) == 2
+def test_the_next_day_sees_the_first(store: KeptEvents, artifact: Artifact) -> None:
+    add(store, artifact, ("ana", "c", 100), ("zoe", "a", 101))
+    add(store, artifact, ("ana", "b", 200), ("zoe", "b", 201))
+    assert histories(artifact, store.events()) == {"ana": "abcabcb", "bob": "cbacb", "zoe": "ab"}
+    assert len(list(store.folder.glob("*.parquet"))) == 2
 
 
-def test_a_log_sent_twice_counts_once(kept: KeptEvents, artifact: Artifact) -> None:
+def test_a_log_sent_twice_counts_once(store: KeptEvents, artifact: Artifact) -> None:
     """Whole, in part, with the data's own events, and with lines that occur twice."""
     day = ("ana", "c", 100), ("zoe", "a", 101)
-    assert "0 events were known" in add(kept, artifact, *day)
-    assert "2 events were known already and count once" in add(kept, artifact, *day)
+    assert "0 events were known" in add(store, artifact, *day)
+    assert "2 events were known already and count once" in add(store, artifact, *day)
     grown = *ROWS, *day, day[0], ("ana", "a", 300)
-    summary = add(kept, artifact, *grown)  # type: ignore[arg-type]
+    summary = add(store, artifact, *grown)  # type: ignore[arg-type]
     assert "15 events were known already" in summary  # of the filtered user's only those with items of the catalogue
-    assert histories(artifact, kept.events(), "few") == {"ana": "abcabca", "bob": "cbacb", "zoe": "a", "few": "ac"}
+    assert histories(artifact, store.events(), "few") == {"ana": "abcabca", "bob": "cbacb", "zoe": "a", "few": "ac"}
 
 
-def test_a_log_without_times_sent_twice_counts_once(kept: KeptEvents, artifact: Artifact) -> None:
+def test_a_log_without_times_sent_twice_counts_once(store: KeptEvents, artifact: Artifact) -> None:
     first, second = (("ana", "c", None), ("ana", "c", None)), (("ana", "b", None),)
-    assert "without times, the others follow what is known" in add(kept, artifact, *first)
-    assert "1 events were known" not in add(kept, artifact, *second)
-    assert "2 events were known already" in add(kept, artifact, *first)
-    assert histories(artifact, kept.events())["ana"] == "abcabccb"
+    assert "without times, the others follow what is known" in add(store, artifact, *first)
+    assert "1 events were known" not in add(store, artifact, *second)
+    assert "2 events were known already" in add(store, artifact, *first)
+    assert histories(artifact, store.events())["ana"] == "abcabccb"
 
 
-def test_events_take_their_place_by_time(kept: KeptEvents, artifact: Artifact) -> None:
-    summary = add(kept, artifact, ("ana", "c", 11), ("ana", "b", 100), ("new", "a", 1))
+def test_events_take_their_place_by_time(store: KeptEvents, artifact: Artifact) -> None:
+    summary = add(store, artifact, ("ana", "c", 11), ("ana", "b", 100), ("new", "a", 1))
     assert "1 are older than the newest known one of their user and take their place by time" in summary
-    assert histories(artifact, kept.events())["ana"] == "acbcabb"
-    add(kept, artifact, ("new", "b", 2), ("ana", "c", None))
-    add(kept, artifact, ("ana", "a", 101))
-    add(kept, artifact, ("ana", "b", 99))
-    assert histories(artifact, kept.events())["ana"] == "acbcabbbca"
-    assert histories(artifact, kept.events())["new"] == "ab"
+    assert histories(artifact, store.events())["ana"] == "acbcabb"
+    add(store, artifact, ("new", "b", 2), ("ana", "c", None))
+    add(store, artifact, ("ana", "a", 101))
+    add(store, artifact, ("ana", "b", 99))
+    assert histories(artifact, store.events())["ana"] == "acbcabbbca"
+    assert histories(artifact, store.events())["new"] == "ab"
 
 
 @pytest.mark.parametrize("time", [None, 5])
-def test_data_without_times_are_followed(tmp_path: Path, kept: KeptEvents, time: int | None) -> None:
+def test_data_without_times_are_followed(tmp_path: Path, store: KeptEvents, time: int | None) -> None:
     artifact = sequences(tmp_path / "data", times=False)
     rows = ("ana", "c", time), ("ana", "a", None if time is None else time + 1)
-    add(kept, artifact, *rows)
-    assert "2 events were known" in add(kept, artifact, *rows)
-    assert histories(artifact, kept.events())["ana"] == "abcabca"
+    add(store, artifact, *rows)
+    assert "2 events were known" in add(store, artifact, *rows)
+    assert histories(artifact, store.events())["ana"] == "abcabca"
 
 
-def test_a_log_is_counted_in_one_line(kept: KeptEvents, artifact: Artifact) -> None:
+def test_a_log_is_counted_in_one_line(store: KeptEvents, artifact: Artifact) -> None:
     rows = ("ana", "a", 10), ("ana", "b", 15), ("zoe", "new", 90), ("zoe", "newer", 91), ("few", "a", 92)
-    summary = add(kept, artifact, *rows)
+    summary = add(store, artifact, *rows)
     assert summary == (
         "5 events of 3 users, 1 of them new, and 4 items, 2 of them unknown to the model; 1 events were known already and "
         "count once, 1 are older than the newest known one of their user and take their place by time; 4 are kept in "
-        f"{kept.folder}"
+        f"{store.folder}"
     )
-    assert "0 of them new" in add(kept, artifact, ("zoe", "a", 95))
+    assert "0 of them new" in add(store, artifact, ("zoe", "a", 95))
 
 
-def test_a_look_without_keeping(kept: KeptEvents, artifact: Artifact) -> None:
-    addition = kept.add(log(("ana", "c", 100)), artifact, item_numbers(artifact), keep=False)
+def test_a_look_without_keeping(store: KeptEvents, artifact: Artifact) -> None:
+    addition = store.add(log(("ana", "c", 100)), artifact, item_numbers(artifact), keep=False)
     assert addition.summary.endswith("1 count this time alone (keep_events=false)")
     assert histories(artifact, addition.events)["ana"] == "abcabc"
-    assert not kept.folder.exists()
+    assert not store.folder.exists()
 
 
-def test_what_is_kept_can_be_forgotten(kept: KeptEvents, artifact: Artifact) -> None:
-    assert kept.forget() == 0
-    add(kept, artifact, ("ana", "c", 100))
-    add(kept, artifact, ("ana", "c", 101))
-    assert kept.forget() == 2
-    assert kept.events().is_empty()
-    add(kept, artifact, ("ana", "c", 100))
-    assert len(kept.events()) == 1
+def test_what_is_kept_can_be_forgotten(store: KeptEvents, artifact: Artifact) -> None:
+    assert store.forget() == 0
+    add(store, artifact, ("ana", "c", 100))
+    add(store, artifact, ("ana", "c", 101))
+    assert store.forget() == 2
+    assert store.events().is_empty()
+    add(store, artifact, ("ana", "c", 100))
+    assert len(store.events()) == 1
 
 
-def test_unknown_items_count_once_they_are_known(kept: KeptEvents, artifact: Artifact) -> None:
-    add(kept, artifact, ("ana", "new", 100), ("zoe", "new", 100))
-    assert histories(artifact, kept.events()) == {"ana": "abcab", "bob": "cbacb", "zoe": ""}
+def test_unknown_items_count_once_they_are_known(store: KeptEvents, artifact: Artifact) -> None:
+    add(store, artifact, ("ana", "new", 100), ("zoe", "new", 100))
+    assert histories(artifact, store.events()) == {"ana": "abcab", "bob": "cbacb", "zoe": ""}
     items = item_numbers(artifact) | {"new": 4}
-    found = Histories.of(artifact, kept.events(), items=items)
+    found = Histories.of(artifact, store.events(), items=items)
     assert found[0].tolist()[-1] == found[2].tolist()[-1] == 4
 
 
-def test_users_below_the_filter_keep_what_they_have(artifact: Artifact, kept: KeptEvents, tmp_path: Path) -> None:
+def test_users_below_the_filter_keep_what_they_have(artifact: Artifact, store: KeptEvents, tmp_path: Path) -> None:
     assert histories(artifact, None) == {"ana": "abcab", "bob": "cbacb"}
     assert histories(artifact, None, "few", "nobody") == {"ana": "abcab", "bob": "cbacb", "few": "ac"}
-    add(kept, artifact, ("few", "b", 6))
-    assert histories(artifact, kept.events())["few"] == "abc"
+    add(store, artifact, ("few", "b", 6))
+    assert histories(artifact, store.events())["few"] == "abc"
     out = tmp_path / "mapped"
     out.mkdir()
     artifact_of_all = sequences(tmp_path / "held out", KCore(3, 2))
@@ -188,41 +188,41 @@ def _add_many(folder: Path, data: Path, first: int) -> None:
         add(KeptEvents(folder), artifact, ("ana", "c", time), ("ana", "b", 99))
 
 
-def test_processes_that_add_at_once_lose_nothing(kept: KeptEvents, artifact: Artifact) -> None:
+def test_processes_that_add_at_once_lose_nothing(store: KeptEvents, artifact: Artifact) -> None:
     context = multiprocessing.get_context("spawn")
-    parts = [context.Process(target=_add_many, args=(kept.folder, artifact.path, first)) for first in (100, 200)]
+    parts = [context.Process(target=_add_many, args=(store.folder, artifact.path, first)) for first in (100, 200)]
     for part in parts:
         part.start()
     for part in parts:
         part.join()
-    assert sorted(kept.events()["timestamp"].to_list()) == [99, *range(100, 110), *range(200, 210)]
+    assert sorted(store.events()["timestamp"].to_list()) == [99, *range(100, 110), *range(200, 210)]
 
 
-def test_a_killed_write_leaves_nothing(kept: KeptEvents, artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_write_leaves_nothing(store: KeptEvents, artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("sage_pl.artifacts.files.os.replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            add(kept, artifact, ("ana", "c", 100))
-    assert kept.events().is_empty()
-    add(kept, artifact, ("ana", "c", 100))
-    assert len(kept.events()) == 1
+            add(store, artifact, ("ana", "c", 100))
+    assert store.events().is_empty()
+    add(store, artifact, ("ana", "c", 100))
+    assert len(store.events()) == 1
 
 
-def test_a_damaged_log_is_named(kept: KeptEvents, artifact: Artifact) -> None:
-    add(kept, artifact, ("ana", "c", 100))
-    (file,) = kept.folder.glob("*.parquet")
+def test_a_damaged_log_is_named(store: KeptEvents, artifact: Artifact) -> None:
+    add(store, artifact, ("ana", "c", 100))
+    (file,) = store.folder.glob("*.parquet")
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(DataError, match=f"{file.name}, a log that was kept, is damaged"):
-        kept.events()
+        store.events()
 
 
-def test_real_times_beside_positions_make_a_log_known(artifact: Artifact, kept: KeptEvents) -> None:
+def test_real_times_beside_positions_make_a_log_known(artifact: Artifact, store: KeptEvents) -> None:
     clock = artifact.array("times") + 1_500_000_000
     np.save(artifact.path / "clock.npy", clock)
     np.save(artifact.path / "times.npy", np.tile(np.arange(5), 2))
     rows = [(user, item, time + 1_500_000_000) for user, item, time in ROWS[:10]]
-    assert "10 events were known already" in add(kept, artifact, *rows, ("ana", "c", 1_600_000_000))
-    assert histories(artifact, kept.events())["ana"] == "abcabc"
+    assert "10 events were known already" in add(store, artifact, *rows, ("ana", "c", 1_600_000_000))
+    assert histories(artifact, store.events())["ana"] == "abcabc"

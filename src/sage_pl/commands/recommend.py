@@ -139,23 +139,23 @@ class Shop:
             rules = [construct("dataset.filters", rule) for rule in node["filters"]]
             return construct("dataset.source", node["source"]), rules
 
-    def histories(self, config: DictConfig, asked: Sequence[str]) -> Histories:
+    def histories(self, config: DictConfig, users: Sequence[str]) -> Histories:
         """Those of all users, with the events that ``config.events`` adds and those that earlier calls added."""
         items = self.names.numbers()
-        kept = KeptEvents.beside(self.trained.path, self.trained.artifact_keys.get("sequences", self.artifact.key))
+        store = KeptEvents.beside(self.trained.path, self.trained.artifact_keys.get("sequences", self.artifact.key))
         read = None if config.events is None else read_events(*self.form, config.events)
         if config.forget_events:
-            log.info("%d logs of events in %s are forgotten", kept.forget(), kept.folder)
-        later = kept.events()
+            log.info("%d logs of events in %s are forgotten", store.forget(), store.folder)
+        later = store.events()
         if len(later):
-            log.info("%d events in %s count too; forget_events=true removes them", len(later), kept.folder)
+            log.info("%d events in %s count too; forget_events=true removes them", len(later), store.folder)
         if read is not None:
-            addition = kept.add(read, self.artifact, items, config.keep_events)
+            addition = store.add(read, self.artifact, items, config.keep_events)
             log.info("%s: %s", config.events, addition.summary)
             later = addition.events
-        return Histories.of(self.artifact, later, asked, self.form[1] if len(later) else (), items)
+        return Histories.of(self.artifact, later, users, self.form[1] if len(later) else (), items)
 
-    def given(self, request: Request) -> tuple[list[str], Histories]:
+    def of_request(self, request: Request) -> tuple[list[str], Histories]:
         """Histories of the command line or of a file, and what to call each."""
         items, file = self.names.numbers(), request.file
         histories = request.history if file is None else histories_of(file, *self.form, self.artifact, items)
@@ -198,7 +198,7 @@ def respond(
     most = popular(Sequences.load(shop.artifact)) if model is None else None
     recommender = CachedRecommender(cache, origin, model, most, allowed)
     if request.history is not None or request.file is not None:
-        whose, histories = shop.given(request)
+        whose, histories = shop.of_request(request)
         _hand_over(config, shop.names, whose, histories, recommender.answers(histories, config.k, config.batch_size))
         return
     histories = shop.histories(config, request.users or [])
@@ -210,11 +210,11 @@ def respond(
         if config.parquet is not None:
             write_kept(config.parquet, TopKCache(file), histories, shop.names, config.k)
         return
-    asked = histories.chosen(_rows_of(histories.names, request.users or []))
+    some = histories.subset(_rows_of(histories.names, request.users or []))
     answers = [
-        recommender.recommend(user, asked[row], config.k, int(asked.users[row])) for row, user in enumerate(asked.names)
+        recommender.recommend(user, some[row], config.k, int(some.users[row])) for row, user in enumerate(some.names)
     ]
-    _hand_over(config, shop.names, [f"user {user}" for user in asked.names], asked, answers)
+    _hand_over(config, shop.names, [f"user {user}" for user in some.names], some, answers)
 
 
 def _hand_over(
@@ -255,13 +255,13 @@ def _ids(value: Any) -> list[str]:
     return [str(one) for one in ids]
 
 
-def _rows_of(users: Sequence[str], asked: Sequence[str]) -> IntArray:
+def _rows_of(users: Sequence[str], some: Sequence[str]) -> IntArray:
     """The row of each user that is asked for; the error names no other user's id."""
     row_of = {user: row for row, user in enumerate(users)}
-    for one in asked:
+    for one in some:
         if one not in row_of:
             raise ConfigError(
                 f"the data the model was trained with have no user {one!r}, of {len(users)}; events=FILE adds users with "
                 "their events, and history=[ITEM,ITEM] asks after any history"
             )
-    return np.array([row_of[one] for one in asked], np.int64)
+    return np.array([row_of[one] for one in some], np.int64)

@@ -72,9 +72,8 @@ class Interactions:
         stages = [_counts("source", frame)]
         aside = frame.clear()
         for rule in self.filters:
-            passed = rule(frame)
-            aside = rule.keep(aside) if rule.of_history else pl.concat([aside, _of_absent_users(frame, passed)])
-            frame = passed
+            before, frame = frame, rule(frame)
+            aside = rule.keep(aside) if rule.of_history else pl.concat([aside, _of_absent_users(before, frame)])
             stages.append(_counts(str(rule), frame))
         self._check(stages[-1])
 
@@ -162,9 +161,9 @@ def _check_texts(items: pl.DataFrame, id_type: pl.DataType) -> None:
         raise DataError("the item table has a column `item`, the name of the new ids; rename it")
 
 
-def _of_absent_users(frame: pl.DataFrame, passed: pl.DataFrame) -> pl.DataFrame:
-    """The rows of users who have none in ``passed``."""
-    return frame.join(passed.select("user_id").unique(), on="user_id", how="anti", maintain_order="left")
+def _of_absent_users(frame: pl.DataFrame, rest: pl.DataFrame) -> pl.DataFrame:
+    """The rows of users who have none in ``rest``."""
+    return frame.join(rest.select("user_id").unique(), on="user_id", how="anti", maintain_order="left")
 
 
 def _number(codes: pl.Series, n_codes: int) -> IntArray:

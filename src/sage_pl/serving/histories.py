@@ -46,7 +46,7 @@ class Histories:
         cls,
         artifact: Artifact,
         later: pl.DataFrame | None = None,
-        asked: Sequence[str] = (),
+        also: Sequence[str] = (),
         rules: Sequence[Filter] = (),
         items: Mapping[str, int] | None = None,
     ) -> Histories:
@@ -54,12 +54,12 @@ class Histories:
 
         A later event takes its place by time where both it and the data set have times, and else follows what came before it.
         New users are added. Events with unknown items are left out and counted in a warning. A user whom a filter of the data
-        set left out has the events with the items that remain, if ``later`` or ``asked`` names the user.
+        set left out has the events with the items that remain, if ``later`` or ``also`` names the user.
 
         Args:
             artifact: the ``sequences`` artifact.
             later: ``user_id`` and ``item_id`` as text, ``timestamp`` null where unknown, in order of arrival.
-            asked: users.
+            also: users.
             rules: filters of the data set; those that say what belongs to a history are applied to histories that change.
             items: the model's number of each id; None for the artifact's items.
         """
@@ -67,17 +67,17 @@ class Histories:
         ids = user_ids(artifact)
         rows, values = np.repeat(np.arange(data.n_users), data.lengths[1:]), np.asarray(data.values)
         later = pl.DataFrame(schema=SCHEMA) if later is None else later
-        named = pl.concat([later["user_id"], pl.Series(asked, dtype=pl.String)]).unique(maintain_order=True)
+        whose = pl.concat([later["user_id"], pl.Series(also, dtype=pl.String)]).unique(maintain_order=True)
         names = ids
-        if len(named):
-            known = known_events(artifact, named)
+        if len(whose):
+            known = known_events(artifact, whose)
             names = pl.concat([ids, later["user_id"], known["user_id"]]).unique(maintain_order=True)
             events = pl.concat([known, _numbered(later, item_numbers(artifact) if items is None else items)])
-            changed = _in_order(events, names, rules)
-            others = ~np.isin(rows, changed["row"].unique().to_numpy())
-            rows = np.concatenate([rows[others], changed["row"].to_numpy()])
+            events = _in_order(events, names, rules)
+            others = ~np.isin(rows, events["row"].unique().to_numpy())
+            rows = np.concatenate([rows[others], events["row"].to_numpy()])
             order = np.argsort(rows, kind="stable")
-            rows, values = rows[order], np.concatenate([values[others], changed["item"].to_numpy()])[order]
+            rows, values = rows[order], np.concatenate([values[others], events["item"].to_numpy()])[order]
         numbers = np.arange(1, len(names) + 1)
         return cls(names.to_list(), np.where(numbers <= len(ids), numbers, 0), values, _offsets(rows, len(names)))
 
@@ -87,10 +87,10 @@ class Histories:
     ) -> Histories:
         """Histories of ``events`` alone, whatever else is known of their users; arguments as in :meth:`of`."""
         names = events["user_id"].unique(maintain_order=True)
-        ordered = _in_order(_numbered(events, items), names, rules)
+        events = _in_order(_numbered(events, items), names, rules)
         number_of = {name: number for number, name in enumerate(user_ids(artifact).to_list(), 1)}
         users = np.array([number_of.get(name, 0) for name in names], np.int64)
-        return cls(names.to_list(), users, ordered["item"].to_numpy(), _offsets(ordered["row"].to_numpy(), len(names)))
+        return cls(names.to_list(), users, events["item"].to_numpy(), _offsets(events["row"].to_numpy(), len(names)))
 
     @classmethod
     def of_lists(cls, names: Sequence[str], items: Sequence[Sequence[int]]) -> Histories:
@@ -98,7 +98,7 @@ class Histories:
         values = np.array([item for one in items for item in one], np.int64)
         return cls(names, np.zeros(len(names), np.int64), values, np.cumsum([0, *map(len, items)]))
 
-    def chosen(self, rows: IntArray) -> Histories:
+    def subset(self, rows: IntArray) -> Histories:
         """Some of them, in the order of ``rows``."""
         parts = [self[row] for row in rows]
         values = np.concatenate([np.zeros(0, np.int64), *parts])

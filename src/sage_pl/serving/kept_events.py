@@ -82,11 +82,11 @@ class KeptEvents:
         data, by_clock = (_of_data(artifact, users, times) for times in ("times", "clock"))
         digest = hashlib.sha256(read.write_csv().encode()).hexdigest()[:16]
         with locked(self.folder / ".lock", f"the events in {self.folder}") if keep else nullcontext():
-            kept = self.events()
-            known = pl.concat([data, kept.filter(pl.col("user_id").is_in(users.implode()))])
+            earlier = self.events()
+            known = pl.concat([data, earlier.filter(pl.col("user_id").is_in(users.implode()))])
             new = self._news(read, pl.concat([known, by_clock]), digest)
             if keep and len(new):
-                number = int(self._files()[-1].name.partition("-")[0]) + 1 if len(kept) else 1
+                number = int(self._files()[-1].name.partition("-")[0]) + 1 if len(earlier) else 1
                 with whole_file(self.folder / f"{number:06d}-{digest}.parquet") as part:
                     new.write_parquet(part)
         item_ids = read["item_id"].unique().to_list()
@@ -98,7 +98,7 @@ class KeptEvents:
             f"{unknown:,} of them unknown to the model; {len(read) - len(new):,} events were known already and count once, "
             f"{_order(new, known)}; {len(new):,} {place}"
         )
-        return Addition(pl.concat([kept, new]), summary, unknown)
+        return Addition(pl.concat([earlier, new]), summary, unknown)
 
     def forget(self) -> int:
         """Remove all files; returns their number."""
@@ -116,8 +116,8 @@ class KeptEvents:
     def _news(self, read: pl.DataFrame, known: pl.DataFrame, digest: str) -> pl.DataFrame:
         """The events that are not known, each once."""
         if read["timestamp"].null_count():
-            sent = any(file.stem.endswith(f"-{digest}") for file in self._files())
-            return read.clear() if sent else read
+            again = any(file.stem.endswith(f"-{digest}") for file in self._files())
+            return read.clear() if again else read
         once = read.unique(maintain_order=True, keep="first")
         return once.join(known, on=list(SCHEMA), how="anti", maintain_order="left")
 

@@ -87,6 +87,23 @@ def test_a_log_without_times_sent_twice_counts_once(store: KeptEvents, artifact:
     assert histories(artifact, store.events())["ana"] == "abcabccb"
 
 
+@pytest.mark.parametrize("times", [False, True])
+def test_the_file_of_the_data_that_grew_without_times(tmp_path: Path, store: KeptEvents, times: bool) -> None:
+    """Each day the whole file, with items and users that the filter left out: what is new counts once."""
+    artifact = sequences(tmp_path / "data", KCore(3, 2), times=times)
+    in_order = sorted(ROWS, key=lambda row: (row[0], row[2])) if times else ROWS
+    whole = [(user, item, None) for user, item, _ in in_order]
+    assert add(store, artifact, *whole).endswith(f"0 are kept in {store.folder}")
+    first = *whole, ("ana", "c", None), ("zoe", "a", None)
+    add(store, artifact, *first)
+    add(store, artifact, *first, ("ana", "a", None), ("zoe", "a", None))
+    few = "ac" if times else "ca"
+    assert histories(artifact, store.events(), "few") == {"ana": "abcabca", "bob": "cbacb", "zoe": "aa", "few": few}
+    add(store, artifact, *whole[1:])  # no file that grew: a log as any other
+    assert histories(artifact, store.events())["ana"].startswith("abcabca")
+    assert len(histories(artifact, store.events())["ana"]) == 7 + 4
+
+
 def test_events_take_their_place_by_time(store: KeptEvents, artifact: Artifact) -> None:
     summary = add(store, artifact, ("ana", "c", 11), ("ana", "b", 100), ("new", "a", 1))
     assert "1 are older than the newest known one of their user and take their place by time" in summary

@@ -67,7 +67,7 @@ class KeptEvents:
         """Add the events of a log that are not known yet.
 
         An event with a time is known if the data set or the folder has one of equal user, item and time. A log without times
-        is known as a whole if an equal log was added before.
+        is known if an equal log was added before, and as far as it repeats all that is known of every user of the data set.
 
         Args:
             read: the log, by :data:`sage_pl.data.later.SCHEMA`.
@@ -79,19 +79,26 @@ class KeptEvents:
             DataError: a file of the folder is damaged.
         """
         users = read["user_id"].unique(maintain_order=True)
+        ids = user_ids(artifact)
         data, by_clock = (_of_data(artifact, users, times) for times in ("times", "clock"))
         digest = hashlib.sha256(read.write_csv().encode()).hexdigest()[:16]
         with locked(self.folder / ".lock", f"the events in {self.folder}") if keep else nullcontext():
             earlier = self.events()
             known = pl.concat([data, earlier.filter(pl.col("user_id").is_in(users.implode()))])
-            new = self._news(read, pl.concat([known, by_clock]), digest)
+            if read["timestamp"].null_count():
+                again = any(file.stem.endswith(f"-{digest}") for file in self._files())
+                whole = ids.is_in(users.implode()).all()
+                new = read.clear() if again else _beyond(read, known, items) if whole else read
+            else:
+                once = read.unique(maintain_order=True, keep="first")
+                new = once.join(pl.concat([known, by_clock]), on=list(SCHEMA), how="anti", maintain_order="left")
             if keep and len(new):
                 number = int(self._files()[-1].name.partition("-")[0]) + 1 if len(earlier) else 1
                 with whole_file(self.folder / f"{number:06d}-{digest}.parquet") as part:
                     new.write_parquet(part)
         item_ids = read["item_id"].unique().to_list()
         unknown = sum(one not in items for one in item_ids)
-        new_users = int((~users.is_in(pl.concat([user_ids(artifact), known["user_id"]]).unique().implode())).sum())
+        new_users = int((~users.is_in(pl.concat([ids, known["user_id"]]).unique().implode())).sum())
         place = f"are kept in {self.folder}" if keep else "count this time alone (keep_events=false)"
         summary = (
             f"{len(read):,} events of {len(users):,} users, {new_users:,} of them new, and {len(item_ids):,} items, "
@@ -113,13 +120,17 @@ class KeptEvents:
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*-*.parquet"), key=lambda file: int(file.name.partition("-")[0]))
 
-    def _news(self, read: pl.DataFrame, known: pl.DataFrame, digest: str) -> pl.DataFrame:
-        """The events that are not known, each once."""
-        if read["timestamp"].null_count():
-            again = any(file.stem.endswith(f"-{digest}") for file in self._files())
-            return read.clear() if again else read
-        once = read.unique(maintain_order=True, keep="first")
-        return once.join(known, on=list(SCHEMA), how="anti", maintain_order="left")
+
+def _beyond(read: pl.DataFrame, known: pl.DataFrame, items: Mapping[str, int]) -> pl.DataFrame:
+    """What follows in a log that begins, user by user, with the known events of known items; the whole of any other log."""
+    in_catalogue = pl.col("item_id").is_in(pl.Series(list(items), dtype=pl.String).implode())
+    log = read.with_columns(at=in_catalogue.cum_sum().over("user_id").cast(pl.Int64))
+    past = known.filter(in_catalogue).with_columns(at=pl.int_range(1, pl.len() + 1).over("user_id"))
+    if log.filter(in_catalogue).join(past, on=["user_id", "item_id", "at"], how="semi").height < len(past):
+        return read
+    counts = past.group_by("user_id").agg(last=pl.len().cast(pl.Int64))
+    further = log.join(counts, on="user_id", how="left", maintain_order="left")
+    return further.filter(pl.col("at") > pl.col("last").fill_null(0)).select(read.columns)
 
 
 def _of_data(artifact: Artifact, users: pl.Series, times: str) -> pl.DataFrame:

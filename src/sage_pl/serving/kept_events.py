@@ -25,12 +25,10 @@ class Addition(NamedTuple):
     Args:
         events: by :data:`sage_pl.data.later.SCHEMA`, those kept before and the new ones, in order of arrival.
         summary: of the log, one sentence.
-        unknown_items: of the log, to the model.
     """
 
     events: pl.DataFrame
     summary: str
-    unknown_items: int
 
 
 @dataclass(frozen=True)
@@ -96,16 +94,11 @@ class KeptEvents:
                 number = int(self._files()[-1].name.partition("-")[0]) + 1 if len(earlier) else 1
                 with whole_file(self.folder / f"{number:06d}-{digest}.parquet") as part:
                     new.write_parquet(part)
-        item_ids = read["item_id"].unique().to_list()
-        unknown = sum(one not in items for one in item_ids)
-        new_users = int((~users.is_in(pl.concat([ids, known["user_id"]]).unique().implode())).sum())
-        place = f"are kept in {self.folder}" if keep else "count this time alone (keep_events=false)"
         summary = (
-            f"{len(read):,} events of {len(users):,} users, {new_users:,} of them new, and {len(item_ids):,} items, "
-            f"{unknown:,} of them unknown to the model; {len(read) - len(new):,} events were known already and count once, "
-            f"{_order(new, known)}; {len(new):,} {place}"
+            f"{_counts(read, known, ids, items)}; {len(read) - len(new):,} events were known already and count once, "
         )
-        return Addition(pl.concat([earlier, new]), summary, unknown)
+        place = f"are kept in {self.folder}" if keep else "count this time alone (keep_events=false)"
+        return Addition(pl.concat([earlier, new]), f"{summary}{_order(new, known)}; {len(new):,} {place}")
 
     def forget(self) -> int:
         """Remove all files; returns their number."""
@@ -138,6 +131,16 @@ def _of_data(artifact: Artifact, users: pl.Series, times: str) -> pl.DataFrame:
     events = known_events(artifact, users, times)
     return events.select(
         "user_id", pl.col("item").replace_strict(id_of, return_dtype=pl.String).alias("item_id"), "timestamp"
+    )
+
+
+def _counts(read: pl.DataFrame, known: pl.DataFrame, ids: pl.Series, items: Mapping[str, int]) -> str:
+    users, item_ids = read["user_id"].unique(), read["item_id"].unique().to_list()
+    new = len(users) - int(users.is_in(pl.concat([ids, known["user_id"]]).unique().implode()).sum())
+    unknown = sum(one not in items for one in item_ids)
+    return (
+        f"{len(read):,} events of {len(users):,} users, {new:,} of them new, and {len(item_ids):,} items, {unknown:,} of them "
+        "unknown to the model"
     )
 
 

@@ -199,7 +199,11 @@ def respond(
     recommender = CachedRecommender(cache, origin, model, most, allowed)
     if request.history is not None or request.file is not None:
         whose, histories = shop.of_request(request)
-        _hand_over(config, shop.names, whose, histories, recommender.answers(histories, config.k, config.batch_size))
+        answers: list[Answer] = []
+        for start in range(0, len(histories), config.batch_size):
+            rows = np.arange(start, min(start + config.batch_size, len(histories)))
+            answers += recommender.recommend_all(histories.padded(rows), histories.users[rows], config.k)
+        _hand_over(config, shop.names, whose, histories, answers)
         return
     histories = shop.histories(config, request.users or [])
     if request.users is None and model is not None:

@@ -11,7 +11,6 @@ import torch
 
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.errors import SettingError
-from sage_pl.serving.histories import Histories
 from sage_pl.serving.top_k_cache import CacheError, Origin, Scores, TopKCache
 from sage_pl.types import PADDING, Recommender, TopK
 
@@ -99,19 +98,20 @@ class CachedRecommender:
             "enough and for all users, or pass live="
         )
 
-    def answers(self, histories: Histories, k: int, batch_size: int = 128) -> list[Answer]:
-        """The k best items after each of several histories that no cached list belongs to: by the model, in batches."""
+    def recommend_all(self, items: IntArray, users: IntArray, k: int) -> list[Answer]:
+        """The k best items after each of several histories that no cached list belongs to.
+
+        Args:
+            items: the histories, oldest first, left-padded with 0: [B, L], L at least 1.
+            users: see :meth:`recommend`, [B].
+            k: items for each.
+        """
         if self.live is None:
-            return [self.recommend("", histories[row], k) for row in range(len(histories))]
-        answers = []
-        for start in range(0, len(histories), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(histories)))
-            items, users = histories.padded(rows), histories.users[rows]
-            top = compute_top_k(self.live, items, users, k, self.origin.exclude_seen, self.allowed)
-            answers += [
-                _answer(ids, scores, k, "live") for ids, scores in zip(top.ids.numpy(), top.scores.numpy(), strict=True)
-            ]
-        return answers
+            return [self.recommend("", row[row != PADDING], k) for row in items]
+        top = compute_top_k(self.live, items, users, k, self.origin.exclude_seen, self.allowed)
+        return [
+            _answer(ids, scores, k, "live") for ids, scores in zip(top.ids.numpy(), top.scores.numpy(), strict=True)
+        ]
 
     def _unseen(self, ids: IntArray, scores: Scores, items: IntArray) -> tuple[IntArray, Scores]:
         unseen = ~np.isin(ids, items) if self.origin.exclude_seen else np.ones(len(ids), bool)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from sage_pl.commands import recommend
+from sage_pl.commands import lists, recommend
 from sage_pl.serving.cached_recommender import Answer
 
 IDS = ["[/b] x", "B00[new]5", ":tea:", "\x1b[31mred\x1b[0m", "a\rb\nc", "\u202egnp.exe"]
@@ -19,9 +19,9 @@ def test_ids_titles_and_users_are_shown_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, shown: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    names = recommend.ItemNames(pl.Series(["", text, "B2"]), pl.Series(["", f"about {text}", "tea"]))
+    names = lists.ItemNames(pl.Series(["", text, "B2"]), pl.Series(["", f"about {text}", "tea"]))
     answer = Answer(np.array([1, 2]), np.array([0.5, 0.25]), "model")
-    recommend._print(names, f"user {text}", np.array([1]), answer)
+    lists.print_list(names, f"user {text}", np.array([1]), answer)
     printed = capsys.readouterr().out
     lines = [line.rstrip() for line in printed.split("\n")]
     assert f"user {shown}: 1 items, the last 1" in lines

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands import recommend as recommending
+from sage_pl.commands.lists import ItemNames
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.serving import Histories, TopKCache
 
@@ -47,7 +48,7 @@ def test_lists_of_all_users(
     checkpoint = f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
     models: list[RecommenderModule] = []
     respond = recommending.respond
-    monkeypatch.setattr(recommending, "respond", lambda *all: (models.append(all[3]), respond(*all)))
+    monkeypatch.setattr(recommending, "respond", lambda *all: (models.append(all[4]), respond(*all)))
 
     recommend(checkpoint, "users=all", "k=6", f"parquet={tmp_path / 'lists.parquet'}")
     assert "60 users: 60 lists made" in capsys.readouterr().out
@@ -85,9 +86,9 @@ def test_lists_of_all_users(
     assert "recommended (live)" in shown
     model = models[-1]
     assert not model.training
-    numbers = recommending.ItemNames.of(sequences(folder)).numbers()
+    numbers = ItemNames.of(sequences(folder)).numbers()
     found = model.recommend(torch.tensor([[numbers["3"], numbers["7"]]]), 4).ids[0].tolist()
-    for item in (recommending.ItemNames.of(sequences(folder)).ids[number] for number in found):
+    for item in (ItemNames.of(sequences(folder)).ids[number] for number in found):
         assert f"number {item} " in shown
 
 
@@ -177,9 +178,11 @@ def test_the_example_of_the_docs(
         (["users=all", "history=[1]"], "one of them"),
         (["users=all", "k=0"], "k is 0"),
         (["users=all", "seen=maybe"], "seen is 'maybe'"),
-        (["users=[u1]", "parquet=x.parquet"], "users=all"),
-        (["history=[1]", "events=x.csv"], "no use"),
+        (["history=[1]", "events=x.csv"], "events=FILE has no use"),
+        (["history=[1]", "forget_events=true"], "forget_events=true has no use"),
         (["users=[]"], "the list is empty"),
+        (["users=all", "forget_events=no"], "forget_events is 'no'; wanted true or false"),
+        (["users=all", "keep_events=1"], "keep_events is 1; wanted true or false"),
         (["users=all", "live=false"], "needs the model; leave out live=false"),
         (["users=all"], "there is no checkpoint"),
     ],
@@ -199,7 +202,7 @@ def test_unknown_users_and_items(
     checkpoint = run_train("method=plain", "trainer.max_epochs=1") / "checkpoints" / "best.ckpt"
     for arguments, message in (
         ("users=[u3,u333]", "no user 'u333', of 60; events=FILE adds users"),
-        ("history=[999]", "no item '999', of 40; ids look like"),
+        ("history=[999]", "no item '999' among its 40; ids look like"),
         ("users=all events=nowhere.csv", "there is no file nowhere.csv"),
     ):
         with pytest.raises(SystemExit):

@@ -30,7 +30,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., An
         ids = names.ids.to_list()
         answers.append(([ids[i] for i in history], whose, [ids[i] for i in answer.ids], answer.scores, answer.source))
 
-    monkeypatch.setattr(recommending, "_print", keep)
+    monkeypatch.setattr(recommending, "print_list", keep)
 
     def run(script: str, *arguments: str) -> Answers:
         answers.clear()

@@ -85,13 +85,23 @@ def test_the_week(shell: Callable[[str], str], tmp_path: Path, monkeypatch: pyte
     assert monday.group_by("user_id").len()["len"].to_list() == [5] * 40
     assert set(monday["item_id"]) <= set(frame["sku"])
 
-    (day,), (events,) = blocks("Tuesday", "csv"), blocks("Tuesday", "sh")
+    (day, evening), (first, second) = blocks("Tuesday", "csv"), blocks("Tuesday", "sh")
     Path("tuesday.csv").write_text(day)
-    assert "41 users: 2 lists made, 39 were up to date" in shell(events)
+    shown = shell(first)
+    assert (
+        "2 events of 2 users, 1 of them new, and 2 items, 0 of them unknown to the model; 0 events were known" in shown
+    )
+    assert "41 users: 2 lists made, 39 were up to date" in shown
     tuesday = pl.read_parquet("tuesday.parquet")
     others = pl.col("user_id").is_in(["ana", "zoe"]).not_()
     assert tuesday.filter(others).sort("user_id", "rank").equals(monday.filter(others).sort("user_id", "rank"))
     assert of_ana(tuesday) != of_ana(monday)
+    Path("evening.csv").write_text(evening)
+    shown = shell(second)
+    assert "41 users: 1 lists made, 40 were up to date" in shown, "the day before is in the histories already"
+    assert "user zoe: 2 items" in shown
+    assert of_ana(pl.read_parquet("evening.parquet")) == of_ana(tuesday)
+    assert "2 events were known already and count once" in shell(first)
 
     for block in blocks("Wednesday", "sh"):
         new = [(f"{kind}-99", f"{words} 99") for kind, words in list(KINDS.items())[:3]]

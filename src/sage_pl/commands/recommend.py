@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sage_pl import hosts
-from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
+from sage_pl.commands.lists import ItemNames, print_list, write_answers, write_kept
 from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.data.filters import Filter
+from sage_pl.data.later import read_events
 from sage_pl.data.sequences import IntArray, Sequences
-from sage_pl.data.sources.lines import numbered_lines
-from sage_pl.escaping import visible
+from sage_pl.data.sources.raw import Source
 from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.ranges import Count
 from sage_pl.runs import checkpoint
 from sage_pl.runs.checks import ConfigError, check_given, reads_current, refuse
-from sage_pl.runs.construct import construct
-from sage_pl.runs.hints import suggest
+from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.numbers import setting_problems
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.serving.cached_recommender import Answer, CachedRecommender, popular
 from sage_pl.serving.exported import model_name
-from sage_pl.serving.histories import COLUMNS, Histories, read_events, read_events_as
+from sage_pl.serving.histories import Histories
+from sage_pl.serving.history_files import histories_of, ids_of
+from sage_pl.serving.kept_events import KeptEvents
 from sage_pl.serving.new_items import TextSource
 from sage_pl.serving.refreshing import refresh
-from sage_pl.serving.top_k_cache import Origin, TopKCache, user_hash
+from sage_pl.serving.restriction import allowed_rows, item_rows
+from sage_pl.serving.top_k_cache import Origin, TopKCache
 
 log = logging.getLogger(__name__)
-_LAST = 10  # items of a history on the terminal
 
 
 def recommend(config: DictConfig) -> None:
-    """Recommend to all users, to some, or after one history, by ``config.checkpoint``.
+    """Recommend to all users, to some, or after histories, by ``config.checkpoint``.
 
     Raises:
         ConfigError, MissingFileError: the request or the checkpoint cannot be used.
@@ -59,18 +58,21 @@ def recommend(config: DictConfig) -> None:
         prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
         model = checkpoint.trained(prepared, trained).model if config.live else None
         new = None if config["items"] is None else _add_items(config, trained, prepared, model)
-    respond(config, request, prepared, model, new)
+    artifact = Artifact.at(prepared.artifacts.sequences)
+    shop = Shop(artifact, ItemNames.of(artifact, new), trained, prepared.dataset)
+    respond(config, request, shop, prepared, model, _new_name(new))
 
 
 class Request(NamedTuple):
-    """Lists of all users (both None), of some, or of one history."""
+    """Lists of all users (all None), of some, after one history, or after those of a file."""
 
-    users: list[str] | None
-    history: list[str] | None
+    users: list[str] | None = None
+    history: list[str] | None = None
+    file: Path | None = None
 
 
 def parse_request(config: DictConfig) -> Request:
-    """The users or the history of the command line.
+    """The users or the histories of the command line.
 
     Raises:
         ConfigError: none or both, or a setting that is unused or out of range.
@@ -78,19 +80,21 @@ def parse_request(config: DictConfig) -> Request:
     if (config.users is None) == (config.history is None):
         raise ConfigError("say for whom: users=all, users=[ID,ID] or history=[ITEM,ITEM], one of them")
     refuse(setting_problems({"k": Count, "batch_size": Count}, config))
+    switches = ("live", "keep_events", "forget_events")
+    refuse(f"{key} is {config[key]!r}; wanted true or false" for key in switches if not isinstance(config[key], bool))
     if config.seen not in (None, "mask", "keep"):
         raise ConfigError(f"seen is {config.seen!r}; wanted mask, keep or null")
-    if config.parquet is not None and config.users != "all":
-        raise ConfigError("parquet=FILE is for the lists of all users; add users=all")
     if config["items"] is not None and not config.live:
         raise ConfigError("items=FILE is encoded by the model; leave out live=false")
     if config.users == "all" and not config.live:
         raise ConfigError("users=all computes lists, which needs the model; leave out live=false")
     if config.history is None:
-        return Request(None if config.users == "all" else _listed(config.users), None)
-    if config.events is not None:
-        raise ConfigError("history=[...] is the whole history, so events=FILE has no use; leave it out")
-    return Request(None, _listed(config.history))
+        return Request() if config.users == "all" else Request(users=_listed(config.users))
+    if config.events is not None or config.forget_events:
+        key = "forget_events=true" if config.events is None else "events=FILE"
+        raise ConfigError(f"history=[...] is the whole history, so {key} has no use; leave it out")
+    file = Path(config.history) if isinstance(config.history, str) else None
+    return Request(file=file) if file is not None and file.is_file() else Request(history=_listed(config.history))
 
 
 def _add_items(
@@ -111,102 +115,121 @@ def _add_items(
     return table
 
 
+@dataclass(frozen=True)
+class Shop:
+    """What a trained model's data set says of users and items.
+
+    Args:
+        artifact: its ``sequences``.
+        names: of the items, new ones included.
+        trained: the checkpoint.
+        dataset: node of the configuration.
+    """
+
+    artifact: Artifact
+    names: ItemNames
+    trained: checkpoint.Checkpoint
+    dataset: DictConfig
+
+    @cached_property
+    def form(self) -> tuple[Source, list[Filter]]:
+        """What reads events and histories of the same form, and the filters that say which of them count."""
+        with stored(self.trained.path):
+            node: Any = OmegaConf.to_container(self.dataset, resolve=True)
+            rules = [construct("dataset.filters", rule) for rule in node["filters"]]
+            return construct("dataset.source", node["source"]), rules
+
+    def histories(self, config: DictConfig, users: Sequence[str]) -> Histories:
+        """Those of all users, with the events that ``config.events`` adds and those that earlier calls added."""
+        items = self.names.numbers()
+        store = KeptEvents.beside(self.trained.path, self.trained.artifact_keys.get("sequences", self.artifact.key))
+        read = None if config.events is None else read_events(*self.form, config.events)
+        if config.forget_events:
+            log.info("%d logs of events in %s are forgotten", store.forget(), store.folder)
+        later = store.events()
+        if len(later):
+            log.info("%d events in %s count too; forget_events=true removes them", len(later), store.folder)
+        if read is not None:
+            addition = store.add(read, self.artifact, items, config.keep_events)
+            log.info("%s: %s", config.events, addition.summary)
+            later = addition.events
+        return Histories.of(self.artifact, later, users, self.form[1] if len(later) else (), items)
+
+    def of_request(self, request: Request) -> tuple[list[str], Histories]:
+        """Histories of the command line or of a file, and what to call each."""
+        items, file = self.names.numbers(), request.file
+        histories = request.history if file is None else histories_of(file, *self.form, self.artifact, items)
+        if isinstance(histories, Histories):
+            return [f"after history {name}" for name in histories.names], histories
+        return ["after this history"], Histories.of_lists([""], [item_rows(items, histories or [])])
+
+
 def respond(
     config: DictConfig,
     request: Request,
+    shop: Shop,
     recipe: DictConfig,
     model: RecommenderModule | None,
-    new: pl.DataFrame | None = None,
+    more: Mapping[str, str],
 ) -> None:
     """Write or print the lists of a request.
 
     Args:
         config: of the command.
         request: see :func:`parse_request`.
+        shop: the data set.
         recipe: the model's configuration, prepared.
         model: trained; None for cached lists and popularity only.
-        new: items appended to the model.
+        more: what the model's name has beside its checkpoint and configuration.
 
     Raises:
-        ConfigError: a user or an item is unknown.
+        ConfigError, SettingError: a user or an item is unknown.
         MissingFileError: neither a model nor a file of cached lists.
     """
-    artifact = Artifact.at(recipe.artifacts.sequences)
-    names = ItemNames.of(artifact, new)
     if model is not None:
         model.to(chosen_device(config.device)).eval().cache_item_vectors()
-    mask = (config.seen or recipe.evaluation.seen) == "mask"
-    allowed = _allowed(config, names)
-    name = model_name(Path(config.checkpoint), config.overrides, recipe) | _new_name(new)
+    allowed = _allowed(config, shop.names)
+    name = model_name(Path(config.checkpoint), config.overrides, recipe) | dict(more)
     if allowed is not None:  # lists among other items are others
         name |= {"allowed": hashlib.sha256(allowed.tobytes()).hexdigest()[:16]}
-    origin = Origin(name, mask)
+    origin = Origin(name, (config.seen or recipe.evaluation.seen) == "mask")
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))
     cache = TopKCache(file) if model is None or file.is_file() else None
-    most = popular(Sequences.load(artifact)) if model is None else None
+    most = popular(Sequences.load(shop.artifact)) if model is None else None
     recommender = CachedRecommender(cache, origin, model, most, allowed)
-    if request.history is not None:
-        items = np.array(_numbers(names.numbers(), request.history, "item"))
-        _print(names, "after this history", items, recommender.recommend("", items, config.k))
+    if request.history is not None or request.file is not None:
+        whose, histories = shop.of_request(request)
+        answers: list[Answer] = []
+        for start in range(0, len(histories), config.batch_size):
+            rows = np.arange(start, min(start + config.batch_size, len(histories)))
+            answers += recommender.recommend_all(histories.padded(rows), histories.users[rows], config.k)
+        _hand_over(config, shop.names, whose, histories, answers)
         return
-    histories = Histories.of(artifact, None if config.events is None else _events(config.events, recipe))
+    histories = shop.histories(config, request.users or [])
     if request.users is None and model is not None:
         k = config.k if cache is None else max(config.k, cache.k)  # a longer list holds the shorter ones
-        _refresh(file, histories, origin, model, k, config.batch_size, allowed)
+        counts = refresh(file, histories, origin, model, k, config.batch_size, allowed=allowed)
+        log.info("%d users: %d lists made, %d were up to date; %.2f s", len(histories), *counts)
+        log.info("%d items each in %s, %.1f MB", k, file, file.stat().st_size / 1e6)
         if config.parquet is not None:
-            write_parquet(config.parquet, TopKCache(file), histories, names, config.k)
+            write_kept(config.parquet, TopKCache(file), histories, shop.names, config.k)
         return
-    rows = {user: row for row, user in enumerate(histories.names)}
-    for row in _numbers(rows, request.users or [], "user"):
-        items, user = histories[row], histories.names[row]
-        _print(names, f"user {user}", items, recommender.recommend(user, items, config.k, int(histories.users[row])))
+    some = histories.subset(_rows_of(histories.names, request.users or []))
+    answers = [
+        recommender.recommend(user, some[row], config.k, int(some.users[row])) for row, user in enumerate(some.names)
+    ]
+    _hand_over(config, shop.names, [f"user {user}" for user in some.names], some, answers)
 
 
-def write_parquet(file: str | Path, cache: TopKCache, histories: Histories, items: ItemNames, k: int) -> None:
-    """Write the first k items of every user as ``user_id``, ``rank`` (from 1), ``item_id``, ``score``."""
-    by_hash = {user_hash(name): name for name in histories.names}
-    users = pl.Series("user_id", [by_hash[int(user)] for user in cache.lists.users])
-    ids, scores = cache.lists.ids[:, :k], cache.lists.scores[:, :k]
-    user, place = (ids > 0).nonzero()
-    frame = pl.DataFrame(
-        {
-            "user_id": users[user],
-            "rank": (place + 1).astype(np.int32),
-            "item_id": items.ids[ids[user, place]],
-            "score": scores[user, place],
-        }
-    )
-    with whole_file(file) as part:
-        frame.write_parquet(part)
-    log.info("%d rows written to %s", len(frame), file)
-
-
-@dataclass(frozen=True)
-class ItemNames:
-    """Items by the model's id, [N + 1]; row 0 is empty."""
-
-    ids: pl.Series
-    titles: pl.Series | None
-
-    @classmethod
-    def of(cls, artifact: Artifact, new: pl.DataFrame | None = None) -> ItemNames:
-        items = artifact.frame("items").with_columns(pl.col("item_id").cast(pl.String))
-        if new is not None:
-            items = pl.concat([items, new], how="diagonal_relaxed")
-            items = items.with_columns(pl.col("title").fill_null("")) if "title" in items.columns else items
-        empty = pl.Series([""])
-        titles = pl.concat([empty, items["title"]]) if "title" in items.columns else None
-        return cls(pl.concat([empty, items["item_id"].cast(pl.String)]), titles)
-
-    def numbers(self) -> dict[str, int]:
-        """Id in the data set -> id in the model."""
-        return {name: number for number, name in enumerate(self.ids.to_list()) if number}
-
-    def rows(self, items: IntArray) -> list[tuple[str, str]]:
-        """Id and title of each item."""
-        rows = np.asarray(items, np.int64)
-        titles = [""] * len(rows) if self.titles is None else self.titles[rows].to_list()
-        return list(zip(self.ids[rows].to_list(), titles, strict=True))
+def _hand_over(
+    config: DictConfig, names: ItemNames, whose: Sequence[str], histories: Histories, answers: Sequence[Answer]
+) -> None:
+    """Print the answers, or write them where ``config.parquet`` names a file."""
+    if config.parquet is not None:
+        write_answers(config.parquet, histories.names, answers, names)
+        return
+    for row, (title, answer) in enumerate(zip(whose, answers, strict=True)):
+        print_list(names, title, histories[row], answer)
 
 
 def _new_name(new: pl.DataFrame | None) -> dict[str, str]:
@@ -216,59 +239,16 @@ def _new_name(new: pl.DataFrame | None) -> dict[str, str]:
     return {"new_items": hashlib.sha256(new.write_ndjson().encode()).hexdigest()}
 
 
-def _refresh(
-    file: Path,
-    histories: Histories,
-    origin: Origin,
-    model: RecommenderModule,
-    k: int,
-    batch: int,
-    allowed: npt.NDArray[np.bool_] | None,
-) -> None:
-    counts = refresh(file, histories, origin, model, k, batch, allowed=allowed)
-    log.info("%d users: %d lists made, %d were up to date; %.2f s", len(histories), *counts)
-    log.info("%d items each in %s, %.1f MB", k, file, file.stat().st_size / 1e6)
-
-
-def _events(file: str, recipe: DictConfig) -> pl.DataFrame:
-    """Later events: in the form of the data set where that is one text file, else ``user_id``, ``item_id``, ``timestamp``."""
-    node: Any = OmegaConf.to_container(recipe.dataset, resolve=True)
-    columns = (
-        pl.read_csv(file, infer_schema=False, n_rows=0, glob=False).columns
-        if file.endswith(".csv") and Path(file).is_file()
-        else []
-    )
-    if (
-        not str(node["source"]["_target_"]).endswith(".CSV")
-        or set(COLUMNS) <= set(columns)
-        or file.endswith(".parquet")
-    ):
-        return read_events(file)
-    return read_events_as(construct("dataset.source", node["source"]), file)
-
-
 def _allowed(config: DictConfig, names: ItemNames) -> npt.NDArray[np.bool_] | None:
     """True for the rows of the item table that ``candidates`` and ``exclude`` leave, [N + 2]; None without both."""
-    if config.candidates is None and config.exclude is None:
-        return None
-    numbers = names.numbers()
-    allowed = np.full(len(numbers) + 2, config.candidates is None)
-    if config.candidates is not None:
-        allowed[_numbers(numbers, _listed(config.candidates), "item")] = True
-    if config.exclude is not None:
-        allowed[_numbers(numbers, _listed(config.exclude), "item")] = False
-    if not allowed[1:-1].any():
-        raise ConfigError(
-            "candidates and exclude leave no item to recommend; name fewer in exclude or more in candidates"
-        )
-    return allowed
+    ids = [None if value is None else _listed(value) for value in (config.candidates, config.exclude)]
+    allowed = allowed_rows(names.numbers(), *ids)
+    return None if allowed is None else np.array(allowed)
 
 
 def _listed(value: Any) -> list[str]:
     """Ids of the command line, or of a text file that it names, one per line."""
-    if isinstance(value, str) and Path(value).is_file():
-        value = ListConfig([line.strip() for _, line in numbered_lines(Path(value))])
-    return _ids(value)
+    return ids_of(Path(value)) if isinstance(value, str) and Path(value).is_file() else _ids(value)
 
 
 def _ids(value: Any) -> list[str]:
@@ -279,29 +259,13 @@ def _ids(value: Any) -> list[str]:
     return [str(one) for one in ids]
 
 
-def _numbers(number_of: Mapping[str, int], ids: list[str], kind: str) -> list[int]:
-    """Each id's number."""
-    for one in ids:
-        if one not in number_of:
-            hint = suggest(one, list(number_of)[:100_000]) or f"ids look like {next(iter(number_of))}"
-            if kind == "user":  # never another customer's id
-                hint = "events=FILE adds users with their events, and history=[ITEM,ITEM] asks after any history"
-            size = len(number_of)
-            raise ConfigError(f"the data the model was trained with have no {kind} {one!r}, of {size}; {hint}")
-    return [number_of[one] for one in ids]
-
-
-def _print(names: ItemNames, whose: str, history: IntArray, answer: Answer) -> None:
-    console = Console()
-    console.print()
-    console.print(Text(visible(f"{whose}: {len(history)} items, the last {min(_LAST, len(history))}")))
-    for item, title in names.rows(history[-_LAST:]):
-        console.print(Text(visible(f"  {item}  {title}"), no_wrap=True, overflow="ellipsis"))
-    table = Table(title=f"recommended ({answer.source})", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("rank", "item", "title", "score"):
-        justify: Literal["left", "right"] = "right" if column in ("rank", "score") else "left"
-        table.add_column(column, justify=justify, no_wrap=column != "title")  # only the title is truncated
-    for rank, ((item, title), score) in enumerate(zip(names.rows(answer.ids), answer.scores, strict=True), start=1):
-        cells = Text(visible(item)), Text(visible(title), no_wrap=True, overflow="ellipsis")
-        table.add_row(str(rank), *cells, f"{score:.3f}")
-    console.print(table)
+def _rows_of(users: Sequence[str], some: Sequence[str]) -> IntArray:
+    """The row of each user that is asked for; the error names no other user's id."""
+    row_of = {user: row for row, user in enumerate(users)}
+    for one in some:
+        if one not in row_of:
+            raise ConfigError(
+                f"the data the model was trained with have no user {one!r}, of {len(users)}; events=FILE adds users with "
+                "their events, and history=[ITEM,ITEM] asks after any history"
+            )
+    return np.array([row_of[one] for one in some], np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import polars as pl
 
@@ -21,7 +21,13 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
 class Filter(ABC):
-    """One rule; subclasses are frozen dataclasses that implement ``keep``."""
+    """One rule; subclasses are frozen dataclasses that implement ``keep``.
+
+    Attributes:
+        of_history: the rule says what belongs to a history, also of later events and of users whom another rule left out.
+    """
+
+    of_history: ClassVar[bool] = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -113,6 +119,8 @@ class SinglePass(Filter):
 class DropRepeats(Filter):
     """Keeps the first event of each user with each item: first purchases, no repeats."""
 
+    of_history = True
+
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         first = _in_time(frame).unique(["user_id", "item_id"], keep="first", maintain_order=True)
         return _in_source_order(first)
@@ -121,6 +129,8 @@ class DropRepeats(Filter):
 @dataclass(frozen=True)
 class DropDuplicates(Filter):
     """Keeps one event of each user, item and time: a file that was appended twice counts once."""
+
+    of_history = True
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
@@ -137,6 +147,8 @@ class AtLeast(Filter):
     Raises:
         DataError: a value is no number.
     """
+
+    of_history = True
 
     column: str
     value: Signed
@@ -169,6 +181,8 @@ class OneOf(Filter):
         column: of the source, for example ``event``.
         values: those that pass, for example ``[purchase]``.
     """
+
+    of_history = True
 
     column: str
     values: Sequence[str | Signed | bool]

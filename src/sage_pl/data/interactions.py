@@ -22,6 +22,7 @@ from sage_pl.errors import SettingError
 from sage_pl.ranges import Natural
 
 log = logging.getLogger(__name__)
+LEFT_OUT = "left_out.parquet"
 
 _ALL = "dataset.catalogue=all makes them candidates"
 
@@ -48,7 +49,8 @@ class Interactions:
         ``values.npy`` int32 item ids of all users in turn; ``offsets.npy`` int64 [U + 2]; ``times.npy`` int64; where the
         source has ``unix_time``, ``clock.npy`` int64, -1 where it is unknown;
         ``train_end.npy`` int64 [U + 1]; ``valid_user``, ``valid_at``, ``test_user``, ``test_at`` ``.npy`` int64;
-        ``users.parquet`` (user, user_id); ``items.parquet`` (item, item_id, texts); ``report.json``.
+        ``users.parquet`` (user, user_id); ``items.parquet`` (item, item_id, texts); ``report.json``. Where filters left out
+        users, ``left_out.parquet`` (user_id as text, item, timestamp): the events that these have with the items that remain.
 
     Raises:
         DataError: a table of the source is unfit, a filter leaves nothing, the split finds no case, or ``expect`` is not met.
@@ -88,8 +90,10 @@ class Interactions:
         if self.split.needs_clock:  # before the filters, which leave gaps in positions
             refuse_positions(_offsets(frame["user_id"].to_numpy(), len(user_ids)), frame["timestamp"].to_numpy())
         stages = [_counts("source", frame)]
+        aside = frame.clear()
         for rule in self.filters:
-            frame = rule(frame)
+            before, frame = frame, rule(frame)
+            aside = rule.keep(aside) if rule.of_history else pl.concat([aside, _of_absent_users(before, frame)])
             stages.append(_counts(str(rule), frame))
         self._check(stages[-1])
 
@@ -97,7 +101,8 @@ class Interactions:
         users = frame["user_id"].unique(maintain_order=True)
         items = frame["item_id"].unique(maintain_order=True)
         user = _number(users, len(user_ids))[frame["user_id"].to_numpy()]
-        values = _number(items, len(item_ids))[frame["item_id"].to_numpy()]
+        item_of = _number(items, len(item_ids))
+        values = item_of[frame["item_id"].to_numpy()]
         times = frame["timestamp"].to_numpy()
         offsets = _offsets(user, len(users) + 1)
         split = self.split(offsets, times)
@@ -120,6 +125,10 @@ class Interactions:
             np.save(out / f"{name}.npy", array.astype(np.int32 if name == "values" else np.int64, copy=False))
         _numbered("user", user_ids[users]).write_parquet(out / "users.parquet")
         item_table.write_parquet(out / "items.parquet")
+        if (item := item_of[aside["item_id"].to_numpy()]).any():
+            ids = user_ids[aside["user_id"]].cast(pl.String)
+            others = pl.DataFrame({"user_id": ids, "item": item, "timestamp": aside["timestamp"]})
+            others.filter(item > 0).write_parquet(out / LEFT_OUT)
         report = {
             "stages": stages,
             "left_out": left_out(stages),
@@ -180,6 +189,11 @@ def _check_texts(items: pl.DataFrame, id_type: pl.DataType) -> None:
         )
     if "item" in items.columns:
         raise DataError("the item table has a column `item`, the name of the new ids; rename it")
+
+
+def _of_absent_users(frame: pl.DataFrame, rest: pl.DataFrame) -> pl.DataFrame:
+    """The rows of users who have none in ``rest``."""
+    return frame.join(rest.select("user_id").unique(), on="user_id", how="anti", maintain_order="left")
 
 
 def _number(codes: pl.Series, n_codes: int) -> IntArray:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.data.interactions import LEFT_OUT
 from sage_pl.data.sequences import IntArray
 from sage_pl.data.sources.raw import DataError
 
@@ -106,6 +107,10 @@ class Mapped:
             np.save(out / f"{name}.npy", array)
         _table("user", users).write_parquet(out / "users.parquet")
         self._items(source).write_parquet(out / "items.parquet")
+        if (source.path / LEFT_OUT).is_file():
+            others = pl.read_parquet(source.path / LEFT_OUT, glob=False)
+            others = others.with_columns(item=item_of[others["item"].to_numpy()])
+            others.filter(pl.col("item") > 0).write_parquet(out / LEFT_OUT)
         counts = {
             "unknown_items": len(_absent(present.items, self.ids.items)),
             "items_without_events": len(_absent(self.ids.items, present.items)),

@@ -11,6 +11,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
+from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import DataError, RawData, require_columns, require_file
 
 
@@ -44,6 +45,9 @@ class Handled:
 
     def fingerprint(self) -> dict[str, Any]:
         return {"inter": file_digest(self._file())}
+
+    def like(self, file: Path) -> CSV:
+        return CSV(file, 1, 2, None, separator="blanks", header=False)
 
     def _file(self) -> Path:
         zipped = Path(self.path) / "inter.txt.gz"

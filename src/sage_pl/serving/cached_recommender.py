@@ -100,6 +100,21 @@ class CachedRecommender:
             "enough and for all users, or pass live="
         )
 
+    def recommend_all(self, items: IntArray, users: IntArray, k: int) -> list[Answer]:
+        """The k best items after each of several histories that no cached list belongs to.
+
+        Args:
+            items: the histories, oldest first, left-padded with 0: [B, L], L at least 1.
+            users: see :meth:`recommend`, [B].
+            k: items for each.
+        """
+        if self.live is None:
+            return [self.recommend("", row[row != PADDING], k) for row in items]
+        top = compute_top_k(self.live, items, users, k, self.origin.exclude_seen, self.allowed)
+        return [
+            _answer(ids, scores, k, "live") for ids, scores in zip(top.ids.numpy(), top.scores.numpy(), strict=True)
+        ]
+
     def _unseen(self, ids: IntArray, scores: Scores, items: IntArray) -> tuple[IntArray, Scores]:
         unseen = ~np.isin(ids, items) if self.origin.exclude_seen else np.ones(len(ids), bool)
         if self.allowed is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,13 +12,11 @@ import torch
 
 from sage_pl.artifacts.plain import read_json
 from sage_pl.errors import SettingError
+from sage_pl.serving.restriction import allowed_rows, item_rows
 from sage_pl.types import PADDING, Recommender
 
 CATALOGUE = "catalogue.json"
 _MOST = 50_000_000  # values of a catalogue
-_SEARCHED = 100_000  # ids among which the nearest to an unknown one are looked for
-
-
 Adder = Callable[[Any, Sequence[str], Sequence[str]], list[tuple[str, str]]]
 """From a table, the known ids and allowed hosts to the ids and titles of the items that were appended to the model."""
 
@@ -71,15 +68,7 @@ class Catalogue:
         Raises:
             SettingError: the first that is unknown, with the nearest known ids.
         """
-        if isinstance(history, str):
-            raise SettingError(f"a history is a list of item ids, got the text {history!r}; write [{history!r}]")
-        names = [str(name) for name in history]
-        for name in names:
-            if name not in self.numbers:
-                near = difflib.get_close_matches(name, self.ids[1 : _SEARCHED + 1], n=3)
-                hint = f"the nearest ids are {', '.join(near)}" if near else f"ids look like {self.ids[1]}"
-                raise SettingError(f"the model has no item {name!r} among its {len(self.ids) - 1}; {hint}")
-        return [self.numbers[name] for name in names]
+        return item_rows(self.numbers, history)
 
 
 class ExportedModel:
@@ -118,6 +107,8 @@ class ExportedModel:
         histories: Sequence[Sequence[str]] | None = None,
         user: str | None = None,
         seen: str | None = None,
+        candidates: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
     ) -> Any:
         """The k best items after one history, or after each of several.
 
@@ -127,12 +118,14 @@ class ExportedModel:
             histories: several of them, instead of ``history``.
             user: id of the user of ``history``, for a model that knows its users (``sam``); an unknown one is a new user.
             seen: ``mask`` or ``keep`` items of the history; None for the rule of the evaluation.
+            candidates: ids of the only items that are recommended; None for all.
+            exclude: ids of items that are not.
 
         Returns:
             a list of :class:`Recommendation`, best first; for ``histories`` a list of such lists.
 
         Raises:
-            SettingError: an item is unknown, k is below 1, or both or neither of ``history`` and ``histories`` are given.
+            SettingError: an item is unknown, none remains, k is below 1, or not one of ``history`` and ``histories`` is given.
         """
         if (history is None) == (histories is None):
             raise SettingError("give history=[ITEM, ITEM] or histories=[[ITEM], [ITEM, ITEM]], one of them")
@@ -142,7 +135,8 @@ class ExportedModel:
             raise SettingError(f"seen is {seen!r}, wanted 'mask', 'keep' or None")
         chosen = histories if history is None else [history]
         rows = [self.catalogue.items(one) for one in chosen or ()]
-        answers = self._answers(rows, k, user, (seen or self.catalogue.seen) == "mask") if rows else []
+        allowed = allowed_rows(self.catalogue.numbers, candidates, exclude)
+        answers = self._answers(rows, k, user, (seen or self.catalogue.seen) == "mask", allowed) if rows else []
         return answers[0] if histories is None else answers
 
     def add_items(self, table: Any, allow_host: Sequence[str] = ()) -> None:
@@ -170,13 +164,15 @@ class ExportedModel:
         self._catalogue = replace(catalogue, ids=ids, titles=[*catalogue.titles, *titles] if catalogue.titles else [])
 
     def _answers(
-        self, rows: Sequence[Sequence[int]], k: int, user: str | None, exclude_seen: bool
+        self, rows: Sequence[Sequence[int]], k: int, user: str | None, exclude_seen: bool, allowed: list[bool] | None
     ) -> list[list[Recommendation]]:
         longest = max(1, *map(len, rows))
         items = torch.tensor([[PADDING] * (longest - len(row)) + list(row) for row in rows])
         users = torch.tensor([self.catalogue.user_numbers.get(str(user), 0)] * len(rows))
         with torch.inference_mode():
-            top = self.model.recommend(items, k, exclude_seen, users)
+            top = self.model.recommend(
+                items, k, exclude_seen, users, *(() if allowed is None else (torch.tensor(allowed),))
+            )
         return [
             [self._named(item, score) for item, score in zip(*pair, strict=True) if item != PADDING]
             for pair in zip(top.ids.tolist(), top.scores.tolist(), strict=True)

@@ -13,6 +13,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
+from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import Catalogue, RawData, check_items, require_file
 from sage_pl.data.sources.texts import texts
 from sage_pl.errors import SettingError
@@ -93,6 +94,10 @@ class Amazon:
         reviews, metadata = self._files()
         files = {"reviews": file_digest(reviews), "metadata": file_digest(metadata), "year": self.year}
         return files if self.catalogue == "bought" else {**files, "catalogue": self.catalogue}
+
+    def like(self, file: Path) -> CSV:
+        names = RELEASES[self.year]
+        return CSV(file, names.user, names.item, names.time)
 
     def _files(self) -> tuple[Path, Path]:
         reviews = require_file(Path(self.reviews), "name the review file with dataset.reviews=FILE")

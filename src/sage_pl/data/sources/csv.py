@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,14 @@ class CSV:
         layout = {"separator": self._layout().separator, "quote": self.quote, "header": self.header}
         others = {"encoding": self.encoding, "time_format": self.time_format, "items_key": self.items_key}
         return {"reader": READER, **files, **columns, **layout, **others}
+
+    def like(self, file: Path) -> CSV:
+        return replace(self, path=file, text=None, items=None, items_key=None)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of user, item and, where there is one, time."""
+        return [str(name) for name in (self.user, self.item, self.time) if name is not None]
 
     def _timed(
         self, table: pl.DataFrame, ids: pl.DataFrame, file: Path, columns: Sequence[str]

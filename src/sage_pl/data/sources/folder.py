@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from sage_pl.artifacts.files import file_digest
+from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import (
     CLOCK,
     COLUMNS,
@@ -74,6 +75,9 @@ class Folder:
         texts = {"entities": "resolved"} if self._items() is not None and entity_columns(self._texts()) else {}
         hashes = {name: file_digest(file) for name, file in files.items() if file is not None}
         return hashes | clock | _repairs(_facts(frame)) | texts  # what is repaired changes the result, and so the key
+
+    def like(self, file: Path) -> CSV:
+        return CSV(file, *COLUMNS)
 
     def _texts(self) -> pl.DataFrame:
         """The table of items with the blanks around text ids removed."""

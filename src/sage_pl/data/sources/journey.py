@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sage_pl.artifacts.files import file_digest
+from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import RawData, check_items, require_columns, require_file
 from sage_pl.errors import MissingFileError
 from sage_pl.ranges import Seed
@@ -78,6 +79,9 @@ class Journey:
     def fingerprint(self) -> dict[str, Any]:
         transactions, products = self._files()
         return {"transactions": file_digest(transactions), "products": file_digest(products), "seed": self.seed}
+
+    def like(self, file: Path) -> CSV:
+        return CSV(file, "household_id", "product_id", "transaction_timestamp")
 
     def _files(self) -> tuple[Path, Path]:
         package = importlib.util.find_spec(PACKAGE)

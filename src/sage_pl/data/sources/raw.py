@@ -6,11 +6,14 @@ import datetime as dt
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
 from sage_pl.errors import MissingFileError, SettingError
+
+if TYPE_CHECKING:
+    from sage_pl.data.sources.csv import CSV
 
 COLUMNS = ("user_id", "item_id", "timestamp")  # of interactions
 CLOCK = "unix_time"  # real times beside timestamps that are positions
@@ -49,6 +52,10 @@ class Source(Protocol):
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the data: sha256 of the files and the parameters that matter, never a path."""
+        ...
+
+    def like(self, file: Path) -> CSV:
+        """The reader of later events in a file of this source's columns and times (:mod:`sage_pl.data.later`)."""
         ...
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
+from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import Catalogue, DataError, RawData, check_items, require_file, unix_seconds
 from sage_pl.data.sources.texts import texts
 
@@ -58,6 +59,9 @@ class Yelp:
         files = {"reviews": file_digest(reviews), "businesses": file_digest(businesses)}
         settings = {**files, "start": self.start, "end": self.end, "texts": "tidy"}
         return settings if self.catalogue == "bought" else {**settings, "catalogue": self.catalogue}
+
+    def like(self, file: Path) -> CSV:
+        return CSV(file, "user_id", "business_id", "date")
 
     def _files(self) -> tuple[Path, Path]:
         reviews = require_file(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")

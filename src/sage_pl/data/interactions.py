@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.data.changes import states_of, write_states
 from sage_pl.data.filters import Filter
 from sage_pl.data.sources.raw import CLOCK, COLUMNS, DataError, RawData, Source, check_items, require_columns
 from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions
@@ -40,7 +41,8 @@ class Interactions:
         ``values.npy`` int32 item ids of all users in turn; ``offsets.npy`` int64 [U + 2]; ``times.npy`` int64; where the
         source has ``unix_time``, ``clock.npy`` int64, -1 where it is unknown;
         ``train_end.npy`` int64 [U + 1]; ``valid_user``, ``valid_at``, ``test_user``, ``test_at`` ``.npy`` int64;
-        ``users.parquet`` (user, user_id); ``items.parquet`` (item, item_id, texts); ``report.json``.
+        ``users.parquet`` (user, user_id); ``items.parquet`` (item, item_id, texts); ``report.json``; ``source.json``, sizes
+        and times of change of the source's files.
 
     Raises:
         DataError: a table of the source is unfit, a filter leaves nothing, the split finds no case, or ``expect`` is not met.
@@ -57,7 +59,7 @@ class Interactions:
     expect: Mapping[str, Natural] | None = field(default=None, compare=False)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        columns = self._filter_columns()
+        columns, states = self._filter_columns(), states_of(self.source)
         raw = self.source.load(*columns)
         frame, user_ids, item_ids = _encode(raw, columns)
         warnings = [text for ids in (user_ids, item_ids) if (text := two_spellings(ids))]
@@ -99,6 +101,7 @@ class Interactions:
             "items_without_title": int((item_table["title"] == "").sum()) if "title" in item_table.columns else None,
         }
         (out / "report.json").write_text(json.dumps(report, indent=2))
+        write_states(out, states)
         log.info("%(users)s users, %(items)s items, %(interactions)s interactions", stages[-1])
 
     def _filter_columns(self) -> list[str]:

@@ -33,7 +33,7 @@ from sage_pl.runs.plan import (
     make_plan,
     resolve_with_placeholders,
 )
-from sage_pl.runs.reopening import made_again
+from sage_pl.runs.reopening import made_again, note_changes
 from sage_pl.runs.trained_ids import read_ids
 
 _READ = ("dataset", "evaluation", "trainer")  # parts of a recipe that commands read, beside those that are built
@@ -234,6 +234,7 @@ def prepared(
                 if finished := finished_artifacts(checkpoint, overrides, artifacts):
                     plan = plan_of(checkpoint, overrides, finished=True)
                     _check_read(checkpoint, plan)
+                    note_changes(plan.config, finished["sequences"])
                     return fill_in_artifacts(plan.config, finished)
             except ArtifactError as error:
                 damage = error

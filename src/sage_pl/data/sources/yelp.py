@@ -9,9 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
-from sage_pl.data.sources.raw import DataError, RawData, check_items, require_file, unix_seconds
+from sage_pl.data.sources.raw import DataError, InputFile, RawData, check_items, hashes, require_file, unix_seconds
 from sage_pl.data.sources.texts import texts
 
 COMMAS_INSIDE = ("Beer, Wine & Spirits", "Used, Vintage & Consignment", "Books, Mags, Music & Video")
@@ -43,21 +42,22 @@ class Yelp:
     end: str | None = None
 
     def load(self, *columns: str) -> RawData:
-        reviews, businesses = self._files()
+        reviews, businesses = (require_file(*file) for file in self.files().values())
         frame = lines.frame_of(self._rows(reviews, columns), SCHEMA | dict.fromkeys(columns, pl.String()))
         if frame.is_empty():
             raise DataError(f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and .end")
         lines.require_fields(frame, columns, reviews)
         return RawData(frame.lazy(), _businesses(businesses, set(frame["item_id"].unique())))
 
-    def fingerprint(self) -> dict[str, Any]:
-        reviews, businesses = self._files()
-        files = {"reviews": file_digest(reviews), "businesses": file_digest(businesses)}
-        return {**files, "start": self.start, "end": self.end, "texts": "tidy"}
+    def files(self) -> dict[str, InputFile]:
+        reviews = InputFile(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
+        return {
+            "reviews": reviews,
+            "businesses": InputFile(Path(self.businesses), "name Yelp's business file with dataset.businesses=FILE"),
+        }
 
-    def _files(self) -> tuple[Path, Path]:
-        reviews = require_file(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
-        return reviews, require_file(Path(self.businesses), "name Yelp's business file with dataset.businesses=FILE")
+    def fingerprint(self) -> dict[str, Any]:
+        return {**hashes(self.files()), "start": self.start, "end": self.end, "texts": "tidy"}
 
     def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         first, last = (None if day is None else unix_seconds(day) for day in (self.start, self.end))

@@ -1,0 +1,53 @@
+"""A data file that changed after the training: the trained data answer, and every command says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sage_pl.commands.door import open_door
+
+ROOT = Path(__file__).parent.parent.parent
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """A command in this process: what it prints, in one line."""
+
+    def run(name: str, *arguments: str) -> str:
+        script = str(ROOT / "scripts" / f"{name}.py")
+        monkeypatch.setattr("sys.argv", [script, *arguments, f"hydra.run.dir='{tmp_path}/{name}'"])
+        capsys.readouterr()
+        open_door(name, script)
+        return " ".join("".join(capsys.readouterr()).split())
+
+    return run
+
+
+def test_every_command_says_that_the_file_has_changed(
+    run_train: Callable[..., Path], command: Command, small_world: Path, tmp_path: Path
+) -> None:
+    world = Path(shutil.copytree(small_world, tmp_path / "world"))
+    run = run_train("method=plain", "trainer.max_epochs=1", f"dataset.path={world}")
+    checkpoint, file = f"checkpoint={run}/checkpoints/best.ckpt", world / "interactions.parquet"
+    commands = {"evaluate": [], "recommend": ["users=u3", "k=2"], "export": [f"folder={tmp_path}/exported"]}
+    line = f"{file} changed after the training, and the data of the training are used; data=current reads"
+    for name, arguments in commands.items():
+        assert "changed after the training" not in command(name, checkpoint, *arguments)
+    metrics = json.loads((tmp_path / "evaluate" / "metrics.json").read_text())
+
+    events = pl.read_parquet(file)
+    events.vstack(events[:1].with_columns(pl.col("timestamp") + 10**6)).write_parquet(file)
+    shutil.rmtree(tmp_path / "exported")
+    for name, arguments in commands.items():
+        assert command(name, checkpoint, *arguments).count(line) == 1, name
+    assert json.loads((tmp_path / "evaluate" / "metrics.json").read_text()) == metrics
+
+    assert "these are results on other data" in command("evaluate", checkpoint, "data=current")
+    assert json.loads((tmp_path / "evaluate" / "metrics.json").read_text())["data/current"] == 1.0

@@ -51,3 +51,28 @@ def test_every_command_says_that_the_file_has_changed(
 
     assert "these are results on other data" in command("evaluate", checkpoint, "data=current")
     assert json.loads((tmp_path / "evaluate" / "metrics.json").read_text())["data/current"] == 1.0
+
+
+def test_lists_that_were_made_for_other_numbers_of_items_are_refused(
+    run_train: Callable[..., Path], command: Command, small_world: Path, tmp_path: Path
+) -> None:
+    """The same shop with its rows in another order numbers the items otherwise."""
+    world = Path(shutil.copytree(small_world, tmp_path / "world"))
+    events = pl.read_parquet(world / "interactions.parquet")
+    events.sort("item_id", descending=True, maintain_order=True).write_parquet(world / "interactions.parquet")
+    cache = f"cache={tmp_path}/lists.top_k"
+    plain = ("method=plain", "trainer.max_epochs=1")
+    first, other = (run_train(*plain, f"dataset.path={place}") for place in (small_world, world))
+    command("recommend", f"checkpoint={first}/checkpoints/best.ckpt", "users=all", "k=4", cache)
+    assert "(cache)" in command(
+        "recommend", f"checkpoint={first}/checkpoints/best.ckpt", "users=u3", cache, "live=false", "k=4"
+    )
+    with pytest.raises(SystemExit):
+        command("recommend", f"checkpoint={other}/checkpoints/best.ckpt", "users=u3", cache, "live=false", "k=4")
+    log = (tmp_path / "recommend" / "recommend.log").read_text().splitlines()[-1]
+    assert "made with other items or other numbers of them" in log
+    assert "scripts/recommend.py checkpoint=FILE users=all" in log
+    command("recommend", f"checkpoint={other}/checkpoints/best.ckpt", "users=all", "k=4", cache)
+    assert "(cache)" in command(
+        "recommend", f"checkpoint={other}/checkpoints/best.ckpt", "users=u3", cache, "live=false", "k=4"
+    )

@@ -18,8 +18,8 @@ import importlib.metadata
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -295,7 +295,11 @@ def closure(inputs: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[s
 
 
 def build(
-    steps: Mapping[str, Step], names: Iterable[str], store: Store, opened: Mapping[str, Artifact] | None = None
+    steps: Mapping[str, Step],
+    names: Iterable[str],
+    store: Store,
+    opened: Mapping[str, Artifact] | None = None,
+    around: Callable[[Sequence[str]], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Artifact]:
     """Results of some steps and of all that they depend on, each computed once, parents first.
 
@@ -304,6 +308,7 @@ def build(
         names: the steps whose results are needed.
         store: the cache.
         opened: results that are used as they are, whatever the steps would give.
+        around: makes a context for the work on a step, of the names of all steps that it depends on and its own.
 
     Raises:
         ArtifactError: a name is unknown or the steps depend on each other in a circle.
@@ -312,5 +317,6 @@ def build(
     inputs = {name: step.inputs for name, step in steps.items()} | dict.fromkeys(artifacts, ())
     for name in closure(inputs, names):
         if name not in artifacts:
-            artifacts[name] = store.get(steps[name], artifacts)
+            with around(closure(inputs, [name])):
+                artifacts[name] = store.get(steps[name], artifacts)
     return artifacts

@@ -22,6 +22,7 @@ from sage_pl import hosts
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.data.mapped import digest
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.data.sources.lines import numbered_lines
 from sage_pl.escaping import visible
@@ -140,9 +141,11 @@ def respond(
     name = model_name(Path(config.checkpoint), config.overrides, recipe) | _new_name(new)
     if allowed is not None:  # lists among other items are others
         name |= {"allowed": hashlib.sha256(allowed.tobytes()).hexdigest()[:16]}
-    origin = Origin(name, mask)
+    origin = Origin(name, mask, digest(names.ids[1:].to_list()))
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))
     cache = TopKCache(file) if model is None or file.is_file() else None
+    if model is None and cache is not None:
+        cache.check_items(origin)
     most = popular(Sequences.load(artifact)) if model is None else None
     recommender = CachedRecommender(cache, origin, model, most, allowed)
     if request.history is not None:

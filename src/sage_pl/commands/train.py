@@ -108,7 +108,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
     """
     asked, overrides = recipe_of(config), HydraConfig.get().overrides.task
     if checkpoint is None:
-        plan = make_plan(asked)
+        with requirements.and_missing_data(asked):
+            plan = make_plan(asked)
         begun_with: Mapping[str, Any] = plan.recipe
     elif config.refit is not None:
         with stored(checkpoint.path):

@@ -17,7 +17,7 @@ from sage_pl.artifacts.identity import flat
 from sage_pl.artifacts.store import Artifact, closure
 from sage_pl.evaluation.groups import Groups
 from sage_pl.nn.modules.step import DISTINCT
-from sage_pl.runs import checks, processes
+from sage_pl.runs import checks, trainers
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.choices import check_without, parts_of, plain_choices
 from sage_pl.runs.construct import construct, unresolved_texts
@@ -116,7 +116,7 @@ def _plans_of_stages(recipe: Mapping[str, Any], problems: list[str]) -> dict[str
             stage = stage_recipe(recipe, str(name))
             config, dropped, plain = _checked(stage, [])
         except ConfigError as error:
-            problems.append(str(error))
+            problems += error.problems
         else:
             OmegaConf.set_readonly(config, True)
             artifacts = artifacts_of({part: plain[part] for part in PARTS})
@@ -135,9 +135,11 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
         config, dropped = drop_idle_parts(OmegaConf.create(dict(recipe)))
         plain = resolve_with_placeholders(config, [part for part in _BUILT if part in config])
     except ConfigError as error:
-        checks.refuse([*problems, str(error)])
+        checks.refuse([*problems, *error.problems])
         raise
-    checks.refuse([*problems, *checks.target_problems(plain), *unresolved_texts(plain, ""), *processes.problems(plain)])
+    checks.refuse(
+        [*problems, *checks.target_problems(plain), *unresolved_texts(plain, ""), *trainers.device_problems(plain)]
+    )
     checks.refuse(_number_problems(config, plain))
     _check_batch_keys(plain)
     return config, dropped, plain

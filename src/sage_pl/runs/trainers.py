@@ -1,4 +1,4 @@
-"""A run is one process on one device: what would train it several times is found before anything is prepared."""
+"""What a Trainer must not be set to, found before preparation: several devices or processes, no end, no best epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SINGLE = (None, "auto", "single_device")
 _ALONE = "a run is one process on one device"
 
 
-def problems(config: Mapping[str, Any]) -> Iterator[str]:
+def device_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """A line for every Trainer of a configuration with more than one device, and for a process that is one of several.
 
     Args:
@@ -27,17 +27,11 @@ def problems(config: Mapping[str, Any]) -> Iterator[str]:
     """
     for path, node in checks.nodes(config):
         if node["_target_"] == "pytorch_lightning.Trainer":
-            yield from trainer_problems(path, node)
+            yield from _of_devices(path, node)
     yield from _started_often()
 
 
-def trainer_problems(path: str, node: Mapping[str, Any]) -> Iterator[str]:
-    """What in the arguments of a Trainer asks for more than one device.
-
-    Args:
-        path: of the node, for messages.
-        node: its arguments.
-    """
+def _of_devices(path: str, node: Mapping[str, Any]) -> Iterator[str]:
     nodes, strategy, devices = node.get("num_nodes", 1), node.get("strategy"), node.get("devices", "auto")
     if nodes != 1:
         yield f"{path}.num_nodes is {nodes}, and {_ALONE}; leave it out"
@@ -57,3 +51,26 @@ def _started_often() -> Iterator[str]:
                 f"{name}={count} says that {starter} starts this command {count} times, and {_ALONE}; start it once, or "
                 f"unset {name}"
             )
+
+
+def end_problems(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> list[str]:
+    """A line for every reason why a run of this trainer would end without a best epoch, or not at all."""
+    epochs, steps, every = (trainer.get(key) for key in ("max_epochs", "max_steps", "check_val_every_n_epoch"))
+    stops = any(str(node["_target_"]).endswith(".EarlyStopping") for node in callbacks.values())
+    lines = [
+        f"trainer.{key} is 0, and nothing would be trained; wanted at least 1"
+        for key, value in (("max_epochs", epochs), ("max_steps", steps))
+        if value == 0
+    ]
+    if epochs == -1 and (steps or -1) == -1 and trainer.get("max_time") is None and not stops:
+        lines.append("trainer.max_epochs is -1, and nothing else ends the training; set it, or trainer.max_steps")
+    if epochs is not None and every is not None and 0 < epochs < every:
+        lines.append(
+            f"trainer.check_val_every_n_epoch is {every}, wanted at most trainer.max_epochs, which is {epochs}; else no "
+            "epoch is validated"
+        )
+    if trainer.get("fast_dev_run"):
+        lines.append("trainer.fast_dev_run keeps no checkpoint, which a run is tested by; use debug=fast_dev_run")
+    if "best" not in callbacks:
+        lines.append("callbacks.best is off, and a run is tested at its best epoch; every other callback may be null")
+    return lines

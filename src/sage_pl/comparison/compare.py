@@ -115,9 +115,8 @@ def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], opti
         System(
             name,
             stack_ranks([tests[run.folder] for run in runs], protocols),
-            False,
-            _converged(runs),
-            runs[0].refit is not None,
+            converged=_converged(runs),
+            refit=runs[0].refit is not None,
         )
         for name, runs in sorted(by_system.items())
     ]

@@ -20,8 +20,10 @@ LEGEND = (
     "`*`: differs from the baseline, p < 0.05 (paired permutation test over users, Holm-corrected over the groups of the "
     "table), and by more than the noise of seeds. `~`: the difference is within that noise, or it is unknown (one seed). "
     f"{FEW_MARK}: fewer than {FEW} cases. –: no cases. "
-    f"{UNCONVERGED}: not converged, the best epoch of a run is its last; no gain is claimed from it, so no difference to it has a `*`. "
-    f"{REFIT}: trained again on all events (refit), with nothing left to test on; its values are those of the run that it repeats."
+    f"{UNCONVERGED}: not converged, the best epoch of a run is its last; no gain is claimed from it, and no difference to or "
+    "from it has a `*`. "
+    f"{REFIT}: trained again on all events (refit), with nothing left to test on; its values are those of the run that it "
+    "repeats."
 )
 COLUMNS = (
     *("dataset", "protocol", "family", "metric", "system", "group", "cases", "seeds", "mean", "sd", "low", "high"),

@@ -136,8 +136,8 @@ class FinishedRun:
 def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinished]]:
     """Finished runs that match the patterns, oldest first, and the unusable ones: failed, interrupted or damaged.
 
-    Stages, which are artifacts, evaluations and preparations are no runs and are skipped. A refit has the results of the run that
-    it repeats.
+    Stages, which are artifacts, evaluations and preparations are no runs and are skipped. A refit has the results of the
+    run that it repeats.
 
     Raises:
         RunError: nothing matches.
@@ -184,8 +184,8 @@ def _repeated(refit: Path, folder: Path) -> FinishedRun:
         raise RunError(f"{refit} is not a finished refit (no metrics.json){_how_it_ended(refit)}")
     if not folder.is_dir() or _yaml(folder / "config.yaml").get("refit") is not None:
         raise RunError(
-            f"{refit} is a refit on all events, which leave nothing to test it on, and the run that it repeats is not in {folder}; "
-            "put that folder back, or leave the refit out"
+            f"{refit} is a refit on all events, which leave nothing to test it on, and the run that it repeats is not in "
+            f"{folder}; put that folder back, or leave the refit out"
         )
     return replace(read(folder), refit=refit)
 

@@ -146,7 +146,8 @@ def _published(content: Mapping[str, Any]) -> list[Section]:
         marks = {mark for row in one["rows"] for text in row["marks"] for mark in text.split()}
         meanings = [f"{meaning}." for mark, meaning in headline.MARKS.items() if mark in marks]
         meanings += [meaning for mark, meaning in headline.OF_SYSTEMS.items() if mark in marks]
-        blocks.append(Table(" ".join([f"{one['title']}. {one['source']}", *meanings]), columns, rows))
+        source = f"{one['title']}. {one['source']}".removesuffix(".") + "." * bool(meanings)
+        blocks.append(Table(" ".join([source, *meanings]), columns, rows))
     return [Section("published", "Beside published figures", blocks)] if blocks else []
 
 

@@ -108,7 +108,7 @@ def test_published_figures_and_failed_runs_are_shown(comparison: Path, read_page
     page = opened(make.of_comparison(tmp_path, Options(maps=False)), read_page)
     assert "Beside published figures Table 1. A paper. * is above the noise of seeds" in page.text
     assert "no gain is claimed from it. Backbone Model origin H@10 N@10" in page.text
-    assert "SASRec SAGE printed 0.1234 – SASRec SAGE ours 0.2000 * 0.2500" in page.text
+    assert "SASRec SAGE printed 0.1234 – SASRec SAGE ours 0.2000 * ‡ 0.2500" in page.text
     assert "runs/pad: diverged" in page.text
 
 

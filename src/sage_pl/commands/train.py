@@ -18,7 +18,8 @@ from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, check_weights, refuse_places
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import stored
-from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
+from sage_pl.runs.idle_parts import unused_weights
+from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 from sage_pl.runs.refitting import compare_data, open_finished, repeated
 from sage_pl.runs.resuming import (

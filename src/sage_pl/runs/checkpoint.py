@@ -11,23 +11,24 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sage_pl.artifacts.building import closure
 from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.artifacts.identity import value_at
 from sage_pl.artifacts.plain import check_size
 from sage_pl.artifacts.renamed import current
-from sage_pl.artifacts.store import Artifact, ArtifactError, Store, closure
+from sage_pl.artifacts.store import Artifact, ArtifactError, Store
 from sage_pl.data.mapped import Ids
 from sage_pl.errors import MissingFileError, UserError
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks, fit
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import construct, foreign_resolvers, stored
+from sage_pl.runs.idle_parts import drop_idle_parts
 from sage_pl.runs.places import foreign_places
 from sage_pl.runs.plan import (
     PARTS,
     Plan,
     artifacts_of,
-    drop_idle_parts,
     fill_in_artifacts,
     inputs_of,
     make_plan,

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts.store import Artifact, Step, Store, build
+from sage_pl.artifacts.building import build
+from sage_pl.artifacts.store import Artifact, Step, Store
 from sage_pl.data.interactions import left_out
 from sage_pl.errors import UserError
 from sage_pl.runs.construct import construct

@@ -65,6 +65,7 @@ GONE = {  # overrides that name a file which is absent -> what the error names
         ["steps.embed.adapter"],
     ),
 }
+_OF_STEPS = ("vectors", "adapter")  # known to be read once the numbers are right
 BESIDE = {  # another mistake of the same command -> what the error names too
     "nothing": ([], []),
     "no epoch": (["trainer.max_epochs=0"], ["trainer.max_epochs"]),
@@ -93,7 +94,7 @@ def cases(bench: Bench) -> Iterator[Case]:
         yield f"current: {change}", partial(_current, run, bench, change)
         yield f"lists: {change}", partial(_lists, run, bench, change)
     for gone in GONE:
-        for beside in BESIDE:
+        for beside in BESIDE if gone not in _OF_STEPS else list(BESIDE)[:2]:
             yield f"gone: {gone}, and {beside}", partial(_gone, bench, gone, beside)
     for sweep in SWEEPS:
         yield f"sweep: {sweep}", partial(_sweep, bench, sweep)
@@ -110,7 +111,7 @@ def _write(file: Path, rows: Rows) -> None:
 
 def _train(bench: Bench, file: Path, outputs: Path) -> Path:
     """A plain run on a text file; its checkpoint."""
-    settings = ["dataset=csv", f"dataset.path={file}", f"paths.outputs={outputs}", "filters=none", *SETTINGS]
+    settings = ["dataset=csv", f"dataset.path={file}", f"paths.outputs={outputs}", "dataset.filters=[]", *SETTINGS]
     bench.command("train", *settings, "method=plain", f"hydra.run.dir={outputs}/run")
     return outputs / "run" / "checkpoints" / "best.ckpt"
 
@@ -212,7 +213,7 @@ def _gone(bench: Bench, gone: str, beside: str) -> Verdict:
     """One error names every absent file and the other mistake, before anything is made."""
     place = bench.new_folder("gone")
     (overrides, names), (more, further) = GONE[gone], BESIDE[beside]
-    settings = [text for text in SETTINGS if "embed" not in text or gone not in ("vectors", "adapter")]
+    settings = [text for text in SETTINGS if "embed" not in text or gone not in _OF_STEPS]
     method = [] if any(text.startswith("method=") for text in overrides) else ["method=plain"]
     outcome = bench.command(
         "train", *settings, *_filled(bench, overrides, place), *method, f"paths.outputs={place}/outputs", *more

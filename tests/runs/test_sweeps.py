@@ -135,4 +135,5 @@ def test_parts_of_a_configuration_are_resolved() -> None:
     config = composed("dataset=csv", "dataset.path=x.csv", "method=plain")
     assert sweeps.part_of(config, "steps.sequences.source.path") == "x.csv"
     assert sweeps.part_of(config, "steps.sequences.nothing") is None
+    assert sweeps.part_of(config, "callbacks")["best"]["dirpath"] == "<run_dir>/checkpoints"
     assert sweeps.part_of(config, "trainer") == sweeps.part_of(composed("method=sage"), "trainer")

@@ -61,18 +61,18 @@ def hints(part: Any, target: str = "") -> Mapping[str, Any]:
     return typing.get_type_hints(owner, include_extras=True)
 
 
-def number_problems(config: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
-    """A line for every number out of range below the parts of a configuration whose targets were checked.
+def number_problems(config: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, str]:
+    """A line for every number out of range below the parts of a configuration whose targets were checked, and the part's path.
 
     Args:
         config: plain values. A text in ``<...>`` stands for what is filled in later.
         raw: the same with unresolved references, which say where a value was written.
     """
-    return [
-        f"{_written_at(raw, key)} {text}"
+    return {
+        f"{_written_at(raw, key)} {text}": path
         for path, node in nodes(config)
         for key, text in _of_settings(path, hints(get_object(node["_target_"]), node["_target_"]), node)
-    ]
+    }
 
 
 def setting_problems(known: Mapping[str, Any], settings: Mapping[str, Any], path: str = "") -> list[str]:

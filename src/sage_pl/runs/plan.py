@@ -141,20 +141,22 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
     checks.refuse(
         [*problems, *checks.target_problems(plain), *unresolved_texts(plain, ""), *trainers.device_problems(plain)]
     )
-    checks.refuse(_number_problems(config, plain))
+    numbers = _number_problems(config, plain)
+    checks.refuse(numbers, {(part,) for part in numbers.values()})
     _check_batch_keys(plain)
     return config, dropped, plain
 
 
-def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> list[str]:
-    """A line for every number out of range, of the parts and of the evaluation."""
+def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> dict[str, str]:
+    """A line for every number out of range, of the parts and of the evaluation, and the path of the part."""
     names = ["evaluation"] if "evaluation" in config else []
     evaluation: Any = resolve_with_placeholders(config, names).get("evaluation", {})
-    return [
-        *number_problems(plain, cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))),
+    of_evaluation = [
         *setting_problems(hints(RankingEvaluation), evaluation, "evaluation"),
         *setting_problems(hints(Groups), evaluation.get("groups", {}), "evaluation.groups"),
     ]
+    of_parts = number_problems(plain, cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
+    return of_parts | dict.fromkeys(of_evaluation, "evaluation")
 
 
 def stage_recipe(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -84,16 +84,29 @@ def _refuse(problems: Iterator[Problem] | list[Problem]) -> None:
 
 
 def _trainer(config: DictConfig) -> Iterator[Problem]:
-    names = ("trainer", "callbacks")
-    plain: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in names}
-    if lines := end_problems(plain["trainer"], plain["callbacks"]):
-        yield from (Problem(line, names) for line in lines)
+    trainer, callbacks = (_plain(config[name]) for name in ("trainer", "callbacks"))
+    if lines := end_problems(trainer, callbacks):
+        yield from (Problem(line, parts) for line, parts in lines.items())
         return
     try:
-        callbacks = [construct(f"callbacks.{name}", node) for name, node in plain["callbacks"].items()]
-        construct("trainer", plain["trainer"], callbacks=callbacks, logger=False)
+        built = [construct(f"callbacks.{name}", node) for name, node in callbacks.items()]
+        construct("trainer", trainer, callbacks=built, logger=False)
     except InstantiationException as error:
-        yield Problem(f"the trainer cannot be built: {error.__cause__ or error}", names)
+        alone = _fails_alone(trainer)
+        yield Problem(f"the trainer cannot be built: {error.__cause__ or error}", ("trainer",) if alone else ())
+
+
+def _fails_alone(trainer: Any) -> bool:
+    """Whether a trainer cannot be built without callbacks either."""
+    try:
+        construct("trainer", trainer, logger=False)
+    except InstantiationException:
+        return True
+    return False
+
+
+def _plain(config: DictConfig) -> Any:
+    return OmegaConf.to_container(config, resolve=True)
 
 
 def _steps(plan: Plan) -> Iterator[Problem]:

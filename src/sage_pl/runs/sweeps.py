@@ -85,6 +85,7 @@ def part_of(config: DictConfig, name: str) -> Any:
     """A part of a composed configuration as plain values, by its dotted path; None where it has none that can be resolved."""
     whole = config.copy()
     OmegaConf.set_struct(whole, False)
+    whole.run_dir = "<run_dir>"  # each job has its own
     for key, value in flat(OmegaConf.to_container(whole, resolve=False)):
         if value == "???":  # set later, or by preparation
             OmegaConf.update(whole, key, f"<{key}>")

@@ -53,24 +53,32 @@ def _started_often() -> Iterator[str]:
             )
 
 
-def end_problems(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> list[str]:
-    """A line for every reason why a run of this trainer would end without a best epoch, or not at all."""
+def end_problems(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """A line for every reason why a run of this trainer would end without a best epoch, or not at all.
+
+    Returns:
+        Lines, with the paths of the parts that they follow from; () where these are unknown.
+    """
     epochs, steps, every = (trainer.get(key) for key in ("max_epochs", "max_steps", "check_val_every_n_epoch"))
     stops = any(str(node["_target_"]).endswith(".EarlyStopping") for node in callbacks.values())
-    lines = [
-        f"trainer.{key} is 0, and nothing would be trained; wanted at least 1"
+    lines: dict[str, tuple[str, ...]] = {
+        f"trainer.{key} is 0, and nothing would be trained; wanted at least 1": ("trainer",)
         for key, value in (("max_epochs", epochs), ("max_steps", steps))
         if value == 0
-    ]
+    }
     if epochs == -1 and (steps or -1) == -1 and trainer.get("max_time") is None and not stops:
-        lines.append("trainer.max_epochs is -1, and nothing else ends the training; set it, or trainer.max_steps")
+        line = "trainer.max_epochs is -1, and nothing else ends the training; set it, or trainer.max_steps"
+        lines[line] = ("trainer", "callbacks")
     if epochs is not None and every is not None and 0 < epochs < every:
-        lines.append(
+        line = (
             f"trainer.check_val_every_n_epoch is {every}, wanted at most trainer.max_epochs, which is {epochs}; else no "
             "epoch is validated"
         )
+        lines[line] = ("trainer",)
     if trainer.get("fast_dev_run"):
-        lines.append("trainer.fast_dev_run keeps no checkpoint, which a run is tested by; use debug=fast_dev_run")
+        lines["trainer.fast_dev_run keeps no checkpoint, which a run is tested by; use debug=fast_dev_run"] = (
+            "trainer",
+        )
     if "best" not in callbacks:
-        lines.append("callbacks.best is off, and a run is tested at its best epoch; every other callback may be null")
+        lines["callbacks.best is off, and a run is tested at its best epoch; every other callback may be null"] = ()
     return lines

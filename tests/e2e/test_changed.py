@@ -76,3 +76,22 @@ def test_lists_that_were_made_for_other_numbers_of_items_are_refused(
     assert "(cache)" in command(
         "recommend", f"checkpoint={other}/checkpoints/best.ckpt", "users=u3", cache, "live=false", "k=4"
     )
+
+
+def test_limited_tests_are_compared_on_the_cases_that_were_ranked(
+    run_train: Callable[..., Path], command: Command, tmp_path: Path
+) -> None:
+    """One batch of 16 of 60 cases; a run that ranked others is left out."""
+    limited = ("method=plain", "trainer.max_epochs=1", "data.eval_batch_size=16", "+trainer.limit_test_batches=1")
+    runs = [run_train(*limited, f"seed={seed}") for seed in (1, 2)]
+    whole = run_train("method=plain", "trainer.max_epochs=1", "seed=3")
+    counts = [json.loads((run / "metrics.json").read_text())["test/full/count"] for run in (*runs, whole)]
+    assert counts == [16, 16, 60]
+    ranks = pl.read_parquet(runs[0] / "ranks.parquet")
+    assert ranks["full"].is_not_null().sum() == 16
+
+    printed = command("compare", f"runs=[{runs[0]},{runs[1]},{whole}]", "by=method", "baseline=null")
+    record = json.loads((tmp_path / "compare" / "comparison.json").read_text())
+    assert {value["cases"] for value in record["values"] if value["group"] == "overall"} == {16}
+    assert {value["seeds"] for value in record["values"] if value["system"] == "plain"} == {2}
+    assert "its 60 ranked cases are not those of the other runs" in printed

@@ -30,7 +30,7 @@ from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.ranges import Count
 from sage_pl.runs import checkpoint
-from sage_pl.runs.checks import ConfigError, check_given, reads_current, refuse
+from sage_pl.runs.checks import ConfigError, absent_files, check_given, reads_current, refuse
 from sage_pl.runs.construct import construct
 from sage_pl.runs.hints import suggest
 from sage_pl.runs.numbers import setting_problems
@@ -54,6 +54,7 @@ def recommend(config: DictConfig) -> None:
     """
     check_given(config, "checkpoint")
     request, current = parse_request(config), reads_current(config)
+    refuse(absent_files(config, "events", "items"))
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     with hosts.only(config.allow_host):

@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
@@ -172,6 +173,15 @@ def check_given(config: Mapping[str, Any], *keys: str) -> None:
         ConfigError: naming those that are not.
     """
     refuse(missing_values({key: config.get(key, "???") for key in keys}, *keys))
+
+
+def absent_files(config: Mapping[str, Any], *keys: str) -> list[str]:
+    """A line for every key of a command that names a file which is not there."""
+    return [
+        f"there is no file {config[key]}; {key}=FILE names one"
+        for key in keys
+        if isinstance(config[key], str) and not Path(config[key]).is_file()
+    ]
 
 
 def reads_current(config: Mapping[str, Any]) -> bool:

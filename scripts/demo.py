@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sage_pl.comparison.cells import UNCONVERGED, marks_of
 from sage_pl.evaluation.table import results_table, select
 
 ROOT = Path(__file__).parent.parent
@@ -39,10 +40,13 @@ def main() -> None:
     folders = {method: train(method, sys.argv[1:]) for method in ("plain", "sage")}
     results = {method: json.loads((folder / "metrics.json").read_text()) for method, folder in folders.items()}
     rows = {"popularity": select(results["sage"], "floor/popularity")}
-    rows |= {method: select(metrics, "test") for method, metrics in results.items()}
+    marks = {method: marks_of(bool(metrics.get("converged", 1)), False) for method, metrics in results.items()}
+    rows |= {" ".join([method, *marks[method]]): select(metrics, "test") for method, metrics in results.items()}
     console = Console()
     for protocol in ("full", "sampled100"):
         console.print(results_table(rows, protocol))
+    if any(marks.values()):
+        print(f"{UNCONVERGED} not converged: the best epoch is the last, so no gain is claimed from it.")
     print("One seed: read differences of a few percent as noise; docs/results.md has seeds and spread.")
     for method, folder in folders.items():
         print(f"{method:6} run folder {folder}\n       metrics    {folder / 'metrics.json'}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
+from sage_pl.artifacts.plain import read_json
 from sage_pl.ranges import Count, Natural
 from sage_pl.runs import search, sweeps
 from sage_pl.runs.launch import JobError, Stopped, quoted
@@ -86,7 +88,7 @@ class Grid(_Sweeper):
 
     def _one_by_one(self, todo: list[list[str]], jobs: list[JobReturn]) -> None:
         """Launch jobs, and add each to ``jobs`` when it has ended."""
-        failures, seconds = sweeps.Failures(), list[float]()
+        failures, seconds = sweeps.Failures(self._part), list[float]()
         for number, job in enumerate(todo):
             if reason := failures.expected(job):
                 log.warning(
@@ -100,7 +102,14 @@ class Grid(_Sweeper):
             if result.status == JobStatus.COMPLETED:
                 seconds.append(time.monotonic() - start)
             else:
-                failures.add(job, _reason(result))
+                failures.add(job, *_reason(result))
+
+    def _part(self, job: Sequence[str], name: str) -> Any:
+        """A part of the configuration of a job."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+        with open_dict(config):
+            del config["hydra"]
+        return sweeps.part_of(config, name)
 
 
 class Search(_Sweeper):
@@ -130,6 +139,8 @@ class Search(_Sweeper):
         best, errors = search.finished(study)[0], search.failed(study)
         first = min(search.finished(study), key=lambda trial: trial.number)
         log.info("%s %.4f in trial %d, %.4f in the first", monitor, best.value, best.number, first.value)
+        if read_json(Path(best.user_attrs["folder"]) / "metrics.json").get("converged") == 0:
+            log.warning("trial %d is not converged: its best epoch is the last; raise trainer.max_epochs", best.number)
         log.info("the best settings: %s", " ".join(f"{key}={value}" for key, value in best.params.items()))
         log.info("all %d trials: %s", len(study.trials), self.folder / f"{search.NAME}.csv")
         folders = [glob.escape(trial.user_attrs["folder"]) for trial in (first, best, *errors)]
@@ -153,11 +164,11 @@ def _folder(job: JobReturn) -> Path:
     return Path(config.hydra.runtime.output_dir)
 
 
-def _reason(job: JobReturn) -> str:
-    """The last words of a failed job."""
+def _reason(job: JobReturn) -> tuple[str, Sequence[Sequence[str]]]:
+    """The last words of a failed job, and what its failure follows from."""
     try:
-        return str(job.return_value)
+        return str(job.return_value), ()
     except JobError as error:
-        return error.sentence
+        return error.sentence, error.causes
     except Exception as error:  # noqa: BLE001 - Hydra raises again whatever a job raised
-        return str(error)
+        return str(error), ()

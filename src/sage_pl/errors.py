@@ -10,7 +10,12 @@ class UserError(Exception):
     """Base of the package's errors: a mistake that the user can mend, and the message says how.
 
     A command shows it as one line. Every other error is a bug and keeps its traceback.
+
+    Attributes:
+        causes: each a group of parts of the configuration, by dotted paths, that alone leads to the error; none where unknown.
     """
+
+    causes: tuple[tuple[str, ...], ...] = ()
 
 
 class SettingError(UserError, ValueError):

@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sage_pl.artifacts.building import build
 from sage_pl.artifacts.files import _HOST, whole_file, whole_folder
 from sage_pl.artifacts.identity import identity
-from sage_pl.artifacts.store import Artifact, ArtifactError, Store, build
+from sage_pl.artifacts.store import Artifact, ArtifactError, Store
 
 
 @dataclass(frozen=True)

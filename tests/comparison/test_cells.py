@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import itertools
 
@@ -146,7 +147,7 @@ def test_several_metrics_at_once_equal_one_at_a_time(generator: np.random.Genera
     assert len(together) == len(alone) == 16
     for one, other in zip(together, alone, strict=True):
         assert one[:4] == other[:4]
-        assert one[4:-2] == pytest.approx(other[4:-2])
+        assert one[4:-3] == pytest.approx(other[4:-3])
         assert (one.against is None) == (other.against is None)
         if one.against and other.against:
             assert one.against[1:-1] == pytest.approx(other.against[1:-1])
@@ -267,3 +268,28 @@ def test_agreement_needs_two_systems_that_differ() -> None:
     assert same is not None
     assert same.tau is None
     assert "Kendall tau undefined" in str(same)
+
+
+@pytest.mark.parametrize("early", ["plain", "sage"])
+def test_no_difference_to_or_from_a_system_that_is_not_converged_is_marked_as_significant(
+    generator: np.random.Generator, early: str
+) -> None:
+    ranks = {PLAIN: noisy(generator, 0.8, 3), SAGE: noisy(generator, 0.1, 3)}
+    done = [System(name, {"full": np.stack(each)}, converged=True) for name, each in ranks.items()]
+    half = [dataclasses.replace(one, converged=one.label != early) for one in done]
+    marks = []
+    for systems in (done, half):
+        cell = by_place(make_cells(systems, GROUPS, "full", ["hr@10"], {SAGE: PLAIN}, resamples=200))["sage", "overall"]
+        assert cell.against is not None
+        marks.append(cell.against.mark)
+    assert marks == ["*", ""]
+
+
+def test_an_agreement_on_a_winner_that_is_not_converged_is_no_finding() -> None:
+    cells = [
+        Cell(protocol, "hr@10", name, "overall", N, 3, mean, converged=name != "sage")
+        for protocol in ("full", "sampled")
+        for name, mean in (("plain", 0.1), ("sage", 0.2))
+    ]
+    text = str(agreement(cells, "hr@10", ("full", "sampled")))
+    assert text.endswith("over 2 systems. No finding, since not converged: sage.")

@@ -103,7 +103,7 @@ def test_files_hold_everything(tmp_path: Path) -> None:
         **{"system": "a_b", "group": "overall"},
         **{"cases": 1200, "seeds": 3, "mean": 0.05342, "sd": 0.0012, "low": 0.05, "high": 0.06, "baseline": "plain"},
         **{"difference": 0.02, "difference_low": 0.01, "difference_high": None, "p": 0.004, "p_holm": 0.008},
-        **{"effect": 0.3, "noise": 0.001, "mark": "*", "converged": None},
+        **{"effect": 0.3, "noise": 0.001, "mark": "*", "converged": None, "refit": False},
     }
     with (folder / "comparison.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -7,7 +7,8 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from sage_pl.runs.hints import known_keys, suggest
-from sage_pl.runs.plan import resolve_with_placeholders, unused_weights
+from sage_pl.runs.idle_parts import unused_weights
+from sage_pl.runs.plan import resolve_with_placeholders
 from tests import planned
 from tests.configs.composing import ALSO, CONF, PARTS, choices, composed, resolved
 from tests.planned import check_targets

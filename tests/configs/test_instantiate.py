@@ -17,7 +17,7 @@ from sage_pl.artifacts.store import Step
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.runs.checks import check_needs, nodes
-from sage_pl.runs.plan import drop_idle_parts
+from sage_pl.runs.idle_parts import drop_idle_parts
 from tests.configs.composing import ALSO, CONF, PARTS, SOMEWHERE, choices, composed, resolved
 from tests.planned import planned, prepared
 

@@ -185,6 +185,8 @@ def test_the_example_of_the_docs(
         (["users=all", "keep_events=1"], "keep_events is 1; wanted true or false"),
         (["users=all", "live=false"], "needs the model; leave out live=false"),
         (["users=all"], "there is no checkpoint"),
+        (["users=all", "events=nowhere.csv", "items=gone.csv"], "there is no file nowhere.csv; events=FILE"),
+        (["users=all", "events=nowhere.csv", "items=gone.csv"], "there is no file gone.csv; items=FILE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -203,7 +205,6 @@ def test_unknown_users_and_items(
     for arguments, message in (
         ("users=[u3,u333]", "no user 'u333', of 60; events=FILE adds users"),
         ("history=[999]", "no item '999' among its 40; ids look like"),
-        ("users=all events=nowhere.csv", "there is no file nowhere.csv"),
     ):
         with pytest.raises(SystemExit):
             recommend(f"checkpoint={checkpoint}", *arguments.split())

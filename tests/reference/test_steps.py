@@ -213,8 +213,8 @@ def test_one_cluster_is_refused(handled, sequences, out) -> None:
 
 @pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.name)
 def test_a_missing_file_is_named_with_what_to_do(handled, sequences, out, kind) -> None:
-    (handled / kind.files[-1]).unlink()
-    message = rf"no file {kind.files[-1]} in folder .*steps\.{kind.name}\.path=DIR.* 'steps\.{kind.name}=\$"
+    (handled / kind.file_names[-1]).unlink()
+    message = rf"no file {kind.file_names[-1]} in folder .*steps\.{kind.name}\.path=DIR.* 'steps\.{kind.name}=\$"
     with pytest.raises(FileNotFoundError, match=message):
         kind(handled).run({"sequences": sequences}, out)
     with pytest.raises(FileNotFoundError, match=message):
@@ -259,7 +259,7 @@ def test_the_key_is_the_content_not_the_place(tmp_path, handled, sequences, kind
     key = store.key(kind(handled), parents)
     assert isinstance(kind(handled), Step)
     assert store.key(kind(copy), parents) == key
-    for name in kind.files:
+    for name in kind.file_names:
         before = (copy / name).read_bytes()
         write(copy, **{Path(name).stem: content(copy, Path(name).stem) * 2})
         assert store.key(kind(copy), parents) != key, name

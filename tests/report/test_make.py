@@ -101,13 +101,14 @@ def test_a_comparison_shows_both_sides(comparison: Path, read_page: ReadPage) ->
 def test_published_figures_and_failed_runs_are_shown(comparison: Path, read_page: ReadPage, tmp_path: Path) -> None:
     record = json.loads((comparison / "comparison.json").read_text())
     row = {"labels": ["SASRec", "SAGE"], "origin": "printed", "values": [0.1234, None], "marks": ["", ""]}
-    own = {**row, "origin": "ours", "values": [0.2, 0.25], "marks": ["*", ""]}
+    own = {**row, "origin": "ours", "values": [0.2, 0.25], "marks": ["* ‡", ""]}
     paper = {"title": "Table 1", "source": "A paper", "labels": ["Backbone", "Model"], "columns": ["H@10", "N@10"]}
     record |= {"tables": [{**paper, "rows": [row, own]}], "unfinished": [{"folder": "runs/pad", "reason": "diverged"}]}
     (tmp_path / "comparison.json").write_text(json.dumps(record))
     page = opened(make.of_comparison(tmp_path, Options(maps=False)), read_page)
-    assert "Beside published figures Table 1. A paper Backbone Model origin H@10 N@10" in page.text
-    assert "SASRec SAGE printed 0.1234 – SASRec SAGE ours 0.2000 * 0.2500" in page.text
+    assert "Beside published figures Table 1. A paper. * is above the noise of seeds" in page.text
+    assert "no gain is claimed from it. Backbone Model origin H@10 N@10" in page.text
+    assert "SASRec SAGE printed 0.1234 – SASRec SAGE ours 0.2000 * ‡ 0.2500" in page.text
     assert "runs/pad: diverged" in page.text
 
 

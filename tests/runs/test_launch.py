@@ -19,8 +19,9 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sage_pl.artifacts.building import closure
 from sage_pl.artifacts.files import whole_file
-from sage_pl.artifacts.store import ArtifactError, closure
+from sage_pl.artifacts.store import ArtifactError
 from sage_pl.commands.door import COMMANDS
 from sage_pl.data.neighbours import group_ends
 from sage_pl.data.split import GlobalTime

@@ -17,7 +17,7 @@ from sage_pl.nn.backbones.sasrec import SASRec
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.ranges import Range
 from sage_pl.runs.checks import nodes
-from sage_pl.runs.numbers import hints, setting_problems, trainer_problems
+from sage_pl.runs.numbers import hints, setting_problems
 from sage_pl.runs.requirements import check_trainer
 from tests.planned import composed, planned
 
@@ -63,19 +63,6 @@ def test_numbers_at_the_edge_fit() -> None:
 def test_heads_divide_the_width_of_a_part_inside() -> None:
     (line,) = setting_problems(hints(DualView), {"heads": 3, "backbone": {"dim": 8}}, "sequence_encoder")
     assert line == "sequence_encoder.heads is 3, wanted a divisor of backbone.dim, which is 8"
-
-
-@pytest.mark.parametrize(
-    ("settings", "text"),
-    [
-        ({"max_epochs": 0}, "max_epochs is 0"),
-        ({"max_epochs": -1}, "nothing else ends the training"),
-        ({"max_epochs": 2, "check_val_every_n_epoch": 3}, "at most trainer.max_epochs, which is 2"),
-        ({"fast_dev_run": True}, "debug=fast_dev_run"),
-    ],
-)
-def test_a_trainer_without_a_best_epoch_is_refused(settings: dict[str, Any], text: str) -> None:
-    assert text in "".join(trainer_problems(settings, {"best": {"_target_": "BestCheckpoint"}}))
 
 
 def test_a_trainer_is_refused_before_preparation() -> None:

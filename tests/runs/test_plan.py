@@ -13,14 +13,13 @@ from omegaconf.errors import ReadonlyConfigError
 from sage_pl import hardware
 from sage_pl.commands.door import config_dir
 from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.idle_parts import drop_idle_parts, unused_weights
 from sage_pl.runs.plan import (
     Plan,
     artifacts_of,
-    drop_idle_parts,
     make_plan,
     recipe_of,
     resolve_with_placeholders,
-    unused_weights,
 )
 
 TERM = "sage_pl.nn.losses"

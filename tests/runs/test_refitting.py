@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.door import open_door
 from sage_pl.comparison.runs import RunError, find, read
+from sage_pl.report.make import of_comparison, of_run
+from sage_pl.report.page import Options
 from sage_pl.runs.checkpoint import open_checkpoint, prepared, trained
 from sage_pl.serving import load
 from sage_pl.training.callbacks.epoch_seed import EpochSeed
@@ -148,11 +150,38 @@ def test_it_serves_and_is_not_tested(
     with pytest.raises(SystemExit):
         command("evaluate", checkpoint)
     assert f"evaluate checkpoint={run}/checkpoints/best.ckpt" in flat(capsys)
-    with pytest.raises(RunError, match=f"a refit on all events.*its metrics are those of {run}"):
-        read(refit)
     runs, others = find(f"{tmp_path}/**")
-    assert [one.folder for one in runs] == [run]
-    assert [one.folder for one in others] == [refit]
+    assert [(one.folder, one.refit) for one in runs] == [(run, None), (run, refit)]
+    assert not others
+    assert read(refit).metrics == json.loads((refit / "metrics.json").read_text())
+
+
+def test_it_is_compared_and_reported_with_a_mark(
+    run_train: Run, run_refit: Run, tmp_path: Path, capsys: Capture, command: Callable[..., None]
+) -> None:
+    """Its values are those of the run that it repeats, never averaged with them, and the mark is explained below the table."""
+    run = run_train("method=plain", "trainer.max_epochs=1")
+    refit = run_refit(run)
+    capsys.readouterr()
+    command("compare", f"runs=[{run},{refit}]", "by=[method,backbone]", "baseline=popularity")
+    printed = flat(capsys)
+    assert "plain/sasrec/refit ‡ §" in printed
+    assert "§: trained again on all events (refit)" in printed
+    record = json.loads((tmp_path / "compare" / "comparison.json").read_text())
+    (runs,) = record["runs"].values()
+    assert runs == {"plain/sasrec": [str(run)], "plain/sasrec/refit": [str(refit)]}
+    means: dict[str, list[float]] = {}
+    for value in record["values"]:
+        means.setdefault(value["system"], []).append(value["mean"])
+    assert means["plain/sasrec"] == means["plain/sasrec/refit"]
+    assert {value["refit"] for value in record["values"] if value["system"] == "plain/sasrec/refit"} == {True}
+    for page in (of_run(refit, Options()), of_comparison(tmp_path / "compare", Options())):
+        assert "plain/sasrec/refit" in page.read_text()
+        assert "§: trained again on all events (refit)" in page.read_text()
+    assert not (run / "report.html").exists(), "the page of a refit is its own"
+    shutil.rmtree(run)
+    with pytest.raises(RunError, match=r"is a refit on all events.*put that folder back, or leave the refit out"):
+        read(refit)
 
 
 @pytest.mark.parametrize(

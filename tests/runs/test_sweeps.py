@@ -12,6 +12,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sage_pl.runs import sweeps
+from tests.planned import composed
 
 
 def parsed(*overrides: str) -> dict[str, list[str]]:
@@ -112,9 +113,27 @@ def test_brackets_in_the_name_of_a_sweep_are_no_pattern(calls: list[list[str]], 
 
 
 def test_jobs_with_the_cause_of_an_equal_failure_are_left_out() -> None:
-    failures = sweeps.Failures()
+    failures = sweeps.Failures(lambda job, name: None)
     failures.add(["dim=8", "objective=bad", "method=plain"], "10:00:00 objective is bad")
     assert failures.expected(["dim=8", "objective=bad", "method=plain"]) is None
     failures.add(["dim=8", "objective=bad", "method=sage"], "10:00:09 objective is bad")
     assert failures.expected(["dim=8", "objective=bad", "method=pad"]) == "objective is bad"
     assert failures.expected(["dim=8", "objective=good", "method=pad"]) is None
+
+
+def test_a_job_with_the_parts_that_a_failure_follows_from_is_left_out_at_once() -> None:
+    """One failure is enough; a part that differs, or that a job lacks, tells nothing."""
+    values = {"a": {"steps.embed": 1, "steps.texts": 1}, "b": {"steps.embed": 2, "steps.texts": 1}, "c": {}}
+    failures = sweeps.Failures(lambda job, name: values[job[0]].get(name))
+    failures.add(["a"], "10:00:00 no vectors", [["steps.texts", "steps.embed"], ["model.part"], []])
+    assert failures.expected(["a", "seed=2"]) == "no vectors"
+    assert failures.expected(["b"]) is None
+    assert failures.expected(["c"]) is None
+
+
+def test_parts_of_a_configuration_are_resolved() -> None:
+    config = composed("dataset=csv", "dataset.path=x.csv", "method=plain")
+    assert sweeps.part_of(config, "steps.sequences.source.path") == "x.csv"
+    assert sweeps.part_of(config, "steps.sequences.nothing") is None
+    assert sweeps.part_of(config, "callbacks")["best"]["dirpath"] == "<run_dir>/checkpoints"
+    assert sweeps.part_of(config, "trainer") == sweeps.part_of(composed("method=sage"), "trainer")

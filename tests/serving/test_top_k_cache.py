@@ -119,3 +119,24 @@ def test_a_key_tells_histories_apart(first: list[int], second: list[int]) -> Non
     assert (one == two) == (first == second)
     assert one == ORIGIN.key("u", np.array(first, np.int64))
     assert one not in (0, ORIGIN.key("v", np.array(first)))
+
+
+def test_lists_are_read_with_the_numbers_that_they_were_made_with(tmp_path: Path) -> None:
+    """A hash of the ids decides; for a file of an earlier version, which has none, the artifact does."""
+    ours, others = dataclasses.replace(ORIGIN, items="a"), dataclasses.replace(ORIGIN, items="b")
+    write(tmp_path / "x", ours, LISTS)
+    write(tmp_path / "old", ORIGIN, LISTS)
+    cache, old = TopKCache(tmp_path / "x"), TopKCache(tmp_path / "old")
+    assert (cache.origin.items, old.origin.items) == ("a", None)
+    assert cache.origin.key("anna", HASHES) == old.origin.key("anna", HASHES)
+    cache.check_items(ours)
+    old.check_items(ours)
+    with pytest.raises(CacheError, match=r"other numbers of them.*users=all"):
+        cache.check_items(others)
+    for model in (
+        {"checkpoint": "m", "artifacts": {"sequences": "z"}},
+        {**ORIGIN.model, "new_items": "hash"},
+        {"checkpoint": "m"},
+    ):
+        with pytest.raises(CacheError, match=r"other numbers of them"):
+            old.check_items(Origin(model, True, "a"))

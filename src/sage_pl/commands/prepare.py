@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from omegaconf import DictConfig
 
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.reference.export import export_handled as write_handled
-from sage_pl.runs import checks, preparation
-from sage_pl.runs.plan import make_plan, recipe_of
+from sage_pl.runs import checks, preparation, requirements
+from sage_pl.runs.plan import Plan, make_plan, recipe_of
 
 log = logging.getLogger(__name__)
 _HANDLED = ("embed", "reduce", "cluster", "profile", "retrieve")
@@ -23,7 +24,7 @@ def prepare(config: DictConfig) -> None:
     """
     quiet_libraries()
     wanted = [config.wanted] if isinstance(config.wanted, str) else config.wanted
-    for name, artifact in preparation.prepare(make_plan(recipe_of(config), wanted=wanted)).items():
+    for name, artifact in preparation.prepare(_plan(config, wanted)).items():
         log.info("%-10s %s", name, artifact.path)
 
 
@@ -35,5 +36,13 @@ def export_handled(config: DictConfig) -> None:
     """
     checks.check_given(config, "folder")
     quiet_libraries()
-    write_handled(config.folder, preparation.prepare(make_plan(recipe_of(config), wanted=_HANDLED)))
+    write_handled(config.folder, preparation.prepare(_plan(config, _HANDLED)))
     log.info("written to %s", config.folder)
+
+
+def _plan(config: DictConfig, wanted: Iterable[str]) -> Plan:
+    recipe = recipe_of(config)
+    with requirements.and_missing_data(recipe):
+        plan = make_plan(recipe, wanted=wanted)
+    requirements.check_steps(plan)
+    return plan

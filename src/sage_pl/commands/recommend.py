@@ -21,13 +21,14 @@ from sage_pl.commands.lists import ItemNames, print_list, write_answers, write_k
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.data.filters import Filter
 from sage_pl.data.later import read_events
+from sage_pl.data.mapped import digest
 from sage_pl.data.sequences import IntArray, Sequences
 from sage_pl.data.sources.raw import Source
 from sage_pl.hardware import chosen_device
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.ranges import Count
 from sage_pl.runs import checkpoint
-from sage_pl.runs.checks import ConfigError, check_given, reads_current, refuse
+from sage_pl.runs.checks import ConfigError, absent_files, check_given, reads_current, refuse
 from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.numbers import setting_problems
 from sage_pl.runs.plan import filled_artifacts
@@ -52,6 +53,7 @@ def recommend(config: DictConfig) -> None:
     """
     check_given(config, "checkpoint")
     request, current = parse_request(config), reads_current(config)
+    refuse(absent_files(config, "events", "items"))
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     with hosts.only(config.allow_host):
@@ -192,9 +194,12 @@ def respond(
     name = model_name(Path(config.checkpoint), config.overrides, recipe) | dict(more)
     if allowed is not None:  # lists among other items are others
         name |= {"allowed": hashlib.sha256(allowed.tobytes()).hexdigest()[:16]}
-    origin = Origin(name, (config.seen or recipe.evaluation.seen) == "mask")
+    mask = (config.seen or recipe.evaluation.seen) == "mask"
+    origin = Origin(name, mask, digest(shop.names.ids[1:].to_list()))
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))
     cache = TopKCache(file) if model is None or file.is_file() else None
+    if model is None and cache is not None:
+        cache.check_items(origin)
     most = popular(Sequences.load(shop.artifact)) if model is None else None
     recommender = CachedRecommender(cache, origin, model, most, allowed)
     if request.history is not None or request.file is not None:

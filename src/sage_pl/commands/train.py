@@ -18,7 +18,8 @@ from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, refuse_places
 from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.construct import stored
-from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of, unused_weights
+from sage_pl.runs.idle_parts import unused_weights
+from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 from sage_pl.runs.refitting import compare_data, open_finished, repeated
 from sage_pl.runs.resuming import (
@@ -108,7 +109,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
     """
     asked, overrides = recipe_of(config), HydraConfig.get().overrides.task
     if checkpoint is None:
-        plan = make_plan(asked)
+        with requirements.and_missing_data(asked):
+            plan = make_plan(asked)
         begun_with: Mapping[str, Any] = plan.recipe
     elif config.refit is not None:
         with stored(checkpoint.path):

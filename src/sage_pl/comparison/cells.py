@@ -13,7 +13,7 @@ from sage_pl.comparison import statistics
 
 SIGNIFICANT, UNCERTAIN = "*", "~"
 FEW, FEW_MARK = 50, "†"  # cases; tables mark smaller groups
-UNCONVERGED = "‡"  # beside the name of a system
+UNCONVERGED, REFIT = "‡", "§"  # beside the name of a system
 Name = tuple[str, ...]
 Groups = Mapping[str, npt.NDArray[np.bool_]]
 
@@ -27,6 +27,7 @@ class System:
         ranks: protocol -> [n_seeds, K].
         fixed: deterministic, as the popularity floor; its seed noise is 0.
         converged: False where a run's best epoch is its last; None where it is unknown.
+        refit: trained again on all events; the ranks are those of the runs that are repeated.
 
     Raises:
         ValueError: no seeds, or ranks below 1 (cases without evaluation).
@@ -36,6 +37,7 @@ class System:
     ranks: Mapping[str, npt.NDArray[np.integer]]
     fixed: bool = False
     converged: bool | None = None
+    refit: bool = False
 
     def __post_init__(self) -> None:
         for protocol, ranks in self.ranks.items():
@@ -48,6 +50,11 @@ class System:
     @property
     def label(self) -> str:
         return "/".join(self.name)
+
+
+def marks_of(converged: bool | None, refit: bool | None) -> list[str]:
+    """The marks of a system's name."""
+    return [*([UNCONVERGED] if converged is False else []), *([REFIT] if refit else [])]
 
 
 class Against(NamedTuple):
@@ -79,11 +86,12 @@ class Cell(NamedTuple):
     high: float | None = None
     against: Against | None = None  # None for the baseline itself, and where there is none
     converged: bool | None = None  # whether the system is; None: unknown, or not trained
+    refit: bool = False
 
     @property
     def marked_system(self) -> str:
-        """The system's name, with a mark where it is not converged."""
-        return f"{self.system} {UNCONVERGED}" if self.converged is False else self.system
+        """The system's name with its marks."""
+        return " ".join([self.system, *marks_of(self.converged, self.refit)])
 
 
 def baseline_of(name: Name, baseline: Name) -> Name:
@@ -111,7 +119,7 @@ def make_cells(
     flipped (p-values), with the same draw for all systems. A difference is marked
 
     - ``~`` if it is within the noise of seeds (:func:`statistics.seed_noise`), or that is unknown (one seed);
-    - ``*`` if it is above, and significant over users: corrected p < 0.05.
+    - ``*`` if it is above, significant over users (corrected p < 0.05), and both systems are converged.
 
     Args:
         systems: with ranks of the protocol, all for the same cases.
@@ -138,7 +146,9 @@ def make_cells(
         for j, group in enumerate(names):
             mean, sd, *ends = (_or_none(value[j]) for value in values)
             place = (protocol, row.metric, row.system.label, group, int(members[:, j].sum()), row.seeds)
-            cells.append(Cell(*place, mean, sd, ends[0], ends[1], against.get((i, j)), row.system.converged))
+            cells.append(
+                Cell(*place, mean, sd, ends[0], ends[1], against.get((i, j)), row.system.converged, row.system.refit)
+            )
     return cells
 
 
@@ -196,7 +206,8 @@ def _against(
     comparisons: dict[tuple[int, int], Against] = {}
     for k, (i, j) in enumerate(pairs):
         noise = statistics.seed_noise(rows[i].by_any_seed, rows[j].by_any_seed)
-        by_group = _mark(rows[j].system.label, {key: value[k] for key, value in values.items()}, noise, families)
+        early = False in (rows[i].system.converged, rows[j].system.converged)
+        by_group = _mark(rows[j].system.label, {key: value[k] for key, value in values.items()}, noise, families, early)
         comparisons |= {(i, group): against for group, against in by_group.items()}
     return comparisons
 
@@ -206,8 +217,12 @@ def _mark(
     values: Mapping[str, statistics.FloatArray],
     noise: statistics.FloatArray,
     families: Sequence[Sequence[int]],
+    early: bool,
 ) -> dict[int, Against]:
-    """Group -> comparison with its mark, for groups with cases; all arrays [G]."""
+    """Group -> comparison with its mark, for groups with cases; all arrays [G].
+
+    ``early``: one of the two systems is not converged, so that no difference is marked as significant.
+    """
     comparisons = {}
     for family in families:
         for j, p in zip(family, statistics.holm(values["p"][family]), strict=True):
@@ -215,7 +230,7 @@ def _mark(
             if numbers["difference"] is None:
                 continue
             above = abs(numbers["difference"]) > noise[j]  # False where the noise is unknown (NaN)
-            mark = UNCERTAIN if not above else SIGNIFICANT if p < 0.05 else ""
+            mark = UNCERTAIN if not above else SIGNIFICANT if p < 0.05 and not early else ""
             comparisons[j] = Against(baseline, **numbers, p_holm=float(p), noise=_or_none(noise[j]), mark=mark)
     return comparisons
 
@@ -228,13 +243,17 @@ class Agreement(NamedTuple):
     winners: tuple[str, str]
     tau: float | None  # Kendall's tau-b; None where a protocol ranks all systems alike
     systems: int
+    early: tuple[str, ...] = ()  # winners that are not converged
 
     def __str__(self) -> str:
         (first, other), (winner, second) = self.protocols, self.winners
         same = f"picks the same winner as {first} ({winner})"
         verdict = same if winner == second else f"picks {second}, {first} picks {winner}"
         tau = "undefined" if self.tau is None else f"{self.tau:.2f}"
-        return f"Rank agreement ({self.metric}): {other} {verdict}; Kendall tau {tau} over {self.systems} systems."
+        doubt = f" No finding, since not converged: {', '.join(self.early)}." if self.early else ""
+        return (
+            f"Rank agreement ({self.metric}): {other} {verdict}; Kendall tau {tau} over {self.systems} systems.{doubt}"
+        )
 
 
 def agreement(cells: Sequence[Cell], metric: str, protocols: tuple[str, str]) -> Agreement | None:
@@ -251,7 +270,9 @@ def agreement(cells: Sequence[Cell], metric: str, protocols: tuple[str, str]) ->
     first, other = ([float(side[name] or 0) for name in names] for side in values)
     tau = float(kendalltau(first, other).statistic)
     winners = (names[int(np.argmax(first))], names[int(np.argmax(other))])
-    return Agreement(metric, protocols, winners, _or_none(tau), len(names))
+    converged = {cell.system: cell.converged for cell in cells}
+    early = tuple(dict.fromkeys(name for name in winners if converged[name] is False))
+    return Agreement(metric, protocols, winners, _or_none(tau), len(names), early)
 
 
 def _or_none(value: float | np.floating) -> float | None:

@@ -112,7 +112,12 @@ def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], opti
     first, thresholds = tests[run.folder], run.config["evaluation"]["groups"]
     protocols = [p for p in first.protocols if all(p in test.protocols for test in tests.values())]
     models = [
-        System(name, stack_ranks([tests[run.folder] for run in runs], protocols), converged=_converged(runs))
+        System(
+            name,
+            stack_ranks([tests[run.folder] for run in runs], protocols),
+            converged=_converged(runs),
+            refit=runs[0].refit is not None,
+        )
         for name, runs in sorted(by_system.items())
     ]
     floor = System((FLOOR,), {p: ranks[None] for p, ranks in first.floor().items()}, fixed=True)
@@ -130,7 +135,7 @@ def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], opti
         tables += [Table(protocol, title, [c for c in cells if c.group in names]) for title, names in families.items()]
     every = [cell for table in tables for cell in table.cells]
     agreements = (comparison.agreement(every, m, (protocols[0], p)) for p in protocols[1:] for m in options["metrics"])
-    folders = {"/".join(name): [str(run.folder) for run in runs] for name, runs in sorted(by_system.items())}
+    folders = {"/".join(name): [str(run.place) for run in runs] for name, runs in sorted(by_system.items())}
     return Section(dataset, tables, [one for one in agreements if one], _lists(by_system), folders)
 
 

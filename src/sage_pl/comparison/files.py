@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sage_pl.artifacts.files import write_text
-from sage_pl.comparison.cells import FEW, FEW_MARK, UNCONVERGED, Agreement, Cell
+from sage_pl.comparison.cells import FEW, FEW_MARK, REFIT, UNCONVERGED, Agreement, Cell
 from sage_pl.comparison.published import PaperTable
 from sage_pl.escaping import csv_cell, tex, visible
 from sage_pl.escaping import markdown as md
@@ -20,12 +20,16 @@ LEGEND = (
     "`*`: differs from the baseline, p < 0.05 (paired permutation test over users, Holm-corrected over the groups of the "
     "table), and by more than the noise of seeds. `~`: the difference is within that noise, or it is unknown (one seed). "
     f"{FEW_MARK}: fewer than {FEW} cases. –: no cases. "
-    f"{UNCONVERGED}: not converged, the best epoch of a run is its last; no gain is claimed from it."
+    f"{UNCONVERGED}: not converged, the best epoch of a run is its last; no gain is claimed from it, and no difference to or "
+    "from it has a `*`. "
+    f"{REFIT}: trained again on all events (refit), with nothing left to test on; its values are those of the run that it "
+    "repeats."
 )
 COLUMNS = (
     *("dataset", "protocol", "family", "metric", "system", "group", "cases", "seeds", "mean", "sd", "low", "high"),
     *("baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "effect", "noise", "mark"),
     "converged",
+    "refit",
 )
 
 

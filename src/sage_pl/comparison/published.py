@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sage_pl.comparison.cells import Cell
+from sage_pl.comparison.cells import Cell, marks_of
 from sage_pl.errors import SettingError
 
 Sizes = tuple[int, int]  # users, items
@@ -138,4 +138,7 @@ class _Block:
 
 
 def _value(cell: Cell | None) -> tuple[float | None, str]:
-    return (None, "") if cell is None else (cell.mean, cell.against.mark if cell.against else "")
+    if cell is None:
+        return None, ""
+    marks = [cell.against.mark if cell.against else "", *marks_of(cell.converged, cell.refit)]
+    return cell.mean, " ".join(filter(None, marks))

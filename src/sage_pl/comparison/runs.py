@@ -10,7 +10,7 @@ import glob
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,12 +44,24 @@ class Unfinished(NamedTuple):
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run without its ranks."""
+    """A run without its ranks.
+
+    Args:
+        folder: of the run that was tested.
+        config, choices, metrics: of that run.
+        refit: the folder of a refit of it, where this is one; a refit has all else of the run that it repeats.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     choices: Mapping[str, str]
     metrics: Mapping[str, float]
+    refit: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """The folder that names it: the refit's, or the run's."""
+        return self.refit or self.folder
 
     @property
     def dataset(self) -> str:
@@ -124,7 +136,8 @@ class FinishedRun:
 def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinished]]:
     """Finished runs that match the patterns, oldest first, and the unusable ones: failed, interrupted or damaged.
 
-    Stages, which are artifacts, evaluations and preparations are no runs and are skipped.
+    Stages, which are artifacts, evaluations and preparations are no runs and are skipped. A refit has the results of the
+    run that it repeats.
 
     Raises:
         RunError: nothing matches.
@@ -144,21 +157,18 @@ def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinis
         reasons = "".join(f"\n  {problem}" for problem in problems) or "; no folder there is a run"
         patterns_text = ", ".join(patterns)
         raise RunError(f"no finished run matches {patterns_text} (runs='outputs/**' searches all folders){reasons}")
-    return sorted(runs, key=lambda run: ((run.folder / "metrics.json").stat().st_mtime_ns, str(run.folder))), problems
+    return sorted(runs, key=lambda run: ((run.place / "metrics.json").stat().st_mtime_ns, str(run.place))), problems
 
 
 def read(folder: Path) -> FinishedRun:
-    """One run.
+    """One run; a refit as the run that it repeats.
 
     Raises:
         RunError: a file is missing or damaged, or a metric is NaN or infinite.
     """
     config = _yaml(folder / "config.yaml")
-    if repeated := config.get("refit"):
-        raise RunError(
-            f"{folder} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, so "
-            "name that run"
-        )
+    if config.get("refit") is not None:
+        return _repeated(folder, Path(str(config["refit"])))
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")
     metrics = _metrics(folder / "metrics.json")
@@ -166,6 +176,18 @@ def read(folder: Path) -> FinishedRun:
         raise RunError(f"{folder}/config.yaml names no artifacts.sequences and artifacts.candidates; it is of no run")
     _check_kinds(folder / "config.yaml", config)
     return FinishedRun(folder, config, _choices(folder, config), metrics)
+
+
+def _repeated(refit: Path, folder: Path) -> FinishedRun:
+    """The run that a refit repeats, in the refit's name."""
+    if not (refit / "metrics.json").is_file():
+        raise RunError(f"{refit} is not a finished refit (no metrics.json){_how_it_ended(refit)}")
+    if not folder.is_dir() or _yaml(folder / "config.yaml").get("refit") is not None:
+        raise RunError(
+            f"{refit} is a refit on all events, which leave nothing to test it on, and the run that it repeats is not in "
+            f"{folder}; put that folder back, or leave the refit out"
+        )
+    return replace(read(folder), refit=refit)
 
 
 def _of_another_command(folder: Path) -> bool:

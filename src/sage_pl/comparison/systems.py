@@ -53,7 +53,7 @@ def systems(
     """Runs of one data set by their names in ``by``: one per seed, the newest where a seed occurs twice.
 
     Runs of one name that differ in more than the seed are systems of their own. Their names have one more part, the
-    settings that tell them apart: ``sage/optimizer.lr=0.01``.
+    settings that tell them apart: ``sage/optimizer.lr=0.01``. So are refits: ``sage/refit``.
 
     Args:
         runs: oldest first.
@@ -65,7 +65,8 @@ def systems(
     """
     named: dict[tuple[str, ...], dict[Recipe, list[FinishedRun]]] = {}
     for run in runs:
-        recipes = named.setdefault(tuple(run.name_by(key) for key in by), {})
+        name = tuple(run.name_by(key) for key in by)
+        recipes = named.setdefault(name if run.refit is None else (*name, "refit"), {})
         recipe = frozenset((key, value) for key, value in run.recipe().items() if key not in ignored)
         recipes.setdefault(recipe, []).append(run)
     by_system, remarks = {}, []
@@ -85,7 +86,7 @@ def _by_seed(label: str, runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun]
     remarks = []
     for run in runs:
         if older := newest.get(run.seed):
-            remarks.append(f"{label} has seed {run.seed} twice: {run.folder} is used, the older {older.folder} is not")
+            remarks.append(f"{label} has seed {run.seed} twice: {run.place} is used, the older {older.place} is not")
         newest[run.seed] = run
     return [newest[seed] for seed in sorted(newest)], remarks
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from sage_pl.artifacts.identity import settings
 from sage_pl.artifacts.store import Artifact
+from sage_pl.data.changes import states_of, write_states
 from sage_pl.data.filters import Filter
 from sage_pl.data.sources.raw import CLOCK, COLUMNS, Catalogue, DataError, RawData, Source, check_items, require_columns
 from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions
@@ -51,6 +52,7 @@ class Interactions:
         ``train_end.npy`` int64 [U + 1]; ``valid_user``, ``valid_at``, ``test_user``, ``test_at`` ``.npy`` int64;
         ``users.parquet`` (user, user_id); ``items.parquet`` (item, item_id, texts); ``report.json``. Where filters left out
         users, ``left_out.parquet`` (user_id as text, item, timestamp): the events that these have with the items that remain.
+        ``source.json``, sizes and times of change of the source's files.
 
     Raises:
         DataError: a table of the source is unfit, a filter leaves nothing, the split finds no case, or ``expect`` is not met.
@@ -79,7 +81,7 @@ class Interactions:
         return {name: value for name, value in settings(self).items() if (name, value) != ("catalogue", "bought")}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        columns = self._filter_columns()
+        columns, states = self._filter_columns(), states_of(self.source)
         raw = self.source.load(*columns)
         frame, user_ids, item_ids = _encode(raw, columns)
         warnings = [text for ids in (user_ids, item_ids) if (text := two_spellings(ids))]
@@ -138,6 +140,7 @@ class Interactions:
             "items_without_title": int((item_table["title"] == "").sum()) if "title" in item_table.columns else None,
         }
         (out / "report.json").write_text(json.dumps(report, indent=2))
+        write_states(out, states)
         log.info("%(users)s users, %(items)s items, %(interactions)s interactions", stages[-1])
 
     def _filter_columns(self) -> list[str]:

@@ -9,10 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
 from sage_pl.data.sources.csv import CSV
-from sage_pl.data.sources.raw import DataError, RawData, require_columns, require_file
+from sage_pl.data.sources.raw import DataError, InputFile, RawData, hashes, require_columns, require_file
 
 
 @dataclass(frozen=True)
@@ -37,24 +36,22 @@ class Handled:
 
     def load(self, *columns: str) -> RawData:
         require_columns(("user", "item"), columns, str(self.path), "take the filter out of dataset.filters")
-        file = self._file()
+        file = require_file(*self.files()["inter"])
         frame = lines.frame_of(_pairs(file), {"user_id": pl.Int64, "item_id": pl.Int64})
         lines.require_rows(frame, file)
         position = pl.int_range(pl.len(), dtype=pl.Int64).over("user_id")
         return RawData(frame.lazy().with_columns(timestamp=position), None)
 
-    def fingerprint(self) -> dict[str, Any]:
-        return {"inter": file_digest(self._file())}
-
     def like(self, file: Path) -> CSV:
         return CSV(file, 1, 2, None, separator="blanks", header=False)
 
-    def _file(self) -> Path:
+    def files(self) -> dict[str, InputFile]:
         zipped = Path(self.path) / "inter.txt.gz"
-        if zipped.is_file():
-            return zipped
-        help = "inter.txt.gz is accepted too; name the folder with dataset.path=DIR"
-        return require_file(Path(self.path) / "inter.txt", help)
+        file = zipped if zipped.is_file() else Path(self.path) / "inter.txt"
+        return {"inter": InputFile(file, "inter.txt.gz is accepted too; name the folder with dataset.path=DIR")}
+
+    def fingerprint(self) -> dict[str, Any]:
+        return hashes(self.files())
 
 
 def _pairs(path: Path) -> Iterator[tuple[int, int]]:

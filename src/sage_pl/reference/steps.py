@@ -20,10 +20,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.plain_pickle import read_plain_pickle
-from sage_pl.data.sources.raw import DataError, require_file
+from sage_pl.data.sources.raw import DataError, InputFile, hashes, require_file
 from sage_pl.errors import SettingError
 from sage_pl.semantic.cluster import NOT_AN_ITEM, describe
 from sage_pl.semantic.memberships import NOISE, IntArray
@@ -52,7 +51,7 @@ class HandledStep:
     path: str | Path | None = field(compare=False)
 
     name: ClassVar[str]
-    files: ClassVar[tuple[str, ...]]
+    file_names: ClassVar[tuple[str, ...]]
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
     libraries: ClassVar[tuple[str, ...]] = ()
@@ -64,18 +63,19 @@ class HandledStep:
                 f"dataset=handled dataset.path=DIR, or for other data sets with +dataset.path=DIR"
             )
 
-    def fingerprint(self) -> dict[str, str]:
-        """Hashes of the files, which identify this step in an artifact key."""
-        return {name: file_digest(self._file(name)) for name in self.files}
-
-    def _file(self, name: str) -> Path:
+    def files(self) -> dict[str, InputFile]:
+        """The files of the step, present or not."""
         compute = f"compute this step: 'steps.{self.name}=${{native.{self.name}}}'"
         help = f"name the folder that has it with steps.{self.name}.path=DIR, or {compute}"
-        return require_file(Path(str(self.path)) / name, help)
+        return {name: InputFile(Path(str(self.path)) / name, help) for name in self.file_names}
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of the files, which identify this step in an artifact key."""
+        return hashes(self.files())
 
     def _read(self, name: str, shape: tuple[int | str, ...], kinds: str = "fiu") -> Array:
         """A file's array of ``kinds`` and ``shape`` (a letter stands for any size above 0), finite in float32."""
-        file = self._file(name)
+        file = require_file(*self.files()[name])
         array = _as_array(read_plain_pickle(file))
         expected = f"{'whole numbers' if 'f' not in kinds else 'numbers'} [{', '.join(map(str, shape))}]"
         if array is None or array.dtype.kind not in kinds or array.ndim != len(shape) or not array.size:
@@ -107,11 +107,11 @@ class PrecomputedReduce(HandledStep):
     """
 
     name: ClassVar[str] = "reduce"
-    files: ClassVar[tuple[str, ...]] = ("pca64_itm_emb_np.pkl",)
+    file_names: ClassVar[tuple[str, ...]] = ("pca64_itm_emb_np.pkl",)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         rows = item_rows(inputs["sequences"])
-        np.save(out / "table.npy", padded(self._read(self.files[0], (len(rows), "D"))[rows]))
+        np.save(out / "table.npy", padded(self._read(self.file_names[0], (len(rows), "D"))[rows]))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class PrecomputedCluster(HandledStep):
     """
 
     name: ClassVar[str] = "cluster"
-    files: ClassVar[tuple[str, ...]] = (
+    file_names: ClassVar[tuple[str, ...]] = (
         "hdbscan_best_labels.pkl",
         "hdbscan_core_probs.pkl",
         "hdbscan_cluster_centers.pkl",
@@ -140,7 +140,7 @@ class PrecomputedCluster(HandledStep):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         rows = item_rows(inputs["sequences"])
-        labels_file, strength_file, centres_file, shares_file = self.files
+        labels_file, strength_file, centres_file, shares_file = self.file_names
         centres = self._read(centres_file, ("C", "D"))
         labels = self._read(labels_file, (len(rows),), kinds="iu")[rows]
         strength = self._read(strength_file, (len(rows),))[rows]
@@ -155,7 +155,7 @@ class PrecomputedCluster(HandledStep):
         (out / "report.json").write_text(json.dumps(report, indent=2))
 
     def _check_convention(self, labels: IntArray, strength: Array, shares: Array) -> None:
-        labels_file, strength_file, _, shares_file = self.files
+        labels_file, strength_file, _, shares_file = self.file_names
         n_clusters, sums = shares.shape[1], shares.sum(axis=1)
         if n_clusters < 2:
             raise DataError(f"{shares_file} in {self.path} has {n_clusters} cluster, wanted at least 2")
@@ -179,11 +179,11 @@ class PrecomputedProfile(HandledStep):
     """
 
     name: ClassVar[str] = "profile"
-    files: ClassVar[tuple[str, ...]] = ("usr_emb_np.pkl",)
+    file_names: ClassVar[tuple[str, ...]] = ("usr_emb_np.pkl",)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         n_users = count_users(inputs["sequences"])
-        rows = self._read(self.files[0], (n_users, "D"))
+        rows = self._read(self.file_names[0], (n_users, "D"))
         np.save(out / "table.npy", np.pad(rows.astype(np.float32), ((1, 0), (0, 0))))
 
 
@@ -202,12 +202,12 @@ class PrecomputedRetrieve(HandledStep):
     """
 
     name: ClassVar[str] = "retrieve"
-    files: ClassVar[tuple[str, ...]] = ("sim_user_100.pkl",)
+    file_names: ClassVar[tuple[str, ...]] = ("sim_user_100.pkl",)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         n_users = count_users(inputs["sequences"])
-        positions = self._read(self.files[0], (n_users, "k"), kinds="iu").astype(np.int64)
-        _require_range(self.files[0], "positions", positions, 0, n_users - 1, "users count from 0 there")
+        positions = self._read(self.file_names[0], (n_users, "k"), kinds="iu").astype(np.int64)
+        _require_range(self.file_names[0], "positions", positions, 0, n_users - 1, "users count from 0 there")
         others = positions != np.arange(n_users)[:, None]
         first = np.argsort(~others, axis=1, kind="stable")
         neighbours = np.take_along_axis(np.where(others, positions + 1, 0), first, axis=1)

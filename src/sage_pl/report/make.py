@@ -143,7 +143,11 @@ def _published(content: Mapping[str, Any]) -> list[Section]:
     for one in content.get("tables", []):
         columns = [*map(Column, one["labels"]), Column("origin"), *(Column(name, True) for name in one["columns"])]
         rows = [[*map(Value, row["labels"]), Value(row["origin"]), *_cells(row)] for row in one["rows"]]
-        blocks.append(Table(f"{one['title']}. {one['source']}", columns, rows))
+        marks = {mark for row in one["rows"] for text in row["marks"] for mark in text.split()}
+        meanings = [f"{meaning}." for mark, meaning in headline.MARKS.items() if mark in marks]
+        meanings += [meaning for mark, meaning in headline.OF_SYSTEMS.items() if mark in marks]
+        source = f"{one['title']}. {one['source']}".removesuffix(".") + "." * bool(meanings)
+        blocks.append(Table(" ".join([source, *meanings]), columns, rows))
     return [Section("published", "Beside published figures", blocks)] if blocks else []
 
 

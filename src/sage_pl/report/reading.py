@@ -50,6 +50,7 @@ class Record(NamedTuple):
     p_holm: float | None = None
     mark: str | None = None
     converged: bool | None = None  # False: a run's best epoch is its last
+    refit: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def run_subject(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: 
         ReportError: its ranks are unusable.
     """
     files = RunFiles(run)
-    label = "/".join(run.choices.get(key, "") for key in ("method", "backbone"))
+    label = "/".join([run.choices.get(key, "") for key in ("method", "backbone")] + (["refit"] if run.refit else []))
     try:
         groups = {"overall": np.ones(len(files.frame), bool)} | members(files.frame)
     except MissingError as reason:
@@ -226,7 +227,7 @@ def run_subject(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: 
     for protocol in files.protocols:
         floor = f"{FLOOR}/{protocol}"
         ranks = {protocol: files.ranks(protocol)[None]}
-        pair = [comparison.System((label,), ranks, converged=run.converged)]
+        pair = [comparison.System((label,), ranks, converged=run.converged, refit=run.refit is not None)]
         if floor in files.frame.columns:
             pair.insert(0, comparison.System((FLOOR,), {protocol: files.ranks(floor)[None]}, fixed=True))
         cells = comparison.make_cells(

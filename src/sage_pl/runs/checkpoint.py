@@ -11,10 +11,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sage_pl.artifacts.building import closure
 from sage_pl.artifacts.identity import value_at
 from sage_pl.artifacts.plain import check_size
 from sage_pl.artifacts.renamed import current
-from sage_pl.artifacts.store import Artifact, ArtifactError, Store, closure
+from sage_pl.artifacts.store import Artifact, ArtifactError, Store
 from sage_pl.artifacts.weights import read_weights
 from sage_pl.data.mapped import Ids
 from sage_pl.errors import MissingFileError, UserError
@@ -22,18 +23,18 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks, fit
 from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.construct import construct, foreign_resolvers, stored
+from sage_pl.runs.idle_parts import drop_idle_parts
 from sage_pl.runs.places import foreign_places
 from sage_pl.runs.plan import (
     PARTS,
     Plan,
     artifacts_of,
-    drop_idle_parts,
     fill_in_artifacts,
     inputs_of,
     make_plan,
     resolve_with_placeholders,
 )
-from sage_pl.runs.reopening import made_again
+from sage_pl.runs.reopening import made_again, note_changes
 from sage_pl.runs.scoring import SCORER
 from sage_pl.runs.trained_ids import read_ids
 
@@ -243,6 +244,7 @@ def prepared(
                 if finished := finished_artifacts(checkpoint, overrides, artifacts):
                     plan = plan_of(checkpoint, overrides, finished=True)
                     _check_read(checkpoint, plan)
+                    note_changes(plan.config, finished["sequences"])
                     return fill_in_artifacts(plan.config, finished)
             except ArtifactError as error:
                 damage = error

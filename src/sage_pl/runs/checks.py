@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sage_pl.artifacts.identity import flat
@@ -37,20 +38,32 @@ SPECIAL = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
 class ConfigError(SettingError):
-    """The configuration cannot be run; the message lists every problem found."""
+    """The configuration cannot be run; the message lists every problem found.
+
+    Args:
+        problems: the message, or a line for each of several.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        lines = "".join(f"\n  {line}" for line in problems)
+        super().__init__(problems[0] if len(problems) == 1 else f"the configuration cannot be run:{lines}")
+        self.problems = problems
 
 
-def refuse(problems: Iterable[str]) -> None:
+def refuse(problems: Iterable[str], causes: Iterable[tuple[str, ...]] = ()) -> None:
     """Raise one error for all problems, if there are any.
+
+    Args:
+        problems: a line for each; an equal line counts once.
+        causes: see :class:`sage_pl.errors.UserError`.
 
     Raises:
         ConfigError: with the problem, or with a line for each of several.
     """
-    lines = list(dict.fromkeys(problems))
-    if len(lines) == 1:
-        raise ConfigError(lines[0])
-    if lines:
-        raise ConfigError("the configuration cannot be run:" + "".join(f"\n  {line}" for line in lines))
+    if lines := dict.fromkeys(problems):
+        error = ConfigError(*lines)
+        error.causes = tuple(causes)
+        raise error
 
 
 def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -192,6 +205,15 @@ def check_given(config: Mapping[str, Any], *keys: str) -> None:
         ConfigError: naming those that are not.
     """
     refuse(missing_values({key: config.get(key, "???") for key in keys}, *keys))
+
+
+def absent_files(config: Mapping[str, Any], *keys: str) -> list[str]:
+    """A line for every key of a command that names a file which is not there."""
+    return [
+        f"there is no file {config[key]}; {key}=FILE names one"
+        for key in keys
+        if isinstance(config[key], str) and not Path(config[key]).is_file()
+    ]
 
 
 def reads_current(config: Mapping[str, Any]) -> bool:

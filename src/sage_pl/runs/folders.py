@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.locks import LockError, locked
 from sage_pl.errors import SettingError, UserError
-from sage_pl.runs.launch import Stopped
+from sage_pl.runs.launch import FAILURE, Stopped
 
 CHECKPOINTS, TABLE = "checkpoints", "metrics.csv"  # what a continued run goes on with
 METRICS = "metrics.json"
 EVALUATED = (METRICS, "ranks.parquet", "recommended.npy")
-_TRAINED = (*EVALUATED, "report.html", "footprint.json", "config.yaml", "hparams.yaml")
+_TRAINED = (*EVALUATED, "report.html", "footprint.json", "config.yaml", "hparams.yaml", FAILURE)
 _COMPARED = ("report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json")))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.identity import flat
 from sage_pl.errors import UserError, machine_problem
 
 log = logging.getLogger(__name__)
+FAILURE = "failure.json"  # in the folder of a sweep's job that failed
 
 
 class JobError(RuntimeError):
@@ -32,11 +35,12 @@ class JobError(RuntimeError):
     Args:
         message: about the job.
         sentence: the last words of its log.
+        causes: see :class:`sage_pl.errors.UserError`.
     """
 
-    def __init__(self, message: str, sentence: str = "") -> None:
+    def __init__(self, message: str, sentence: str = "", causes: Sequence[Sequence[str]] = ()) -> None:
         super().__init__(message)
-        self.sentence = sentence
+        self.sentence, self.causes = sentence, causes
 
 
 class Stopped(SystemExit):
@@ -69,9 +73,24 @@ def one_line_errors(job: Callable[[DictConfig], object]) -> Callable[[DictConfig
                 log.exception("failed")
                 raise
             log.error("%s", problem or cause)
+            if isinstance(cause, UserError) and cause.causes and config.get("sweep") is not None:
+                _record(cause)
             raise Stopped(1) from error
 
     return reported
+
+
+def _record(error: UserError) -> None:
+    """Keep what the error of a sweep's job follows from in the folder of the job."""
+    with suppress(OSError):
+        write_text(Path(HydraConfig.get().runtime.output_dir) / FAILURE, json.dumps({"causes": error.causes}))
+
+
+def causes_in(folder: Path) -> list[list[str]]:
+    """What the error of a job follows from; none where that is unknown."""
+    file = folder / FAILURE
+    causes: list[list[str]] = json.loads(file.read_text())["causes"] if file.is_file() else []
+    return causes
 
 
 @contextmanager
@@ -137,6 +156,7 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
             f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {_named(done.returncode)}: "
             f"{sentence}; its log is {file}",
             sentence.replace(str(folder), "FOLDER"),
+            causes_in(folder),
         )
     return True
 

@@ -61,18 +61,18 @@ def hints(part: Any, target: str = "") -> Mapping[str, Any]:
     return typing.get_type_hints(owner, include_extras=True)
 
 
-def number_problems(config: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
-    """A line for every number out of range below the parts of a configuration whose targets were checked.
+def number_problems(config: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, str]:
+    """A line for every number out of range below the parts of a configuration whose targets were checked, and the part's path.
 
     Args:
         config: plain values. A text in ``<...>`` stands for what is filled in later.
         raw: the same with unresolved references, which say where a value was written.
     """
-    return [
-        f"{_written_at(raw, key)} {text}"
+    return {
+        f"{_written_at(raw, key)} {text}": path
         for path, node in nodes(config)
         for key, text in _of_settings(path, hints(get_object(node["_target_"]), node["_target_"]), node)
-    ]
+    }
 
 
 def setting_problems(known: Mapping[str, Any], settings: Mapping[str, Any], path: str = "") -> list[str]:
@@ -84,29 +84,6 @@ def setting_problems(known: Mapping[str, Any], settings: Mapping[str, Any], path
         path: of the settings, for the lines.
     """
     return [f"{key} {text}" for key, text in _of_settings(path, known, settings)]
-
-
-def trainer_problems(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> list[str]:
-    """A line for every reason why a run of this trainer would end without a best epoch, or not at all."""
-    epochs, steps, every = (trainer.get(key) for key in ("max_epochs", "max_steps", "check_val_every_n_epoch"))
-    stops = any(str(node["_target_"]).endswith(".EarlyStopping") for node in callbacks.values())
-    lines = [
-        f"trainer.{key} is 0, and nothing would be trained; wanted at least 1"
-        for key, value in (("max_epochs", epochs), ("max_steps", steps))
-        if value == 0
-    ]
-    if epochs == -1 and (steps or -1) == -1 and trainer.get("max_time") is None and not stops:
-        lines.append("trainer.max_epochs is -1, and nothing else ends the training; set it, or trainer.max_steps")
-    if epochs is not None and every is not None and 0 < epochs < every:
-        lines.append(
-            f"trainer.check_val_every_n_epoch is {every}, wanted at most trainer.max_epochs, which is {epochs}; else no "
-            "epoch is validated"
-        )
-    if trainer.get("fast_dev_run"):
-        lines.append("trainer.fast_dev_run keeps no checkpoint, which a run is tested by; use debug=fast_dev_run")
-    if "best" not in callbacks:
-        lines.append("callbacks.best is off, and a run is tested at its best epoch; every other callback may be null")
-    return lines
 
 
 def _of_settings(path: str, known: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -13,21 +13,22 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import InterpolationKeyError
 
 from sage_pl import hardware
+from sage_pl.artifacts.building import closure
 from sage_pl.artifacts.identity import flat
-from sage_pl.artifacts.store import Artifact, closure
+from sage_pl.artifacts.store import Artifact
 from sage_pl.evaluation.groups import Groups
 from sage_pl.nn.modules.step import DISTINCT
-from sage_pl.runs import checks, processes
+from sage_pl.runs import checks, trainers
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.choices import check_without, parts_of, plain_choices
 from sage_pl.runs.construct import construct
+from sage_pl.runs.idle_parts import drop_idle_parts, editable
 from sage_pl.runs.numbers import hints, number_problems, setting_problems
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 
 PARTS = ("model", "data")  # artifacts are prepared for these
 _BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
 _GROUPS = ("paths", "dataset", "split", "evaluation", "loss", "data", "model", "trainer")  # none of them may be null
-_NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder.experts", "callbacks", "logger")
 _LOADED = frozenset({"items", "user"})  # batch keys that need no extra
 _FILES = frozenset({"path", "reviews", "metadata", "businesses", "adapter", "model"})  # keys that may name a file
 _PENDING = re.compile(r"<artifact:(\w+)>")
@@ -116,7 +117,7 @@ def _plans_of_stages(recipe: Mapping[str, Any], problems: list[str]) -> dict[str
             stage = stage_recipe(recipe, str(name))
             config, dropped, plain = _checked(stage, [])
         except ConfigError as error:
-            problems.append(str(error))
+            problems += error.problems
         else:
             OmegaConf.set_readonly(config, True)
             artifacts = artifacts_of({part: plain[part] for part in PARTS})
@@ -135,25 +136,32 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
         config, dropped = drop_idle_parts(OmegaConf.create(dict(recipe)))
         plain = resolve_with_placeholders(config, [part for part in _BUILT if part in config])
     except ConfigError as error:
-        checks.refuse([*problems, str(error)])
+        checks.refuse([*problems, *error.problems])
         raise
     checks.refuse(
-        [*problems, *checks.target_problems(plain), *checks.unresolved_texts(plain, ""), *processes.problems(plain)]
+        [
+            *problems,
+            *checks.target_problems(plain),
+            *checks.unresolved_texts(plain, ""),
+            *trainers.device_problems(plain),
+        ]
     )
-    checks.refuse(_number_problems(config, plain))
+    numbers = _number_problems(config, plain)
+    checks.refuse(numbers, {(part,) for part in numbers.values()})
     _check_batch_keys(plain)
     return config, dropped, plain
 
 
-def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> list[str]:
-    """A line for every number out of range, of the parts and of the evaluation."""
+def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> dict[str, str]:
+    """A line for every number out of range, of the parts and of the evaluation, and the path of the part."""
     names = ["evaluation"] if "evaluation" in config else []
     evaluation: Any = resolve_with_placeholders(config, names).get("evaluation", {})
-    return [
-        *number_problems(plain, cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))),
+    of_evaluation = [
         *setting_problems(hints(RankingEvaluation), evaluation, "evaluation"),
         *setting_problems(hints(Groups), evaluation.get("groups", {}), "evaluation.groups"),
     ]
+    of_parts = number_problems(plain, cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
+    return of_parts | dict.fromkeys(of_evaluation, "evaluation")
 
 
 def stage_recipe(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -177,65 +185,13 @@ def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def drop_idle_parts(config: DictConfig) -> tuple[DictConfig, tuple[str, ...]]:
-    """A copy without named parts set to null, terms of weight 0, and batch extras that no remaining term needs.
-
-    Returns:
-        The copy, and the dotted names of what it lacks.
-
-    Raises:
-        ConfigError: a weight is set for a term that does not exist.
-    """
-    lean, dropped = _editable(config), []
-    for path in _NAMED_PARTS:
-        parts: Any = OmegaConf.select(lean, path)
-        for name in [name for name, part in (parts or {}).items() if part is None]:
-            del parts[name]
-            dropped.append(f"{path}.{name}")
-    terms = lean.loss.terms
-    complete = [str(name) for name, term in terms.items() if "_target_" in term]
-    for name in terms.keys() - set(complete):
-        raise ConfigError(
-            f"loss.terms.{name} has a weight, but there is no such term; there are: {', '.join(complete) or 'none'}"
-        )
-    for name in [name for name, term in terms.items() if term.weight == 0]:
-        del terms[name]
-        dropped.append(f"loss.terms.{name}")
-    needed = frozenset[str]().union(*(_attribute(term, "needs") for term in terms.values()))
-    extras = lean.data.extras
-    for name in [name for name, extra in extras.items() if not _attribute(extra, "provides") & needed]:
-        del extras[name]
-        dropped.append(f"data.extras.{name}")
-    return lean, tuple(dropped)
-
-
-def _attribute(node: DictConfig, name: str) -> frozenset[str]:
-    """An attribute of the class that a node names, after its check."""
-    plain: Any = OmegaConf.to_container(node, resolve=False)
-    problem = checks.target_problem("loss.terms", plain, checks.own_packages())
-    if problem and "_target_" in problem:
-        raise ConfigError(problem)
-    part = get_object(node._target_)
-    if not hasattr(part, name):
-        raise ConfigError(f"{node._target_} is no part that has {name}; it cannot stand there")
-    return getattr(part, name)
-
-
-def unused_weights(config: DictConfig) -> list[str]:
-    """Numbers under ``loss``, by name, that are not 0 and that no remaining term, stage or step reads."""
-    raw: Any = OmegaConf.to_container(config, resolve=False)
-    readers = str([raw["loss"]["terms"], raw.get("stages"), raw["steps"]])
-    weights = [key for key, value in raw["loss"].items() if isinstance(value, int | float) and value]
-    return [str(key) for key in weights if f"${{loss.{key}}}" not in readers]
-
-
 def resolve_with_placeholders(config: DictConfig, parts: Iterable[str]) -> dict[str, Any]:
     """The given top-level parts as plain values; placeholders stand for what preparation fills in and for missing values.
 
     Raises:
         ConfigError: a part refers to something that the configuration does not have.
     """
-    trial = _editable(config)
+    trial = editable(config)
     trial.artifacts = {name: f"<artifact:{name}>" for name in trial.artifacts}
     trial.catalog = {"n_users": 1, "n_items": 1}
     for key, value in flat(OmegaConf.to_container(trial, resolve=False)):
@@ -249,13 +205,6 @@ def resolve_with_placeholders(config: DictConfig, parts: Iterable[str]) -> dict[
             f"{error.full_key} refers to ${{{absent}}}, which this configuration does not have; choose what brings it, or set "
             f"{error.full_key} to a value"
         ) from error
-
-
-def _editable(config: DictConfig) -> DictConfig:
-    copy = config.copy()
-    OmegaConf.set_readonly(copy, False)
-    OmegaConf.set_struct(copy, False)
-    return copy
 
 
 def _plain(value: Any) -> Any:

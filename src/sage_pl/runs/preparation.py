@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts.store import Artifact, Step, Store, build
+from sage_pl.artifacts.building import build
+from sage_pl.artifacts.store import Artifact, Step, Store
 from sage_pl.data.interactions import left_out
+from sage_pl.errors import UserError
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
 from sage_pl.runs.recorded import Masked, hidden
@@ -46,7 +50,7 @@ def prepare(
         for handler in logging.root.handlers:
             handler.addFilter(Masked(texts))
     threads = torch.get_num_threads()
-    artifacts = build(steps, names, store_of(plan, root, also), opened)
+    artifacts = build(steps, names, store_of(plan, root, also), opened, partial(_follows_from, plan))
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
     sequences = artifacts["sequences"]
     for text in left_out(json.loads((sequences.path / "report.json").read_text())["stages"]):
@@ -54,6 +58,17 @@ def prepare(
     n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")
     log.info("%s: %d users, %d items", plan.config.dataset.name, n_users, n_items)
     return artifacts
+
+
+@contextmanager
+def _follows_from(plan: Plan, steps: Sequence[str]) -> Iterator[None]:
+    """Within it, an error follows from some steps, as long as none is a stage, which depends on all of the run."""
+    try:
+        yield
+    except UserError as error:
+        if not plan.stages.keys() & set(steps):
+            error.causes = error.causes or (tuple(f"steps.{name}" for name in steps),)
+        raise
 
 
 def store_of(plan: Plan, root: str | Path | None = None, also: Iterable[str | Path] = ()) -> Store:

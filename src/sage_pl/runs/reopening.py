@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from sage_pl.artifacts.store import Artifact, ArtifactError, Store
+from sage_pl.data.changes import changed_files
 from sage_pl.data.mapped import Ids, Mapped, in_words, mapped_counts
+from sage_pl.errors import UserError
 from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan, artifacts_of, fill_in_artifacts, resolve_with_placeholders
 from sage_pl.runs.preparation import prepare, store_of
 
@@ -49,6 +52,8 @@ def made_again(checkpoint: Checkpoint, plan: Plan, changed: set[str], cache: str
             opened = {name: artifact for name, artifact in opened.items() if name in _read_by_model(plan)}
             log.warning("%s", in_words(mapped_counts(mapped)))
         opened["sequences"] = made
+    if not current:
+        note_changes(plan.config, opened["sequences"])
     artifacts = prepare(plan, cache, also, opened)
     trained_on = _read_by_model(plan) & keys.keys()  # a scorer that came later may read more
     for name in sorted(trained_on - changed - {"sequences"}):
@@ -64,6 +69,24 @@ def made_again(checkpoint: Checkpoint, plan: Plan, changed: set[str], cache: str
         if mapped is None or ids is None
         else _with_counts_of_training(plan, filled, artifacts, trained_with, ids)
     )
+
+
+def note_changes(config: DictConfig, sequences: Artifact) -> None:
+    """Say which files of the data have changed since the training, whose artifact answers in their place.
+
+    Nothing is said of files that are gone, or of a source that cannot be built: the artifact needs neither.
+
+    Args:
+        config: of a trained model's plan.
+        sequences: that the model was trained with.
+    """
+    plain = resolve_with_placeholders(config, ["dataset"])
+    with suppress(UserError):
+        if changed := changed_files(construct("dataset.source", plain["dataset"]["source"]), sequences):
+            log.warning(
+                "%s changed after the training, and the data of the training are used; data=current reads what is there now",
+                ", ".join(map(str, changed)),
+            )
 
 
 def _with_counts_of_training(

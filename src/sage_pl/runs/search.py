@@ -15,6 +15,7 @@ from hydra.errors import CompactHydraException
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.locks import LockError, locked
 from sage_pl.escaping import csv_cell
+from sage_pl.runs.sweeps import progress
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -105,7 +106,9 @@ class Search:
                 seed = self.seed + len(study.trials)
                 study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup)
                 trial = study.ask(self.space)
-                log.info("trial %d (%d of %d)", trial.number, n_ended + 1, trials)
+                ended = [one.duration for one in study.trials if one.state.name in ("COMPLETE", "PRUNED")]
+                seconds = [duration.total_seconds() for duration in ended if duration is not None]
+                log.info("trial %d: %s", trial.number, progress(n_ended + 1, trials, seconds))
                 success, folder = run(trial)
                 trial.set_user_attr("folder", str(folder))
                 self._tell(study, trial.number, success)

@@ -8,16 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override, ParsedElementType, QuotedString
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sage_pl.artifacts.files import whole_file
-from sage_pl.artifacts.identity import decisive
+from sage_pl.artifacts.identity import decisive, flat
 from sage_pl.artifacts.plain import read_json, read_yaml
 from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, TABLE
 from sage_pl.runs.launch import quoted
@@ -49,24 +50,50 @@ def variations(overrides: Iterable[Override]) -> dict[str, list[str]]:
 class Failures:
     """What failed jobs have in common, so that a sweep leaves out those that would fail alike.
 
-    Where two jobs end with the same sentence, its cause is in the values that both have. Every further job with these values
-    would repeat it: all of them if the two have nothing in common that varies, as with missing data.
+    A job says what its failure follows from where that is known: absent data, a step of the preparation with all that it
+    depends on, a part that cannot be built. Every further job in which these parts are equal would repeat it. Otherwise, where
+    two jobs end with the same sentence, its cause is in the overrides that both have, and every further job with these would
+    repeat it.
+
+    Args:
+        part: the value of a part of a job's configuration, by its dotted path; None where there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, part: Callable[[Job, str], Any]) -> None:
+        self._part = part
+        self._known: list[tuple[str, dict[str, Any]]] = []  # sentence, the parts that it follows from
         self._shared: dict[str, set[str]] = {}
         self._repeated: set[str] = set()
 
-    def add(self, job: Job, sentence: str) -> None:
-        """A job that failed, and the last words of its log."""
+    def add(self, job: Job, sentence: str, causes: Iterable[Sequence[str]] = ()) -> None:
+        """A job that failed, the last words of its log, and the groups of parts of which each alone leads to it."""
         text = _CLOCK.sub("", sentence)
+        self._known += [(text, {name: self._part(job, name) for name in names}) for names in causes]
         if text in self._shared:
             self._repeated.add(text)
         self._shared[text] = self._shared.get(text, set(job)) & set(job)
 
     def expected(self, job: Job) -> str | None:
         """The sentence with which a job would fail."""
+        for text, parts in self._known:
+            if parts and all(value is not None and self._part(job, name) == value for name, value in parts.items()):
+                return text
         return next((text for text in self._repeated if self._shared[text] <= set(job)), None)
+
+
+def part_of(config: DictConfig, name: str) -> Any:
+    """A part of a composed configuration as plain values, by its dotted path; None where it has none that can be resolved."""
+    whole = config.copy()
+    OmegaConf.set_struct(whole, False)
+    whole.run_dir = "<run_dir>"  # each job has its own
+    for key, value in flat(OmegaConf.to_container(whole, resolve=False)):
+        if value == "???":  # set later, or by preparation
+            OmegaConf.update(whole, key, f"<{key}>")
+    try:
+        part = OmegaConf.select(whole, name)
+        return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+    except OmegaConfBaseException:
+        return None
 
 
 def progress(number: int, total: int, seconds: Sequence[float]) -> str:

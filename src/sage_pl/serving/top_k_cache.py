@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.artifacts.files import whole_file
-from sage_pl.artifacts.identity import flat
+from sage_pl.artifacts.identity import flat, value_at
 from sage_pl.errors import MissingFileError, SettingError
 
 if TYPE_CHECKING:
@@ -38,10 +38,13 @@ class Origin:
     Args:
         model: plain values: the model's name and all settings that change lists.
         exclude_seen: whether items of the history are masked.
+        items: a hash of the items' ids in the order of their numbers (:func:`sage_pl.data.mapped.digest`), which determines
+            what a number in a list means and is no part of its key; None where it is unknown.
     """
 
     model: Mapping[str, Any]
     exclude_seen: bool
+    items: str | None = None
 
     @cached_property
     def text(self) -> str:
@@ -52,6 +55,15 @@ class Origin:
         """Dotted keys of the values that differ."""
         mine, theirs = (dict(flat(json.loads(one.text))) for one in (self, other))
         return sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+
+    def numbers_as(self, other: Origin) -> bool:
+        """Whether numbers of items mean the same in both; without a hash, equal artifacts tell it."""
+        if self.items is not None and other.items is not None:
+            return self.items == other.items
+        mine, theirs = (
+            (value_at(one.model, "artifacts.sequences"), value_at(one.model, "new_items")) for one in (self, other)
+        )
+        return mine[0] is not None and mine == theirs
 
     def key(self, name: str, items: IntArray) -> int:
         """A nonzero hash of origin, user and ordered items, which determine a list."""
@@ -107,7 +119,7 @@ class TopKCache:
                 header, digest = _header(line)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise CacheError(f"{file} is no file of recommended items ({error}); remove or rename it") from error
-            self.origin = Origin(header["model"], header["exclude_seen"])
+            self.origin = Origin(header["model"], header["exclude_seen"], header.get("items"))
             self.written: str = header["written"]
             users, self.k = header["users"], header["k"]
             expected = len(line) + users * (16 + 8 * self.k)
@@ -125,6 +137,18 @@ class TopKCache:
     def __len__(self) -> int:
         return len(self.lists.users)
 
+    def check_items(self, origin: Origin) -> None:
+        """The numbers in the lists mean the items that they mean under another origin.
+
+        Raises:
+            CacheError: they mean others, or it is unknown.
+        """
+        if not self.origin.numbers_as(origin):
+            raise CacheError(
+                f"{self.file} was made with other items or other numbers of them, so its lists would name wrong items; make it "
+                "again with scripts/recommend.py checkpoint=FILE users=all, or leave out live=false"
+            )
+
     def row(self, name: str) -> int | None:
         """Row of a user's list, fresh or not; None without one."""
         user, users = np.uint64(user_hash(name)), self.lists.users
@@ -138,7 +162,8 @@ def write(file: Path, origin: Origin, lists: Lists) -> None:
         lists = Lists(*(column[complete] for column in lists))
     users, k = lists.ids.shape
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    header = {"format": _FORMAT, **json.loads(origin.text), "users": users, "k": k, "written": now}
+    numbers = {} if origin.items is None else {"items": origin.items}
+    header = {"format": _FORMAT, **json.loads(origin.text), **numbers, "users": users, "k": k, "written": now}
     columns = [np.ascontiguousarray(column, kind).data for column, kind in zip(lists, _KINDS, strict=True)]
     line = json.dumps({**header, "sha256": _digest(header, columns)}).encode()
     line += b" " * (63 - len(line) % 64) + b"\n"  # columns begin at a multiple of 64 bytes
@@ -166,6 +191,8 @@ def _header(line: bytes) -> tuple[dict[str, Any], str | None]:
     for name, kind in kinds.items():
         if type(header[name]) is not kind or (kind is int and header[name] < 0):
             raise ValueError(f"its {name} is {header[name]!r}")
+    if not isinstance(header.get("items"), str | None):
+        raise ValueError(f"its items is {header['items']!r:.100}")
     return header, digest
 
 

@@ -1,8 +1,12 @@
-"""Every file of the cases: the right value, or the right refusal. SAGE_CASES names their folder."""
+"""Every file of the cases: the right value, or the right refusal.
+
+The files are made here (:mod:`tests.data.sources.cases`); SAGE_CASES names a folder of others in the same form.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +18,49 @@ from sage_pl.data.sources.amazon import Amazon
 from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import DataError
 from sage_pl.data.split import LeaveOneOut
+from tests.data.sources.cases import write_cases
 
 ROW = ("24", "3", 1600102547)  # the first event of the base
 RECBOLE = {"user": "user_id", "item": "item_id", "time": "timestamp"}
 SHOP = {"user": "customer_id", "item": "article_id", "time": "t_dat", "text": "prod_name"}
 
 
-def case(name: str) -> Path:
-    """A file of the cases, in the folder that SAGE_CASES names or beside the data sets."""
-    folder = os.environ.get("SAGE_CASES") or (
-        Path(os.environ["SAGE_DATA"]).parent / "cases" if "SAGE_DATA" in os.environ else ""
-    )
-    if not folder or not (Path(folder) / name).is_file():
-        pytest.skip(f"SAGE_CASES names no folder that holds {name}")
-    return Path(folder) / name
+Case = Callable[[str], Path]
+
+
+def given_folder() -> Path | None:
+    """The folder that SAGE_CASES names, or one beside the data sets."""
+    beside = Path(os.environ["SAGE_DATA"]).parent / "cases" if "SAGE_DATA" in os.environ else None
+    return Path(os.environ["SAGE_CASES"]) if os.environ.get("SAGE_CASES") else beside
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cases")
+    write_cases(folder)
+    return folder
+
+
+@pytest.fixture(params=["made", "given"])
+def case(request: pytest.FixtureRequest, written: Path) -> Case:
+    """The path of a file by its name."""
+    folder = written if request.param == "made" else given_folder()
+    if folder is None or not folder.is_dir():
+        pytest.skip("SAGE_CASES names no folder")
+    return lambda name: folder / name
+
+
+def test_every_given_file_is_made_too(written: Path) -> None:
+    """So each has a test where no folder is given."""
+    folder = given_folder()
+    if folder is None or not folder.is_dir():
+        pytest.skip("SAGE_CASES names no folder")
+    assert {file.name for file in folder.iterdir()} == {file.name for file in written.iterdir()}
+
+
+def test_every_file_has_a_test(written: Path) -> None:
+    text = Path(__file__).read_text()
+    assert [file.name for file in written.iterdir() if f'"{file.name}"' not in text] == []
 
 
 @pytest.mark.parametrize(
@@ -62,7 +95,9 @@ def case(name: str) -> Path:
         ("shop_moreitems.csv", SHOP, 1481, ("00121", "0000000092", 1601388391)),
     ],
 )
-def test_every_event_is_read(name: str, settings: dict[str, Any], rows: int, first: tuple[str, str, int]) -> None:
+def test_every_event_is_read(
+    case: Case, name: str, settings: dict[str, Any], rows: int, first: tuple[str, str, int]
+) -> None:
     frame = CSV(case(name), **settings).load().interactions.collect()
     assert frame.height == rows
     assert frame.row(0) == first
@@ -70,7 +105,7 @@ def test_every_event_is_read(name: str, settings: dict[str, Any], rows: int, fir
 
 @pytest.mark.parametrize("name", ["plain_tab.tsv", "ml100k_u.data", "plain.csv.bz2", "stray_quotes_two.tsv", "time_ms.csv",
                                   "time_iso_UTC_word.csv", "trail_blank.csv", "recbole_frac.inter"])  # fmt: skip
-def test_the_same_events_in_another_dress(name: str) -> None:
+def test_the_same_events_in_another_dress(case: Case, name: str) -> None:
     settings: dict[str, dict[str, Any]] = {
         "ml100k_u.data": {"user": 1, "item": 2, "time": 4},
         "recbole_frac.inter": RECBOLE,
@@ -95,13 +130,13 @@ def test_the_same_events_in_another_dress(name: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_read_is_named(name: str, settings: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_read_is_named(case: Case, name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         CSV(case(name), **settings).load()
 
 
 @pytest.mark.parametrize("reader", ["amazon", "csv"])
-def test_json_lines_with_a_byte_order_mark(reader: str) -> None:
+def test_json_lines_with_a_byte_order_mark(case: Case, reader: str) -> None:
     reviews, metadata = case("a23_bom.jsonl"), case("a23_meta.jsonl")
     columns = {"user": "user_id", "item": "parent_asin", "time": "timestamp", "text": "title"}
     source = Amazon(reviews, metadata, 2023) if reader == "amazon" else CSV(reviews, items=metadata, **columns)
@@ -114,7 +149,7 @@ def test_json_lines_with_a_byte_order_mark(reader: str) -> None:
     assert not any("&amp;" in title or "\ud800" <= max(title) <= "\udfff" for title in titles.values())
 
 
-def test_duplicates_and_two_spellings_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_duplicates_and_two_spellings_are_counted(case: Case, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Interactions(CSV(case("dups.csv")), LeaveOneOut(), (DropDuplicates(),)).run({}, tmp_path)
     assert "50 of 290 events left out" in (tmp_path / "report.json").read_text()
     Interactions(CSV(case("floatids_mixed.csv")), LeaveOneOut()).run({}, tmp_path)

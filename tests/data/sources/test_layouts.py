@@ -23,6 +23,12 @@ def load(folder: Path, content: str | bytes, name: str = "file.csv", **options: 
     return CSV(folder / name, **options).load().interactions.collect().rows()
 
 
+def zstd(content: bytes) -> bytes:
+    """A frame of one raw block."""
+    last_block = (len(content) << 3 | 1).to_bytes(3, "little")
+    return b"\x28\xb5\x2f\xfd\xa0" + len(content).to_bytes(4, "little") + last_block + content
+
+
 @pytest.mark.parametrize("separator", ["\t", ",", ";", "|", "::", " ", "   "], ids=repr)
 @pytest.mark.parametrize("header", [True, False], ids=["header", "numbers"])
 def test_the_separator_is_found(tmp_path: Path, separator: str, header: bool) -> None:
@@ -71,7 +77,8 @@ def test_the_same_events(tmp_path: Path, content: str) -> None:
         ('{"user": "7", "item": "x", "time": 1}\n{"user": "7", "time": 1}\n', {}, "item is empty in 1 of 2 rows, line 2"),
         ('{"user": "7", "item": "\\ud83d", "time": 1}\n', {}, "line 1: field item is .* half of a surrogate pair"),
         ('{"user": "7", "item": "x", "when": 1}\n', {}, r"no column time; it has: user, item, when"),
-        (b"\x28\xb5\x2f\xfd....", {}, r"compressed by zstd, .*zstd -d file\.csv|breaks off"),
+        (b"\x28\xb5\x2f\xfd....", {}, "breaks off or is damaged"),
+        (zstd("\ufeffuser,item,time\n".encode("utf-16")), {}, r"cannot read unless its text is UTF-8; .*zstd -d|no column"),
         (b"PAR1....", {}, "is a parquet file, wanted a text file"),
         (b"7z\xbc\xaf....", {}, "is a 7z archive"),
         (gzip.compress(b"user,item,time\n7,x,1\n" * 99, mtime=0)[:40], {}, "breaks off or is damaged"),
@@ -195,3 +202,14 @@ def test_what_was_decided_is_logged_and_reported(tmp_path: Path, caplog: pytest.
         "time: milliseconds, which become",
     ):
         assert part in caplog.text
+
+
+def test_zstd_of_several_frames_is_read_whole(tmp_path: Path) -> None:
+    """By Python from 3.14 on, by polars before; blank lines and a quoted line end stay."""
+    path = tmp_path / "events.csv"
+    path.write_bytes(zstd(b'user,item,time,title\r\n1,2,3,"a\nb"\r\n') + zstd(b"4,5,6,c\n\n7,8,9,last"))
+    source = CSV(path, text="title", separator=",", quote='"')
+    assert source.load().interactions.collect().rows() == [("1", "2", 3), ("4", "5", 6), ("7", "8", 9)]
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(DataError, match="breaks off or is damaged"):
+        source.load()

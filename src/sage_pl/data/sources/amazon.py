@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
 from sage_pl.data.sources.csv import CSV
-from sage_pl.data.sources.raw import Catalogue, RawData, check_items, require_file
+from sage_pl.data.sources.raw import Catalogue, InputFile, RawData, check_items, hashes, require_file
 from sage_pl.data.sources.texts import texts
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count
@@ -82,7 +81,7 @@ class Amazon:
             raise SettingError(f"dataset.year is {self.year!r}, wanted one of the releases {releases}")
 
     def load(self, *columns: str) -> RawData:
-        reviews, metadata = self._files()
+        reviews, metadata = (require_file(*file) for file in self.files().values())
         frame = lines.frame_of(self._rows(reviews, columns), SCHEMA | dict.fromkeys(columns, pl.String()))
         lines.require_rows(frame, reviews)
         lines.require_fields(frame, columns, reviews)
@@ -90,18 +89,20 @@ class Amazon:
         items = lines.frame_of(self._items(metadata, bought), ITEM_SCHEMA)
         return RawData(frame.lazy(), check_items(items, str(metadata)))
 
+    def files(self) -> dict[str, InputFile]:
+        reviews = InputFile(Path(self.reviews), "name the review file with dataset.reviews=FILE")
+        return {
+            "reviews": reviews,
+            "metadata": InputFile(Path(self.metadata), "name the metadata file with dataset.metadata=FILE"),
+        }
+
     def fingerprint(self) -> dict[str, Any]:
-        reviews, metadata = self._files()
-        files = {"reviews": file_digest(reviews), "metadata": file_digest(metadata), "year": self.year}
-        return files if self.catalogue == "bought" else {**files, "catalogue": self.catalogue}
+        settings = {**hashes(self.files()), "year": self.year}
+        return settings if self.catalogue == "bought" else {**settings, "catalogue": self.catalogue}
 
     def like(self, file: Path) -> CSV:
         names = RELEASES[self.year]
         return CSV(file, names.user, names.item, names.time)
-
-    def _files(self) -> tuple[Path, Path]:
-        reviews = require_file(Path(self.reviews), "name the review file with dataset.reviews=FILE")
-        return reviews, require_file(Path(self.metadata), "name the metadata file with dataset.metadata=FILE")
 
     def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         names = RELEASES[self.year]

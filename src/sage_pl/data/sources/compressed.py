@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import importlib
+import io
 import lzma
 import zipfile
 import zlib
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+import polars as pl
 
 from sage_pl.data.sources.raw import DataError
 
@@ -29,7 +32,9 @@ _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a plain, gzip, bzip2, xz, zip (one file inside) or, where Python reads it, zstd file.
+    """The bytes of a plain, gzip, bzip2, xz, zip (one file inside) or zstd file.
+
+    Before Python 3.14, polars reads zstd: UTF-8 alone, and every line ends with a newline.
 
     Raises:
         DataError: the file is of another kind, which the message names, or breaks off.
@@ -91,6 +96,17 @@ def _zstd(path: Path) -> BinaryIO:
     try:
         module = importlib.import_module("compression.zstd")
     except ModuleNotFoundError:
-        text = f"{path} is compressed by zstd, which this Python (before 3.14) cannot read; decompress it: zstd -d {path.name}"
-        raise DataError(text) from None
+        return _lines_by_polars(path)
     return cast(BinaryIO, module.open(path, "rb"))
+
+
+def _lines_by_polars(path: Path) -> BinaryIO:
+    try:
+        lines = pl.read_lines(path, glob=False)["line"]
+    except (AttributeError, pl.exceptions.ComputeError) as error:  # the former: an earlier polars
+        reason = "with this polars" if isinstance(error, AttributeError) else "unless its text is UTF-8"
+        raise DataError(
+            f"{path} is compressed by zstd, which this Python (before 3.14) cannot read {reason}; decompress it: "
+            f"zstd -d {path.name}"
+        ) from None
+    return io.BytesIO("".join(f"{line}\n" for line in lines).encode())

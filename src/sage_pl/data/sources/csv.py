@@ -10,10 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources.layout import Layout
 from sage_pl.data.sources.lines import AUTO
-from sage_pl.data.sources.raw import DataError, RawData, clean_ids, require_file
+from sage_pl.data.sources.raw import DataError, InputFile, RawData, clean_ids, hashes, require_file
 from sage_pl.data.sources.table import LINE, read_table
 from sage_pl.data.sources.texts import first_texts
 from sage_pl.data.sources.times import in_exact_order, unix_times
@@ -76,7 +75,7 @@ class CSV:
         ids = {"user_id": str(self.user), "item_id": str(self.item)}
         texts = self._texts() if self.items is None else []
         names = [*ids.values(), *([] if self.time is None else [str(self.time)]), *texts, *columns]
-        file = self._file()
+        file = require_file(*self.files()["file"])
         table, notes = read_table(file, names, self._layout(), self._help(), texts)
         if table.is_empty():
             raise DataError(f"{file} has a header but no rows; wanted one interaction per line")
@@ -86,7 +85,7 @@ class CSV:
         notes += cleaned + timed
         items = None
         if self.items is not None:
-            items, more = self._items(Path(self.items))
+            items, more = self._items(require_file(*self.files()["items"]))
             notes += more
         elif texts:
             items = first_texts(_titled(chosen.select("item_id"), table, texts))
@@ -94,14 +93,17 @@ class CSV:
             log.info("%s", note)
         return RawData(frame.lazy(), items, tuple(notes))
 
-    def fingerprint(self) -> dict[str, Any]:
-        files = {"file": file_digest(self._file())}
+    def files(self) -> dict[str, InputFile]:
+        files = {"file": InputFile(Path(self.path), "name the file with dataset.path=FILE")}
         if self.items is not None:
-            files["items"] = file_digest(self._items_file(Path(self.items)))
+            files["items"] = InputFile(Path(self.items), "name the file of item texts with dataset.items=FILE")
+        return files
+
+    def fingerprint(self) -> dict[str, Any]:
         columns = {"user": self.user, "item": self.item, "time": self.time, "text": self._texts()}
         layout = {"separator": self._layout().separator, "quote": self.quote, "header": self.header}
         others = {"encoding": self.encoding, "time_format": self.time_format, "items_key": self.items_key}
-        return {"reader": READER, **files, **columns, **layout, **others}
+        return {"reader": READER, **hashes(self.files()), **columns, **layout, **others}
 
     def like(self, file: Path) -> CSV:
         return replace(self, path=file, text=None, items=None, items_key=None)
@@ -129,7 +131,7 @@ class CSV:
         """The second file's texts."""
         key = str(self.item if self.items_key is None else self.items_key)
         help = f"name its columns: dataset.items_key={key} dataset.text=[{','.join(self._texts())}]"
-        table, notes = read_table(self._items_file(file), [key, *self._texts()], self._layout(), help, self._texts())
+        table, notes = read_table(file, [key, *self._texts()], self._layout(), help, self._texts())
         ids, cleaned = clean_ids(table.select(LINE, pl.col(key).alias("item_id")), {"item_id": key}, str(file), LINE)
         return first_texts(_titled(ids.select("item_id"), table, self._texts())), notes + cleaned
 
@@ -139,12 +141,6 @@ class CSV:
 
     def _layout(self) -> Layout:
         return Layout(self.separator, self.quote, self.header, self.encoding)
-
-    def _file(self) -> Path:
-        return require_file(Path(self.path), "name the file with dataset.path=FILE")
-
-    def _items_file(self, file: Path) -> Path:
-        return require_file(file, "name the file of item texts with dataset.items=FILE")
 
     def _help(self) -> str:
         names = {"user": self.user, "item": self.item, "time": self.time}

@@ -10,14 +10,15 @@ from typing import Any
 
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import (
     CLOCK,
     COLUMNS,
     DataError,
+    InputFile,
     RawData,
     check_items,
+    hashes,
     numbers,
     require_columns,
     require_file,
@@ -68,13 +69,18 @@ class Folder:
             log.info("%s", note)
         return RawData(frame, items, tuple(notes))
 
+    def files(self) -> dict[str, InputFile]:
+        help = "name the folder of the data: paths.data=DIR (all data sets) or dataset.path=DIR (dataset=folder)"
+        files = {"interactions": InputFile(Path(self.path) / "interactions.parquet", self.missing or help)}
+        return files if (items := self._items()) is None else {**files, "items": InputFile(items, help)}
+
     def fingerprint(self) -> dict[str, Any]:
-        files = {"interactions": self._interactions(), "items": self._items()}
         frame = _interactions(self._interactions())
         clock = {"clock": CLOCK} if CLOCK in frame.collect_schema() else {}
         texts = {"entities": "resolved"} if self._items() is not None and entity_columns(self._texts()) else {}
-        hashes = {name: file_digest(file) for name, file in files.items() if file is not None}
-        return hashes | clock | _repairs(_facts(frame)) | texts  # what is repaired changes the result, and so the key
+        return (
+            hashes(self.files()) | clock | _repairs(_facts(frame)) | texts
+        )  # what is repaired changes the result, and so the key
 
     def like(self, file: Path) -> CSV:
         return CSV(file, *COLUMNS)
@@ -88,8 +94,7 @@ class Folder:
         return items.with_columns(pl.col("item_id").str.strip_chars()) if is_text else items
 
     def _interactions(self) -> Path:
-        help = "name the folder of the data: paths.data=DIR (all data sets) or dataset.path=DIR (dataset=folder)"
-        return require_file(Path(self.path) / "interactions.parquet", self.missing or help)
+        return require_file(*self.files()["interactions"])
 
     def _items(self) -> Path | None:
         file = Path(self.path) / "items.parquet"

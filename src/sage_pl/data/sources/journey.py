@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources.csv import CSV
-from sage_pl.data.sources.raw import RawData, check_items, require_columns, require_file
+from sage_pl.data.sources.raw import InputFile, RawData, check_items, hashes, require_columns, require_file
 from sage_pl.errors import MissingFileError
 from sage_pl.ranges import Seed
 
@@ -46,7 +45,7 @@ class Journey:
     seed: Seed = 0
 
     def load(self, *columns: str) -> RawData:
-        transactions, products = (pl.scan_parquet(file, glob=False) for file in self._files())
+        transactions, products = (pl.scan_parquet(require_file(*file), glob=False) for file in self.files().values())
         names = ("household_id", "basket_id", "product_id", "transaction_timestamp", *columns)
         require_columns(transactions.collect_schema(), names, "transactions.parquet", INSTALL)
         require_columns(products.collect_schema(), ("product_id", *TEXT), "products.parquet", INSTALL)
@@ -76,20 +75,18 @@ class Journey:
         items = sold.select(pl.col("product_id").alias("item_id"), title.alias("title"), *TEXT)
         return RawData(interactions, check_items(items, "products.parquet"))
 
-    def fingerprint(self) -> dict[str, Any]:
-        transactions, products = self._files()
-        return {"transactions": file_digest(transactions), "products": file_digest(products), "seed": self.seed}
-
     def like(self, file: Path) -> CSV:
         return CSV(file, "household_id", "product_id", "transaction_timestamp")
 
-    def _files(self) -> tuple[Path, Path]:
+    def files(self) -> dict[str, InputFile]:
         package = importlib.util.find_spec(PACKAGE)
         if package is None or package.origin is None:
             raise MissingFileError(f"the package {PACKAGE} is not installed; {INSTALL}")
         folder = Path(package.origin).parent / "data"
-        transactions = require_file(folder / "transactions.parquet", INSTALL)
-        return transactions, require_file(folder / "products.parquet", INSTALL)
+        return {name: InputFile(folder / f"{name}.parquet", INSTALL) for name in ("transactions", "products")}
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {**hashes(self.files()), "seed": self.seed}
 
 
 def shuffled(seed: int, *keys: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
+from sage_pl.artifacts.files import file_digest
 from sage_pl.errors import MissingFileError, SettingError
 
 if TYPE_CHECKING:
@@ -39,8 +40,19 @@ class RawData(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class InputFile(NamedTuple):
+    """A file that a source reads, and what helps where it is absent."""
+
+    path: Path
+    help: str
+
+
 class Source(Protocol):
     """Where interactions come from."""
+
+    def files(self) -> Mapping[str, InputFile]:
+        """The files that :meth:`load` reads, present or not, under the names of their hashes in :meth:`fingerprint`."""
+        ...
 
     def load(self, *columns: str) -> RawData:
         """The data; the interactions have the further ``columns`` too, which filters read.
@@ -81,6 +93,15 @@ def require_file(path: Path, help: str) -> Path:
         folder = "" if path.parent.is_dir() else ", which does not exist"
         raise MissingFileError(f"no file {path.name} in folder {path.parent.absolute()}{folder}; {help}")
     return path
+
+
+def hashes(files: Mapping[str, InputFile]) -> dict[str, str]:
+    """sha256 of each file.
+
+    Raises:
+        MissingFileError: one is absent.
+    """
+    return {name: file_digest(require_file(*file)) for name, file in files.items()}
 
 
 def require_columns(columns: Iterable[str], names: Iterable[str], where: str, help: str) -> None:

@@ -9,10 +9,18 @@ from typing import Any
 
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.data.sources import lines
 from sage_pl.data.sources.csv import CSV
-from sage_pl.data.sources.raw import Catalogue, DataError, RawData, check_items, require_file, unix_seconds
+from sage_pl.data.sources.raw import (
+    Catalogue,
+    DataError,
+    InputFile,
+    RawData,
+    check_items,
+    hashes,
+    require_file,
+    unix_seconds,
+)
 from sage_pl.data.sources.texts import texts
 
 COMMAS_INSIDE = ("Beer, Wine & Spirits", "Used, Vintage & Consignment", "Books, Mags, Music & Video")
@@ -46,7 +54,7 @@ class Yelp:
     catalogue: Catalogue = "bought"
 
     def load(self, *columns: str) -> RawData:
-        reviews, businesses = self._files()
+        reviews, businesses = (require_file(*file) for file in self.files().values())
         frame = lines.frame_of(self._rows(reviews, columns), SCHEMA | dict.fromkeys(columns, pl.String()))
         if frame.is_empty():
             raise DataError(f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and .end")
@@ -54,18 +62,19 @@ class Yelp:
         bought = set(frame["item_id"].unique()) if self.catalogue == "bought" else None
         return RawData(frame.lazy(), _businesses(businesses, bought))
 
+    def files(self) -> dict[str, InputFile]:
+        reviews = InputFile(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
+        return {
+            "reviews": reviews,
+            "businesses": InputFile(Path(self.businesses), "name Yelp's business file with dataset.businesses=FILE"),
+        }
+
     def fingerprint(self) -> dict[str, Any]:
-        reviews, businesses = self._files()
-        files = {"reviews": file_digest(reviews), "businesses": file_digest(businesses)}
-        settings = {**files, "start": self.start, "end": self.end, "texts": "tidy"}
+        settings = {**hashes(self.files()), "start": self.start, "end": self.end, "texts": "tidy"}
         return settings if self.catalogue == "bought" else {**settings, "catalogue": self.catalogue}
 
     def like(self, file: Path) -> CSV:
         return CSV(file, "user_id", "business_id", "date")
-
-    def _files(self) -> tuple[Path, Path]:
-        reviews = require_file(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
-        return reviews, require_file(Path(self.businesses), "name Yelp's business file with dataset.businesses=FILE")
 
     def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         first, last = (None if day is None else unix_seconds(day) for day in (self.start, self.end))

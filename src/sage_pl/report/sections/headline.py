@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sage_pl.comparison.cells import FEW, FEW_MARK, UNCONVERGED
+from sage_pl.comparison.cells import FEW, FEW_MARK, REFIT, UNCONVERGED, marks_of
 from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import labels
 from sage_pl.report.blocks import Block, Column, Prose, Section, Table, Value
@@ -15,6 +15,10 @@ MAIN = ("overall", "item_head", "item_tail", "item_unseen", "user_short", "user_
 MARKS = {
     "*": "* is above the noise of seeds, and significant over users (p < 0.05, Holm-corrected)",
     "~": "~ is within the noise of seeds, or that is unknown (one seed)",
+}
+OF_SYSTEMS = {
+    UNCONVERGED: f"{UNCONVERGED}: not converged, the best epoch of a run is its last; no gain is claimed from it.",
+    REFIT: f"{REFIT}: trained again on all events (refit); its values are those of the run that it repeats.",
 }
 
 
@@ -46,7 +50,8 @@ def findings(subject: Subject) -> list[str]:
             parts.append(_finding(tail, "for tail items"))
         single = one.mark == "~" and one.seeds == 1 and one.baseline != FLOOR
         doubt = " One seed, so not yet a finding." if single else ""
-        text = f"{name} against {one.baseline}: {'; '.join(parts)}.{doubt}"
+        repeated = " Measured on the run that the refit repeats." if one.refit else ""
+        text = f"{name} against {one.baseline}: {'; '.join(parts)}.{doubt}{repeated}"
         sentences.append((name == subject.focus, one.difference, text))
     best = [text for *_, text in sorted(sentences, reverse=True)]
     rest = len(best) - 3
@@ -75,7 +80,7 @@ def table(subject: Subject, protocol: str, groups: Sequence[str] = MAIN, title: 
             cells = [subject.find(system, name, protocol, metric) for name in present]
             seeds = next((c.seeds for c in cells if c), 0)
             note = "" if not seeds else "1 seed" if seeds == 1 else f"{seeds} seeds"
-            mark = UNCONVERGED if any(c and c.converged is False for c in cells) else ""
+            mark = next((" ".join(marks_of(c.converged, c.refit)) for c in cells if c), "")
             head = [Value(system, note=note, mark=mark), Value(labels.metric(metric))]
             rows.append(head + [_value(cell) for cell in cells])
     text = title or f"{labels.protocol(protocol).capitalize()}."
@@ -91,15 +96,15 @@ def _legend(subject: Subject, records: Sequence[Record], sizes: dict[str, int]) 
         text += f" Marks, of the difference to {' or '.join(sorted(set(subject.bases.values())))}: {meanings}."
     if any(_by_interval(record) for record in records):
         text += " ▲ and ▼: above or below the popularity floor, by the 95 % interval of the difference."
-    if any(record.converged is False for record in records):
-        text += f" {UNCONVERGED}: not converged, the best epoch of a run is its last; no gain is claimed from it."
+    present = {mark for record in records for mark in marks_of(record.converged, record.refit)}
+    text += "".join(f" {meaning}" for mark, meaning in OF_SYSTEMS.items() if mark in present)
     few = min(sizes.values(), default=FEW) < FEW
     return text + (f" {FEW_MARK}: fewer than {FEW} users." if few else "")
 
 
 def _by_interval(record: Record) -> bool:
-    """A single run against the floor: the noise of seeds is unknown, the interval over users is known."""
-    return record.baseline == FLOOR and record.seeds == 1
+    """A converged single run against the floor: the noise of seeds is unknown, the interval over users is known."""
+    return record.baseline == FLOOR and record.seeds == 1 and record.converged is not False
 
 
 def _value(record: Record | None) -> Value:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from sage_pl.artifacts.files import file_digest
 from sage_pl.artifacts.store import Artifact
-from sage_pl.errors import MissingFileError, SettingError
+from sage_pl.data.sources.raw import InputFile, hashes, require_file
+from sage_pl.errors import SettingError
 from sage_pl.semantic.tables import FloatArray, blocks, write_padded
 
 LISTED = 5
@@ -51,13 +51,17 @@ class PrecomputedEmbedder:
     libraries: ClassVar[tuple[str, ...]] = ()
     no_new_items: ClassVar[str] = "embedder=precomputed reads vectors from a file and encodes no text"
 
+    def files(self) -> dict[str, InputFile]:
+        """The file, present or not."""
+        return {"sha256": InputFile(Path(self.path), "set steps.embed.path=FILE to a .parquet, .npy or .pkl file")}
+
     def fingerprint(self) -> dict[str, str]:
         """The hash of the file, for artifact keys."""
-        return {"sha256": file_digest(self._file())}
+        return hashes(self.files())
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items = inputs["sequences"].frame("items").sort("item")
-        file = self._file()
+        file = require_file(*self.files()["sha256"])
         match file.suffix:
             case ".parquet":
                 rows = _from_parquet(file, items)
@@ -74,14 +78,6 @@ class PrecomputedEmbedder:
                 f"{_some((broken + 1).tolist())}); mend them there, a zero vector will do"
             )
         write_padded(rows, out / "table.npy")
-
-    def _file(self) -> Path:
-        file = Path(self.path)
-        if not file.is_file():
-            raise MissingFileError(
-                f"there is no file {file}; set steps.embed.path=FILE to a .parquet, .npy or .pkl file"
-            )
-        return file
 
 
 def _checked(rows: Any, n_items: int, file: Path) -> FloatArray:

@@ -17,10 +17,13 @@ from sage_pl.types import Case
 
 log = logging.getLogger(__name__)
 _K = 10
-_MIX, _COPY = ("text", "transitions"), ("copy", "position", "times")
+_ERRORS = 2.0
 Objective = Literal["overall", "new"]
 MIX = tuple(itertools.product((0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5), (0.0, 0.1, 0.3, 0.6, 1.0, 2.0)))
-COPY = tuple(itertools.product((0.0, 0.5, 1.0, 2.0, 3.0, 4.0), (0.0, 0.5, 1.0), (0.0, 1.0)))
+COPY = tuple(itertools.product((0.0, 0.5, 1.0, 2.0, 3.0, 4.0), (0.0, 3.0, 6.0)))
+ORDER = tuple(itertools.product((0.0, 0.5, 1.0), (0.0, 1.0)))
+_PARTS = (MIX, ("text", "transitions"))
+_ROUNDS = (_PARTS, (COPY, ("copy", "habit")), (ORDER, ("position", "times")), _PARTS)
 
 
 class Gains(NamedTuple):
@@ -38,11 +41,12 @@ def chosen_weights(
     objective: Objective,
     copies: bool,
 ) -> Weights:
-    """The weights for the validation cases: first text and transitions, with ``copies`` then those, then text and transitions
-    again.
+    """The weights for the validation cases: first text and transitions, with ``copies`` then those of copies, then text and
+    transitions again.
 
-    In each round the best candidate by NDCG@10 is found. Among those within one standard error of it (of the paired
-    difference) the one with the best NDCG@10 on rare answers is taken: the optimum is flat, and models fail on rare items.
+    In each round the best candidate by NDCG@10 is found. Among those within two standard errors of it (of the paired
+    difference) the one with the best NDCG@10 on rare answers is taken: the optimum is flat, models fail on rare items, and
+    the model's own scores look better on validation cases, by which its epoch was chosen, than on later ones.
 
     Args:
         parts: of a block of cases.
@@ -52,7 +56,7 @@ def chosen_weights(
         copies: whether items recur.
     """
     weights, before, after = Weights(), 0.0, 0.0
-    for grid, names in [(MIX, _MIX), (COPY, _COPY), (MIX, _MIX)] if copies else [(MIX, _MIX)]:
+    for grid, names in _ROUNDS if copies else [_PARTS]:
         options = [Weights(), weights, *(weights._replace(**dict(zip(names, point, strict=True))) for point in grid)]
         gains = _gains(parts, rare, cases(), options)
         at = best(gains, objective)
@@ -71,7 +75,7 @@ def best(gains: Gains, objective: Objective) -> int:
         means = means.where(of_new >= of_new[0], -1.0)
     top = int(means.argmax())
     errors = (values[top] - values).std(1) / values.shape[1] ** 0.5
-    near = (means >= 0) & (means >= means[top] - errors)
+    near = (means >= 0) & (means >= means[top] - _ERRORS * errors)
     of_rare = torch.where(near, (values * gains.rare).sum(1), -1.0)
     return int(torch.where(of_rare == of_rare.max(), means, -1.0).argmax())
 

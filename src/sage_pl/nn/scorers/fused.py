@@ -14,8 +14,8 @@ from sage_pl.types import real
 class Weights(NamedTuple):
     """What is chosen on the validation cases.
 
-    ``text`` and ``transitions`` weigh the two parts beside the model's scores. ``copy``, ``position`` and ``times`` change the
-    log-probability of the history's items, see :class:`sage_pl.nn.scorers.fusion.Fusion`.
+    ``text`` and ``transitions`` weigh the two parts beside the model's scores. ``copy``, ``position``, ``times`` and ``habit``
+    change the log-probability of the history's items, see :class:`sage_pl.nn.scorers.fusion.Fusion`.
     """
 
     text: float = 0.0
@@ -23,6 +23,7 @@ class Weights(NamedTuple):
     copy: float = 0.0
     position: float = 0.0
     times: float = 0.0
+    habit: float = 0.0
 
 
 class Parts(NamedTuple):
@@ -42,6 +43,7 @@ class Copies(NamedTuple):
     items: Int[Tensor, "b L"]  # 0 where an item occurs again later
     position: Float[Tensor, "b L"]  # log(1 + distance from the end)
     times: Float[Tensor, "b L"]  # log of how often it occurs
+    habit: Float[Tensor, "b 1"]  # min(1, sqrt(3 times the share of repeats))
 
 
 def combine(parts: Parts, weights: Weights) -> Float[Tensor, "b R"]:
@@ -64,6 +66,7 @@ def _mixed(
     mass = torch.where(held, logs.exp(), 0.0).sum(1, keepdim=True).clamp(max=1 - 1e-6)
     others = fused.scatter(1, items, -torch.inf)[:, 1:-1].logsumexp(1, keepdim=True)
     bonus = weights.copy - weights.position * copies.position + weights.times * copies.times
+    bonus = bonus + weights.habit * copies.habit
     values = logs + bonus + others - torch.log1p(-mass)
     return fused.scatter(1, items, values.where(held, -torch.inf))  # column 0 takes those of no copy
 
@@ -72,4 +75,10 @@ def copies(items: Int[Tensor, "b L"], age: Int[Tensor, "b L"]) -> Copies:
     same = (items[:, :, None] == items[:, None]) & real(items)[:, None]
     later = torch.triu(torch.ones_like(same[0]), 1)
     last = real(items) & ~(same & later).any(2)
-    return Copies(items.where(last, 0), torch.log1p(age.clamp(min=0).float()), same.sum(2).clamp(min=1).float().log())
+    repeats = 1 - last.sum(1, keepdim=True) / real(items).sum(1, keepdim=True).clamp(min=1)
+    return Copies(
+        items=items.where(last, 0),
+        position=torch.log1p(age.clamp(min=0).float()),
+        times=same.sum(2).clamp(min=1).float().log(),
+        habit=(3 * repeats).sqrt().clamp(max=1),
+    )

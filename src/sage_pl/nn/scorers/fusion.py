@@ -35,10 +35,12 @@ class Fusion(nn.Module):
     Where items recur (``seen = keep``), an item of the history keeps the model's probability and the others share the rest by
     F, a mixture of copying and exploring::
 
-        log p(u, h) = log softmax(L)(h) + c - d log(1 + position of h) + e log(times h occurs)
+        log p(u, h) = log softmax(L)(h) + c - d log(1 + position of h) + e log(times h occurs) + f min(1, sqrt(3 r_u))
         log p(u, i) = log(1 - sum_h softmax(L)(h)) + log softmax over the other items(F)(i)
 
-    The five weights a to e are chosen on the validation cases after training (:mod:`sage_pl.nn.scorers.choosing`) and stored in
+    ``r_u``: the share of the history's events that repeat an earlier one; a user who often comes back is likelier to again.
+
+    The six weights a to f are chosen on the validation cases after training (:mod:`sage_pl.nn.scorers.choosing`) and stored in
     the checkpoint. Until then the model's scores rank alone, so the best epoch is the model's.
 
     Args:

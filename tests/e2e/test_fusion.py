@@ -107,3 +107,23 @@ def test_a_refit_has_the_weights_of_the_run_that_it_repeats(run_train: Run) -> N
     folder = run_train(*FUSION)
     again = run_train(f"refit={folder}")
     assert weights(again / "checkpoints" / "refit.ckpt") == weights(best(folder))
+
+
+def test_a_run_without_a_scorer_is_served_with_one(
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """``scorer=fusion`` in recommend and export chooses the weights first, and the lists are those of a run trained with it."""
+    fused, plain = run_train(*FUSION), run_train(*FUSION, "scorer=none")
+    lists = []
+    for folder, choice in ((fused, []), (plain, ["scorer=fusion"])):
+        lists += command("recommend", f"checkpoint={best(folder)}", "history=[3,5]", "k=5", *choice)
+        exported = tmp_path / f"exported-{len(lists)}"
+        command("export", f"checkpoint={best(folder)}", f"folder={exported}", *choice)
+        equal(serving.load(exported).recommend(["3", "5"], 5), lists[-1][2], lists[-1][3])
+    assert lists[0][2] == lists[1][2]
+    refit = run_train(f"refit={plain}") / "checkpoints" / "refit.ckpt"
+    with pytest.raises(SystemExit):
+        command("recommend", f"checkpoint={refit}", "history=[3,5]", "scorer=fusion")
+    assert "no validation cases are held out" in (tmp_path / "log" / "recommend.log").read_text()

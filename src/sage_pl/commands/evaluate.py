@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sage_pl import hosts
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.runs import checkpoint, checks, fit
-from sage_pl.runs.scoring import choose_weights
+from sage_pl.runs.scoring import choose_weights, with_scorer
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +35,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             f"so evaluate checkpoint={repeated}/checkpoints/best.ckpt"
         )
     folder = Path(HydraConfig.get().runtime.output_dir)
-    groups = {key: config[key] for key in ("scorer", "steps") if key in config}
-    overrides: Any = OmegaConf.merge(groups, config.overrides)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
+        prepared = checkpoint.prepared(trained, with_scorer(config), config.artifacts, current)
         parts = checkpoint.trained(prepared, trained)
         choose_weights(parts)
         metrics = fit.test(prepared, parts, folder)

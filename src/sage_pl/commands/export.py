@@ -10,6 +10,7 @@ from sage_pl import hosts, serving
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.runs import checkpoint, checks
+from sage_pl.runs.scoring import choose_weights, with_scorer
 from sage_pl.serving.new_items import TextSource
 
 log = logging.getLogger(__name__)
@@ -25,12 +26,14 @@ def export(config: DictConfig) -> None:
     current = checks.reads_current(config)
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
+    overrides = with_scorer(config)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
-        model = checkpoint.trained(prepared, trained).model
-    steps, dataset = checkpoint.text_settings(trained, config.overrides)
+        prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
+        parts = checkpoint.trained(prepared, trained)
+        choose_weights(parts)
+    steps, dataset = checkpoint.text_settings(trained, overrides)
     texts = TextSource.of(steps, dataset, Artifact.at(prepared.artifacts.sequences))
-    serving.save(model, prepared, config.folder, serving.model_name(trained.path, config.overrides, prepared), texts)
+    serving.save(parts.model, prepared, config.folder, serving.model_name(trained.path, overrides, prepared), texts)
     log.info(
         "written to %s; in Python: sage_pl.serving.load(folder).recommend(history=[ITEM, ITEM], k=10); its README.md has more",
         config.folder,

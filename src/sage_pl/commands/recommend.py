@@ -32,6 +32,7 @@ from sage_pl.runs.checks import ConfigError, absent_files, check_given, reads_cu
 from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.numbers import setting_problems
 from sage_pl.runs.plan import filled_artifacts
+from sage_pl.runs.scoring import choose_weights, with_scorer
 from sage_pl.serving.cached_recommender import Answer, CachedRecommender, popular
 from sage_pl.serving.exported import model_name
 from sage_pl.serving.histories import Histories
@@ -57,12 +58,17 @@ def recommend(config: DictConfig) -> None:
     quiet_libraries()
     trained = checkpoint.open_checkpoint(config.checkpoint)
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, config.overrides, config.artifacts, current)
-        model = checkpoint.trained(prepared, trained).model if config.live else None
+        overrides = with_scorer(config)
+        prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
+        parts = checkpoint.trained(prepared, trained) if config.live else None
+        model = None if parts is None else parts.model
+        if parts is not None:
+            choose_weights(parts)
         new = None if config["items"] is None else _add_items(config, trained, prepared, model)
     artifact = Artifact.at(prepared.artifacts.sequences)
     shop = Shop(artifact, ItemNames.of(artifact, new), trained, prepared.dataset)
-    respond(config, request, shop, prepared, model, _new_name(new))
+    name = model_name(trained.path, overrides, prepared) | _new_name(new)
+    respond(config, request, shop, prepared, model, name)
 
 
 class Request(NamedTuple):
@@ -172,7 +178,7 @@ def respond(
     shop: Shop,
     recipe: DictConfig,
     model: RecommenderModule | None,
-    more: Mapping[str, str],
+    name: Mapping[str, Any],
 ) -> None:
     """Write or print the lists of a request.
 
@@ -182,7 +188,7 @@ def respond(
         shop: the data set.
         recipe: the model's configuration, prepared.
         model: trained; None for cached lists and popularity only.
-        more: what the model's name has beside its checkpoint and configuration.
+        name: what decides the lists (:func:`sage_pl.serving.exported.model_name`).
 
     Raises:
         ConfigError, SettingError: a user or an item is unknown.
@@ -191,9 +197,8 @@ def respond(
     if model is not None:
         model.to(chosen_device(config.device)).eval().cache_item_vectors()
     allowed = _allowed(config, shop.names)
-    name = model_name(Path(config.checkpoint), config.overrides, recipe) | dict(more)
     if allowed is not None:  # lists among other items are others
-        name |= {"allowed": hashlib.sha256(allowed.tobytes()).hexdigest()[:16]}
+        name = {**name, "allowed": hashlib.sha256(allowed.tobytes()).hexdigest()[:16]}
     mask = (config.seen or recipe.evaluation.seen) == "mask"
     origin = Origin(name, mask, digest(shop.names.ids[1:].to_list()))
     file = Path(config.cache or Path(config.checkpoint).with_suffix(".top_k"))

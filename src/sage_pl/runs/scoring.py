@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.artifacts.files import whole_file
 from sage_pl.data.datamodule import SequenceDataModule
+from sage_pl.errors import SettingError
 from sage_pl.nn.modules.base import RecommenderModule
 
 SCORER = "scorer."  # the scorer's own values in a checkpoint
@@ -25,11 +27,22 @@ class _Parts(Protocol):
     def model(self) -> RecommenderModule: ...
 
 
+def with_scorer(config: DictConfig) -> Any:
+    """The overrides of a command, with the scorer that its command line names."""
+    named = {key: config[key] for key in ("scorer", "steps") if key in config}
+    return OmegaConf.merge(named, config.overrides) if named else config.overrides
+
+
 def choose_weights(parts: _Parts) -> bool:
     """Choose the scorer's weights on validation cases; False where there is nothing to choose."""
     datamodule, model = parts.datamodule, parts.model
     if model.scorer is None or model.scorer.chosen:
         return False
+    if not len(datamodule.sequences.valid):
+        raise SettingError(
+            "no validation cases are held out, by which scorer=fusion chooses its weights; train with scorer=fusion, then "
+            "refit that run, which carries them over"
+        )
     model.eval()
     with torch.inference_mode():
         model.cache_item_vectors()

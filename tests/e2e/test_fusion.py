@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from sage_pl import serving
 from tests.campaign.bench import ENDS
@@ -127,3 +128,33 @@ def test_a_run_without_a_scorer_is_served_with_one(
     with pytest.raises(SystemExit):
         command("recommend", f"checkpoint={refit}", "history=[3,5]", "scorer=fusion")
     assert "no validation cases are held out" in (tmp_path / "log" / "recommend.log").read_text()
+
+
+def test_what_is_held_out_changes_nothing_that_is_chosen(run_train: Run, small_world: Path, tmp_path: Path) -> None:
+    """Every user's test answer becomes one item after another that followed nothing in training: transitions, and the weights
+    chosen on the validation cases, are the same, so neither transitions nor profiles read a test answer."""
+    runs = []
+    for name, planted in (("one", 0), ("other", 39)):
+        world = tmp_path / name
+        world.mkdir()
+        (world / "items.parquet").write_bytes((small_world / "items.parquet").read_bytes())
+        frame = pl.read_parquet(small_world / "interactions.parquet").sort("user_id", "timestamp", maintain_order=True)
+        last = pl.int_range(pl.len()).over("user_id") == pl.len().over("user_id") - 1
+        known = pl.col("item_id").is_in(frame.filter(~last)["item_id"].unique().to_list())
+        frame = frame.with_columns(item_id=pl.when(last & known).then(planted).otherwise("item_id"))
+        frame.write_parquet(world / "interactions.parquet")
+        runs.append(run_train("method=neighbours", "embedder=tfidf", f"dataset.path={world}"))
+    one, other = (_walks_by_id(folder) for folder in runs)
+    assert one.keys() == other.keys()
+    assert list(one.values()) == pytest.approx([other[pair] for pair in one])
+    assert weights(best(runs[0])) == weights(best(runs[1]))
+    assert scores(runs[0]) != scores(runs[1])
+
+
+def _walks_by_id(folder: Path) -> dict[tuple[int, int], float]:
+    """The entries of the transitions by the ids of the data set; numbers follow the first appearance, test answers included."""
+    artifacts = OmegaConf.load(folder / "config.yaml").artifacts
+    ids = [-1, *pl.read_parquet(f"{artifacts.sequences}/items.parquet").sort("item")["item_id"].to_list(), -1]
+    offsets, items, values = (np.load(f"{artifacts.transitions}/{name}.npy") for name in ("offsets", "items", "values"))
+    rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return {(ids[row], ids[item]): float(value) for row, item, value in zip(rows, items, values, strict=True)}

@@ -21,9 +21,7 @@ def layer_norm(layer: Any, x: Tensor) -> Tensor:
     return centred / (centred.square().mean(-1, keepdim=True) + layer.eps).sqrt() * layer.weight + layer.bias
 
 
-def attention(
-    module: Any, query: Tensor, source: Tensor, may_look: Look, own: Sequence[int] | None = None
-) -> Tensor:
+def attention(module: Any, query: Tensor, source: Tensor, may_look: Look, own: Sequence[int] | None = None) -> Tensor:
     """Query [L, D] and source [K, D] of one sequence; ``own[i]`` is the key that gets the head's own number."""
     dim = query.shape[1]
     width = dim // module.heads
@@ -37,7 +35,9 @@ def attention(
             part = slice(h * width, (h + 1) * width)
             logits = torch.stack([(q[i, part] * k[j, part]).sum() / width**0.5 for j in keys])
             if own is not None:
-                logits = torch.stack([x + module.own[h] if j == own[i] else x for x, j in zip(logits, keys, strict=True)])
+                logits = torch.stack(
+                    [x + module.own[h] if j == own[i] else x for x, j in zip(logits, keys, strict=True)]
+                )
             weights = logits.exp() / logits.exp().sum()
             heads.append(torch.stack([w * v[j, part] for w, j in zip(weights, keys, strict=True)]).sum(0))
         rows.append(torch.cat(heads))

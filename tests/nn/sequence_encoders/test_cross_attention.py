@@ -54,7 +54,9 @@ def test_a_position_starts_as_its_own_item_and_the_published_one_as_another_vect
     mask = torch.ones(query.shape[:2], dtype=torch.bool)
     near = {
         start: torch.cosine_similarity(
-            CrossAttention(DIM, HEADS, start)(query, source, attention_mask(mask, True), own_positions(mask)), source, -1
+            CrossAttention(DIM, HEADS, start)(query, source, attention_mask(mask, True), own_positions(mask)),
+            source,
+            -1,
         )[:, -1].mean()
         for start in (None, 5.0)
     }

@@ -108,7 +108,8 @@ class SequenceEncoder(Protocol):
         self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
     ) -> Float[Tensor, "B T *I E"]:
         """States of all positions (T = L), or with ``last_only`` of the last one (T = 1); [B, T, I, E] where a position has
-        several, of which the best one scores an item. When predicting, ``batch`` has ``items`` and ``masked``, and ``user`` for known users.
+        several, of which the best one scores an item. When predicting, ``batch`` has ``items`` and ``masked``, and ``user`` for
+        known users.
         """
         ...
 

@@ -58,6 +58,7 @@ def new_views(
                 part.weight = nn.Parameter(torch.cat([part.weight, mean(part.weight)]))
             case FrequencyGate():
                 part.buckets = F.pad(part.buckets, (0, len(new)), value=len(part.theta) - 1)
+                part.silent = torch.cat([part.silent, part.unseen.expand(len(new), -1)])
             case ContinuousGate():
                 part.frequency = F.pad(part.frequency, (0, len(new)))
             case _:

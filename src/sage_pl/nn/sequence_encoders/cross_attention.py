@@ -19,7 +19,7 @@ class CrossAttention(MultiHeadAttention):
     Args:
         dim: width D of queries, source and result.
         heads: number of heads; must divide ``dim``.
-        own_position: s of every head at the start. None is the published form: no s, V and O at random, every weight about 1 / n.
+        own_position: s of every head at the start. None is the published form: no s, V and O at random, weights of about 1 / n.
 
     Shape: query and source [B, L, D], allowed [B, 1, L, L], own [B, L] -> [B, L, D].
     """

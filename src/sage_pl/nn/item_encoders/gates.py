@@ -67,10 +67,9 @@ class FrequencyGate(nn.Module):
         lines = torch.stack([_line(starts[name], n_buckets + 1) for name in names], dim=1)
         self.theta = nn.Parameter(torch.cat([lines, lines[-1:]]) if zero_bucket else lines)
         scoring = set(names) & set(unseen or ()) or set(names)
-        self.register_buffer("unseen", torch.tensor([name not in scoring for name in names]), persistent=False)
-        self.unseen: Tensor  # True for experts whose share of an item without training events is 0
         absent = torch.from_numpy(np.pad(counts[1:-1] == 0, 1))
-        self.register_buffer("silent", absent[:, None] & self.unseen, persistent=False)
+        silent = absent[:, None] & torch.tensor([name not in scoring for name in names])
+        self.register_buffer("silent", silent, persistent=False)  # [R, n_experts], True where a share is 0
         self.silent: Tensor
 
     def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:

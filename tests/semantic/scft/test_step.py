@@ -134,7 +134,8 @@ def test_missing_parts_are_named(monkeypatch, llama, make_sequences, make_artifa
 def test_the_configuration_builds_the_step_with_the_defaults_in_code() -> None:
     config = semantic()
     step = instantiate(
-        OmegaConf.to_container(config.steps.scft, resolve=False) | {"columns": ["title"], "labels": None}
+        OmegaConf.to_container(config.steps.scft, resolve=False)
+        | {"columns": ["title"], "labels": None, "instruction": None}
     )
     assert identity(step) == identity(Scft(("title",), InfoNCE()))
     assert identity(step)["temperature"]["start"] == 0.05

@@ -27,6 +27,7 @@ class SeqBatch(TypedDict):
     """One batch; a plain dict at run time, so it collates, pins and moves to a device as it is."""
 
     items: Int[Tensor, "B L"]
+    masked: NotRequired[Bool[Tensor, "B L"]]  # where a mask token stands, for sequence encoders
     user: NotRequired[Int[Tensor, "B"]]
     # loaded for losses over similar users
     neighbours: NotRequired[Int[Tensor, "B S"]]  # rows of the concatenated neighbour chunks, -1 where none
@@ -107,7 +108,8 @@ class SequenceEncoder(Protocol):
         self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
     ) -> Float[Tensor, "B T *I E"]:
         """States of all positions (T = L), or with ``last_only`` of the last one (T = 1); [B, T, I, E] where a position has
-        several, of which the best one scores an item. When predicting, ``batch`` has ``items``, and ``user`` for known users.
+        several, of which the best one scores an item. When predicting, ``batch`` has ``items`` and ``masked``, and ``user`` for
+        known users.
         """
         ...
 

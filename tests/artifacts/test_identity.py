@@ -19,12 +19,25 @@ INDIFFERENT = [
     *("role", "run_dir", "report", "resume", "sweep", "verify"),  # what a run is called and writes
     *("paths.*", "logger.*", "choices*"),
     *("stages*", "steps.*"),  # artifacts, each with a key of its own
-    *("dataset.name", "dataset.path", "dataset.source.*", "dataset.filters", "dataset.prompt", "dataset.expect"),
+    *(
+        "dataset.name",
+        "dataset.path",
+        "dataset.source.*",
+        "dataset.filters",
+        "dataset.prompt",
+        "dataset.instruction",
+        "dataset.expect",
+    ),
     *("dataset.cluster.*", "split.*"),  # act through steps
     *("evaluation.table_mb", "model.table_mb", "optimizer.fused", "data.extras.neighbours.ratio"),  # how fast
     *("data.eval_batch_size", "data.num_workers"),
     *("callbacks.best.dirpath", "callbacks.best.filename", "callbacks.best.resume"),
-    *("callbacks.last.[!_]*", "callbacks.gradient_norms.every_n_steps", "callbacks.footprint.folder"),  # observers
+    *(
+        "callbacks.last.[!_]*",
+        "callbacks.gradient_norms.every_n_steps",
+        "callbacks.term_gradients.every_n_epochs",
+        "callbacks.footprint.folder",
+    ),  # observers
     *("callbacks.epoch_lines.monitor", "callbacks.progress.monitor", "callbacks.validation_table.monitor"),
     *("trainer.accelerator", "trainer.devices", "trainer.default_root_dir", "trainer.enable_model_summary"),
     *("trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.use_distributed_sampler"),

@@ -21,8 +21,8 @@ def layer_norm(layer: Any, x: Tensor) -> Tensor:
     return centred / (centred.square().mean(-1, keepdim=True) + layer.eps).sqrt() * layer.weight + layer.bias
 
 
-def attention(module: Any, query: Tensor, source: Tensor, may_look: Look) -> Tensor:
-    """Query [L, D] and source [K, D] of one sequence."""
+def attention(module: Any, query: Tensor, source: Tensor, may_look: Look, own: Sequence[int] | None = None) -> Tensor:
+    """Query [L, D] and source [K, D] of one sequence; ``own[i]`` is the key that gets the head's own number."""
     dim = query.shape[1]
     width = dim // module.heads
     q, kv = linear(module.query, query), linear(module.key_value, source)
@@ -34,6 +34,10 @@ def attention(module: Any, query: Tensor, source: Tensor, may_look: Look) -> Ten
         for h in range(module.heads):
             part = slice(h * width, (h + 1) * width)
             logits = torch.stack([(q[i, part] * k[j, part]).sum() / width**0.5 for j in keys])
+            if own is not None:
+                logits = torch.stack(
+                    [x + module.own[h] if j == own[i] else x for x, j in zip(logits, keys, strict=True)]
+                )
             weights = logits.exp() / logits.exp().sum()
             heads.append(torch.stack([w * v[j, part] for w, j in zip(weights, keys, strict=True)]).sum(0))
         rows.append(torch.cat(heads))
@@ -96,14 +100,23 @@ def embed(backbone: Any, x: Tensor) -> Tensor:
     return torch.stack([row * backbone.dim**0.5 + backbone.position.weight[i + 1] for i, row in enumerate(x)])
 
 
-def dual_view(encoder: Any, ids: Tensor, text: Tensor) -> Tensor:
+def own_of(masked: Sequence[bool]) -> list[int]:
+    """A position's own item: itself, or the last item before a mask token."""
+    return [max([j for j in range(i + 1) if not masked[j]], default=i) for i in range(len(masked))]
+
+
+def dual_view(encoder: Any, ids: Tensor, text: Tensor, masked: Sequence[bool] | None = None) -> Tensor:
     """States [L, 2D] of one sequence, each view [L, D] going through the backbone on its own."""
     ids, text = embed(encoder.backbone, ids), embed(encoder.backbone, text)
     if encoder.cross_attention:
         look = look_of(encoder.backbone)
-        own = (ids, text) if encoder.residual else (0, 0)
-        mixed = attention(encoder.id_from_text, text, ids, look), attention(encoder.text_from_id, ids, text, look)
-        ids, text = own[0] + mixed[0], own[1] + mixed[1]
+        given = (ids, text) if encoder.residual else (0, 0)
+        own = None if encoder.id_from_text.own is None else own_of(masked or [False] * len(ids))
+        mixed = (
+            attention(encoder.id_from_text, text, ids, look, own),
+            attention(encoder.text_from_id, ids, text, look, own),
+        )
+        ids, text = given[0] + mixed[0], given[1] + mixed[1]
     return torch.cat([run_backbone(encoder.backbone, ids), run_backbone(encoder.backbone, text)], dim=1)
 
 

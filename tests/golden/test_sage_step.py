@@ -42,7 +42,8 @@ class Naive:
 
     def states(self, row: list[int]) -> Tensor:
         views = [self.item(i) for i in row]
-        return naive.dual_view(self.sequences, torch.stack([v[0] for v in views]), torch.stack([v[1] for v in views]))
+        ids, text = (torch.stack([v[side] for v in views]) for side in (0, 1))
+        return naive.dual_view(self.sequences, ids, text, [i == MASK for i in row])
 
     def recommendation(self, rows: list[list[int]], labels: list[list[int]]) -> Tensor:
         trained = {item for items in USERS for item in items[:-2]}
@@ -93,11 +94,14 @@ def naive_losses(model: Naive, batch: SeqBatch, artifacts: Artifacts, bidirectio
     }
 
 
+@pytest.mark.parametrize("own_position", [None, 2.0], ids=["published", "own position"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_sage_step_equals_plain_loops_in_every_loss_and_gradient(name: str, tmp_path: Path) -> None:
+def test_a_sage_step_equals_plain_loops_in_every_loss_and_gradient(
+    name: str, own_position: float | None, tmp_path: Path
+) -> None:
     artifacts = Artifacts.write(tmp_path)
     items = DualEncoder(N_ITEMS, artifacts.text, artifacts.start, dim=8).double()
-    sequences = DualView(make_backbone(name, max_len=MAX_LEN), heads=2).double()
+    sequences = DualView(make_backbone(name, max_len=MAX_LEN), heads=2, own_position=own_position).double()
     terms: dict[str, Any] = {
         "recommendation": Softmax(artifacts.sequences),
         "distillation": UserDistillation(WEIGHTS["distillation"]),

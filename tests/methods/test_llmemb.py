@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.conftest import KINDS, _runner
+from tests.planned import planned
 from tests.semantic.scft.tiny import write_bert
 
 Run = Callable[..., Path]
@@ -112,3 +113,14 @@ def test_an_artifact_given_by_hand_is_refused(run: Run, tmp_path: Path, capsys: 
     said = capsys.readouterr().out
     assert f"artifacts.scft={tmp_path} cannot be set" in said
     assert "embedder=scft steps.embed.adapter=FOLDER" in said
+
+
+def test_the_prompt_has_an_instruction_and_every_attribute_its_name(small_settings: list[str]) -> None:
+    settings = [entry for entry in small_settings if "embed" not in entry]
+    steps = planned(*settings, "method=llmemb").config.steps
+    assert steps.scft.instruction == "The item has the following attributes:"
+    assert dict(steps.scft.labels) == dict(steps.texts.labels) == {"title": "title"}
+    assert planned(*settings, "method=llmemb", "steps.scft.instruction=null").config.steps.scft.instruction is None
+    pantry = planned("dataset=pantry", "method=llmemb").config
+    assert pantry.steps.scft.instruction == "The grocery item has the following attributes:"
+    assert (pantry.dim, pantry.loss.alpha) == (128, 0.3)

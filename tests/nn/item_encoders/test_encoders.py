@@ -89,3 +89,15 @@ def test_a_table_of_another_data_set_is_refused(wrong: str, text: str, start: st
 def test_a_start_of_another_width_is_refused(text: str, start: str) -> None:
     with pytest.raises(ValueError, match=rf"{DIM} wide, item_encoder.dim is 8; set steps.reduce.dim=8"):
         DualEncoder(N, text, start, dim=8)
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_a_direction_that_all_texts_share_tells_no_item_from_another(standardise: bool, tmp_path: Path) -> None:
+    """Vectors with a common part as large as that of a sentence encoder: adapted as they are, items look alike."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(50, TEXT)) + 3 * random.normal(size=TEXT)
+    torch.manual_seed(0)
+    encoder = DualEncoder(50, write_rows(tmp_path / "embed", rows), None, 32, standardise=standardise)
+    views = encoder.views(torch.arange(51))["text"]
+    common = torch.nn.functional.normalize(views[1:] - views[0], dim=1).mean(0).norm().item()
+    assert common < 0.3 if standardise else common > 0.8

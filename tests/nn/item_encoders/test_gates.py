@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from sage_pl.data.frequency import equal_mass_buckets
@@ -28,6 +29,7 @@ def gates(sequences: str) -> dict[str, Callable[..., nn.Module]]:
     return {
         "frequency": lambda names: FrequencyGate(names, sequences, LAUNCHED),
         "zero bucket": lambda names: FrequencyGate(names, sequences, LAUNCHED, zero_bucket=True),
+        "unseen": lambda names: FrequencyGate(names, sequences, LAUNCHED, unseen=["text"]),
         "continuous": lambda names: ContinuousGate(names, sequences),
         "shared": lambda names: SharedGate(names, {"id": 1.0, "aligned": -4.0, "text": 0.0}),
         "uniform": UniformGate,
@@ -63,7 +65,7 @@ def test_columns_follow_the_names(sequences: str) -> None:
     torch.testing.assert_close(two, plain[:, [2, 0]] / plain[:, [2, 0]].sum(1, keepdim=True))
 
 
-@pytest.mark.parametrize("kind", ["frequency", "zero bucket", "continuous", "shared", "uniform"])
+@pytest.mark.parametrize("kind", ["frequency", "zero bucket", "unseen", "continuous", "shared", "uniform"])
 @pytest.mark.parametrize("names", [NAMES, ("id",)], ids=["three", "one"])
 def test_shares_sum_to_one_for_ids_of_any_shape(kind: str, names: tuple[str, ...], gates: dict[str, Any]) -> None:
     torch.manual_seed(0)
@@ -144,3 +146,29 @@ def test_a_missing_or_odd_start_is_refused(sequences: str) -> None:
 def test_a_temperature_that_is_not_positive_is_refused(sequences: str) -> None:
     with pytest.raises(ValueError, match="temperature is 0"):
         ContinuousGate(NAMES, sequences, temperature=0.0)
+
+
+@pytest.mark.parametrize("zero_bucket", [False, True])
+@pytest.mark.parametrize("unseen", [None, ["text"], ["text", "aligned"], ["other"]])
+def test_experts_without_a_share_of_items_without_training_events(
+    unseen: list[str] | None, zero_bucket: bool, sequences: str
+) -> None:
+    gate = FrequencyGate(NAMES, sequences, LAUNCHED, zero_bucket=zero_bucket, unseen=unseen)
+    published = FrequencyGate(NAMES, sequences, LAUNCHED, zero_bucket=zero_bucket)
+    ids = torch.arange(N + 2)
+    torch.testing.assert_close(gate(ids[:21]), published(ids[:21]))
+    scoring = [name in (unseen or NAMES) for name in NAMES]
+    if not any(scoring):
+        scoring = [True] * len(NAMES)
+    expected = published(ids[21:23]) * torch.tensor(scoring)
+    torch.testing.assert_close(gate(ids[21:23]), expected / expected.sum(1, keepdim=True))
+    if unseen is None:
+        assert gate(ids[21:23])[:, NAMES.index("id")].tolist() == pytest.approx([0.404] * 2, abs=1e-3)
+
+
+def test_every_expert_of_pad_starts_with_a_share_that_it_is_heard_with(sequences: str) -> None:
+    """The reference's launch script leaves the aligned expert at 1 %, whatever aligns it."""
+    starts = OmegaConf.load("conf/item_encoder/gate/frequency.yaml").starts
+    gate, launched = (FrequencyGate(NAMES, sequences, start)(torch.arange(1, 21)) for start in (starts, LAUNCHED))
+    assert gate.min() > 0.15
+    assert launched[:, NAMES.index("aligned")].max() < 0.02

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sage_pl.nn.item_encoders.adapter import Adapter
 from sage_pl.nn.item_encoders.projection import TextProjection
 from tests.golden.prepared import normal
 
@@ -35,3 +36,13 @@ def test_dropout_is_between_the_layers_and_in_training_alone() -> None:
 def test_wrong_settings_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TextProjection(12, 4, **settings)  # type: ignore[arg-type]
+
+
+def test_text_of_length_1_leaves_almost_nothing_of_a_stack_of_gelus() -> None:
+    """Near 0 each GELU halves a layer; two affine layers keep the length, as does the stack at the scale of the reference."""
+    torch.manual_seed(0)
+    text = F.normalize(torch.randn(200, 384), dim=1)
+    length = lambda module, scale=1.0: module.eval()(scale * text).norm(dim=1).mean().item()  # noqa: E731
+    assert length(TextProjection(384, 64)) < 0.05
+    assert length(Adapter(384, 64)) > 0.5
+    assert length(TextProjection(384, 64), 384**0.5) > 0.5

@@ -65,3 +65,24 @@ def test_at_most_so_many_items_are_contrasted() -> None:
 def test_a_batch_without_items_is_zero() -> None:
     loss = Alignment(0.1)(step_of([[0, 0], [0, MASK]]))
     assert loss.item() == 0
+
+
+def test_directions_pull_short_vectors_where_products_leave_them() -> None:
+    """Vectors as long as at the start of a run: products of them are near 0, and both softmaxes near uniform."""
+    pulls = {}
+    for cosine in (False, True):
+        step = step_of([list(range(1, N_ITEMS + 1))])
+        assert step.text_table is not None
+        with torch.no_grad():
+            step.id_table.mul_(0.05)
+            step.text_table.mul_(0.05)
+        Alignment(0.1, cosine=cosine)(step).backward()
+        assert step.text_table.grad is not None
+        pulls[cosine] = step.text_table.grad.norm().item()
+    assert pulls[True] > 100 * pulls[False]
+
+
+def test_the_temperature_is_that_of_the_form() -> None:
+    assert Alignment(0.1, cosine=True).temperature == 0.1
+    assert Alignment(0.1).temperature == 1
+    assert Alignment(0.1, 0.3, cosine=True).temperature == 0.3

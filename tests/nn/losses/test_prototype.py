@@ -4,9 +4,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from sage_pl.data.loader import TrainingUsers, load_sequences
+from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.losses.prototype import Prototype
-from tests.golden.prepared import HandStep, leaf, left_pad, normal, write
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.dual import DualView
+from tests.golden.prepared import (
+    N_ITEMS,
+    Artifacts,
+    HandStep,
+    leaf,
+    left_pad,
+    make_backbone,
+    make_targets,
+    normal,
+    write,
+    write_sequences,
+)
 
 N, DIM = 3, 2
 MEMBERSHIPS = np.array([[0, 0], [1, 0], [0.5, 0.5], [0.2, 0.8], [0, 0]])
@@ -86,3 +104,50 @@ def test_the_prototypes_are_no_part_of_the_checkpoint(clusters: str) -> None:
 def test_what_is_refused(clusters: str, argument: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Prototype(0.1, clusters, **argument)
+
+
+def test_items_without_training_events_are_left_out(clusters: str, tmp_path: Path) -> None:
+    sequences = write_sequences(tmp_path / "sequences", [[1, 3, 1, 2, 2]], N)  # trained with 1 and 3
+    step, term = step_of([[1]]), Prototype(0.1, clusters, sequences=sequences).double()
+    table = step.id_table.detach().numpy()
+    expected = np.mean([(table[i] - prototype(i, 2.0, True)) ** 2 for i in (1, 3)])
+    loss = term(step)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    loss.backward()
+    assert step.id_table.grad is not None
+    assert step.id_table.grad.any(1).nonzero().flatten().tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("form", ["published", "default"])
+def test_unseen_items_stay_apart_after_a_hundred_steps(form: str, tmp_path: Path) -> None:
+    """Without another gradient, Adam takes the term's tiny one at full size."""
+    torch.manual_seed(0)
+    artifacts = Artifacts.write(tmp_path)
+    sequences = None if form == "published" else artifacts.sequences
+    term = Prototype(1e-4, artifacts.clusters, sequences=sequences)
+    items = DualEncoder(N_ITEMS, artifacts.text, artifacts.start, dim=8)
+    with torch.no_grad():  # near their prototypes, yet apart
+        items.table.weight.copy_(term.table + 0.04 * torch.randn(term.table.shape))
+    adam = instantiate(OmegaConf.load("conf/optimizer/adam.yaml"))
+    model = SequentialRecommender(
+        items,
+        DualView(make_backbone("sasrec").float(), own_position=5.0),
+        make_targets("sasrec"),
+        Softmax(artifacts.sequences),
+        {"prototype": term},
+        adam,
+    )
+    data = load_sequences(artifacts.sequences)
+    batch = model.prepare(TrainingUsers(data, 6)[np.arange(1, 6)])
+    unseen = np.flatnonzero(data.train_counts[1:-1] == 0) + 1
+    distance = lambda: (items.table.weight - term.table)[unseen].norm(dim=1).mean().item()  # noqa: E731
+    before, optimizer = distance(), model.configure_optimizers()
+    for _ in range(100):
+        optimizer.zero_grad()
+        model.training_step(batch, 0).backward()
+        optimizer.step()
+    assert len(unseen) == 3
+    if form == "default":
+        assert distance() == before
+    else:
+        assert distance() < 0.3 * before

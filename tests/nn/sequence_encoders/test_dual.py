@@ -12,8 +12,10 @@ from tests.golden.prepared import BACKBONES, make_backbone, normal
 LENGTH, DIM = 4, 8
 
 
-def encoder_of(backbone: str, cross_attention: bool = True, residual: bool = False) -> DualView:
-    return DualView(make_backbone(backbone, DIM), 2, cross_attention, residual).double()
+def encoder_of(
+    backbone: str, cross_attention: bool = True, residual: bool = False, own_position: float | None = None
+) -> DualView:
+    return DualView(make_backbone(backbone, DIM), 2, cross_attention, residual, own_position=own_position).double()
 
 
 def views(n: int = 2) -> dict[str, Tensor]:
@@ -29,13 +31,15 @@ def padded(given: dict[str, Tensor], n: int, content: float = 0.0) -> tuple[dict
 
 
 @pytest.mark.parametrize(
-    ("cross_attention", "residual"),
-    [(True, False), (True, True), (False, False)],
-    ids=["cross-attention", "with residual", "views apart"],
+    ("cross_attention", "residual", "own_position"),
+    [(True, False, None), (True, False, 2.0), (True, True, None), (False, False, None)],
+    ids=["published", "own position", "with residual", "views apart"],
 )
 @pytest.mark.parametrize("name", BACKBONES)
-def test_equals_two_passes_of_the_backbone(name: str, cross_attention: bool, residual: bool) -> None:
-    encoder, given = encoder_of(name, cross_attention, residual), views()
+def test_equals_two_passes_of_the_backbone(
+    name: str, cross_attention: bool, residual: bool, own_position: float | None
+) -> None:
+    encoder, given = encoder_of(name, cross_attention, residual, own_position), views()
     states = encoder(*padded(given, 3))
     for row, state in enumerate(states):
         expected = naive.dual_view(encoder, given["id"][row], given["text"][row])
@@ -54,9 +58,10 @@ def test_a_later_item_reaches_earlier_states_only_where_the_backbone_looks_both_
     assert differs[:, :2].any() == (not encoder.backbone.causal)
 
 
+@pytest.mark.parametrize("own_position", [None, 5.0], ids=["published", "own position"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_the_last_state_alone_is_the_last_of_all(name: str) -> None:
-    encoder, given = encoder_of(name), padded(views(), 2)
+def test_the_last_state_alone_is_the_last_of_all(name: str, own_position: float | None) -> None:
+    encoder, given = encoder_of(name, own_position=own_position), padded(views(), 2)
     torch.testing.assert_close(encoder(*given, last_only=True), encoder(*given)[:, -1:], atol=1e-12, rtol=0)
 
 
@@ -74,9 +79,10 @@ def test_without_cross_attention_there_are_no_weights_for_it() -> None:
     assert all(name.startswith("backbone.") for name, _ in encoder_of("sasrec", False).named_parameters())
 
 
+@pytest.mark.parametrize("own_position", [None, 5.0], ids=["published", "own position"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_padding_changes_nothing(name: str) -> None:
-    encoder, given = encoder_of(name), views()
+def test_padding_changes_nothing(name: str, own_position: float | None) -> None:
+    encoder, given = encoder_of(name, own_position=own_position), views()
     plain = encoder(*padded(given, 0))
     for n, content in ((2, 0.0), (7, 0.0), (2, 50.0)):
         states = encoder(*padded(given, n, content))
@@ -84,9 +90,10 @@ def test_padding_changes_nothing(name: str) -> None:
         assert not states[:, :n].any()
 
 
+@pytest.mark.parametrize("own_position", [None, 5.0], ids=["published", "own position"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_row_of_padding_is_finite(name: str) -> None:
-    encoder = encoder_of(name)
+def test_a_row_of_padding_is_finite(name: str, own_position: float | None) -> None:
+    encoder = encoder_of(name, own_position=own_position)
     states = encoder(views(), torch.zeros(2, LENGTH, dtype=torch.bool), {"items": torch.zeros(2, LENGTH).long()})
     assert not states.any()
     states.sum().backward()

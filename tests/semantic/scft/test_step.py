@@ -82,7 +82,7 @@ def test_texts_of_one_attribute_are_counted_in_a_warning(llama, make_sequences, 
     rows = {"title": columns(30)["title"]}
     with caplog.at_level(logging.WARNING):
         step_of(llama, columns=["title"]).run({"sequences": make_sequences([list(range(1, 31))], **rows)}, out)
-    assert "30 of 30 texts have one attribute" in caplog.text
+    assert "30 of 30 texts never lose an attribute" in caplog.text
     report = json.loads((out / "scft.json").read_text())
     assert report["equal_views"] == 1
     assert report["losses"][0] > 0
@@ -134,7 +134,8 @@ def test_missing_parts_are_named(monkeypatch, llama, make_sequences, make_artifa
 def test_the_configuration_builds_the_step_with_the_defaults_in_code() -> None:
     config = semantic()
     step = instantiate(
-        OmegaConf.to_container(config.steps.scft, resolve=False) | {"columns": ["title"], "labels": None}
+        OmegaConf.to_container(config.steps.scft, resolve=False)
+        | {"columns": ["title"], "labels": None, "instruction": None}
     )
     assert identity(step) == identity(Scft(("title",), InfoNCE()))
     assert identity(step)["temperature"]["start"] == 0.05

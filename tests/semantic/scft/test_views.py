@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sage_pl.semantic.scft.views import AttributeDropout, ViewPairs, attribute_lists
+from sage_pl.semantic.scft.views import AttributeDropout, ValueDropout, ViewPairs, attribute_lists
 
 FIVE = ("a", "b", "c", "d", "e")
 
@@ -70,3 +70,33 @@ def test_the_instruction_stands_before_both_views() -> None:
 def test_a_ratio_that_is_no_share_is_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match=r"steps\.scft\.views\.ratio is .*, wanted a share from 0 to 1"):
         AttributeDropout(ratio)
+
+
+def test_every_value_of_a_list_may_be_an_attribute() -> None:
+    items = pl.DataFrame(
+        {
+            "item": [1, 2, 3],
+            "title": ["Diner", "Bar", "Hall"],
+            "categories": [["Greek", "Hot  food", None], ["Wine"], None],
+        }
+    )
+    lists = attribute_lists(items, ["title", "categories"], {"title": "name", "categories": "kind"}, each_value=True)
+    assert lists == [
+        ("name: Diner", "kind: Greek", "kind: Hot food"),
+        ("name: Bar", "kind: Wine"),
+        ("name: Hall",),
+    ]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_of_two_attributes_one_is_dropped(n: int) -> None:
+    """The share of items that ever lose an attribute: with the published rounding 0 of those with two."""
+    generator = np.random.default_rng(0)
+    lost = {
+        rule: any(len(rule().draw(FIVE[:n], generator).split(". ")) < n for _ in range(20))
+        for rule in (AttributeDropout, ValueDropout)
+    }
+    assert lost == {AttributeDropout: n > 2, ValueDropout: n > 1}
+    assert ValueDropout(0.0).dropped(n) == 0
+    for k in range(3, 20):
+        assert ValueDropout().dropped(k) == AttributeDropout().dropped(k)

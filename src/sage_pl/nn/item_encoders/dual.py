@@ -30,6 +30,8 @@ class DualEncoder(nn.Module):
             :class:`sage_pl.nn.item_encoders.adapter.Adapter`.
         freeze: the text vectors are constants, which a checkpoint names by their artifact instead of containing them.
         sparse: see :class:`sage_pl.nn.item_encoders.id.IdEncoder`; of the ID table alone.
+        standardise: see :func:`sage_pl.nn.item_encoders.item_text.standardised`. Vectors of a text encoder share a direction,
+            which is most of their length and tells no item from another.
 
     Reference: LLM-ESR, section 3.2; SAGE code line (docs/deviations.md). Differs: the padding row has no influence (masked
     everywhere).
@@ -44,6 +46,7 @@ class DualEncoder(nn.Module):
         adapter: Callable[[int, int], nn.Module] | None = None,
         freeze: bool = True,
         sparse: bool = False,
+        standardise: bool = False,
     ) -> None:
         super().__init__()
         self.n_items = n_items
@@ -55,7 +58,7 @@ class DualEncoder(nn.Module):
             nn.init.zeros_(self.table.weight[0])
         else:
             self.table.weight.data.copy_(load_start(init, n_items, dim))
-        self.text = ItemText(text, n_items, freeze)
+        self.text = ItemText(text, n_items, freeze, standardise)
         self.adapter = (adapter or Adapter)(self.text.width, dim)
 
     def views(self, ids: Int[Tensor, "M"], names: Collection[str] | None = None) -> Views:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -38,6 +39,9 @@ class FrequencyGate(nn.Module):
             ignored, so that an expert can be left out.
         n_buckets: buckets of equal mass.
         zero_bucket: one more bucket for items that never occur in training; it starts as the last one.
+        unseen: the experts that score items which never occur in training, in the shares of the last bucket; the others get 0.
+            Names of experts that are left out are ignored. None, or none that is there, is the published form: all experts,
+            so that an item which no event trained gets 40 % of an ID vector as it was drawn.
 
     Raises:
         SettingError: an expert has no start, or one that is not two numbers.
@@ -52,6 +56,7 @@ class FrequencyGate(nn.Module):
         starts: Mapping[str, Sequence[Signed]],
         n_buckets: Count = 10,
         zero_bucket: bool = False,
+        unseen: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         _check_starts(names, starts)
@@ -61,9 +66,15 @@ class FrequencyGate(nn.Module):
         self.buckets: Tensor
         lines = torch.stack([_line(starts[name], n_buckets + 1) for name in names], dim=1)
         self.theta = nn.Parameter(torch.cat([lines, lines[-1:]]) if zero_bucket else lines)
+        scoring = set(names) & set(unseen or ()) or set(names)
+        absent = torch.from_numpy(np.pad(counts[1:-1] == 0, 1))
+        silent = absent[:, None] & torch.tensor([name not in scoring for name in names])
+        self.register_buffer("silent", silent, persistent=False)  # [R, n_experts], True where a share is 0
+        self.silent: Tensor
 
     def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
-        return F.embedding(self.buckets[ids], sigmoid_shares(self.theta))
+        sigmoids = F.embedding(self.buckets[ids], F.logsigmoid(self.theta))
+        return F.softmax(sigmoids.masked_fill(self.silent[ids], -torch.inf), dim=-1)
 
 
 class ContinuousGate(nn.Module):

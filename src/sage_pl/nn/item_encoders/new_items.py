@@ -31,7 +31,8 @@ def new_views(
 
     A trained table's row is ``sum_j softmax_j(cos(x, x_j) / 0.1) E[j]`` over the 10 trained items nearest in centred text. A
     frozen text table's row is the affine map of the new text that gives the known items' rows, by least squares: exact for
-    principal components and standardised text. Gates treat a new item as one without training events.
+    principal components and standardised text. Gates treat a new item as one without training events, but every expert
+    scores it: its rows are no random start.
 
     Args:
         encoder: trained, on the CPU; it stays as it is.
@@ -58,6 +59,7 @@ def new_views(
                 part.weight = nn.Parameter(torch.cat([part.weight, mean(part.weight)]))
             case FrequencyGate():
                 part.buckets = F.pad(part.buckets, (0, len(new)), value=len(part.theta) - 1)
+                part.silent = F.pad(part.silent, (0, 0, 0, len(new)))
             case ContinuousGate():
                 part.frequency = F.pad(part.frequency, (0, len(new)))
             case _:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.data.loader import load_sequences
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
@@ -21,6 +23,9 @@ from sage_pl.types import LossContext
 class Prototype(LossTerm):
     """``mean (E_id[j] - q(j))^2`` with ``q(j) = sum_k U[j, k]^m c_k / sum_k U[j, k]^m``, over items and widths.
 
+    The gradient of a row is tiny, but where no other reaches the row, Adam takes steps of full size: an item without training
+    events becomes its prototype within an epoch or two and can no longer be told from its cluster.
+
     Args:
         weight: gamma in the paper.
         clusters: path of the ``cluster`` artifact (memberships U [R, C], centres c [C, D]).
@@ -30,6 +35,8 @@ class Prototype(LossTerm):
         normalise: divide by the sum of the powers; False is the reference's form, whose prototypes shrink towards the
             origin.
         index_offset: 1 reproduces the reference's off-by-one, where item j reads the memberships of item j + 1.
+        sequences: path of the ``sequences`` artifact; of the catalogue, items without training events are left out. None takes
+            every item.
 
     Reference: SAGE code line, ``ClusterHandler``; docs/deviations.md. Gradient reaches the ID table alone.
     """
@@ -44,6 +51,7 @@ class Prototype(LossTerm):
         scope: Literal["catalogue", "batch"] = "catalogue",
         normalise: bool = True,
         index_offset: Bit = 0,
+        sequences: str | None = None,
     ) -> None:
         super().__init__(weight)
         if scope not in ("catalogue", "batch"):
@@ -54,11 +62,17 @@ class Prototype(LossTerm):
         table = prototypes(u, centres, fuzzy_m, normalise=normalise, index_offset=index_offset)
         self.register_buffer("table", torch.from_numpy(table).float(), persistent=False)
         self.table: Tensor
+        drawn = np.arange(1, len(table) - 1)
+        if sequences is not None:
+            drawn = drawn[load_sequences(sequences).train_counts[drawn] > 0]
+        self.register_buffer("drawn", torch.from_numpy(drawn), persistent=False)
+        self.drawn: Tensor
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
         if self.scope == "catalogue":
             # the ID view alone, so the step need not encode the catalogue
-            return F.mse_loss(step.items.whole("id")[1:-1], self.table[1:-1])
+            table = step.items.whole("id")
+            return F.mse_loss(F.embedding(self.drawn, table), F.embedding(self.drawn, self.table))
         ids = real_items(step.batch["items"], step.mask_token)
         if not len(ids):
             return self.table.new_zeros(())

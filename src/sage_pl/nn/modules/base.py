@@ -88,6 +88,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         self.max_len = max_len
         self.scorer = None
         self.means = EpochMeans()
+        self.weighted_losses: dict[str, Tensor] = {}  # of the current step, for callbacks
 
     @property
     def needs(self) -> frozenset[str]:
@@ -164,7 +165,8 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
 
     def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:
         losses = self.losses(batch)
-        total = torch.stack([self.terms[name].weight * loss for name, loss in losses.items()]).sum()
+        self.weighted_losses = {name: self.terms[name].weight * loss for name, loss in losses.items()}
+        total = torch.stack(list(self.weighted_losses.values())).sum()
         values = {f"train/loss/{name}": loss for name, loss in losses.items()}
         self.means.add({**values, "train/loss": total}, len(batch["items"]))
         return total
@@ -173,6 +175,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         self.means.take()  # drop those of an interrupted epoch
 
     def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
+        self.weighted_losses = {}  # frees their graph
         if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
             self.log_dict(self.means.take(), on_step=False, on_epoch=True, batch_size=1)
 

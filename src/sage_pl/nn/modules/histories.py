@@ -30,7 +30,9 @@ class HistoryReader:
         """States of histories in inference form, and the mask of their items."""
         ids = self.targets.inference(self.read(items))
         views = EncodedItems.of(self.item_encoder, [ids], ids.device).inputs(ids)
-        batch: SeqBatch = {"items": ids} if users is None else {"items": ids, "user": users}
+        batch: SeqBatch = {"items": ids, "masked": ids == self.item_encoder.n_items + 1}
+        if users is not None:
+            batch["user"] = users
         return self.sequence_encoder(views, real(ids), batch, last_only=last_only), real(ids)
 
     def item_scores(

@@ -29,6 +29,7 @@ def prepare_batch(
     Runs on the CPU, so that no training step waits for the GPU to report a count.
     """
     ready: Any = {**targets.training(batch)}
+    ready["masked"] = ready["items"] == mask_token
     # where the labels are, and which items occur
     ready["labels"] = ready["targets"].flatten().nonzero().squeeze(1)
     for name in DISTINCT.keys() & frozenset[str]().union(*(term.needs for term in terms)):
@@ -89,7 +90,8 @@ class TrainingStep:
             return torch.cat([self._last_states(self.targets.inference(items)) for items in groups])
 
     def _last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
-        return self.sequence_encoder(self.items.inputs(ids), real(ids), {"items": ids}, last_only=True)[:, -1]
+        batch: SeqBatch = {"items": ids, "masked": ids == self.mask_token}
+        return self.sequence_encoder(self.items.inputs(ids), real(ids), batch, last_only=True)[:, -1]
 
 
 @contextmanager

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask
-from sage_pl.ranges import Count, Divides
+from sage_pl.nn.backbones.attention import attention_mask
+from sage_pl.nn.sequence_encoders.cross_attention import CrossAttention, own_positions
+from sage_pl.ranges import Count, Divides, Signed
 from sage_pl.types import Backbone, SeqBatch, Views
 
 
@@ -27,6 +28,9 @@ class DualView(nn.Module):
         residual: add a view to its cross-attention, ``z_id = x_id + Attn(x_text, x_id)``; False in the paper, where a position
             becomes a mixture of the history and may lose its own item (docs/results.md).
         shared: False gives the text view a separate backbone, which starts as a copy (LLM-ESR's "w/o share").
+        own_position: start of the number that is added to a query's product with its own item
+            (:class:`sage_pl.nn.sequence_encoders.cross_attention.CrossAttention`); None is the published form, which starts
+            as mean pooling.
 
     Reference: LLM-ESR, section 3.3; SAGE code line (docs/deviations.md). Differs: the cross-attention is causal wherever
     the backbone is, since it would otherwise leak each position's label into its state.
@@ -41,6 +45,7 @@ class DualView(nn.Module):
         cross_attention: bool = True,
         residual: bool = False,
         shared: bool = True,
+        own_position: Signed | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -49,8 +54,8 @@ class DualView(nn.Module):
         self.cross_attention = cross_attention
         self.residual = residual
         if cross_attention:
-            self.id_from_text = MultiHeadAttention(backbone.dim, heads, bias=False)
-            self.text_from_id = MultiHeadAttention(backbone.dim, heads, bias=False)
+            self.id_from_text = CrossAttention(backbone.dim, heads, own_position)
+            self.text_from_id = CrossAttention(backbone.dim, heads, own_position)
 
     def forward(
         self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
@@ -59,7 +64,8 @@ class DualView(nn.Module):
         ids, text = self.backbone.embed(views["id"], mask), text_backbone.embed(views["text"], mask)
         if self.cross_attention:
             allowed = attention_mask(mask, self.backbone.causal)
-            cross = self.id_from_text(text, ids, allowed), self.text_from_id(ids, text, allowed)
+            own = own_positions(mask, batch.get("masked"))
+            cross = self.id_from_text(text, ids, allowed, own), self.text_from_id(ids, text, allowed, own)
             ids, text = (ids + cross[0], text + cross[1]) if self.residual else cross
         if self.text_backbone is None:
             hidden = self.backbone(torch.cat([ids, text]), mask.repeat(2, 1), last_only).chunk(2)

@@ -25,7 +25,7 @@ from sage_pl.semantic.scft.diagnostics import describe_views
 from sage_pl.semantic.scft.lora import REPORT, Lora, require_peft, save_adapter
 from sage_pl.semantic.scft.temperature import Temperature, TrainedTemperature
 from sage_pl.semantic.scft.train import Form, Training, tune
-from sage_pl.semantic.scft.views import AttributeDropout, Attributes, ViewPairs, attribute_lists
+from sage_pl.semantic.scft.views import AttributeDropout, Attributes, ValueDropout, ViewPairs, attribute_lists
 from sage_pl.semantic.texts import check_columns
 from sage_pl.semantic.trainers import finish, make_trainer, trainer_settings
 
@@ -75,7 +75,7 @@ class Scft:
     model: str = MINILM
     pooling: str = "mean"
     max_tokens: Count = 256
-    views: AttributeDropout = field(default_factory=AttributeDropout)
+    views: AttributeDropout = field(default_factory=ValueDropout)
     lora: Lora = field(default_factory=Lora)
     temperature: Temperature = field(default_factory=Temperature)
     training: Training = field(default_factory=Training)
@@ -103,7 +103,7 @@ class Scft:
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items = inputs["sequences"].frame("items")
         check_columns(items, self.columns, "steps.scft.columns")
-        texts = attribute_lists(items, self.columns, self.labels)
+        texts = attribute_lists(items, self.columns, self.labels, self.views.each_value)
         tuning, holdout = self._split(texts)
         with torch.random.fork_rng():
             torch.manual_seed(self.training.seed)
@@ -116,9 +116,9 @@ class Scft:
 
     def _split(self, texts: list[Attributes]) -> tuple[list[Attributes], list[Attributes]]:
         """Texts to train on and texts held out, in their order; diagnostics need two, so a single one is not held out."""
-        if single := sum(len(attributes) == 1 for attributes in texts):
-            problem = "texts have one attribute: their two views differ by the encoder's dropout alone"
-            log.warning("%d of %d %s; add columns with steps.scft.columns", single, len(texts), problem)
+        if whole := sum(not self.views.dropped(len(attributes)) for attributes in texts):
+            problem = "texts never lose an attribute: their two views have the same words"
+            log.warning("%d of %d %s; add columns with steps.scft.columns", whole, len(texts), problem)
         n = min(int(len(texts) * self.training.held_out), MAX_HELD_OUT)
         order = np.random.default_rng(self.training.seed).permutation(len(texts))
         holdout = set(order[: n if n > 1 else 0].tolist())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,9 @@ Attributes = tuple[str, ...]
 Pair = tuple[str, str]  # two views of one item
 
 
-def attribute_lists(items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str, str] | None) -> list[Attributes]:
+def attribute_lists(
+    items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str, str] | None, each_value: bool = False
+) -> list[Attributes]:
     """The distinct texts as lists of labelled attributes, in the order of their first item.
 
     Items without attributes are left out. Equal texts are merged: in a batch they would be each other's negatives.
@@ -26,10 +28,29 @@ def attribute_lists(items: pl.DataFrame, columns: Sequence[str], labels: Mapping
         items: the data set's items table.
         columns: of that table.
         labels: prefix of each column's value, as in :class:`sage_pl.semantic.texts.Texts`.
+        each_value: every value of a list is an attribute, instead of all of them as one.
     """
+    if each_value:
+        items, columns, labels = _in_columns(items, columns, labels or {})
     pieces = pl.concat_list(attributes(items, columns, labels)).list.drop_nulls().alias("pieces")
     lists = items.sort("item").select(pieces)["pieces"].to_list()
     return list(dict.fromkeys(tuple(pieces) for pieces in lists if pieces))
+
+
+def _in_columns(
+    items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str, str]
+) -> tuple[pl.DataFrame, list[str], dict[str, str]]:
+    """The same items with a column for each place in a list, under the label of the list's column."""
+    parts: dict[str, tuple[pl.Expr, str]] = {}
+    for column in columns:
+        label = labels.get(column, "" if column == "title" else column.replace("_", " "))
+        if isinstance(items.schema[column], pl.List):
+            longest = int(items[column].list.len().max() or 0)  # type: ignore[arg-type]
+            parts |= {f"{column}.{at}": (pl.col(column).list.get(at, null_on_oob=True), label) for at in range(longest)}
+        else:
+            parts[column] = (pl.col(column), label)
+    table = items.select("item", *(part.alias(name) for name, (part, _) in parts.items()))
+    return table, list(parts), {name: label for name, (_, label) in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -53,14 +74,34 @@ class AttributeDropout:
     ratio: Dropout = 0.4
     static: bool = False
 
+    each_value: ClassVar[bool] = False  # every value of a list is an attribute
+
     def __post_init__(self) -> None:
         if not 0 <= self.ratio <= 1:
             raise SettingError(f"steps.scft.views.ratio is {self.ratio}, wanted a share from 0 to 1")
 
     def draw(self, attributes: Sequence[str], generator: np.random.Generator) -> str:
         """One view."""
-        size = max(1, len(attributes) - int(len(attributes) * self.ratio))
+        size = len(attributes) - self.dropped(len(attributes))
         return SEPARATOR.join(attributes[i] for i in generator.permutation(len(attributes))[:size])
+
+    def dropped(self, n: int) -> int:
+        """How many of n attributes a view lacks."""
+        return n - max(1, n - int(n * self.ratio))
+
+
+@dataclass(frozen=True)
+class ValueDropout(AttributeDropout):
+    """As :class:`AttributeDropout`, with every value of a list as an attribute, and at least one of two or more dropped.
+
+    ``K - max(1, floor(K r))`` attributes stay for K >= 2 and r > 0. With the floor alone nothing is ever dropped from items of
+    two attributes, so that their two views are the same words.
+    """
+
+    each_value: ClassVar[bool] = True
+
+    def dropped(self, n: int) -> int:
+        return max(super().dropped(n), 1) if n > 1 and self.ratio else super().dropped(n)
 
 
 class ViewPairs:

@@ -15,7 +15,7 @@ from typing import Any
 SOURCES = frozenset(
     [
         *("backbone", "dataset", "decoder", "describer", "dim", "dropout", "embedder", "freeze", "item_encoder"),
-        *("loss", "method", "objective", "products", "scorer", "semantic", "sequence_encoder", "split", "start"),
+        *("loss", "method", "objective", "products", "schedule", "scorer", "semantic", "sequence_encoder", "split", "start"),
         *("targets", "tokenizer", "ts_item", "ts_user", "without"),
     ]
 )

@@ -14,8 +14,12 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
+from sage_pl import serving
 from sage_pl.training.callbacks.ended_early import EndedEarly
 from tests.e2e.commands import call_loaded
+from tests.e2e.test_served_alike import Answers, command, equal
+
+__all__ = ["command"]
 
 Run = Callable[..., Path]
 
@@ -106,3 +110,23 @@ def test_averaged_weights_are_tested_stored_and_exported(run_train: Run, tmp_pat
     np.testing.assert_array_equal(np.load(folder / "items" / "id.npy"), table)
     tested, again = (polars.read_parquet(place / "ranks.parquet") for place in (run, tmp_path / "again"))
     assert tested["full"].equals(again["full"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["method=sage", "model=cosine"],
+        ["method=plain", "model=cosine", "backbone=bert4rec", "objective=sampled_softmax", "scorer=fusion"],
+        ["method=id_and_text", "backbone.norm=post"],
+    ],
+    ids=["sage", "fusion", "id_and_text"],
+)
+def test_what_is_exported_scores_as_what_was_trained(
+    run_train: Run, command: Callable[..., Answers], settings: list[str], tmp_path: Path
+) -> None:
+    checkpoint = f"checkpoint={run_train(*settings, 'trainer.max_epochs=1')}/checkpoints/best.ckpt"
+    command("export", checkpoint, f"folder={tmp_path}/served")
+    model = serving.load(tmp_path / "served")
+    for history in (["3", "9", "4"], ["12"]):
+        ((_, _, ids, scores, _),) = command("recommend", checkpoint, f"history=[{','.join(history)}]", "k=6")
+        equal(model.recommend(history, 6), ids, scores)

@@ -18,7 +18,9 @@ def optimizer(kind: Any = torch.optim.Adam) -> torch.optim.Optimizer:
     return kind([torch.nn.Parameter(torch.ones(2))], lr=0.1)
 
 
-def rates(schedule: Warmed, steps: float, epochs: int | None = 10, ahead: int = 0, kind: Any = torch.optim.Adam) -> list[float]:
+def rates(
+    schedule: Warmed, steps: float, epochs: int | None = 10, ahead: int = 0, kind: Any = torch.optim.Adam
+) -> list[float]:
     """The rate of each step, and of ``ahead`` further ones."""
     adam = optimizer(kind)
     scheduler, seen = schedule(adam, steps, epochs), []

@@ -15,8 +15,8 @@ from typing import Any
 SOURCES = frozenset(
     [
         *("backbone", "dataset", "decoder", "describer", "dim", "dropout", "embedder", "freeze", "item_encoder"),
-        *("loss", "method", "objective", "products", "schedule", "scorer", "semantic", "sequence_encoder", "split", "start"),
-        *("targets", "tokenizer", "ts_item", "ts_user", "without"),
+        *("loss", "method", "objective", "products", "scorer", "semantic", "sequence_encoder", "split", "start"),
+        *("schedule", "targets", "tokenizer", "ts_item", "ts_user", "without"),
     ]
 )
 # Where a run lives, how it is displayed, and what has a key of its own.

@@ -82,7 +82,9 @@ def repeated(
         )
     begun_with = {**checkpoint.begun_with, "paths": recipe["paths"], "dataset": recipe["dataset"]}  # may have moved
     stages = _stages(checkpoint, begun_with)
-    whole, first = (_ended_by(_on_all_events(one, stages), checkpoint.epochs, folder, one) for one in (recipe, begun_with))
+    whole, first = (
+        _ended_by(_on_all_events(one, stages), checkpoint.epochs, folder, one) for one in (recipe, begun_with)
+    )
     return whole, first
 
 
@@ -123,10 +125,16 @@ def _ended_by(node: Mapping[str, Any], epochs: int, repeats: Path, recipe: Mappi
     """
     trainer = {key: value for key, value in (node.get("trainer") or {}).items() if key not in _OTHER_ENDS}
     ended = {**node, "trainer": {**trainer, "max_epochs": epochs}, "refit": str(repeats)}
-    schedule, planned = (node.get("schedule", recipe.get("schedule")), {**recipe["trainer"], **trainer}.get("max_epochs"))
-    if schedule and schedule.get("epochs", 0) is None and (planned or 0) > 0:
+    schedule, planned = _schedule(node, recipe), {**recipe["trainer"], **trainer}.get("max_epochs")
+    if schedule and schedule.get("epochs") is None and (planned or 0) > 0:
         ended["schedule"] = {**schedule, "epochs": planned}
     return ended
+
+
+def _schedule(node: Mapping[str, Any], recipe: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schedule of a run or of a stage, whose parts are merged into the run's unless they name a ``_target_``."""
+    named = node.get("schedule", {})
+    return named if named is None or "_target_" in named else {**(recipe.get("schedule") or {}), **named}
 
 
 def compare_data(checkpoint: Checkpoint, sequences: Artifact) -> None:

@@ -46,7 +46,9 @@ def test_scores_are_cosines_over_the_temperature(dual: bool, artifacts: Artifact
     views = cosine.item_encoder.views(torch.arange(N_ITEMS + 2))
     raw = cosine.item_encoder.encoder.output(views)  # type: ignore[attr-defined]
     plain = SequentialRecommender(
-        cosine.item_encoder.encoder, cosine.sequence_encoder.encoder, cosine.targets  # type: ignore[attr-defined]
+        cosine.item_encoder.encoder,
+        cosine.sequence_encoder.encoder,
+        cosine.targets,  # type: ignore[attr-defined]
     ).eval()
     expected = F.cosine_similarity(plain.states(items)[:, None], raw[None, 1:-1], dim=-1) / T
     scores = cosine.states(items) @ cosine.output_table()[1:-1].T
@@ -99,7 +101,9 @@ def test_more_padding_changes_neither_the_loss_nor_a_state(backbone: str, artifa
     short, long = (cosine.encode(batch(n)["items"], last_only=False)[0] for n in (0, 1))
     torch.testing.assert_close(long[:, 1:], short, atol=1e-10, rtol=0)
     assert not long[:, :1].any()
-    torch.testing.assert_close(short.norm(dim=-1)[short.any(-1)], torch.full((int(short.any(-1).sum()),), 1 / T).double())
+    torch.testing.assert_close(
+        short.norm(dim=-1)[short.any(-1)], torch.full((int(short.any(-1).sum()),), 1 / T).double()
+    )
 
 
 def test_ranks_are_those_of_the_cosines_and_tables_hold_them(artifacts: Artifacts) -> None:

@@ -62,7 +62,9 @@ def test_scores_are_the_sum_of_the_standardised_ones(backbone: str, artifacts: A
     scores -= scores.mean(1, keepdims=True)
     np.testing.assert_allclose(scores, expected, atol=1e-4)
     assert not any(weight.requires_grad for weight in model.parameters())
-    again = SequentialRecommender(model.item_encoder, SummedExperts(dict(model.sequence_encoder.experts)), model.targets)  # type: ignore[arg-type]
+    again = SequentialRecommender(
+        model.item_encoder, SummedExperts(dict(model.sequence_encoder.experts)), model.targets
+    )  # type: ignore[arg-type]
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.eval().states(HISTORIES), model.states(HISTORIES)), "a checkpoint has the covariances"
 

@@ -94,8 +94,8 @@ class Transformer(nn.Module):
             rows are exactly zero there, so all of them together equal one extra zero key whose logit is raised by
             log(number of paddings).
         norm: where a block normalises: ``sasrec``, ``pre`` or ``post``.
-        init_std: standard deviation of the start of positions and linear layers, whose biases then start at 0; None for 0.02 and
-            Xavier's.
+        init_std: standard deviation of the start of positions and linear layers, whose biases then start at 0; None for 0.02
+            and Xavier's.
 
     Raises:
         SettingError: ``norm`` is no form, or padding takes part in a form whose zero rows are no zero keys.
@@ -116,8 +116,8 @@ class Transformer(nn.Module):
         super().__init__()
         if norm not in _BLOCKS or (attend_padding and norm != "sasrec"):
             raise SettingError(
-                f"backbone has norm={norm} and attend_padding={attend_padding}, wanted a norm of {', '.join(_BLOCKS)}, and sasrec "
-                "with attend_padding=true"
+                f"backbone has norm={norm} and attend_padding={attend_padding}, wanted a norm of {', '.join(_BLOCKS)}, and "
+                "sasrec with attend_padding=true"
             )
         self.dim = dim
         self.causal = causal

@@ -178,8 +178,10 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
         if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
-            rates = {"train/lr": one.scheduler.get_last_lr()[0] for one in self.trainer.lr_scheduler_configs}
-            self.log_dict({**self.means.take(), **rates}, on_step=False, on_epoch=True, batch_size=1)
+            values: dict[str, Any] = {**self.means.take()}
+            if self.schedule is not None:  # the rate of the step that follows
+                values["train/lr"] = self.trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0]
+            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["sage_pl"] = self.stored

@@ -14,7 +14,7 @@ from sage_pl.nn.modules.warm_start import WarmStart
 
 
 class TrainedApart:
-    """Gives each expert of a model the weights of a finished run and the covariance of that run's item vectors, and freezes all.
+    """Gives each expert of a model the weights of a finished run and the covariance of its item vectors, and freezes all.
 
     The model has ``item_encoder=experts`` and ``sequence_encoder=summed``
     (:class:`sage_pl.nn.sequence_encoders.summed.SummedExperts`).

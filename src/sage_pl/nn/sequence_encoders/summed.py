@@ -15,11 +15,11 @@ _SMALLEST = 1e-12  # standard deviation of scores; states of padding are zero
 
 
 class SummedExperts(Experts):
-    """``h = [h_1 / s_1(h_1) ; h_2 / s_2(h_2) ; ...]`` with ``s_e(h)^2 = h^T C_e h``, the variance of the scores ``<h, v_e(i)>`` over
-    all items.
+    """``h = [h_1 / s_1(h_1) ; h_2 / s_2(h_2) ; ...]`` with ``s_e(h)^2 = h^T C_e h``, the variance of the scores
+    ``<h, v_e(i)>`` over all items.
 
-    So an inner product with ``[v_1(i) ; v_2(i) ; ...]`` is the sum of the experts' standardised scores, up to a constant per user,
-    which changes no rank.
+    So an inner product with ``[v_1(i) ; v_2(i) ; ...]`` is the sum of the experts' standardised scores, up to a constant per
+    user, which changes no rank.
 
     Args:
         experts: a sequence model per view.

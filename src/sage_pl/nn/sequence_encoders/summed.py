@@ -40,7 +40,7 @@ class SummedExperts(Experts):
     ) -> Float[Tensor, "B K E"]:
         states = super().forward(views, mask, batch, last_only)
         widths = [expert.dim for expert in self.experts.values()]
-        parts = zip(self.experts, states.split(widths, dim=-1), strict=True)  # type: ignore[arg-type]
+        parts = zip(self.experts, states.split(widths, dim=-1), strict=True)
         return torch.cat([part / self._deviation(name, part) for name, part in parts], dim=-1)
 
     def _deviation(self, name: str, states: Float[Tensor, "B K D"]) -> Float[Tensor, "B K 1"]:

@@ -252,6 +252,14 @@ class Scorer(Protocol):
         ...
 
 
+class Schedule(Protocol):
+    """From an optimizer, the run's steps and its epochs to a scheduler of the learning rate, stepped with the optimizer."""
+
+    def __call__(
+        self, optimizer: torch.optim.Optimizer, steps: float, epochs: int | None
+    ) -> torch.optim.lr_scheduler.LRScheduler: ...
+
+
 @runtime_checkable
 class Recommender(Protocol):
     """The interface of a model for evaluation, export and serving."""

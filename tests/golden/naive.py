@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sage_pl.nn.backbones.gru4rec import GRU4Rec
+from sage_pl.nn.backbones.transformer import PostNormBlock, PreNormBlock
 
 Look = Callable[[int, int], bool]
 
@@ -48,17 +49,28 @@ def look_of(backbone: Any) -> Look:
     return (lambda i, j: j <= i) if backbone.causal else (lambda i, j: True)
 
 
+def feed_forward(module: Any, x: Tensor) -> Tensor:
+    return linear(module.outer, linear(module.inner, x).clamp(min=0))
+
+
 def block(module: Any, x: Tensor, may_look: Look) -> Tensor:
+    if isinstance(module, PreNormBlock):
+        y = layer_norm(module.norm_query, x)
+        x = x + attention(module.attention, y, y, may_look)
+        return x + feed_forward(module, layer_norm(module.norm, x))
+    if isinstance(module, PostNormBlock):
+        x = layer_norm(module.norm_query, x + attention(module.attention, x, x, may_look))
+        return layer_norm(module.norm, x + feed_forward(module, x))
     q = layer_norm(module.norm_query, x)
     x = q + attention(module.attention, q, x, may_look)
     y = layer_norm(module.norm, x)
-    return y + linear(module.outer, linear(module.inner, y).clamp(min=0))
+    return y + feed_forward(module, y)
 
 
 def transformer(backbone: Any, x: Tensor) -> Tensor:
     for module in backbone.blocks:
         x = block(module, x, look_of(backbone))
-    return layer_norm(backbone.norm, x)
+    return x if backbone.norm_input else layer_norm(backbone.norm, x)
 
 
 def padded_transformer(backbone: Any, x: Tensor) -> Tensor:
@@ -97,7 +109,8 @@ def run_backbone(backbone: Any, x: Tensor) -> Tensor:
 def embed(backbone: Any, x: Tensor) -> Tensor:
     if isinstance(backbone, GRU4Rec):
         return x
-    return torch.stack([row * backbone.dim**0.5 + backbone.position.weight[i + 1] for i, row in enumerate(x)])
+    places = backbone.position.weight[1 : len(x) + 1]
+    return layer_norm(backbone.norm, x + places) if backbone.norm_input else x * backbone.dim**0.5 + places
 
 
 def own_of(masked: Sequence[bool]) -> list[int]:

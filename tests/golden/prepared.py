@@ -16,6 +16,7 @@ from sage_pl.data.targets import Cloze, NextItem
 from sage_pl.nn.backbones.bert4rec import BERT4Rec
 from sage_pl.nn.backbones.gru4rec import GRU4Rec
 from sage_pl.nn.backbones.sasrec import SASRec
+from sage_pl.nn.backbones.transformer import Norm
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
 from sage_pl.types import ItemTable, SeqBatch
@@ -76,13 +77,13 @@ def write_clusters(folder: Path, n_items: int, n_clusters: int, dim: int, seed: 
     )
 
 
-def make_backbone(name: str, dim: int = 8, max_len: int = 6, dropout: float = 0.0) -> Any:
+def make_backbone(name: str, dim: int = 8, max_len: int = 6, dropout: float = 0.0, norm: Norm = "sasrec") -> Any:
     """A small backbone in float64, positions and final bias large enough to matter."""
     torch.manual_seed(1)
     if name == "gru4rec":
         return GRU4Rec(dim, layers=2, dropout=dropout).double()
     transformer = SASRec if name == "sasrec" else BERT4Rec
-    backbone = transformer(dim, max_len, layers=2, heads=2, dropout=dropout)
+    backbone = transformer(dim, max_len, layers=2, heads=2, dropout=dropout, norm=norm)
     backbone.position.weight.data[1:] *= 20
     nn.init.normal_(backbone.norm.bias)
     return backbone.double()

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sage_pl.artifacts.identity import identity
 from sage_pl.semantic.reduce import Reduce
 from sage_pl.semantic.tables import padded
 
@@ -39,3 +40,29 @@ def test_a_width_the_data_do_not_allow_is_refused(make_artifact, out, rng, dim) 
     with pytest.raises(ValueError, match=r"10 items of width 4 to .* set steps\.reduce\.dim to 1\.\.4"):
         reduced(make_artifact, out, rng.normal(size=(10, 4)), dim=dim)
     assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize("ridge", [0.0, 7.5, 500.0])
+def test_a_ridge_bends_the_spectrum_between_whitened_and_plain(make_artifact, out, rng, ridge) -> None:
+    rows = rng.normal(size=(40, 6)) * [5, 3, 2, 1, 1, 0.5] + 3
+    table, _ = reduced(make_artifact, out, rows, dim=4, ridge=ridge)
+    left, scale, _ = np.linalg.svd(rows.astype(np.float32).astype(np.float64) - rows.mean(0), full_matrices=False)
+    expected = left[:, :4] * np.sqrt(scale**2 / (scale**2 + ridge))[:4]
+    np.testing.assert_allclose(np.abs(table[1:-1]), np.abs(expected), atol=1e-5)
+
+
+def test_a_component_without_variance_stays_zero_under_a_ridge_of_0(make_artifact, out, rng) -> None:
+    rows = np.pad(rng.normal(size=(20, 2)), ((0, 0), (0, 1)))
+    table, _ = reduced(make_artifact, out, rows, dim=3, ridge=0.0)
+    assert np.isfinite(table).all()
+    np.testing.assert_allclose((table[1:-1, :2] ** 2).sum(0), 1, atol=1e-5)
+
+
+def test_a_ridge_and_whitening_are_one_too_many() -> None:
+    with pytest.raises(ValueError, match=r"whiten=true and ridge=1\.0, wanted one of them"):
+        Reduce(4, whiten=True, ridge=1.0)
+
+
+def test_the_key_is_what_it_was_before_there_was_a_ridge() -> None:
+    assert identity(Reduce(8)) == {"class": "Reduce", "dim": 8, "whiten": False}
+    assert identity(Reduce(8, ridge=500.0)) == {"class": "Reduce", "dim": 8, "whiten": False, "ridge": 500.0}

@@ -16,7 +16,7 @@ SOURCES = frozenset(
     [
         *("backbone", "dataset", "decoder", "describer", "dim", "dropout", "embedder", "freeze", "item_encoder"),
         *("loss", "method", "objective", "products", "scorer", "semantic", "sequence_encoder", "split", "start"),
-        *("targets", "tokenizer", "ts_item", "ts_user", "without"),
+        *("schedule", "targets", "tokenizer", "ts_item", "ts_user", "without"),
     ]
 )
 # Where a run lives, how it is displayed, and what has a key of its own.

@@ -29,7 +29,10 @@ _NO_PARTS = (  # what a part uses, and never is: some of it writes files or conn
     "sage_pl.semantic.language_models.",
 )
 _SECTIONS = {  # a part of the configuration -> beginnings of a `_target_` in it
-    "model": ("sage_pl.nn.", "sage_pl.data.targets.", "sage_pl.training.optimizers.", "torch.nn.", "torch.optim."),
+    "model": (
+        *("sage_pl.nn.", "sage_pl.data.targets.", "sage_pl.training.optimizers.", "sage_pl.training.schedules."),
+        *("torch.nn.", "torch.optim."),
+    ),
     "data": ("sage_pl.data.",),
     "callbacks": ("sage_pl.training.callbacks.", "pytorch_lightning.callbacks."),
     "logger": ("sage_pl.training.loggers.", "pytorch_lightning.loggers."),

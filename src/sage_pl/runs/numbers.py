@@ -28,6 +28,9 @@ _CALLBACK = {
     **dict.fromkeys(("patience", "every_n_epochs", "every_n_train_steps", "refresh_rate"), Natural | None),
     "save_top_k": _FROM_MINUS_1,
     "min_delta": Weight,
+    "decay": Share,
+    **dict.fromkeys(("update_starting_at_step", "update_starting_at_epoch"), Natural | None),
+    "update_every_n_steps": Count,
     **dict.fromkeys(("stopping_threshold", "divergence_threshold"), Signed | None),
 }
 _TRAINER = {

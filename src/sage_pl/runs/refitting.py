@@ -82,7 +82,9 @@ def repeated(
         )
     begun_with = {**checkpoint.begun_with, "paths": recipe["paths"], "dataset": recipe["dataset"]}  # may have moved
     stages = _stages(checkpoint, begun_with)
-    whole, first = (_ended_by(_on_all_events(one, stages), checkpoint.epochs, folder) for one in (recipe, begun_with))
+    whole, first = (
+        _ended_by(_on_all_events(one, stages), checkpoint.epochs, folder, one) for one in (recipe, begun_with)
+    )
     return whole, first
 
 
@@ -112,14 +114,27 @@ def _stages(checkpoint: Checkpoint, recipe: Mapping[str, Any]) -> dict[str, Any]
                 "is unknown; put it back, or name its place with paths.artifacts=FOLDER"
             )
         epochs = open_checkpoint(artifact.path / _BEST).epochs
-        stages[name] = _ended_by(recipe["stages"][name], epochs, artifact.path.resolve())
+        stages[name] = _ended_by(recipe["stages"][name], epochs, artifact.path.resolve(), recipe)
     return stages
 
 
-def _ended_by(node: Mapping[str, Any], epochs: int, repeats: Path) -> dict[str, Any]:
-    """A run's recipe, or the parts of a stage, that trains for some epochs and repeats the metrics of a folder."""
+def _ended_by(node: Mapping[str, Any], epochs: int, repeats: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's recipe, or the parts of a stage, that trains for some epochs and repeats the metrics of a folder.
+
+    A schedule keeps the curve that it had in the run, ``recipe``, whose end lies at that run's ``trainer.max_epochs``.
+    """
     trainer = {key: value for key, value in (node.get("trainer") or {}).items() if key not in _OTHER_ENDS}
-    return {**node, "trainer": {**trainer, "max_epochs": epochs}, "refit": str(repeats)}
+    ended = {**node, "trainer": {**trainer, "max_epochs": epochs}, "refit": str(repeats)}
+    schedule, planned = _schedule(node, recipe), {**recipe["trainer"], **trainer}.get("max_epochs")
+    if schedule and schedule.get("epochs") is None and (planned or 0) > 0:
+        ended["schedule"] = {**schedule, "epochs": planned}
+    return ended
+
+
+def _schedule(node: Mapping[str, Any], recipe: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schedule of a run or of a stage, whose parts are merged into the run's unless they name a ``_target_``."""
+    named = node.get("schedule", {})
+    return named if named is None or "_target_" in named else {**(recipe.get("schedule") or {}), **named}
 
 
 def compare_data(checkpoint: Checkpoint, sequences: Artifact) -> None:

@@ -20,6 +20,7 @@ from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan, resolve_with_placeholders
 from sage_pl.runs.trainers import end_problems
+from sage_pl.training.schedules import NO_END
 
 _FILES = ("path", "adapter")  # keys of steps that name files
 _PLACEHOLDER = re.compile(r"<[\w.:]+>")
@@ -87,6 +88,11 @@ def _trainer(config: DictConfig) -> Iterator[Problem]:
     trainer, callbacks = (_plain(config[name]) for name in ("trainer", "callbacks"))
     if lines := end_problems(trainer, callbacks):
         yield from (Problem(line, parts) for line, parts in lines.items())
+        return
+    schedule = config.get("schedule")
+    endless = trainer.get("max_epochs") == -1 and (trainer.get("max_steps") or -1) == -1
+    if schedule and endless and construct("schedule", _plain(schedule)).needs_end:
+        yield Problem(NO_END, ("trainer", "schedule"))
         return
     try:
         built = [construct(f"callbacks.{name}", node) for name, node in callbacks.items()]

@@ -23,7 +23,7 @@ _TRACKING = ("wandb.ai", "localhost", "127.0.0.1")  # W&B's own process is asked
 _DURATION = ("trainer.max_", "trainer.limit_", "callbacks.early_stopping.patience")
 _FIXED = (  # data, split and the network's structure: a continued run keeps them
     *("dataset.", "split.", "steps.", "evaluation.sampled", "evaluation.seed", "item_encoder.", "sequence_encoder."),
-    *("backbone.", "optimizer.", "stages.", "embedder.", "dim", "seed"),
+    *("backbone.", "optimizer.", "schedule.", "stages.", "embedder.", "dim", "seed"),
 )
 
 

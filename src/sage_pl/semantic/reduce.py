@@ -6,16 +6,18 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
-from sage_pl.ranges import Width
+from sage_pl.ranges import Weight, Width
 from sage_pl.semantic.tables import FloatArray, padded
 
 log = logging.getLogger(__name__)
+
+_NO_VARIANCE = 1e-7  # of a singular value, relative to the largest: about the root of float64's precision
 
 
 @dataclass(frozen=True)
@@ -27,23 +29,39 @@ class Reduce:
     Args:
         dim: number of components, at most the width of the embedding and the number of items (64 in the reference).
         whiten: divide every component by its standard deviation (off in the reference).
+        ridge: lambda, which controls the spectrum: with the centred vectors' decomposition ``U S V^T``, component k becomes
+            ``U_k sqrt(S_k^2 / (S_k^2 + lambda))``. 0 whitens up to one factor, a large lambda gives the shape of the plain
+            components; None leaves these as they are. Entries are of the order ``1 / sqrt(N)``: set
+            ``item_encoder.init_std=0.02`` beside it.
 
     Writes:
         ``table.npy`` float32 [R, dim] and ``explained.npy`` float32 [dim], the share of variance of each component.
 
     Raises:
-        SettingError: ``dim`` is larger than the data allow.
+        SettingError: ``dim`` is larger than the data allow, or ``ridge`` is set with ``whiten``.
 
-    Reference: SAGE code line, ``pca64_itm_emb_np.pkl``. Differs: its solver is randomised and unseeded.
+    Reference: SAGE code line, ``pca64_itm_emb_np.pkl``; ACE (SIGIR 2026) for ``ridge``, 500 there. Differs: the code line's
+    solver is randomised and unseeded.
     """
 
     dim: Width = 64
     whiten: bool = False
+    ridge: Weight | None = None
 
     name: ClassVar[str] = "reduce"
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("embed",)
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+
+    def __post_init__(self) -> None:
+        if self.whiten and self.ridge is not None:
+            raise SettingError(
+                f"steps.reduce has whiten=true and ridge={self.ridge}, wanted one of them; ridge=0 whitens up to one factor"
+            )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The settings, without ``ridge`` where it is off: artifacts made before it existed stay valid."""
+        return {"dim": self.dim, "whiten": self.whiten} | ({} if self.ridge is None else {"ridge": self.ridge})
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         rows = np.asarray(inputs["embed"].array("table")[1:-1], dtype=np.float64)
@@ -52,7 +70,7 @@ class Reduce:
                 f"cannot reduce {rows.shape[0]} items of width {rows.shape[1]} to {self.dim} components; "
                 f"set steps.reduce.dim to 1..{min(rows.shape)} or take an embedder with wider vectors"
             )
-        write_components(rows, self.dim, self.whiten, out)
+        write_components(rows, self.dim, self.whiten, out, self.ridge)
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ class Intermediate:
         write_components(rows, min(self.dim, *rows.shape), self.whiten, out)
 
 
-def write_components(rows: FloatArray, dim: int, whiten: bool, out: Path) -> None:
+def write_components(rows: FloatArray, dim: int, whiten: bool, out: Path, ridge: float | None = None) -> None:
     """Write the ``dim`` leading principal components of the items' vectors and their shares of the variance.
 
     Args:
@@ -101,11 +119,17 @@ def write_components(rows: FloatArray, dim: int, whiten: bool, out: Path) -> Non
         dim: components, at most the rows' number and width.
         whiten: divide every component by its standard deviation.
         out: the folder for ``table.npy`` [R, dim] and ``explained.npy`` [dim].
+        ridge: lambda of :class:`Reduce`; None leaves the components as they are.
     """
     from sklearn.decomposition import PCA
 
     pca = PCA(dim, whiten=whiten, svd_solver="covariance_eigh")
-    np.save(out / "table.npy", padded(pca.fit_transform(rows)))
+    components = pca.fit_transform(rows)
+    if ridge is not None:  # U S / sqrt(S^2 + lambda); a component without variance is 0
+        scale = pca.singular_values_
+        spread = scale > _NO_VARIANCE * scale[0]
+        components = components * spread / np.sqrt(np.where(spread, scale, 1) ** 2 + ridge)
+    np.save(out / "table.npy", padded(components))
     np.save(out / "explained.npy", pca.explained_variance_ratio_.astype(np.float32))
     share = pca.explained_variance_ratio_.sum()
     log.info("%d of %d components keep %.1f %% of the variance", dim, rows.shape[1], 100 * share)

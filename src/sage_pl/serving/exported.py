@@ -62,7 +62,7 @@ def save(
         with (work / "weights.pt").open("wb") as stream:
             torch.save(weights, stream)
         artifacts = {path: f"artifacts/{name}" for name, path in filled_artifacts(config).items()}
-        nodes: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in parts}
+        nodes: Any = {name: OmegaConf.to_container(config.model[name], resolve=True) for name in parts}
         nodes = map_texts(nodes, lambda text: _copy_artifact(text, artifacts.get(text), work))
         new_items = None
         if texts is not None and not model.decodes:
@@ -70,7 +70,7 @@ def save(
             with (work / ENCODER).open("wb") as stream:
                 torch.save({k: v.cpu() for k, v in model.item_encoder.state_dict().items()}, stream)  # type: ignore[attr-defined]
             embed = filled_artifacts(config).get("embed")
-            new_items = {"embed": embed, "encoder": OmegaConf.to_container(config.item_encoder, resolve=True)}
+            new_items = {"embed": embed, "encoder": OmegaConf.to_container(config.model.item_encoder, resolve=True)}
             new_items = map_texts(new_items, lambda text: _copy_artifact(text, artifacts.get(text), work))
         node = {
             "_target_": config.model._target_,

@@ -1,9 +1,12 @@
 import pytest
 import torch
+from torch import nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.backbones.bert4rec import BERT4Rec
+from sage_pl.nn.backbones.bsarec import BSARec
 from sage_pl.nn.backbones.sasrec import SASRec
-from sage_pl.nn.backbones.transformer import Transformer
+from sage_pl.nn.backbones.transformer import Norm, Transformer
 from tests.golden import naive
 from tests.golden.prepared import leaf, normal
 
@@ -78,3 +81,62 @@ def test_there_is_a_position_for_an_appended_mask_token() -> None:
     backbone = BERT4Rec(DIM, MAX_LEN).double()
     x, mask = normal(1, MAX_LEN + 1, DIM), torch.ones(1, MAX_LEN + 1, dtype=torch.bool)
     assert backbone.embed(x, mask).shape == x.shape
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_block_equals_the_layer_of_torch(norm: Norm) -> None:
+    backbone = SASRec(DIM, MAX_LEN, layers=1, heads=2, dropout=0.0, norm=norm).double()
+    for parameter in backbone.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    (block,) = backbone.blocks
+    layer = nn.TransformerEncoderLayer(DIM, 2, DIM, 0.0, "relu", 1e-8, True, norm == "pre").double()
+    attention, projection = block.attention, layer.self_attn
+    weights = {
+        projection.in_proj_weight: torch.cat([attention.query.weight, attention.key_value.weight]),
+        projection.in_proj_bias: torch.cat([attention.query.bias, attention.key_value.bias]),
+    }
+    pairs = [(projection.out_proj, attention.out), (layer.linear1, block.inner), (layer.linear2, block.outer)]
+    pairs += [(layer.norm1, block.norm_query), (layer.norm2, block.norm)]
+    weights |= {getattr(theirs, part): getattr(ours, part) for theirs, ours in pairs for part in ("weight", "bias")}
+    with torch.no_grad():
+        for theirs, ours in weights.items():
+            theirs.copy_(ours)
+    x, mask = normal(3, MAX_LEN, DIM), torch.ones(3, MAX_LEN, dtype=torch.bool)
+    future = nn.Transformer.generate_square_subsequent_mask(MAX_LEN, dtype=torch.float64)
+    expected = layer(x, src_mask=future, is_causal=True)
+    states = backbone(x, mask)
+    torch.testing.assert_close(states, expected if norm == "post" else backbone.norm(expected), atol=1e-10, rtol=0)
+
+
+def test_every_norm_has_the_same_weights_at_the_start() -> None:
+    forms: list[Norm] = ["sasrec", "pre", "post"]
+    states = []
+    for norm in forms:
+        torch.manual_seed(0)
+        states.append(SASRec(DIM, MAX_LEN, norm=norm).state_dict())
+    torch.testing.assert_close(states[1], states[0], rtol=0, atol=0)
+    torch.testing.assert_close(states[2], states[0], rtol=0, atol=0)
+
+
+def test_the_default_start_is_what_it_was_and_init_std_sets_all_of_it() -> None:
+    """Positions 0.02 and Xavier's normal without it; with it every linear layer, and biases of 0."""
+    torch.manual_seed(0)
+    small = SASRec(32, 40, init_std=0.003)
+    linear = [module for module in small.modules() if isinstance(module, nn.Linear)]
+    assert len(linear) == 10
+    for layer in linear:
+        assert layer.weight.std().item() == pytest.approx(0.003, rel=0.1)
+        assert not layer.bias.any()
+    assert small.position.weight[1:].std().item() == pytest.approx(0.003, rel=0.1)
+    default = SASRec(32, 40)
+    assert default.position.weight[1:].std().item() == pytest.approx(0.02, rel=0.1)
+    assert default.blocks[0].inner.weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.1)
+    filtered = BSARec(32, 40, init_std=0.003)
+    assert filtered.blocks[1].feed_forward[2].weight.std().item() == pytest.approx(0.003, rel=0.1)
+    assert not filtered.blocks[1].feed_forward[2].bias.any()
+
+
+@pytest.mark.parametrize(("norm", "attend_padding"), [("layer", False), ("post", True)])
+def test_a_form_that_is_none_and_attended_padding_elsewhere_are_refused(norm: Norm, attend_padding: bool) -> None:
+    with pytest.raises(SettingError, match="wanted a norm of sasrec, pre, post, and sasrec with attend_padding=true"):
+        SASRec(DIM, MAX_LEN, norm=norm, attend_padding=attend_padding)

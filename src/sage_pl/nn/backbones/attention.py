@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.ranges import Dropout, Heads, Width
+from sage_pl.ranges import Deviation, Dropout, Heads, Width
 
 
 def attention_mask(mask: Bool[Tensor, "B L"], causal: bool) -> Bool[Tensor, "B 1 L L"]:
@@ -29,6 +29,15 @@ def _square_masks(length: int, device: torch.device) -> tuple[Bool[Tensor, "L L"
     with torch.inference_mode(False):
         itself = torch.eye(length, dtype=torch.bool, device=device)
         return torch.ones_like(itself).tril(), itself
+
+
+def start_normal(module: nn.Module, std: Deviation) -> None:
+    """Start every linear layer of a module from N(0, std²) with biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 class MultiHeadAttention(nn.Module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sage_pl.nn.backbones.transformer import Transformer
-from sage_pl.ranges import Depth, Dropout, Heads, Length, Width
+from sage_pl.nn.backbones.transformer import Norm, Transformer
+from sage_pl.ranges import Depth, Deviation, Dropout, Heads, Length, Width
 
 
 class BERT4Rec(Transformer):
@@ -19,5 +19,7 @@ class BERT4Rec(Transformer):
         heads: Heads = 1,
         dropout: Dropout = 0.5,
         attend_padding: bool = False,
+        norm: Norm = "sasrec",
+        init_std: Deviation | None = None,
     ) -> None:
-        super().__init__(dim, max_len, layers, heads, dropout, causal=False, attend_padding=attend_padding)
+        super().__init__(dim, max_len, layers, heads, dropout, False, attend_padding, norm, init_std)

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask
-from sage_pl.ranges import Count, Depth, Dropout, Heads, Length, Share, Width
+from sage_pl.nn.backbones.attention import MultiHeadAttention, attention_mask, start_normal
+from sage_pl.ranges import Count, Depth, Deviation, Dropout, Heads, Length, Share, Width
 
 
 def low_pass(mask: Bool[Tensor, "B L"], cutoff: int) -> Float[Tensor, "B L L"]:
@@ -68,6 +68,8 @@ class BSARec(nn.Module):
         dropout: on the input, the attention weights and all sub-layers.
         alpha: share of the filter beside attention, 0..1.
         cutoff: c; the c // 2 + 1 slowest waves pass.
+        init_std: standard deviation of the start of positions and linear layers, whose biases then start at 0, as in the
+            reference code (0.02); None for 0.02 and those of Xavier and torch.
 
     Raises:
         SettingError: alpha is outside [0, 1], or the cut-off is below 1.
@@ -84,6 +86,7 @@ class BSARec(nn.Module):
         dropout: Dropout = 0.5,
         alpha: Share = 0.7,
         cutoff: Count = 5,
+        init_std: Deviation | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= alpha <= 1 or cutoff < 1:
@@ -93,10 +96,12 @@ class BSARec(nn.Module):
         self.dim = dim
         self.cutoff = cutoff
         self.position = nn.Embedding(max_len + 2, dim, padding_idx=0)
-        nn.init.normal_(self.position.weight, std=0.02)
+        nn.init.normal_(self.position.weight, std=0.02 if init_std is None else init_std)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(dim, heads, dropout, alpha) for _ in range(layers))
+        if init_std is not None:
+            start_normal(self.blocks, init_std)
 
     def embed(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """``Dropout(LN(x + P[position]))``, positions counted from the oldest item."""

@@ -21,6 +21,7 @@ from sage_pl.types import (
     Case,
     ItemEncoder,
     LossContext,
+    Schedule,
     SeqBatch,
     SequenceEncoder,
     Targets,
@@ -42,6 +43,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         objective: the recommendation loss; None for a model that is not trained.
         terms: further losses by name (``sage_pl.nn.losses``).
         optimizer: called with the trainable parameters.
+        schedule: of the learning rate (``sage_pl.training.schedules``), stepped with the optimizer; None keeps the rate.
         max_len: items of a history that are read when predicting, the newest ones; None reads all.
 
     Raises:
@@ -60,6 +62,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         terms: Mapping[str, LossTerm] | None,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None,
         max_len: Length | None,
+        schedule: Schedule | None = None,
     ) -> None:
         super().__init__()
         self.terms: dict[str, LossTerm] = {} if objective is None else {"recommendation": objective}
@@ -85,6 +88,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         self.targets = targets
         self.term_modules = nn.ModuleList(self.terms.values())  # registers their buffers
         self.optimizer = optimizer
+        self.schedule = schedule
         self.max_len = max_len
         self.scorer = None
         self.means = EpochMeans()
@@ -177,7 +181,10 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
         self.weighted_losses = {}  # frees their graph
         if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
-            self.log_dict(self.means.take(), on_step=False, on_epoch=True, batch_size=1)
+            values: dict[str, Any] = {**self.means.take()}
+            if self.schedule is not None:  # the rate of the step that follows
+                values["train/lr"] = self.trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0]
+            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["sage_pl"] = self.stored
@@ -208,10 +215,14 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
                 f"{self.trainer.precision} cannot clip the gradients of a fused optimizer; set optimizer.fused=false"
             )
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:
         if self.optimizer is None:
             raise SettingError("this model was built without an optimizer: it serves and cannot be trained")
-        return self.optimizer(p for p in self.parameters() if p.requires_grad)
+        optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
+        if self.schedule is None:
+            return optimizer
+        scheduler = self.schedule(optimizer, self.trainer.estimated_stepping_batches, self.trainer.max_epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def validation_step(self, batch: SeqBatch, batch_idx: int) -> dict[str, Tensor]:
         return self.answer_ranks(batch)

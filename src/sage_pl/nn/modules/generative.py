@@ -22,7 +22,7 @@ from sage_pl.nn.modules.generative_step import GenerativeStep
 from sage_pl.nn.modules.searching import ItemSearch
 from sage_pl.nn.modules.step import TrainingStep
 from sage_pl.ranges import Length
-from sage_pl.types import ItemEncoder, Memory, Scorer, SeqBatch, SequenceEncoder, Targets, TopK
+from sage_pl.types import ItemEncoder, Memory, Schedule, Scorer, SeqBatch, SequenceEncoder, Targets, TopK
 
 _K = 20  # length of the lists whose beam recall a test logs
 
@@ -34,7 +34,7 @@ class GenerativeRecommender(ItemSearch, RecommenderModule):
     from beams. Sampled candidates are always scored one by one.
 
     Args:
-        item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len: see :class:`RecommenderModule`.
+        item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len, schedule: see :class:`RecommenderModule`.
         decoder: from states to items (``sage_pl.nn.decoders``). Where items are read as codes too, both use the same vectors.
         scorer: changes the scores of all items before they rank (``sage_pl.nn.scorers``); for catalogues whose every item is
             scored. None for nothing.
@@ -59,6 +59,7 @@ class GenerativeRecommender(ItemSearch, RecommenderModule):
         max_len: Length | None = None,
         scorer: Scorer | None = None,
         start: Mapping[str, Callable[[nn.Module], None]] | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         if scorer is not None and not decoder.exhaustive:
             raise SettingError(
@@ -74,7 +75,7 @@ class GenerativeRecommender(ItemSearch, RecommenderModule):
             raise SettingError(
                 "items are ranked by their codes, which this objective does not train; use objective=codes"
             )
-        super().__init__(item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len)
+        super().__init__(item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len, schedule)
         self.scorer = scorer
         self.decoder = decoder
         if isinstance(item_encoder, CodeEncoder):

@@ -18,14 +18,14 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.products import ItemProducts
 from sage_pl.nn.modules.step import TrainingStep
 from sage_pl.ranges import Length, Megabytes
-from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, VectorTable, Views
+from sage_pl.types import ItemEncoder, Schedule, Scorer, SeqBatch, SequenceEncoder, Targets, VectorTable, Views
 
 
 class SequentialRecommender(ItemProducts, RecommenderModule):
     """``score(u, i) = <h_u, v_i>``: the state of a user's sequence against each item's vector.
 
     Args:
-        item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len: see :class:`RecommenderModule`.
+        item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len, schedule: see :class:`RecommenderModule`.
         scorer: changes the scores of all items before they rank (``sage_pl.nn.scorers``); None for nothing.
         start: copies weights of another run into parts of this model, by any name.
         table_mb: memory for the items' vectors when ranking, in MiB. A larger catalogue is encoded block by block for every
@@ -47,6 +47,7 @@ class SequentialRecommender(ItemProducts, RecommenderModule):
         scorer: Scorer | None = None,
         start: Mapping[str, Callable[[nn.Module], None]] | None = None,
         table_mb: Megabytes = 4096,
+        schedule: Schedule | None = None,
     ) -> None:
         if sequence_encoder.output_dim != item_encoder.output_dim:
             raise SettingError(
@@ -54,7 +55,7 @@ class SequentialRecommender(ItemProducts, RecommenderModule):
                 f"{item_encoder.output_dim} (views {dict(item_encoder.input_dims)}); use item_encoder=dual with "
                 "sequence_encoder=dual, or item_encoder=id with sequence_encoder=single, of the same dim"
             )
-        super().__init__(item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len)
+        super().__init__(item_encoder, sequence_encoder, targets, objective, terms, optimizer, max_len, schedule)
         self.scorer = scorer
         self.table_mb = table_mb
         for copy_weights in (start or {}).values():

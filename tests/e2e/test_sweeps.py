@@ -8,9 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from sage_pl.evaluation.floors import is_floor
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -296,7 +296,10 @@ def test_parts_left_out_are_systems_and_any_of_them_is_the_baseline(
         choices = {"method": "sage", "without": without, "backbone": backbone}
         file.write_text(file.read_text() + yaml.safe_dump({"choices": choices}))
     record = compare(by=["without", "backbone"], baseline=baseline)
-    names = {"floor: popularity", *(f"{part}/{b}" for part in ("nothing", "sage/distillation") for b in ("sasrec", "gru4rec"))}
+    names = {
+        "floor: popularity",
+        *(f"{part}/{b}" for part in ("nothing", "sage/distillation") for b in ("sasrec", "gru4rec")),
+    }
     assert {value["system"] for value in record["values"]} == names
     expected = baseline if baseline.endswith("gru4rec") else f"{baseline}/gru4rec"
     other = ({"nothing/gru4rec", "sage/distillation/gru4rec"} - {expected}).pop()

@@ -232,18 +232,20 @@ def run_subject(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: 
     families = {"all": ["overall"]} | {title: names for title, names in families.items() if names}
     title_of = {name: title for title, names in families.items() for name in names}
     stored = floors.stored([RunRanks(files.frame, tuple(files.protocols))])
-    records, bases, lines = [], {}, []
+    records: list[Record] = []
+    bases: dict[str, str] = {}
+    lines: list[str] = []
     for protocol in files.protocols:
         ranks = {protocol: files.ranks(protocol)[None]}
         system = comparison.System((label,), ranks, converged=run.converged, refit=run.refit is not None)
         rows = [*floors.with_floor([], stored, protocol, metrics[0]), system]
-        against = {(label,): rows[0].name} if rows[0] is not system else {}
+        against: dict[comparison.Name, comparison.Name] = {} if rows[0] is system else {system.name: rows[0].name}
         lines += floors.standing(rows, stored, protocol, metrics[0])
         draw = metrics, against, list(families.values()), resamples, seed
-        records += [
-            _record(cell, title_of[cell.group]) for cell in comparison.make_cells(rows, groups, protocol, *draw)
-        ]
-        bases |= {name: "/".join(base) for (name,), base in against.items() if name not in bases}
+        cells = comparison.make_cells(rows, groups, protocol, *draw)
+        records += [_record(cell, title_of[cell.group]) for cell in cells]
+        if against:
+            bases.setdefault(label, rows[0].label)
     return Subject(run.dataset, {label: [files]}, records, bases, label, lines)
 
 

@@ -259,7 +259,7 @@ def make_loggers(config: DictConfig) -> list[Logger]:
 
 
 def test(config: DictConfig, parts: Parts, folder: Path, cache: str | Path | None) -> dict[str, float]:
-    """Test a trained model, and write metrics and ranks into ``folder``; floors that are missing go into ``cache``, or the run's."""
+    """Test a trained model, and write metrics and ranks into ``folder``; missing floors go into ``cache``, or the run's."""
     datamodule, model, evaluation = parts
     evaluation.floors = floors_of(config, datamodule, model.stored["artifact_keys"], cache)
     lists = _lists(config, parts)

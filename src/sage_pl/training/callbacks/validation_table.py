@@ -38,7 +38,7 @@ class ValidationTable(pl.Callback):
 
 def _floor(trainer: pl.Trainer, protocol: str) -> dict[str, dict[str, float]]:
     """The row of the best floor of the validation cases."""
-    evaluations = [one for one in trainer.callbacks if isinstance(one, RankingEvaluation)]
+    evaluations = [one for one in trainer.callbacks if isinstance(one, RankingEvaluation)]  # type: ignore[attr-defined]
     metrics = {name: value for one in evaluations for name, value in one.floor_metrics("valid").items()}
     floor = best_floor(metrics, protocol)
     return {label(floor): of_floor} if (of_floor := select(metrics, f"floor/{floor}")) else {}

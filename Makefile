@@ -19,7 +19,7 @@ help:  ## list the targets
 
 install: .venv/installed  ## make .venv with everything the project needs
 
-demo: .venv/installed  ## install, then train plain SASRec and SAGE on real purchases and compare them
+demo: .venv/installed  ## install, then train plain SASRec and SAGE on real purchases, fuse, and compare them
 	$(BIN)/python scripts/demo.py
 
 lint: .venv/installed-dev  ## style, import contracts and types

@@ -239,7 +239,10 @@ class Case(NamedTuple):
 class Scorer(Protocol):
     """From a model's scores of every item to those that rank the items after a history."""
 
-    chosen: bool  # False: :meth:`choose` is to be called after training
+    @property
+    def chosen(self) -> bool:
+        """False: :meth:`choose` is to be called after training."""
+        ...
 
     def __call__(self, scores: Float[Tensor, "B R"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B R"]: ...
 

@@ -42,7 +42,7 @@ def test_protocols_are_those_of_the_metrics_full_first(tmp_path: Path) -> None:
     test = read_ranks(write(tmp_path / "run", FRAME.with_columns(note=pl.lit(1))))
     assert test.protocols == ("full", "sampled5")
     assert test.ranks("full").tolist() == [3, 20, 90]
-    assert {name: ranks.tolist() for name, ranks in test.floor().items()} == {"full": [9, 8, 7]}
+    assert {name: ranks.tolist() for name, ranks in test.floors()["popularity"].items()} == {"full": [9, 8, 7]}
 
 
 def test_a_run_that_was_never_tested(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_limited_test_has_the_cases_that_were_ranked(tmp_path: Path) -> None:
     }
     test = read_ranks(write(tmp_path / "run", frame, **counts, **values))
     assert test.ranks("full").tolist() == [3, 20]
-    assert test.floor()["full"].tolist() == [9, 8]
+    assert test.floors()["popularity"]["full"].tolist() == [9, 8]
 
 
 def test_cases_that_are_counted_and_have_no_rank(tmp_path: Path) -> None:

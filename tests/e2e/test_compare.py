@@ -83,9 +83,9 @@ def make_run(tmp_path: Path) -> MakeRun:
         tested = {f"test/{p}/{key}": v for p, r in ranks.items() for key, v in summarise(r, groups).items()}
         candidates = np.load(data[name][1] / "test.npy")
         floor = popularity_ranks(sequences, sequences.test, candidates, seen == "mask")
-        tested |= {"test/lists/coverage@10": skill + 0.01 * seed} | floor_metrics(floor, groups)
+        tested |= {"test/lists/coverage@10": skill + 0.01 * seed} | floor_metrics({"popularity": floor}, groups)
         folder = tmp_path / "runs" / f"{name}-{method}-{backbone}-{seed}"
-        write_results(folder, tested, cases_frame(sequences.test, ranks, floor, groups.facts))
+        write_results(folder, tested, cases_frame(sequences.test, ranks, {"popularity": floor}, groups.facts))
         config = {
             "seed": seed,
             "dataset": {"name": name},
@@ -144,7 +144,7 @@ def test_the_command(make_run: MakeRun, tmp_path: Path) -> None:
     assert "sage_pl.comparison.compare" in done.stderr
     assert " torch\n" not in done.stderr  # it starts fast
     text = (tmp_path / "out" / "comparison.md").read_text()
-    assert "| ndcg@10 | popularity | – |" in text
+    assert "| ndcg@10 | floor: popularity | – |" in text
     assert "sampled100 picks the same winner as full (sage); Kendall tau 1.00 over 2 systems" in text
     with (tmp_path / "out" / "comparison.csv").open(newline="") as stream:
         row = next(r for r in csv.DictReader(stream) if r["system"] == "sage")
@@ -179,7 +179,7 @@ def test_values_are_those_of_the_runs(make_run: MakeRun, compare: Callable[..., 
             assert own["mean"] == pytest.approx(np.mean([m[f"test/{name}"] for m in metrics]), abs=1e-6)
             assert own["sd"] == pytest.approx(np.std([m[f"test/{name}"] for m in metrics], ddof=1), abs=1e-6)
             assert own["cases"] == metrics[0][f"test/{protocol}/count/{group}"]
-            floor = value(record, "popularity", group, metric=metric, protocol=protocol)
+            floor = value(record, "floor: popularity", group, metric=metric, protocol=protocol)
             assert floor["mean"] == pytest.approx(metrics[0][f"floor/popularity/{name}"], abs=1e-6)
 
 
@@ -296,7 +296,10 @@ def test_parts_left_out_are_systems_and_any_of_them_is_the_baseline(
         choices = {"method": "sage", "without": without, "backbone": backbone}
         file.write_text(file.read_text() + yaml.safe_dump({"choices": choices}))
     record = compare(by=["without", "backbone"], baseline=baseline)
-    names = {"popularity", *(f"{part}/{b}" for part in ("nothing", "sage/distillation") for b in ("sasrec", "gru4rec"))}
+    names = {
+        "floor: popularity",
+        *(f"{part}/{b}" for part in ("nothing", "sage/distillation") for b in ("sasrec", "gru4rec")),
+    }
     assert {value["system"] for value in record["values"]} == names
     expected = baseline if baseline.endswith("gru4rec") else f"{baseline}/gru4rec"
     other = ({"nothing/gru4rec", "sage/distillation/gru4rec"} - {expected}).pop()
@@ -305,7 +308,7 @@ def test_parts_left_out_are_systems_and_any_of_them_is_the_baseline(
 
 def test_against_the_floor_and_against_nothing(make_run: MakeRun, compare: Callable[..., dict[str, Any]]) -> None:
     pair(make_run)
-    assert value(compare(baseline="popularity"), "plain")["baseline"] == "popularity"
+    assert value(compare(baseline="popularity"), "plain")["baseline"] == "floor: popularity"
     assert {v["mark"] for v in compare(baseline=None)["values"]} == {None}
 
 
@@ -342,7 +345,7 @@ def test_the_folders_of_runs_are_enough(
     before = compare()
     shutil.rmtree(tmp_path / "artifacts")
     assert compare()["values"] == before["values"]
-    assert {("popularity", p) for p in ("full", "sampled100")} < {
+    assert {("floor: popularity", p) for p in ("full", "sampled100")} < {
         (v["system"], v["protocol"]) for v in before["values"]
     }
 

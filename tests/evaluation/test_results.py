@@ -19,7 +19,7 @@ def test_files(tmp_path: Path, sequences: Sequences) -> None:
     ranks = {"full": np.array([8, 0, 4]), "sampled100": np.array([3, 2, 1])}
     metrics = {"test/full/ndcg@10": 0.123456789, "floor/popularity/full/hr@10": 0.5}
     facts = Groups(sequences, sequences.test, ts_user=3).facts
-    frame = cases_frame(sequences.test, ranks, {"full": np.array([7, 6, 5])}, facts, USERS, ITEMS)
+    frame = cases_frame(sequences.test, ranks, {"popularity": {"full": np.array([7, 6, 5])}}, facts, USERS, ITEMS)
     lists = np.array([[5, 4], [1, 0], [0, 0]])
     write_results(tmp_path / "run", metrics, frame, lists)
     text = (tmp_path / "run" / "metrics.json").read_text()
@@ -59,14 +59,14 @@ def test_refuses_ranks_of_other_cases(sequences: Sequences) -> None:
     with pytest.raises(ValueError, match="2 ranks of protocol full for 3 cases"):
         cases_frame(sequences.test, {"full": np.array([1, 2])})
     with pytest.raises(ValueError, match="1 ranks of protocol popularity/full for 3 cases"):
-        cases_frame(sequences.test, {}, {"full": np.array([1])})
+        cases_frame(sequences.test, {}, {"popularity": {"full": np.array([1])}})
 
 
 def test_floor_metrics_by_hand(sequences: Sequences) -> None:
     groups = Groups(sequences, sequences.test, ts_user=3)
     candidates = np.array([[6, 7], [5, 6], [8, 9]])
     ranks = popularity_ranks(sequences, sequences.test, candidates)  # full 8, 1, 4; sampled 2, 1, 1
-    floor = floor_metrics(ranks, groups, ks=[5])
+    floor = floor_metrics({"popularity": ranks}, groups, ks=[5])
     assert floor["floor/popularity/full/hr@5"] == pytest.approx(2 / 3)
     assert floor["floor/popularity/full/mrr@5/item_tail"] == pytest.approx((0 + 1 / 4) / 2)
     assert floor["floor/popularity/full/count/item_unseen"] == 1

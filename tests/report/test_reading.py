@@ -11,7 +11,7 @@ import pytest
 
 from sage_pl.artifacts.files import records_of
 from sage_pl.comparison.runs import FinishedRun, read
-from sage_pl.evaluation.popularity import FLOOR
+from sage_pl.evaluation.floors import best_floor, label
 from sage_pl.report.blocks import MissingError
 from sage_pl.report.reading import RunFiles, run_subject
 
@@ -63,7 +63,9 @@ def test_a_run_is_held_against_the_floor(runs: dict[str, Path]) -> None:
             assert own.cases == metrics[f"test/{protocol}/count{suffix}"]
             if own.cases:
                 assert own.mean == pytest.approx(metrics[f"test/{protocol}/hr@10{suffix}"], abs=1e-6)
-                floor = subject.find(FLOOR, group, protocol, "hr@10")
+                best = best_floor(metrics, protocol)
+                assert subject.floor(protocol) == label(best)
+                floor = subject.find(label(best), group, protocol, "hr@10")
                 assert floor is not None
-                assert floor.mean == pytest.approx(metrics[f"floor/popularity/{protocol}/hr@10{suffix}"], abs=1e-6)
+                assert floor.mean == pytest.approx(metrics[f"floor/{best}/{protocol}/hr@10{suffix}"], abs=1e-6)
                 assert own.difference == pytest.approx(np.subtract(own.mean, floor.mean), abs=1e-9)

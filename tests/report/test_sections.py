@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from sage_pl.comparison.runs import FinishedRun
-from sage_pl.evaluation.popularity import FLOOR
+from sage_pl.evaluation.floors import label
 from sage_pl.report import labels
 from sage_pl.report.blocks import Examples
 from sage_pl.report.reading import Record, RunFiles, Subject
 from sage_pl.report.sections import clusters, examples, groups, headline
+
+FLOOR = label("popularity")
 
 
 def files(name: str) -> RunFiles:

@@ -35,7 +35,7 @@ def test_it_is_evaluated_with_the_artifacts_it_was_trained_with(folder: Path, ca
     assert sorted((folder / "artifacts").glob("*/*/manifest.json")) == manifests
     assert "running" not in caplog.text
     assert "the model was trained with" not in caplog.text
-    metrics = fit.test(config, checkpoint.trained(config, earlier), folder / "out")
+    metrics = fit.test(config, checkpoint.trained(config, earlier), folder / "out", folder / "artifacts")
     for name, value in json.loads((folder / "metrics.json").read_text()).items():
         assert metrics[name] == pytest.approx(value, abs=1e-6), name
 

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sage_pl import hosts
+from sage_pl.artifacts.identity import value_at
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.runs import checkpoint, checks, fit
 from sage_pl.runs.scoring import choose_weights, with_scorer
@@ -39,6 +40,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         prepared = checkpoint.prepared(trained, with_scorer(config), config.artifacts, current)
         parts = checkpoint.trained(prepared, trained)
         choose_weights(parts)
-        metrics = fit.test(prepared, parts, folder)
+        cache = value_at(overrides, "paths.artifacts") or config.artifacts
+        metrics = fit.test(prepared, parts, folder, cache)
     log.info("metrics     %s", folder / "metrics.json")
     return metrics

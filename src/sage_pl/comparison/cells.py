@@ -25,7 +25,7 @@ class System:
     Args:
         name: one part per key of ``by``: ``("sage", "sasrec")``.
         ranks: protocol -> [n_seeds, K].
-        fixed: deterministic, as the popularity floor; its seed noise is 0.
+        fixed: deterministic, as a floor; its seed noise is 0.
         converged: False where a run's best epoch is its last; None where it is unknown.
         refit: trained again on all events; the ranks are those of the runs that are repeated.
 

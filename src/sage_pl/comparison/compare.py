@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sage_pl.comparison import cells as comparison
-from sage_pl.comparison import statistics
+from sage_pl.comparison import floors, statistics
 from sage_pl.comparison.cells import Name, System
 from sage_pl.comparison.files import Comparison, ListValue, Section, Table, write
 from sage_pl.comparison.published import Layout
@@ -19,7 +19,6 @@ from sage_pl.comparison.runs import FinishedRun, RunError, find
 from sage_pl.comparison.systems import comparable, systems
 from sage_pl.comparison.terminal import show
 from sage_pl.evaluation.groups import FAMILIES, members
-from sage_pl.evaluation.popularity import FLOOR
 
 log = logging.getLogger(__name__)
 _LISTS = "test/lists/"
@@ -51,7 +50,7 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
         except RunError as error:
             remarks += _warn([f"{dataset} is left out: {error}"])
             continue
-        remarks += _warn(_without_baseline(dataset, by_system, options["baseline"], len(options["by"])))
+        remarks += _warn(_without_baseline(dataset, by_system, tests, options))
     if not sections:
         reasons = [*map(str, unfinished), *remarks]
         raise RunError("nothing can be compared:" + "".join(f"\n  {reason}" for reason in reasons))
@@ -94,7 +93,8 @@ def _read(
     remarks += _warn([f"{dataset}: {note}" for note in [*others, *notes]])
     if not by_system:
         raise RunError("no run of it can be read")
-    seeds = {"/".join(name): [str(run.seed) for run in ones] for name, ones in by_system.items()}
+    trained = {name: ones for name, ones in by_system.items() if not _untrained(ones)}
+    seeds = {"/".join(name): [str(run.seed) for run in ones] for name, ones in trained.items()}
     for label, numbers in seeds.items():
         log.info("%s: %s, seeds %s", dataset, label, ", ".join(numbers))
     if single := ", ".join(label for label, numbers in seeds.items() if len(numbers) == 1):
@@ -111,32 +111,39 @@ def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], opti
     run = next(iter(by_system.values()))[0]
     first, thresholds = tests[run.folder], run.config["evaluation"]["groups"]
     protocols = [p for p in first.protocols if all(p in test.protocols for test in tests.values())]
-    models = [
-        System(
-            name,
-            stack_ranks([tests[run.folder] for run in runs], protocols),
-            converged=_converged(runs),
-            refit=runs[0].refit is not None,
-        )
-        for name, runs in sorted(by_system.items())
-    ]
-    floor = System((FLOOR,), {p: ranks[None] for p, ranks in first.floor().items()}, fixed=True)
+    models = [_system(name, runs, tests, protocols) for name, runs in sorted(by_system.items())]
     groups = {"overall": np.ones(len(first.frame), bool)} | members(first.facts(options["head"], thresholds))
     families = {title: [name for name in names if name in groups] for title, names in FAMILIES.items()}
     families = dict(list(families.items())[: None if options["all_groups"] else 1])
     families[next(iter(families))].insert(0, "overall")
     columns = {name: groups[name] for names in families.values() for name in names}
     baselines = _baselines(list(by_system), options["baseline"], len(options["by"]))
-    tables = []
+    named, stored = _floor_named(by_system, tests, options), floors.stored(tests.values())
+    tables, lines = [], []
     for protocol in protocols:
-        rows = [system for system in (floor, *models) if protocol in system.ranks]
-        draw = options["metrics"], baselines, list(families.values()), options["resamples"], options["seed"]
+        rows = floors.with_floor(models, stored, protocol, options["metrics"][0], named or floors.ANY)
+        lines += floors.standing(rows, stored, protocol, options["metrics"][0])
+        pairs = dict.fromkeys(by_system, rows[0].name) if named else baselines
+        draw = options["metrics"], pairs, list(families.values()), options["resamples"], options["seed"]
         cells = comparison.make_cells(rows, columns, protocol, *draw)
         tables += [Table(protocol, title, [c for c in cells if c.group in names]) for title, names in families.items()]
     every = [cell for table in tables for cell in table.cells]
     agreements = (comparison.agreement(every, m, (protocols[0], p)) for p in protocols[1:] for m in options["metrics"])
     folders = {"/".join(name): [str(run.place) for run in runs] for name, runs in sorted(by_system.items())}
-    return Section(dataset, tables, [one for one in agreements if one], _lists(by_system), folders)
+    return Section(dataset, tables, [one for one in agreements if one], _lists(by_system), folders, lines)
+
+
+def _system(
+    name: Name, runs: Sequence[FinishedRun], tests: Mapping[Path, RunRanks], protocols: Sequence[str]
+) -> System:
+    """A system's ranks by seed; one that is not trained has no seeds."""
+    fixed = _untrained(runs)
+    ranks = stack_ranks([tests[run.folder] for run in (runs[-1:] if fixed else runs)], protocols)
+    return System(name, ranks, fixed, None if fixed else _converged(runs), runs[0].refit is not None)
+
+
+def _untrained(runs: Sequence[FinishedRun]) -> bool:
+    return all(run.untrained for run in runs)
 
 
 def _converged(runs: Sequence[FinishedRun]) -> bool | None:
@@ -167,8 +174,6 @@ def _baselines(names: Sequence[Name], baseline: str | None, parts: int) -> dict[
     """
     if baseline is None:
         return {}
-    if baseline == FLOOR:
-        return dict.fromkeys(names, (FLOOR,))
     # keyed by text, as a choice may hold "/"
     beginnings = {"/".join(name[:n]): name[:n] for name in names for n in range(1, len(name) + 1)}
     first = beginnings.get(str(baseline), (str(baseline),))
@@ -179,9 +184,19 @@ def _baselines(names: Sequence[Name], baseline: str | None, parts: int) -> dict[
     return {name: base for name, base in pairs.items() if base in names}
 
 
-def _without_baseline(dataset: str, by_system: Runs, baseline: str | None, parts: int) -> list[str]:
+def _floor_named(by_system: Runs, tests: Mapping[Path, RunRanks], options: Mapping[str, Any]) -> str | None:
+    """The floor that ``baseline`` names, unless a system has that name."""
+    baseline, names = options["baseline"], {floors.ANY}.union(*(test.floors() for test in tests.values()))
+    return baseline if baseline in names and not _baselines(list(by_system), baseline, len(options["by"])) else None
+
+
+def _without_baseline(
+    dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], options: Mapping[str, Any]
+) -> list[str]:
     """A message if the data set has no runs of the baseline."""
-    if baseline is None or _baselines(list(by_system), baseline, parts):
+    baseline = options["baseline"]
+    against = _baselines(list(by_system), baseline, len(options["by"])) or _floor_named(by_system, tests, options)
+    if baseline is None or against:
         return []
     names = ", ".join("/".join(name) for name in by_system)
     return [f"{dataset} has no runs of the baseline {baseline}, so nothing is tested; there are {names}"]

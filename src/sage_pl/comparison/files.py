@@ -59,6 +59,12 @@ class Section(NamedTuple):
     agreements: Sequence[Agreement] = ()
     lists: Sequence[ListValue] = ()
     runs: Mapping[str, Sequence[str]] = {}  # system -> folders, in order of seeds
+    floors: Sequence[str] = ()  # sentences on the floors, and on systems below them
+
+    @property
+    def lines(self) -> list[str]:
+        """What is said below the tables."""
+        return [*self.floors, *map(str, self.agreements)]
 
 
 class Comparison(NamedTuple):
@@ -96,7 +102,7 @@ def markdown(comparison: Comparison) -> str:
             parts += [f"### {dataset}, {table.protocol}, {table.title}", _grid(names, lines)]
         if section.lists:
             parts += [f"### {dataset}, recommended lists", _grid(*_lists_layout(section))]
-        parts += [md(str(agreement)) for agreement in section.agreements]
+        parts += [md(line) for line in section.lines]
     if comparison.unfinished:
         reasons = [f"{folder}: {reason}" for folder, reason in comparison.unfinished]
         parts += ["## Failed and unfinished runs", _items(reasons)]
@@ -190,7 +196,7 @@ def _record(comparison: Comparison) -> dict[str, Any]:
         "remarks": list(comparison.remarks),
         "unfinished": [{"folder": folder, "reason": reason} for folder, reason in comparison.unfinished],
         "runs": {section.dataset: dict(section.runs) for section in sections},
-        "lines": {section.dataset: [str(agreement) for agreement in section.agreements] for section in sections},
+        "lines": {section.dataset: section.lines for section in sections},
         "agreement": [{"dataset": section.dataset, **a._asdict()} for section in sections for a in section.agreements],
         "lists": [{"dataset": section.dataset, **value._asdict()} for section in sections for value in section.lists],
         "values": list(_records(sections)),

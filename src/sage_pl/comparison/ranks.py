@@ -15,7 +15,6 @@ import polars as pl
 from sage_pl.comparison import statistics
 from sage_pl.comparison.runs import FinishedRun, RunError, how_to_test_again
 from sage_pl.evaluation.groups import FACTS
-from sage_pl.evaluation.popularity import FLOOR
 
 Head = Literal["own", "ts_item", "reference"]
 _COUNTS = {"ts_item": "train_count", "reference": "user_count"}
@@ -33,9 +32,9 @@ class RunRanks(NamedTuple):
         """1-based, [K]."""
         return self.frame[protocol].to_numpy()
 
-    def floor(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Protocol -> [K] ranks under the popularity floor."""
-        return {p: self.frame[f"{FLOOR}/{p}"].to_numpy() for p in self.protocols if f"{FLOOR}/{p}" in self.frame}
+    def floors(self) -> dict[str, dict[str, npt.NDArray[np.int64]]]:
+        """Floor -> protocol -> [K] ranks."""
+        return floors_in(self.frame, self.protocols)
 
     def facts(self, head: Head, thresholds: Mapping[str, int | None]) -> pl.DataFrame:
         """The input of :func:`sage_pl.evaluation.groups.members`.
@@ -56,6 +55,16 @@ class RunRanks(NamedTuple):
         if not thresholds.get("ts_item"):
             raise RunError(f"head={head} needs the runs' evaluation.groups.ts_item, which is not set; take head=own")
         return facts.with_columns(item_head=pl.col(_COUNTS[head]) >= thresholds["ts_item"])
+
+
+def floors_in(frame: pl.DataFrame, protocols: Sequence[str]) -> dict[str, dict[str, npt.NDArray[np.int64]]]:
+    """The floors in ``ranks.parquet``, columns ``<floor>/<protocol>``: floor -> protocol -> [K] ranks."""
+    floors: dict[str, dict[str, npt.NDArray[np.int64]]] = {}
+    for column in frame.columns:
+        name, _, protocol = column.partition("/")
+        if protocol in protocols:
+            floors.setdefault(name, {})[protocol] = frame[column].to_numpy()
+    return floors
 
 
 def read_ranks(run: FinishedRun) -> RunRanks:

@@ -79,6 +79,11 @@ class FinishedRun:
         return epochs.converged(self.folder, self.metrics, self.config)
 
     @property
+    def untrained(self) -> bool:
+        """Whether the method has nothing to train, as a floor has."""
+        return self.metrics.get("epochs") == 0
+
+    @property
     def sizes(self) -> tuple[int, int]:
         """Users and items; 0 where they are not recorded."""
         users, items = (value_at(self.config, f"catalog.{name}") for name in ("n_users", "n_items"))

@@ -25,6 +25,8 @@ def show(comparison: Comparison) -> None:
         for table in section.tables:
             if table.title == first:
                 console.print(_grid(section.dataset, table))
+        for line in section.floors:
+            console.print(Text(visible(line)))
     console.print(Text(LEGEND.replace("`", ""), style="dim"))
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from sage_pl.data.sequences import Cases, IntArray, Sequences
 from sage_pl.evaluation.groups import histories
+from sage_pl.evaluation.ranks import house_rule
 
-FLOOR = "popularity"
 Ranks = dict[str, IntArray]
 
 
@@ -25,8 +25,6 @@ def popularity_ranks(
     Returns:
         ``full`` and, with candidates, ``sampled<n>`` -> int64 [K].
     """
-    from sage_pl.evaluation.ranks import house_rule  # torch, which FLOOR does not need
-
     counts = sequences.train_counts
     answer = counts[cases.answer]
     ascending = np.sort(counts[1:-1])

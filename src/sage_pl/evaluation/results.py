@@ -14,18 +14,17 @@ import polars as pl
 from sage_pl.artifacts.files import whole_file, write_text
 from sage_pl.data.sequences import Cases, IntArray
 from sage_pl.errors import SettingError
+from sage_pl.evaluation.floors import Floors, Ranks
 from sage_pl.evaluation.metrics import KS, summarise
-from sage_pl.evaluation.popularity import FLOOR
-
-Ranks = Mapping[str, npt.NDArray[np.integer]]
 
 
 def floor_metrics(
-    ranks: Ranks, groups: Mapping[str, npt.NDArray[np.bool_]], ks: Sequence[int] = KS
+    floors: Floors, groups: Mapping[str, npt.NDArray[np.bool_]], ks: Sequence[int] = KS
 ) -> dict[str, float]:
-    """Metrics of the popularity floor: ``floor/popularity/full/ndcg@10/item_tail`` and so on."""
+    """Metrics of the floors: ``floor/popularity/full/ndcg@10/item_tail`` and so on."""
     return {
-        f"floor/{FLOOR}/{protocol}/{name}": value
+        f"floor/{floor}/{protocol}/{name}": value
+        for floor, ranks in floors.items()
         for protocol, values in ranks.items()
         for name, value in summarise(values, groups, ks).items()
     }
@@ -34,7 +33,7 @@ def floor_metrics(
 def cases_frame(
     cases: Cases,
     ranks: Ranks,
-    floor: Ranks | None = None,
+    floors: Floors | None = None,
     facts: pl.DataFrame | None = None,
     users: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
@@ -42,12 +41,12 @@ def cases_frame(
     """The table of ``ranks.parquet``, which suffices to compare runs without their data.
 
     Columns: ``user``, ``answer``, where known ``user_id`` and ``item_id``; one rank per protocol, null where not evaluated;
-    ``popularity/<protocol>``, the rank in the popularity floor; ``sage_pl.evaluation.groups.FACTS``.
+    ``<floor>/<protocol>``, the rank in a floor; ``sage_pl.evaluation.groups.FACTS``.
 
     Args:
         cases: the evaluated split's cases, one row each.
         ranks: protocol -> [K], 0 where a case was not evaluated.
-        floor: protocol -> [K], ranks in the popularity floor.
+        floors: name -> protocol -> [K].
         facts: the columns that define the groups, one row per case.
         users: columns ``user`` and ``user_id``, as in the ``sequences`` artifact.
         items: columns ``item`` and ``item_id``, as in the ``sequences`` artifact.
@@ -55,8 +54,10 @@ def cases_frame(
     Raises:
         SettingError: the number of a protocol's ranks is not that of the cases.
     """
-    floor = {f"{FLOOR}/{protocol}": values for protocol, values in (floor or {}).items()}
-    for protocol, values in {**ranks, **floor}.items():
+    of_floors = {
+        f"{name}/{protocol}": values for name, one in (floors or {}).items() for protocol, values in one.items()
+    }
+    for protocol, values in {**ranks, **of_floors}.items():
         if len(values) != len(cases):
             raise SettingError(f"{len(values)} ranks of protocol {protocol} for {len(cases)} cases; wanted one each")
     frame = pl.DataFrame({"user": np.asarray(cases.user, np.int64), "answer": np.asarray(cases.answer, np.int64)})
@@ -67,7 +68,7 @@ def cases_frame(
         frame = frame.join(ids, on="answer", how="left", maintain_order="left")
     columns = [pl.Series(protocol, values, dtype=pl.Int64) for protocol, values in ranks.items()]
     frame = frame.with_columns(pl.when(column > 0).then(column).alias(column.name) for column in columns)
-    frame = frame.with_columns(pl.Series(name, values, dtype=pl.Int64) for name, values in floor.items())
+    frame = frame.with_columns(pl.Series(name, values, dtype=pl.Int64) for name, values in of_floors.items())
     return frame if facts is None else frame.hstack(facts)
 
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from sage_pl.artifacts.plain import read_json
 from sage_pl.comparison.runs import FinishedRun, RunError, read
 from sage_pl.errors import machine_problem
-from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import labels, reading
 from sage_pl.report.blocks import Block, Column, Facts, Prose, Section, Table, Value
 from sage_pl.report.page import Options, Page, chapter, write
@@ -164,8 +163,8 @@ def _run_facts(subject: Subject) -> Facts:
         record = subject.find(subject.focus or "", group)
         if record is None or record.mean is None:
             continue
-        floor = subject.find(FLOOR, group)
-        beside = f"popularity {labels.percent(floor.mean)} %" if floor and floor.mean is not None else ""
+        floor = subject.find(subject.floor() or "", group)
+        beside = f"{floor.system} {labels.percent(floor.mean)} %" if floor and floor.mean is not None else ""
         label = f"{labels.metric(record.metric)}, {labels.group(group)}"
         values[label] = (f"{labels.percent(record.mean)} %", beside)
     run = subject.first().run

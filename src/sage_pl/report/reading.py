@@ -16,10 +16,12 @@ from sage_pl.artifacts.files import whole_lines
 from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import Artifact, ArtifactError
 from sage_pl.comparison import cells as comparison
+from sage_pl.comparison import floors
+from sage_pl.comparison.ranks import RunRanks
 from sage_pl.comparison.runs import FinishedRun
 from sage_pl.errors import SettingError
+from sage_pl.evaluation.floors import is_floor
 from sage_pl.evaluation.groups import FACTS, FAMILIES, members
-from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report.blocks import MissingError
 
 _IDS = {"user", "answer", "user_id", "item_id"}
@@ -97,7 +99,7 @@ class RunFiles:
         return sorted((n for n in names if self.frame[n].null_count() == 0), key=lambda name: name != "full")
 
     def ranks(self, protocol: str) -> npt.NDArray[np.int64]:
-        """[K]; of the popularity floor for ``popularity/<protocol>``."""
+        """[K]; of a floor for ``<floor>/<protocol>``."""
         return self.frame[protocol].to_numpy()
 
     @cached_property
@@ -158,8 +160,8 @@ class Subject:
     Args:
         dataset: its name.
         systems: label -> runs.
-        records: all values, including the popularity floor's.
-        bases: system -> its baseline; the floor for a single run.
+        records: all values, including the floors'.
+        bases: system -> its baseline; the floor of the first protocol for a single run.
         focus: label of the system beside its baseline.
         lines: statements of the comparison.
     """
@@ -187,7 +189,13 @@ class Subject:
         order = [name for name in (self.baseline, self.focus) if name and name in self.systems]
         order += [name for name in self.systems if name not in order]
         start = 0 if self.baseline in self.systems else 1
-        return {FLOOR: "floor"} | {name: f"s{(start + i) % 8}" for i, name in enumerate(order)}
+        floor_rows = {record.system: "floor" for record in self.records if is_floor(record.system)}
+        return floor_rows | {name: f"s{(start + i) % 8}" for i, name in enumerate(order)}
+
+    def floor(self, protocol: str = "") -> str | None:
+        """The row of the floor, which is the first ranker without training; by default of the first protocol."""
+        protocol = protocol or self.protocols[0]
+        return next((r.system for r in self.records if r.protocol == protocol and not r.seeds), None)
 
     @property
     def protocols(self) -> list[str]:
@@ -207,7 +215,7 @@ class Subject:
 
 
 def run_subject(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: int) -> Subject:
-    """A run against the popularity floor.
+    """A run against the best floor.
 
     Raises:
         ReportError: its ranks are unusable.
@@ -223,18 +231,22 @@ def run_subject(run: FinishedRun, metrics: Sequence[str], resamples: int, seed: 
     families = {title: [n for n in names if n in groups] for title, names in FAMILIES.items()}
     families = {"all": ["overall"]} | {title: names for title, names in families.items() if names}
     title_of = {name: title for title, names in families.items() for name in names}
-    records = []
+    stored = floors.stored([RunRanks(files.frame, tuple(files.protocols))])
+    records: list[Record] = []
+    bases: dict[str, str] = {}
+    lines: list[str] = []
     for protocol in files.protocols:
-        floor = f"{FLOOR}/{protocol}"
         ranks = {protocol: files.ranks(protocol)[None]}
-        pair = [comparison.System((label,), ranks, converged=run.converged, refit=run.refit is not None)]
-        if floor in files.frame.columns:
-            pair.insert(0, comparison.System((FLOOR,), {protocol: files.ranks(floor)[None]}, fixed=True))
-        cells = comparison.make_cells(
-            pair, groups, protocol, metrics, {(label,): (FLOOR,)}, list(families.values()), resamples, seed
-        )
+        system = comparison.System((label,), ranks, converged=run.converged, refit=run.refit is not None)
+        rows = [*floors.with_floor([], stored, protocol, metrics[0]), system]
+        against: dict[comparison.Name, comparison.Name] = {} if rows[0] is system else {system.name: rows[0].name}
+        lines += floors.standing(rows, stored, protocol, metrics[0])
+        draw = metrics, against, list(families.values()), resamples, seed
+        cells = comparison.make_cells(rows, groups, protocol, *draw)
         records += [_record(cell, title_of[cell.group]) for cell in cells]
-    return Subject(run.dataset, {label: [files]}, records, {label: FLOOR}, label)
+        if against:
+            bases.setdefault(label, rows[0].label)
+    return Subject(run.dataset, {label: [files]}, records, bases, label, lines)
 
 
 def comparison_subject(

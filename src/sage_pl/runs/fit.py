@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -27,14 +26,15 @@ from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.mapped import in_words, mapped_counts
 from sage_pl.data.targets import NextItem
 from sage_pl.errors import SettingError, UserError, machine_problem
+from sage_pl.evaluation.floors import best_floor, label, standing
 from sage_pl.evaluation.groups import Groups, days
 from sage_pl.evaluation.lists import word_vectors
-from sage_pl.evaluation.popularity import popularity_ranks
-from sage_pl.evaluation.results import cases_frame, floor_metrics, write_results
+from sage_pl.evaluation.results import cases_frame, write_results
 from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks
 from sage_pl.runs.construct import construct
+from sage_pl.runs.floors import floors_of
 from sage_pl.runs.folders import CHECKPOINTS, METRICS, TABLE, clear_run, continues_in
 from sage_pl.runs.plan import PARTS, filled_artifacts
 from sage_pl.runs.recorded import recorded, save
@@ -122,7 +122,9 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
     lists = _lists(config, parts)
     callbacks = [*(_instance(node) for node in config.callbacks.values()), EndedEarly(), parts.evaluation, lists]
     unvalidated = {}
-    if config.get("refit") is not None:
+    if config.get("refit") is None:
+        parts.evaluation.floors = floors_of(config, parts.datamodule, stored["artifact_keys"])
+    else:
         callbacks = [callback for callback in callbacks if not _waits_for_validation(callback)]
         unvalidated = {"limit_val_batches": 0}
     for logger in loggers:
@@ -256,9 +258,10 @@ def make_loggers(config: DictConfig) -> list[Logger]:
     return [_instance(node) for node in config.logger.values()]
 
 
-def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
-    """Test a trained model, and write metrics and ranks into ``folder``."""
+def test(config: DictConfig, parts: Parts, folder: Path, cache: str | Path | None) -> dict[str, float]:
+    """Test a trained model, and write metrics and ranks into ``folder``; missing floors go into ``cache``, or the run's."""
     datamodule, model, evaluation = parts
+    evaluation.floors = floors_of(config, datamodule, model.stored["artifact_keys"], cache)
     lists = _lists(config, parts)
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
@@ -304,26 +307,27 @@ def _write(
     trainer: pl.Trainer,
     ended: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Write metrics, ranks and recommended lists, print them beside the popularity floor of the cases that were ranked.
+    """Write metrics, ranks and recommended lists, print them beside the best floor of the cases that were ranked.
 
     ``ended``: see :func:`_end`.
     """
     datamodule, _, evaluation = parts
-    data, cases, groups = datamodule.sequences, datamodule.sequences.test, evaluation.groups["test"]
-    floor = popularity_ranks(data, cases, datamodule.candidates["test"], datamodule.mask_seen)
+    cases, facts = datamodule.sequences.test, evaluation.groups["test"].facts
     tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    ranked = {name: np.where(evaluation.test_ranks[name] > 0, ranks, 0) for name, ranks in floor.items()}
-    metrics = tested | floor_metrics(ranked, groups, evaluation.ks) | dict(ended or {})
+    metrics = tested | evaluation.floor_metrics("test") | dict(ended or {})
     artifact = Artifact.at(config.artifacts.sequences)
     if counts := mapped_counts(artifact):
         metrics |= {"data/current": 1.0, **{f"data/{name}": float(count) for name, count in counts.items()}}
         log.warning("these are results on other data than the model was trained with: %s", in_words(counts))
     ids = artifact.frame("users"), artifact.frame("items")
-    write_results(folder, metrics, cases_frame(cases, evaluation.test_ranks, floor, groups.facts, *ids), lists.lists)
+    frame = cases_frame(cases, evaluation.test_ranks, evaluation.floors["test"], facts, *ids)
+    write_results(folder, metrics, frame, lists.lists)
     name = "this run" if metrics.get("converged", 1) else f"this run {UNCONVERGED}"
-    rows = {"popularity": select(metrics, "floor/popularity"), name: select(metrics, "test")}
     for protocol in evaluation.test_ranks:
+        floor = best_floor(metrics, protocol)
+        rows = {label(floor): select(metrics, f"floor/{floor}"), name: select(metrics, "test")}
         Console().print(results_table(rows, protocol))
+        Console().print(standing(metrics, protocol))
     if name != "this run":
         Console().print(f"{UNCONVERGED} not converged: the best epoch is the last")
     of_lists = select(metrics, "test/lists")

@@ -22,7 +22,11 @@ METRICS = {
     "floor/popularity/full/count": 60.0,
     "floor/popularity/full/ndcg@10": 0.0625,
 }
-ROWS = [["this run", "overall", 60, 0.25], ["this run", "item_tail", 20, 0.125], ["popularity", "overall", 60, 0.0625]]
+ROWS = [
+    ["this run", "overall", 60, 0.25],
+    ["this run", "item_tail", 20, 0.125],
+    ["floor: popularity", "overall", 60, 0.0625],
+]
 
 
 @pytest.fixture(autouse=True)

@@ -86,11 +86,19 @@ def _gains(
     values, new, of_rare = [], [], []
     for case in cases:
         block = parts(case)
-        ranks = torch.stack([_ranks(combine(block, weights), case) for weights in candidates])
+        effective = [_effective(block, weights) for weights in candidates]
+        by_weights = {weights: _ranks(combine(block, weights), case) for weights in dict.fromkeys(effective)}
+        ranks = torch.stack([by_weights[weights] for weights in effective])
         values.append(torch.where(ranks <= _K, 1 / (ranks + 1).log2(), 0.0).double().cpu())
         new.append(~(case.items == case.answers[:, None]).any(1).cpu())
         of_rare.append(rare[case.answers].cpu())
     return Gains(torch.cat(values, 1), torch.cat(new).double(), torch.cat(of_rare).double())
+
+
+def _effective(block: Parts, weights: Weights) -> Weights:
+    """The weights without those of parts that are not there."""
+    text, transitions = 0.0 if block.text is None else weights.text, 0.0 if block.walks is None else weights.transitions
+    return weights._replace(text=text, transitions=transitions)
 
 
 def _ranks(scores: Float[Tensor, "b R"], case: Case) -> Int[Tensor, "b"]:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from sage_pl.comparison import statistics
 from sage_pl.comparison.cells import FEW, FEW_MARK
 from sage_pl.evaluation.groups import LENGTH, POPULARITY, members
-from sage_pl.evaluation.popularity import FLOOR
 from sage_pl.report import drawing, labels
 from sage_pl.report.blocks import Block, Column, Figure, MissingError, Section, Table, Value
 from sage_pl.report.drawing import Height
@@ -43,28 +42,33 @@ def make(subject: Subject) -> Section:
     return Section(NAME, TITLE, blocks)
 
 
-def charted_systems(subject: Subject, most: int = MOST) -> list[str]:
-    """The systems in charts: the floor, the baseline, the one in focus, and the best others."""
+def charted_systems(subject: Subject, protocol: str = "", most: int = MOST) -> list[str]:
+    """The systems in charts: the floor of a protocol, the baseline, the one in focus, and the best others."""
     scores = {name: (r.mean or 0) if (r := subject.find(name)) else 0 for name in subject.systems}
     first = [name for name in (subject.baseline, subject.focus) if name]
     others = sorted((n for n in scores if n not in first), key=lambda n: -scores[n])
-    floor = [FLOOR] if subject.find(FLOOR) else []
-    return [*floor, *dict.fromkeys([*first, *others])][:most]
+    floor = [name] if (name := subject.floor(protocol)) else []
+    return list(dict.fromkeys([*floor, *first, *others]))[:most]
 
 
 def legend(subject: Subject, names: Sequence[str]) -> dict[str, str]:
-    """Style class -> name."""
-    return {subject.styles[name]: name for name in names}
+    """Style class -> name; the floors of several protocols have one style."""
+    styles = subject.styles
+    return {
+        styles[name]: "; ".join(other for other in dict.fromkeys(names) if styles[other] == styles[name])
+        for name in names
+    }
 
 
 def _bars(subject: Subject, title: str, what: str, bands: Sequence[str]) -> Figure:
-    names, metric = charted_systems(subject), subject.metrics[0]
+    by_protocol = {protocol: charted_systems(subject, protocol) for protocol in subject.protocols}
+    names, metric = [name for ones in by_protocol.values() for name in ones], subject.metrics[0]
     present = [b for b in bands if any(r.group == b for r in subject.records)]
     charts = []
-    for protocol in subject.protocols:
+    for protocol, charted in by_protocol.items():
         groups = []
         for band in present:
-            cells = {name: subject.find(name, band, protocol, metric) for name in names}
+            cells = {name: subject.find(name, band, protocol, metric) for name in charted}
             n = next((c.cases for c in cells.values() if c), 0)
             heights = [_height(subject, name, cell) for name, cell in cells.items()]
             few = FEW_MARK if n < FEW else ""

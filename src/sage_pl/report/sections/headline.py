@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sage_pl.comparison.cells import FEW, FEW_MARK, REFIT, UNCONVERGED, marks_of
-from sage_pl.evaluation.popularity import FLOOR
+from sage_pl.evaluation.floors import is_floor
 from sage_pl.report import labels
 from sage_pl.report.blocks import Block, Column, Prose, Section, Table, Value
 from sage_pl.report.reading import Record, Subject
@@ -48,7 +48,7 @@ def findings(subject: Subject) -> list[str]:
         tail = subject.find(name, "item_tail")
         if tail and tail.difference is not None:
             parts.append(_finding(tail, "for tail items"))
-        single = one.mark == "~" and one.seeds == 1 and one.baseline != FLOOR
+        single = one.mark == "~" and one.seeds == 1 and not is_floor(one.baseline or "")
         doubt = " One seed, so not yet a finding." if single else ""
         repeated = " Measured on the run that the refit repeats." if one.refit else ""
         text = f"{name} against {one.baseline}: {'; '.join(parts)}.{doubt}{repeated}"
@@ -95,7 +95,7 @@ def _legend(subject: Subject, records: Sequence[Record], sizes: dict[str, int]) 
         meanings = "; ".join(meaning for mark, meaning in MARKS.items() if mark in marks)
         text += f" Marks, of the difference to {' or '.join(sorted(set(subject.bases.values())))}: {meanings}."
     if any(_by_interval(record) for record in records):
-        text += " ▲ and ▼: above or below the popularity floor, by the 95 % interval of the difference."
+        text += " ▲ and ▼: above or below the floor, by the 95 % interval of the difference."
     present = {mark for record in records for mark in marks_of(record.converged, record.refit)}
     text += "".join(f" {meaning}" for mark, meaning in OF_SYSTEMS.items() if mark in present)
     few = min(sizes.values(), default=FEW) < FEW
@@ -104,7 +104,7 @@ def _legend(subject: Subject, records: Sequence[Record], sizes: dict[str, int]) 
 
 def _by_interval(record: Record) -> bool:
     """A converged single run against the floor: the noise of seeds is unknown, the interval over users is known."""
-    return record.baseline == FLOOR and record.seeds == 1 and record.converged is not False
+    return is_floor(record.baseline or "") and record.seeds == 1 and record.converged is not False
 
 
 def _value(record: Record | None) -> Value:
@@ -112,7 +112,7 @@ def _value(record: Record | None) -> Value:
         return Value("–", tone="muted")
     spread = f" ± {labels.percent(record.sd)}" if record.sd is not None else ""
     note = labels.between(record.low, record.high)
-    tone = "muted" if record.system == FLOOR else ""
+    tone = "muted" if is_floor(record.system) else ""
     mark = record.mark or ""
     if _by_interval(record):
         low, high = record.difference_low, record.difference_high

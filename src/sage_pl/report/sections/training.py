@@ -30,7 +30,7 @@ _MOST = 9  # curves in a chart, and the floor
 
 def make(subject: Subject) -> Section:
     """Charts by epoch; of several seeds the first run's."""
-    runs = {name: subject.first(name) for name in charted_systems(subject, _MOST) if name in subject.systems}
+    runs = {name: subject.first(name) for name in charted_systems(subject, most=_MOST) if name in subject.systems}
     histories = _histories(runs)
     best = _best_epochs(runs, histories)
     losses = {name: _term(runs, name) for name in _columns(histories, _LOSS)}

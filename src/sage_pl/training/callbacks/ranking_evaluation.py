@@ -11,8 +11,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sage_pl.errors import SettingError
+from sage_pl.evaluation.floors import Floors
 from sage_pl.evaluation.groups import BASIC, Groups
 from sage_pl.evaluation.metrics import KS, summarise
+from sage_pl.evaluation.results import floor_metrics
 from sage_pl.ranges import Count, Filled
 from sage_pl.types import SeqBatch
 
@@ -32,6 +34,7 @@ class RankingEvaluation(Callback):
 
     Attributes:
         test_ranks: protocol -> [K] ranks by case after a test, 0 where a case was not evaluated.
+        floors: split -> floors, with ranks of all its cases.
 
     Raises:
         SettingError: ``groups`` lacks a split.
@@ -43,7 +46,19 @@ class RankingEvaluation(Callback):
         self.groups = groups
         self.ks = tuple(ks)
         self.test_ranks: dict[str, npt.NDArray[np.int64]] = {}
+        self.floors: Mapping[str, Floors] = {}
         self._ranks: dict[str, npt.NDArray[np.int64]] = {}
+
+    def floor_metrics(self, split: str) -> dict[str, float]:
+        """``floor/<name>/<protocol>/...`` of those cases of a split that were ranked, which is the last one evaluated."""
+        ranked = {
+            name: {protocol: np.where(of_run > 0, ranks[protocol], 0) for protocol, of_run in self._ranks.items()}
+            for name, ranks in self.floors.get(split, {}).items()
+        }
+        return floor_metrics(ranked, self._groups(split), self.ks)
+
+    def _groups(self, split: str) -> dict[str, npt.NDArray[np.bool_]]:
+        return {name: self.groups[split][name] for name in (BASIC if split == "valid" else self.groups[split])}
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._ranks = {}
@@ -79,7 +94,7 @@ class RankingEvaluation(Callback):
             by_case[cases] = ranks.cpu().numpy()
 
     def _log(self, split: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        groups = {name: self.groups[split][name] for name in (BASIC if split == "valid" else self.groups[split])}
+        groups = self._groups(split)
         for protocol, ranks in self._ranks.items():
             of_process = torch.from_numpy(ranks).to(pl_module.device)
             of_all = trainer.strategy.reduce(of_process, reduce_op="max").cpu().numpy()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytorch_lightning as pl
 from rich.console import Console
 
+from sage_pl.evaluation.floors import best_floor, label
 from sage_pl.evaluation.table import results_table, select
+from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 
 
 class ValidationTable(pl.Callback):
-    """Prints the groups of each validation that is the best so far, beside the previous best. No-op outside a terminal.
+    """Prints the groups of each validation that is the best so far, beside the best floor and the previous best. No-op outside
+    a terminal.
 
     Args:
         monitor: the validation's metric, such as ``val/full/ndcg@10``; its protocol is printed.
@@ -27,6 +30,15 @@ class ValidationTable(pl.Callback):
         name = self.monitor.removeprefix("val/")
         if any(metrics[name] <= before[name] for before in self._best.values()):
             return
-        rows = {**self._best, f"epoch {trainer.current_epoch}": metrics}
-        console.print(results_table(rows, name.split("/")[0]))
+        protocol = name.split("/")[0]
+        rows = {**_floor(trainer, protocol), **self._best, f"epoch {trainer.current_epoch}": metrics}
+        console.print(results_table(rows, protocol))
         self._best = {f"epoch {trainer.current_epoch}": metrics}
+
+
+def _floor(trainer: pl.Trainer, protocol: str) -> dict[str, dict[str, float]]:
+    """The row of the best floor of the validation cases."""
+    evaluations = [one for one in trainer.callbacks if isinstance(one, RankingEvaluation)]  # type: ignore[attr-defined]
+    metrics = {name: value for one in evaluations for name, value in one.floor_metrics("valid").items()}
+    floor = best_floor(metrics, protocol)
+    return {label(floor): of_floor} if (of_floor := select(metrics, f"floor/{floor}")) else {}

@@ -16,6 +16,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from sage_pl import hosts
 from sage_pl.artifacts.files import write_text
 from sage_pl.errors import UserError
+from sage_pl.evaluation.floors import best_floor, label
+from sage_pl.evaluation.table import select
 
 if TYPE_CHECKING:
     import wandb
@@ -85,7 +87,7 @@ class WandbRun(WandbLogger):
     def finish_run(self, folder: Path, metrics: Mapping[str, float], artifacts: Mapping[str, Path]) -> None:
         """Add the results of a finished run and end the record, so that the next run of this process starts its own.
 
-        - ``groups/<protocol>``: every metric of every group, beside the popularity floor, as a table and as bars.
+        - ``groups/<protocol>``: every metric of every group, beside the best floor, as a table and as bars.
         - ``report``: ``report.html``, where the run has one.
         - artifacts and the best checkpoint by reference: their place and key are uploaded, their content is not.
 
@@ -183,17 +185,18 @@ def reference(name: str, kind: str, path: Path, key: str) -> wandb.Artifact:
 
 
 def tables(metrics: Mapping[str, float]) -> dict[str, tuple[list[Any], list[list[Any]]]]:
-    """Protocol -> columns and rows: one row per system (``this run``, ``popularity``) and group, one column per metric.
+    """Protocol -> columns and rows: one row per system (``this run``, ``floor: <the best>``) and group, one column per metric.
 
     Args:
         metrics: ``test/full/ndcg@10/item_tail``, ``floor/popularity/full/ndcg@10`` and so on; protocols without counts,
             such as ``lists``, are ignored.
     """
     by_protocol: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
-    for name, value in metrics.items():
-        for system, prefix in ((_RUN, "test/"), ("popularity", "floor/popularity/")):
-            if name.startswith(prefix):
-                protocol, metric, group = (*name.removeprefix(prefix).split("/"), "overall")[:3]
+    for protocol in dict.fromkeys(name.split("/")[1] for name in metrics if name.startswith("test/")):
+        floor = best_floor(metrics, protocol)
+        for system, prefix in ((_RUN, f"test/{protocol}"), (label(floor), f"floor/{floor}/{protocol}")):
+            for name, value in select(metrics, prefix).items():
+                metric, group = (*name.split("/"), "overall")[:2]
                 by_protocol.setdefault(protocol, {}).setdefault((system, group), {})[metric] = value
     result: dict[str, tuple[list[Any], list[list[Any]]]] = {}
     for protocol, cells in by_protocol.items():

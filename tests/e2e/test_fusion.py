@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,9 +14,10 @@ import pytest
 import torch
 
 from sage_pl import serving
+from sage_pl.comparison.runs import read
 from tests.campaign.bench import ENDS
-from tests.e2e.test_methods import FLOORS
-from tests.e2e.test_served_alike import Answers, command, equal  # noqa: F401 - a fixture
+from tests.e2e.test_methods import FLOORS, SMALL
+from tests.e2e.test_served_alike import ROOT, Answers, command, equal  # noqa: F401 - a fixture
 
 Run = Callable[..., Path]
 FUSION = ["method=plain", "scorer=fusion", "embedder=tfidf", "trainer.max_epochs=2"]
@@ -107,3 +110,52 @@ def test_a_refit_has_the_weights_of_the_run_that_it_repeats(run_train: Run) -> N
     folder = run_train(*FUSION)
     again = run_train(f"refit={folder}")
     assert weights(again / "checkpoints" / "refit.ckpt") == weights(best(folder))
+
+
+@pytest.mark.parametrize("method", ["plain", "sage", "llmemb"])
+def test_an_evaluation_with_the_scorer_is_the_run_that_was_trained_with_it(
+    method: str,
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    settings = [*FUSION, f"method={method}", *SMALL.get(method, [])]
+    fused, alone = run_train(*settings), run_train(*settings, "scorer=none")
+    command("evaluate", f"checkpoint={best(alone)}", "scorer=fusion")
+    evaluation, trained = read(tmp_path / "log"), read(fused)
+    assert evaluation.recipe() == trained.recipe() != read(alone).recipe()
+    assert evaluation.setting() == trained.setting()
+    assert evaluation.converged == read(alone).converged
+    assert [run.name_by("scorer") for run in (evaluation, trained, read(alone))] == ["fusion", "fusion", "none"]
+
+
+def test_a_table_shows_checkpoints_with_and_without_the_scorer(
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = [*FUSION, "scorer=none"]
+    for seed in (1, 2):
+        checkpoint = best(run_train(*settings, f"seed={seed}"))
+        command("evaluate", f"checkpoint={checkpoint}", "scorer=fusion")
+        (tmp_path / "log").rename(tmp_path / f"fused{seed}")
+    command("evaluate", f"checkpoint={checkpoint}")  # repeats the run, and is none
+    runs = f"runs=[{tmp_path}/run*,{tmp_path}/fused*,{tmp_path}/log]"
+    table = _compared(tmp_path / "both", runs, "by=[scorer,method]", "baseline=none", monkeypatch=monkeypatch)
+    (systems,) = table["runs"].values()
+    assert {name: len(folders) for name, folders in systems.items()} == {"fusion/plain": 2, "none/plain": 2}
+    fused = next(v for v in table["values"] if v["system"] == "fusion/plain")
+    assert (fused["baseline"], fused["seeds"], fused["converged"]) == ("none/plain", 2, False)
+    assert isinstance(fused["p_holm"], float)
+    table = _compared(tmp_path / "named", runs, "by=method", monkeypatch=monkeypatch)
+    (systems,) = table["runs"].values()
+    assert set(systems) == {"plain/scorer=none", "plain/scorer=fusion"}
+
+
+def _compared(folder: Path, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    script = str(ROOT / "scripts" / "compare.py")
+    monkeypatch.setattr("sys.argv", [script, *arguments, "resamples=200", f"hydra.run.dir='{folder}'"])
+    runpy.run_path(script, run_name="__main__")
+    table: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
+    return table

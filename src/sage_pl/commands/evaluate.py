@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sage_pl import hosts
 from sage_pl.commands.quiet import quiet_libraries
-from sage_pl.runs import checkpoint, checks, fit
+from sage_pl.runs import checkpoint, checks, evaluated, fit
 from sage_pl.runs.scoring import choose_weights
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Test ``config.checkpoint``, which holds its configuration; missing artifacts are made again.
+
+    With ``scorer=CHOICE`` the folder is that of a run, which a comparison takes.
 
     Returns:
         The metrics, as in ``metrics.json`` of the output folder.
@@ -35,13 +37,19 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             f"{trained.path} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, "
             f"so evaluate checkpoint={repeated}/checkpoints/best.ckpt"
         )
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get().runtime
+    folder = Path(hydra.output_dir)
     groups = {key: config[key] for key in ("scorer", "steps") if key in config}
     overrides: Any = OmegaConf.merge(groups, config.overrides)
     with hosts.only(config.allow_host):
         prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
+        run = None
+        if "scorer" in config:
+            run = evaluated.as_a_run(trained, overrides, hydra.choices.get("scorer"), prepared)
         parts = checkpoint.trained(prepared, trained)
         choose_weights(parts)
-        metrics = fit.test(prepared, parts, folder)
+        metrics = fit.test(prepared, parts, folder, {} if run is None else evaluated.training_facts(trained))
+        if run is not None:
+            evaluated.record(run, folder)
     log.info("metrics     %s", folder / "metrics.json")
     return metrics

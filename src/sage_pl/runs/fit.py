@@ -256,8 +256,8 @@ def make_loggers(config: DictConfig) -> list[Logger]:
     return [_instance(node) for node in config.logger.values()]
 
 
-def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
-    """Test a trained model, and write metrics and ranks into ``folder``."""
+def test(config: DictConfig, parts: Parts, folder: Path, ended: Mapping[str, float]) -> dict[str, float]:
+    """Test a trained model, and write metrics and ranks into ``folder``; ``ended``: of its training (:func:`_end`), or {}."""
     datamodule, model, evaluation = parts
     lists = _lists(config, parts)
     trainer = pl.Trainer(
@@ -271,7 +271,7 @@ def test(config: DictConfig, parts: Parts, folder: Path) -> dict[str, float]:
         enable_progress_bar=sys.stderr.isatty(),
     )
     trainer.test(model, datamodule, verbose=False)
-    return _write(folder, config, parts, lists, trainer)
+    return _write(folder, config, parts, lists, trainer, ended)
 
 
 def _carry_table(folder: Path, resume: str | None) -> None:
@@ -302,18 +302,18 @@ def _write(
     parts: Parts,
     lists: RecommendedLists,
     trainer: pl.Trainer,
-    ended: Mapping[str, float] | None = None,
+    ended: Mapping[str, float],
 ) -> dict[str, float]:
     """Write metrics, ranks and recommended lists, print them beside the popularity floor of the cases that were ranked.
 
-    ``ended``: see :func:`_end`.
+    ``ended``: see :func:`_end`; {} where it is not known.
     """
     datamodule, _, evaluation = parts
     data, cases, groups = datamodule.sequences, datamodule.sequences.test, evaluation.groups["test"]
     floor = popularity_ranks(data, cases, datamodule.candidates["test"], datamodule.mask_seen)
     tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     ranked = {name: np.where(evaluation.test_ranks[name] > 0, ranks, 0) for name, ranks in floor.items()}
-    metrics = tested | floor_metrics(ranked, groups, evaluation.ks) | dict(ended or {})
+    metrics = tested | floor_metrics(ranked, groups, evaluation.ks) | dict(ended)
     artifact = Artifact.at(config.artifacts.sequences)
     if counts := mapped_counts(artifact):
         metrics |= {"data/current": 1.0, **{f"data/{name}": float(count) for name, count in counts.items()}}

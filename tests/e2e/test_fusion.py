@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from sage_pl import serving
-from sage_pl.comparison.runs import read
+from sage_pl.comparison.runs import RunError, read
 from tests.campaign.bench import ENDS
 from tests.e2e.test_methods import FLOORS, SMALL
 from tests.e2e.test_served_alike import ROOT, Answers, command, equal  # noqa: F401 - a fixture
@@ -140,6 +141,7 @@ def test_a_table_shows_checkpoints_with_and_without_the_scorer(
         checkpoint = best(run_train(*settings, f"seed={seed}"))
         command("evaluate", f"checkpoint={checkpoint}", "scorer=fusion")
         (tmp_path / "log").rename(tmp_path / f"fused{seed}")
+    command("report", f"run={tmp_path}/fused2", "maps=false")
     command("evaluate", f"checkpoint={checkpoint}")  # repeats the run, and is none
     runs = f"runs=[{tmp_path}/run*,{tmp_path}/fused*,{tmp_path}/log]"
     table = _compared(tmp_path / "both", runs, "by=[scorer,method]", "baseline=none", monkeypatch=monkeypatch)
@@ -151,6 +153,29 @@ def test_a_table_shows_checkpoints_with_and_without_the_scorer(
     table = _compared(tmp_path / "named", runs, "by=method", monkeypatch=monkeypatch)
     (systems,) = table["runs"].values()
     assert set(systems) == {"plain/scorer=none", "plain/scorer=fusion"}
+
+
+def test_the_folder_of_an_evaluation_says_what_it_is_of_and_no_more_than_is_known(
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    run, log = run_train(*FUSION, "scorer=none"), tmp_path / "log"
+    command("evaluate", f"checkpoint={best(run)}", "scorer=fusion", "scorer.text=null")
+    assert read(log).config["evaluated"] == str(best(run))
+    assert read(log).recipe().keys() - read(run).recipe().keys() > {"model.scorer.transitions"}
+    assert "model.scorer.text" not in read(log).recipe()
+    command("evaluate", f"checkpoint={best(run)}")
+    with pytest.raises(RunError, match=r"no config\.yaml"):
+        read(log)
+    moved = tmp_path / "moved.ckpt"
+    shutil.copy(best(run), moved)
+    command("evaluate", f"checkpoint={moved}", "scorer=fusion")
+    assert read(log).converged is None
+    (run / "metrics.json").write_text("{")
+    command("evaluate", f"checkpoint={best(run)}", "scorer=fusion")
+    assert read(log).converged is None
+    assert "whether the training had converged is unknown" in (log / "evaluate.log").read_text()
 
 
 def _compared(folder: Path, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class DualView(nn.Module):
         heads: heads of the cross-attention.
         cross_attention: False keeps the views apart until they are scored (LLM-ESR's "w/o cross-attention").
         residual: add a view to its cross-attention, ``z_id = x_id + Attn(x_text, x_id)``; False in the paper, where a position
-            becomes a mixture of the history and may lose its own item (docs/results.md).
+            becomes a mixture of the history and may lose its own item (docs/results/pantry.md).
         shared: False gives the text view a separate backbone, which starts as a copy (LLM-ESR's "w/o share").
 
     Reference: LLM-ESR, section 3.3; SAGE code line (docs/deviations.md). Differs: the cross-attention is causal wherever

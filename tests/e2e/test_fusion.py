@@ -144,7 +144,9 @@ def test_a_table_shows_checkpoints_with_and_without_the_scorer(
     command("report", f"run={tmp_path}/fused2", "maps=false")
     command("evaluate", f"checkpoint={checkpoint}")  # repeats the run, and is none
     runs = f"runs=[{tmp_path}/run*,{tmp_path}/fused*,{tmp_path}/log]"
-    table = _compared(tmp_path / "both", runs, "by=[scorer,method]", "baseline=none", monkeypatch=monkeypatch)
+    table = _compared(
+        tmp_path / "both", runs, "by=[scorer,method]", "baseline=none", "groups=[item_tail]", monkeypatch=monkeypatch
+    )
     (systems,) = table["runs"].values()
     assert {name: len(folders) for name, folders in systems.items()} == {"fusion/plain": 2, "none/plain": 2}
     fused = next(v for v in table["values"] if v["system"] == "fusion/plain")
@@ -182,5 +184,6 @@ def _compared(folder: Path, *arguments: str, monkeypatch: pytest.MonkeyPatch) ->
     script = str(ROOT / "scripts" / "compare.py")
     monkeypatch.setattr("sys.argv", [script, *arguments, "resamples=200", f"hydra.run.dir='{folder}'"])
     runpy.run_path(script, run_name="__main__")
+    assert (folder / "report.html").is_file()
     table: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
     return table

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.plain import read_json
@@ -15,8 +15,9 @@ from sage_pl.comparison.runs import EVALUATION
 from sage_pl.errors import SettingError
 from sage_pl.runs.checkpoint import Checkpoint, recipe_with
 from sage_pl.runs.folders import METRICS
-from sage_pl.runs.plan import filled_artifacts, make_plan
-from sage_pl.runs.recorded import save
+from sage_pl.runs.idle_parts import drop_idle_parts
+from sage_pl.runs.plan import filled_artifacts
+from sage_pl.runs.recorded import recorded
 
 log = logging.getLogger(__name__)
 _FACTS = ("epochs", "best_epoch", "converged")
@@ -24,7 +25,7 @@ _FACTS = ("epochs", "best_epoch", "converged")
 
 def as_a_run(
     checkpoint: Checkpoint, overrides: Mapping[str, Any], scorer: str | None, prepared: DictConfig
-) -> DictConfig:
+) -> dict[str, Any]:
     """The configuration of a run trained with these overrides, and the checkpoint as ``evaluated``.
 
     A scorer acts after training alone, so such a run has the same weights and the same results.
@@ -38,20 +39,20 @@ def as_a_run(
     changed = recipe_with(checkpoint.recipe, overrides)
     choices = {**(changed.get("choices") or {}), "scorer": scorer}
     run_dir = str(checkpoint.path.parent.parent)
-    config = make_plan({**changed, "choices": choices, "run_dir": run_dir, "resume": None, "logger": {}}).config.copy()
-    with flag_override(config, ["readonly", "struct"], [False, False]):
-        cache = Path(config.paths.artifacts)
-        trained_with = {name: str(cache / name / key) for name, key in checkpoint.artifact_keys.items()}
-        config.artifacts.update(trained_with | filled_artifacts(prepared))
-        config.stages = {name: node for name, node in config.stages.items() if name in trained_with}
-        config.catalog, config.evaluated = prepared.catalog, str(checkpoint.path.resolve())
-    return config
+    whole = {**changed, "choices": choices, "run_dir": run_dir, "resume": None, "logger": {}}
+    config, _ = drop_idle_parts(OmegaConf.create(whole))
+    cache = Path(config.paths.artifacts)
+    trained_with = {name: str(cache / name / key) for name, key in checkpoint.artifact_keys.items()}
+    config.artifacts.update(trained_with | filled_artifacts(prepared))
+    config.stages = {name: node for name, node in (config.get("stages") or {}).items() if name in trained_with}
+    config.catalog, config.evaluated = prepared.catalog, str(checkpoint.path.resolve())
+    return recorded(config)
 
 
-def record(config: DictConfig, folder: Path) -> None:
+def record(config: Mapping[str, Any], folder: Path) -> None:
     """Write the configuration of :func:`as_a_run` beside the results."""
     with whole_file(folder / EVALUATION) as part:
-        save(config, part)
+        OmegaConf.save(OmegaConf.create(dict(config)), part)
 
 
 def training_facts(checkpoint: Checkpoint) -> dict[str, float]:

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -256,8 +257,13 @@ def make_loggers(config: DictConfig) -> list[Logger]:
     return [_instance(node) for node in config.logger.values()]
 
 
-def test(config: DictConfig, parts: Parts, folder: Path, ended: Mapping[str, float]) -> dict[str, float]:
-    """Test a trained model, and write metrics and ranks into ``folder``; ``ended``: of its training (:func:`_end`), or {}."""
+def test(
+    config: DictConfig,
+    parts: Parts,
+    folder: Path,
+    ended: Mapping[str, float] = MappingProxyType({}),  # noqa: PT028 - no test of pytest
+) -> dict[str, float]:
+    """Test a trained model, and write metrics and ranks into ``folder``; ``ended``: of its training, see :func:`_end`."""
     datamodule, model, evaluation = parts
     lists = _lists(config, parts)
     trainer = pl.Trainer(

@@ -11,6 +11,8 @@ import yaml
 from sage_pl.comparison.runs import FinishedRun, RunError, find, read
 from sage_pl.comparison.systems import comparable, systems
 
+FUSION = "sage_pl.nn.scorers.fusion.Fusion"
+
 
 def make(folder: Path, method: str = "plain", seed: int = 42, name: str = "tea", **changes: Any) -> Path:
     """A finished run's folder; ``changes`` replace parts of its configuration."""
@@ -325,3 +327,18 @@ def test_names_without_hydra(tmp_path: Path, run_dir: str, names: tuple[str, str
     (folder / ".hydra" / "hydra.yaml").unlink()
     run = read(folder)
     assert (run.name_by("method"), run.name_by("backbone")) == names
+
+
+def test_an_evaluation_with_another_scorer_is_a_run_named_by_it(tmp_path: Path) -> None:
+    plain, fused = (
+        make(tmp_path / n, seed=1, model={"scorer": s}) for n, s in (("a", None), ("b", {"_target_": FUSION}))
+    )
+    (fused / "config.yaml").rename(fused / "evaluation.yaml")
+    found, problems = find(f"{tmp_path}/**")
+    assert ([run.folder for run in found], problems) == ([plain, fused], [])
+    grouped, (remark,) = systems(found, ["method"])
+    assert list(grouped) == [("plain", "scorer=none"), ("plain", "scorer=fusion")]
+    assert "(to name them by it: by=[method,scorer])" in remark
+    (fused / "metrics.json").write_text("{")
+    (problem,) = find(f"{tmp_path}/**")[1]
+    assert problem.reason.endswith(f"; evaluate the checkpoint that {fused}/evaluation.yaml names again")

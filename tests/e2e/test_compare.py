@@ -327,6 +327,7 @@ def test_a_missing_baseline_leaves_the_values(make_run: MakeRun, compare: Callab
         ({"by": "metod"}, "has no 'metod' to name it by"),
         ({"runs": "nowhere"}, "no finished run matches nowhere"),
         ({"resamples": 0}, "0 resamples"),
+        ({"groups": ["item_tial"]}, "groups has item_tial; choose from overall, item_head, item_tail, "),
         ({"head": "top10"}, "head is 'top10'; choose from own, ts_item, reference"),
     ],
 )
@@ -363,6 +364,17 @@ def test_head_and_tail_only(make_run: MakeRun, compare: Callable[..., dict[str, 
     record = compare(all_groups=False)
     assert {v["family"] for v in record["values"]} == {"head and tail"}
     assert value(record, "sage", "overall") == value(compare(), "sage", "overall")
+
+
+def test_one_table_of_chosen_groups(make_run: MakeRun, compare: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    pair(make_run)
+    every = compare()
+    record = compare(groups=["answer_new", "item_tail", "day_own", "overall"])  # positions, so no group by days
+    assert {v["family"] for v in record["values"]} == {"chosen groups"}
+    assert list(dict.fromkeys(v["group"] for v in record["values"])) == ["overall", "answer_new", "item_tail"]
+    assert value(record, "sage", "item_tail")["mean"] == value(every, "sage", "item_tail")["mean"]
+    assert (tmp_path / "out" / "comparison.md").read_text().count("| metric | system |") == 2  # full, sampled100
+    assert {v["group"] for v in compare(groups="item_tail")["values"]} == {"overall", "item_tail"}
 
 
 @pytest.mark.parametrize(("head", "count"), [("ts_item", "train_count"), ("reference", "user_count")])

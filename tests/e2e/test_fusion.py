@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,9 +16,10 @@ import torch
 from omegaconf import OmegaConf
 
 from sage_pl import serving
+from sage_pl.comparison.runs import RunError, read
 from tests.campaign.bench import ENDS
-from tests.e2e.test_methods import FLOORS
-from tests.e2e.test_served_alike import Answers, command, equal  # noqa: F401 - a fixture
+from tests.e2e.test_methods import FLOORS, SMALL
+from tests.e2e.test_served_alike import ROOT, Answers, command, equal  # noqa: F401 - a fixture
 
 Run = Callable[..., Path]
 FUSION = ["method=plain", "scorer=fusion", "embedder=tfidf", "trainer.max_epochs=2"]
@@ -158,3 +162,79 @@ def _walks_by_id(folder: Path) -> dict[tuple[int, int], float]:
     offsets, items, values = (np.load(f"{artifacts.transitions}/{name}.npy") for name in ("offsets", "items", "values"))
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     return {(ids[row], ids[item]): float(value) for row, item, value in zip(rows, items, values, strict=True)}
+
+
+@pytest.mark.parametrize("method", ["plain", "sage", "llmemb"])
+def test_an_evaluation_with_the_scorer_is_the_run_that_was_trained_with_it(
+    method: str,
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    settings = [*FUSION, f"method={method}", *SMALL.get(method, [])]
+    fused, alone = run_train(*settings), run_train(*settings, "scorer=none")
+    command("evaluate", f"checkpoint={best(alone)}", "scorer=fusion")
+    evaluation, trained = read(tmp_path / "log"), read(fused)
+    assert evaluation.recipe() == trained.recipe() != read(alone).recipe()
+    assert evaluation.setting() == trained.setting()
+    assert evaluation.converged == read(alone).converged
+    assert [run.name_by("scorer") for run in (evaluation, trained, read(alone))] == ["fusion", "fusion", "none"]
+
+
+def test_a_table_shows_checkpoints_with_and_without_the_scorer(
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = [*FUSION, "scorer=none"]
+    for seed in (1, 2):
+        checkpoint = best(run_train(*settings, f"seed={seed}"))
+        command("evaluate", f"checkpoint={checkpoint}", "scorer=fusion")
+        (tmp_path / "log").rename(tmp_path / f"fused{seed}")
+    command("report", f"run={tmp_path}/fused2", "maps=false")
+    command("evaluate", f"checkpoint={checkpoint}")  # repeats the run, and is none
+    runs = f"runs=[{tmp_path}/run*,{tmp_path}/fused*,{tmp_path}/log]"
+    table = _compared(
+        tmp_path / "both", runs, "by=[scorer,method]", "baseline=none", "groups=[item_tail]", monkeypatch=monkeypatch
+    )
+    (systems,) = table["runs"].values()
+    assert {name: len(folders) for name, folders in systems.items()} == {"fusion/plain": 2, "none/plain": 2}
+    fused = next(v for v in table["values"] if v["system"] == "fusion/plain")
+    assert (fused["baseline"], fused["seeds"], fused["converged"]) == ("none/plain", 2, False)
+    assert isinstance(fused["p_holm"], float)
+    table = _compared(tmp_path / "named", runs, "by=method", monkeypatch=monkeypatch)
+    (systems,) = table["runs"].values()
+    assert set(systems) == {"plain/scorer=none", "plain/scorer=fusion"}
+
+
+def test_the_folder_of_an_evaluation_says_what_it_is_of_and_no_more_than_is_known(
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    run, log = run_train(*FUSION, "scorer=none"), tmp_path / "log"
+    command("evaluate", f"checkpoint={best(run)}", "scorer=fusion", "scorer.text=null")
+    assert read(log).config["evaluated"] == str(best(run))
+    assert read(log).recipe().keys() - read(run).recipe().keys() > {"model.scorer.transitions"}
+    assert "model.scorer.text" not in read(log).recipe()
+    command("evaluate", f"checkpoint={best(run)}")
+    with pytest.raises(RunError, match=r"no config\.yaml"):
+        read(log)
+    moved = tmp_path / "moved.ckpt"
+    shutil.copy(best(run), moved)
+    command("evaluate", f"checkpoint={moved}", "scorer=fusion")
+    assert read(log).converged is None
+    (run / "metrics.json").write_text("{")
+    command("evaluate", f"checkpoint={best(run)}", "scorer=fusion")
+    assert read(log).converged is None
+    assert "whether the training had converged is unknown" in (log / "evaluate.log").read_text()
+
+
+def _compared(folder: Path, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    script = str(ROOT / "scripts" / "compare.py")
+    monkeypatch.setattr("sys.argv", [script, *arguments, "resamples=200", f"hydra.run.dir='{folder}'"])
+    runpy.run_path(script, run_name="__main__")
+    assert (folder / "report.html").is_file()
+    table: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
+    return table

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 from sage_pl.artifacts.renamed import current
 from sage_pl.artifacts.store import ArtifactError
-from sage_pl.runs import checkpoint, fit
+from sage_pl.comparison.runs import read
+from sage_pl.runs import checkpoint, evaluated, fit
 
 FILES = Path(__file__).parent / "earlier_version"
 
@@ -54,6 +55,19 @@ def test_they_are_made_again_where_one_is_gone_or_a_change_asks_for_others(folde
     assert not checkpoint.finished_artifacts(earlier, {"evaluation": {"seed": 7}})
     shutil.rmtree(folder / "artifacts" / "candidates")
     assert not checkpoint.finished_artifacts(earlier, {})
+
+
+def test_it_is_recorded_as_a_run_with_another_scorer(folder: Path) -> None:
+    earlier = checkpoint.open_checkpoint(folder / "best.ckpt")
+    changes = {
+        "scorer": {"_target_": "sage_pl.nn.scorers.semantic.SemanticSimilarity", "n_items": "${catalog.n_items}"}
+    }
+    changes["scorer"] |= {"text": "${artifacts.embed}", "weight": 1}
+    config = checkpoint.prepared(earlier, changes)
+    evaluated.record(evaluated.as_a_run(earlier, changes, "semantic", config), folder)
+    fit.test(config, checkpoint.trained(config, earlier), folder)
+    run = read(folder)
+    assert (run.scorer, run.name_by("scorer"), run.converged) == ("semantic", "semantic", None)
 
 
 def flip(file: Path) -> None:

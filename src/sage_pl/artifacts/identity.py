@@ -21,7 +21,7 @@ SOURCES = frozenset(
 )
 # Where a run lives, how it is displayed, and what has a key of its own.
 _WHOLE = (
-    "allow_host|artifacts|catalog|choices|floors|hydra|logger|paths|refit|report|resume|role|run_dir|search|stages|steps|sweep|"
+    "allow_host|artifacts|catalog|choices|evaluated|floors|hydra|logger|paths|refit|report|resume|role|run_dir|search|stages|steps|sweep|"
     "verify"
 )
 _TRAINER = (

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from sage_pl import hosts
 from sage_pl.artifacts.identity import value_at
 from sage_pl.commands.quiet import quiet_libraries
-from sage_pl.runs import checkpoint, checks, fit
+from sage_pl.runs import checkpoint, checks, evaluated, fit
 from sage_pl.runs.scoring import choose_weights, with_scorer
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Test ``config.checkpoint``, which holds its configuration; missing artifacts are made again.
+
+    With ``scorer=CHOICE`` the folder is that of a run, which a comparison takes.
 
     Returns:
         The metrics, as in ``metrics.json`` of the output folder.
@@ -35,12 +37,19 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             f"{trained.path} is a refit on all events, which leave nothing to test it on; its metrics are those of {repeated}, "
             f"so evaluate checkpoint={repeated}/checkpoints/best.ckpt"
         )
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get().runtime
+    folder = Path(hydra.output_dir)
+    overrides = with_scorer(config)
+    cache = value_at(overrides, "paths.artifacts") or config.artifacts
     with hosts.only(config.allow_host):
-        prepared = checkpoint.prepared(trained, with_scorer(config), config.artifacts, current)
+        prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
+        run = None
+        if "scorer" in config:
+            run = evaluated.as_a_run(trained, overrides, hydra.choices.get("scorer"), prepared)
         parts = checkpoint.trained(prepared, trained)
         choose_weights(parts)
-        cache = value_at(overrides, "paths.artifacts") or config.artifacts
-        metrics = fit.test(prepared, parts, folder, cache)
+        metrics = fit.test(prepared, parts, folder, cache, {} if run is None else evaluated.training_facts(trained))
+        if run is not None:
+            evaluated.record(run, folder)
     log.info("metrics     %s", folder / "metrics.json")
     return metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
         RunError: nothing can be compared, or an option does not fit.
     """
     options["by"] = [options["by"]] if isinstance(options["by"], str) else list(options["by"])
+    options["groups"] = [options["groups"]] if isinstance(options["groups"], str) else options["groups"]
     layout = _check(options)
     finished, unfinished = find(options["runs"])
     ignored = () if options["head"] == "own" else _HEAD_RULE
@@ -70,6 +71,9 @@ def _check(options: Mapping[str, Any]) -> Layout | None:
     """The layout of a paper's table, if ``table`` is set; a mistyped option raises here."""
     for metric in options["metrics"]:
         statistics.gains(np.ones(1, np.int64), metric)
+    known = ["overall", *(name for names in FAMILIES.values() for name in names)]
+    if unknown := [name for name in options["groups"] or [] if name not in known]:
+        raise RunError(f"groups has {', '.join(map(str, unknown))}; choose from {', '.join(known)}")
     if not options["table"]:
         return None
     if options["by"] != ["method", "backbone"]:
@@ -113,9 +117,7 @@ def _section(dataset: str, by_system: Runs, tests: Mapping[Path, RunRanks], opti
     protocols = [p for p in first.protocols if all(p in test.protocols for test in tests.values())]
     models = [_system(name, runs, tests, protocols) for name, runs in sorted(by_system.items())]
     groups = {"overall": np.ones(len(first.frame), bool)} | members(first.facts(options["head"], thresholds))
-    families = {title: [name for name in names if name in groups] for title, names in FAMILIES.items()}
-    families = dict(list(families.items())[: None if options["all_groups"] else 1])
-    families[next(iter(families))].insert(0, "overall")
+    families = _families(groups, options)
     columns = {name: groups[name] for names in families.values() for name in names}
     baselines = _baselines(list(by_system), options["baseline"], len(options["by"]))
     named, stored = _floor_named(by_system, tests, options), floors.stored(tests.values())
@@ -144,6 +146,18 @@ def _system(
 
 def _untrained(runs: Sequence[FinishedRun]) -> bool:
     return all(run.untrained for run in runs)
+
+
+def _families(groups: Collection[str], options: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Title of a table -> its groups, ``overall`` first; groups that the data do not have are left out."""
+    families = FAMILIES if options["all_groups"] else dict(list(FAMILIES.items())[:1])
+    if options["groups"]:
+        families = {"chosen groups": tuple(options["groups"])}
+    tables = {
+        title: [name for name in names if name in groups and name != "overall"] for title, names in families.items()
+    }
+    tables[next(iter(tables))].insert(0, "overall")
+    return tables
 
 
 def _converged(runs: Sequence[FinishedRun]) -> bool | None:

@@ -1,6 +1,7 @@
 """Folders of finished runs: find them by pattern and read them.
 
-A finished run holds ``config.yaml``, ``metrics.json`` and ``ranks.parquet``. The choices that name it (``method=sage
+A finished run holds ``config.yaml``, ``metrics.json`` and ``ranks.parquet``. An evaluation with another scorer is one too; its
+configuration is ``evaluation.yaml``. The choices that name it (``method=sage
 backbone=sasrec``) are the key ``choices`` of its ``config.yaml``, in older runs of ``.hydra/hydra.yaml``.
 """
 
@@ -20,7 +21,8 @@ from sage_pl.artifacts.renamed import current
 from sage_pl.comparison import epochs
 from sage_pl.errors import SettingError
 
-FILES = ("config.yaml", "metrics.json", "ranks.parquet")
+CONFIG, EVALUATION = "config.yaml", "evaluation.yaml"
+FILES = (CONFIG, "metrics.json", "ranks.parquet")
 _SIGNS = ("train.log", "metrics.json", "ranks.parquet")  # any of these marks the folder of a run, finished or not
 # the folders of conf/train.yaml, hydra.run and hydra.sweep
 _LAYOUT = r"/(?:\d+_{dataset}_)?(?P<method>[^/]+)-(?P<backbone>[^/-]+)-seed\d+(?:/|$)"
@@ -89,6 +91,12 @@ class FinishedRun:
         users, items = (value_at(self.config, f"catalog.{name}") for name in ("n_users", "n_items"))
         return (users, items) if isinstance(users, int) and isinstance(items, int) else (0, 0)
 
+    @property
+    def scorer(self) -> str:
+        """The module of the scorer: ``fusion``; ``none`` where the model ranks alone."""
+        target = value_at(current(self.config), "model.scorer._target_")
+        return "none" if target is None else str(target).rpartition(".")[0].rpartition(".")[2]
+
     def artifact(self, name: str) -> Path:
         """Folder of an artifact; its last component is the key."""
         return Path(str(value_at(self.config, f"artifacts.{name}")))
@@ -135,14 +143,14 @@ class FinishedRun:
             key: Path(value).name if isinstance(value, str) else str(value)
             for key, value in settings.items()
             if value is not None and key.rpartition(".")[2] != "seed"
-        }
+        } | {"scorer": self.scorer}
 
 
 def find(patterns: str | Sequence[str]) -> tuple[list[FinishedRun], list[Unfinished]]:
     """Finished runs that match the patterns, oldest first, and the unusable ones: failed, interrupted or damaged.
 
-    Stages, which are artifacts, evaluations and preparations are no runs and are skipped. A refit has the results of the
-    run that it repeats.
+    Stages, which are artifacts, and preparations are no runs and are skipped, and so are evaluations, but for those with
+    another scorer (``EVALUATION``). A refit has the results of the run that it repeats.
 
     Raises:
         RunError: nothing matches.
@@ -171,15 +179,16 @@ def read(folder: Path) -> FinishedRun:
     Raises:
         RunError: a file is missing or damaged, or a metric is NaN or infinite.
     """
-    config = _yaml(folder / "config.yaml")
+    file = _config_file(folder)
+    config = _yaml(file)
     if config.get("refit") is not None:
         return _repeated(folder, Path(str(config["refit"])))
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
+    if missing := [name for name in (file.name, *FILES[1:]) if not (folder / name).is_file()]:
         raise RunError(f"{folder} is not a finished run (no {', '.join(missing)}){_how_it_ended(folder)}")
     metrics = _metrics(folder / "metrics.json")
     if not (value_at(config, "artifacts.sequences") and value_at(config, "artifacts.candidates")):
-        raise RunError(f"{folder}/config.yaml names no artifacts.sequences and artifacts.candidates; it is of no run")
-    _check_kinds(folder / "config.yaml", config)
+        raise RunError(f"{file} names no artifacts.sequences and artifacts.candidates; it is of no run")
+    _check_kinds(file, config)
     return FinishedRun(folder, config, _choices(folder, config), metrics)
 
 
@@ -195,9 +204,14 @@ def _repeated(refit: Path, folder: Path) -> FinishedRun:
     return replace(read(folder), refit=refit)
 
 
+def _config_file(folder: Path) -> Path:
+    """The configuration of a run, or of an evaluation that is one."""
+    return folder / (EVALUATION if (folder / EVALUATION).is_file() else CONFIG)
+
+
 def _of_another_command(folder: Path) -> bool:
-    """Whether a folder without ``config.yaml`` is that of an evaluation or a preparation, by the job that Hydra recorded."""
-    if (folder / "config.yaml").is_file():
+    """Whether a folder without a configuration is that of an evaluation or a preparation, by the job that Hydra recorded."""
+    if _config_file(folder).is_file():
         return False
     try:
         recorded = _yaml(folder / ".hydra" / "hydra.yaml")
@@ -220,6 +234,8 @@ def _check_kinds(file: Path, config: Mapping[str, Any]) -> None:
 
 def how_to_test_again(folder: Path) -> str:
     """The command that tests a run again, as a hint."""
+    if (folder / EVALUATION).is_file():
+        return f"evaluate the checkpoint that {folder / EVALUATION} names again"
     return f"test it again by its command with resume={folder}/checkpoints/last.ckpt hydra.run.dir={folder}"
 
 

@@ -122,7 +122,7 @@ def plan_of(checkpoint: Checkpoint, overrides: Mapping[str, Any], finished: bool
     bare = _bare(checkpoint, overrides)
     if finished:
         return make_plan({**bare, "steps": {}, "stages": {}})
-    begun_with = _changed(checkpoint.begun_with, overrides)
+    begun_with = recipe_with(checkpoint.begun_with, overrides)
     refuse_resolvers(checkpoint, begun_with)
     plan = make_plan(bare, begun_with | {"run_dir": bare["run_dir"], "resume": None})
     refuse_places(plan)
@@ -188,7 +188,7 @@ def text_settings(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> tuple
 
 def _bare(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with changes, without loss terms, warm starts, callbacks and loggers."""
-    recipe = _changed(checkpoint.recipe, overrides)
+    recipe = recipe_with(checkpoint.recipe, overrides)
     refuse_resolvers(checkpoint, recipe)
     bare = {**recipe, "loss": {**recipe["loss"], "terms": {}}, "start": {}, "callbacks": {}, "logger": {}}
     return bare | {"run_dir": str(checkpoint.path.parent)}  # else it refers to the command that trained
@@ -200,7 +200,12 @@ def refuse_resolvers(checkpoint: Checkpoint, recipe: Mapping[str, Any], own: Seq
         raise ConfigError(f"{checkpoint.path} is refused: {'; '.join(problems)}; set it anew by an override")
 
 
-def _changed(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
+def recipe_with(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
+    """A recipe with a command's changes.
+
+    Raises:
+        ConfigError: they do not fit it.
+    """
     if not isinstance(changes, Mapping | DictConfig):
         raise ConfigError(f"overrides is {changes!r}, wanted keys with values: +overrides.evaluation.seen=keep")
     merged = OmegaConf.create(dict(recipe))

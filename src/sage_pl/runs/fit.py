@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -258,8 +259,22 @@ def make_loggers(config: DictConfig) -> list[Logger]:
     return [_instance(node) for node in config.logger.values()]
 
 
-def test(config: DictConfig, parts: Parts, folder: Path, cache: str | Path | None) -> dict[str, float]:
-    """Test a trained model, and write metrics and ranks into ``folder``; missing floors go into ``cache``, or the run's."""
+def test(
+    config: DictConfig,
+    parts: Parts,
+    folder: Path,
+    cache: str | Path | None,
+    ended: Mapping[str, float] = MappingProxyType({}),  # noqa: PT028 - no test of pytest
+) -> dict[str, float]:
+    """Test a trained model, and write metrics and ranks into ``folder``.
+
+    Args:
+        config: prepared.
+        parts: of it, the model trained.
+        folder: of the results.
+        cache: where missing floors are made; None: the run's.
+        ended: of the training, see :func:`_end`.
+    """
     datamodule, model, evaluation = parts
     evaluation.floors = floors_of(config, datamodule, model.stored["artifact_keys"], cache)
     lists = _lists(config, parts)
@@ -274,7 +289,7 @@ def test(config: DictConfig, parts: Parts, folder: Path, cache: str | Path | Non
         enable_progress_bar=sys.stderr.isatty(),
     )
     trainer.test(model, datamodule, verbose=False)
-    return _write(folder, config, parts, lists, trainer)
+    return _write(folder, config, parts, lists, trainer, ended)
 
 
 def _carry_table(folder: Path, resume: str | None) -> None:
@@ -305,16 +320,16 @@ def _write(
     parts: Parts,
     lists: RecommendedLists,
     trainer: pl.Trainer,
-    ended: Mapping[str, float] | None = None,
+    ended: Mapping[str, float],
 ) -> dict[str, float]:
     """Write metrics, ranks and recommended lists, print them beside the best floor of the cases that were ranked.
 
-    ``ended``: see :func:`_end`.
+    ``ended``: see :func:`_end`; {} where it is not known.
     """
     datamodule, _, evaluation = parts
     cases, facts = datamodule.sequences.test, evaluation.groups["test"].facts
     tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    metrics = tested | evaluation.floor_metrics("test") | dict(ended or {})
+    metrics = tested | evaluation.floor_metrics("test") | dict(ended)
     artifact = Artifact.at(config.artifacts.sequences)
     if counts := mapped_counts(artifact):
         metrics |= {"data/current": 1.0, **{f"data/{name}": float(count) for name, count in counts.items()}}

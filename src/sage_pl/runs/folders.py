@@ -12,12 +12,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.locks import LockError, locked
+from sage_pl.comparison.runs import EVALUATION
 from sage_pl.errors import SettingError, UserError
 from sage_pl.runs.launch import FAILURE, Stopped
 
 CHECKPOINTS, TABLE = "checkpoints", "metrics.csv"  # what a continued run goes on with
 METRICS = "metrics.json"
-EVALUATED = (METRICS, "ranks.parquet", "recommended.npy")
+EVALUATED = (METRICS, "ranks.parquet", "recommended.npy", EVALUATION)
 _TRAINED = (*EVALUATED, "report.html", "footprint.json", "config.yaml", "hparams.yaml", FAILURE)
 _COMPARED = ("report.html", *(f"comparison.{ending}" for ending in ("md", "tex", "csv", "json")))
 

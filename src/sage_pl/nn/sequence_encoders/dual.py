@@ -26,7 +26,7 @@ class DualView(nn.Module):
         heads: heads of the cross-attention.
         cross_attention: False keeps the views apart until they are scored (LLM-ESR's "w/o cross-attention").
         residual: add a view to its cross-attention, ``z_id = x_id + Attn(x_text, x_id)``; False in the paper, where a position
-            becomes a mixture of the history and may lose its own item (docs/results.md).
+            becomes a mixture of the history and may lose its own item (docs/results/pantry.md).
         shared: False gives the text view a separate backbone, which starts as a copy (LLM-ESR's "w/o share").
         own_position: start of the number that is added to a query's product with its own item
             (:class:`sage_pl.nn.sequence_encoders.cross_attention.CrossAttention`); None is the published form, which starts

@@ -28,7 +28,8 @@ def as_a_run(
 ) -> dict[str, Any]:
     """The configuration of a run trained with these overrides, and the checkpoint as ``evaluated``.
 
-    A scorer acts after training alone, so such a run has the same weights and the same results.
+    Such a run has the same weights and results where validation does not read the scorer (``fusion``); ``semantic`` may choose
+    another best epoch in training.
 
     Args:
         checkpoint: that is evaluated.

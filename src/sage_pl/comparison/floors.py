@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from sage_pl.comparison import statistics
 from sage_pl.comparison.cells import System
 from sage_pl.comparison.ranks import RunRanks
-from sage_pl.evaluation.floors import label
+from sage_pl.evaluation.floors import is_floor, label
 
 ANY = "floor"  # baseline=floor: the best one
 
@@ -26,7 +26,8 @@ def with_floor(
 ) -> list[System]:
     """The systems of a table, the floor first, which is the best by ``metric``.
 
-    A run of a method without training is the floor, in place of a stored one, where it is at least as good.
+    A run of a method without training is the floor, in place of a stored one, where it is at least as good. Of equal ones, to 6
+    decimals, the first by name is taken.
 
     Args:
         models: the compared systems.
@@ -38,10 +39,10 @@ def with_floor(
     models = [system for system in models if protocol in system.ranks]
     candidates = [one for one in floors if protocol in one.ranks and name in (ANY, one.label.removeprefix(label("")))]
     if name == ANY:
-        candidates = [*(system for system in models if system.fixed), *candidates]
+        candidates += [system for system in models if system.fixed]
     if not candidates:
         return models
-    best = max(candidates, key=lambda system: overall(system, protocol, metric))
+    best = min(candidates, key=lambda one: (-round(overall(one, protocol, metric), 6), is_floor(one.label), one.label))
     return [best, *(system for system in models if system is not best)]
 
 

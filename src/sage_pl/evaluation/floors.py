@@ -30,14 +30,14 @@ def is_floor(system: str) -> bool:
 
 
 def floors_by(metrics: Mapping[str, float], protocol: str) -> dict[str, float]:
-    """Floors of a protocol with their NDCG@10, best first.
+    """Floors of a protocol with their NDCG@10, best first; equal ones, to 6 decimals, by name.
 
     >>> floors_by({"floor/popularity/full/ndcg@10": 0.1, "floor/transitions/full/ndcg@10": 0.2}, "full")
     {'transitions': 0.2, 'popularity': 0.1}
     """
     names = dict.fromkeys(name.split("/")[1] for name in metrics if name.startswith("floor/"))
     values = {name: metrics[key] for name in names if (key := f"floor/{name}/{protocol}/{METRIC}") in metrics}
-    return dict(sorted(values.items(), key=lambda pair: -pair[1]))
+    return dict(sorted(values.items(), key=lambda pair: (-round(pair[1], 6), pair[0])))
 
 
 def best_floor(metrics: Mapping[str, float], protocol: str) -> str:

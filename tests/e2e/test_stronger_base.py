@@ -118,8 +118,9 @@ def test_averaged_weights_are_tested_stored_and_exported(run_train: Run, tmp_pat
         ["method=sage", "model=cosine"],
         ["method=plain", "model=cosine", "backbone=bert4rec", "objective=sampled_softmax", "scorer=fusion"],
         ["method=id_and_text", "backbone.norm=post"],
+        ["method=pad", "model=cosine"],
     ],
-    ids=["sage", "fusion", "id_and_text"],
+    ids=["sage", "fusion", "id_and_text", "pad"],
 )
 def test_what_is_exported_scores_as_what_was_trained(
     run_train: Run, command: Callable[..., Answers], settings: list[str], tmp_path: Path

@@ -13,8 +13,10 @@ from sage_pl.nn.item_encoders.gated import GatedExperts
 from sage_pl.nn.item_encoders.gates import UniformGate
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.item_encoders.text import TextEncoder
+from sage_pl.nn.item_encoders.unit import UnitItems
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.modules.trained_apart import TrainedApart
+from sage_pl.nn.sequence_encoders.cosine import CosineStates
 from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.nn.sequence_encoders.summed import SummedExperts
 from sage_pl.types import ItemEncoder
@@ -90,3 +92,12 @@ def test_a_run_of_another_form_is_refused(artifacts: Artifacts, tmp_path: Path) 
         finished(name, artifacts, Path(run), "sasrec")
     with pytest.raises(SettingError, match=r"item_encoder\.experts\.id cannot start from item_encoder"):
         summed(artifacts, {"id": runs["text"], "text": runs["id"]})
+
+
+def test_cosines_of_a_sum_are_refused(artifacts: Artifacts) -> None:
+    items = UnitItems(GatedExperts(encoders(artifacts), UniformGate))
+    states = CosineStates(SummedExperts({name: make_backbone("sasrec", DIM) for name in ("id", "text")}))
+    with pytest.raises(
+        SettingError, match=r"wanted SummedExperts, .* use sequence_encoder=summed and model=sequential"
+    ):
+        SequentialRecommender(items, states, make_targets("sasrec"), start={"apart": TrainedApart({})})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.modules.warm_start import WarmStart
+from sage_pl.nn.sequence_encoders.summed import SummedExperts
 
 
 class TrainedApart:
@@ -23,14 +24,19 @@ class TrainedApart:
         runs: folder of a run by the name of its expert, with ``best.ckpt`` and ``item_table.npy``: ``${artifacts.<stage>}``.
 
     Raises:
-        SettingError: an expert and its run differ in the names or shapes of their weights.
+        SettingError: the sequence encoder is another, or an expert and its run differ in the names or shapes of their weights.
     """
 
     def __init__(self, runs: Mapping[str, str]) -> None:
         self.runs = runs
 
     def __call__(self, model: nn.Module) -> None:
-        sequence_encoder: Any = model.sequence_encoder
+        sequence_encoder = model.sequence_encoder
+        if not isinstance(sequence_encoder, SummedExperts):
+            raise SettingError(
+                f"the sequence encoder is {type(sequence_encoder).__name__}, wanted SummedExperts, whose scores add up; use "
+                "sequence_encoder=summed and model=sequential"
+            )
         for name, run in self.runs.items():
             WarmStart(run, "item_encoder", f"item_encoder.experts.{name}")(model)
             WarmStart(run, "sequence_encoder.backbone", f"sequence_encoder.experts.{name}")(model)

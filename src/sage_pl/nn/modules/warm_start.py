@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from sage_pl.artifacts.weights import read_weights
 from sage_pl.errors import SettingError
+
+_WRAPPED = re.compile(r"^((?:item|sequence)_encoder)\.encoder\.")
 
 
 class WarmStart:
@@ -45,4 +48,6 @@ class WarmStart:
 
 
 def _below(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    return {name[len(part) + 1 :]: tensor for name, tensor in weights.items() if name.startswith(f"{part}.")}
+    """The weights of a part by their names in it; the encoders that ``model=cosine`` wraps have the names of unwrapped ones."""
+    named = {_WRAPPED.sub(r"\1.", name): tensor for name, tensor in weights.items()}
+    return {name[len(part) + 1 :]: tensor for name, tensor in named.items() if name.startswith(f"{part}.")}

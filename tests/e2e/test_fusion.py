@@ -134,6 +134,16 @@ def test_a_run_without_a_scorer_is_served_with_one(
     assert "no validation cases are held out" in (tmp_path / "log" / "recommend.log").read_text()
 
 
+def test_a_scorer_that_a_command_names_is_chosen_anew(
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = run_train(*FUSION)
+    command("evaluate", f"checkpoint={best(folder)}", "scorer=fusion", "scorer.transitions=null")
+    assert ", transitions 0," in (tmp_path / "log" / "evaluate.log").read_text()
+
+
 def test_what_is_held_out_changes_nothing_that_is_chosen(run_train: Run, small_world: Path, tmp_path: Path) -> None:
     """Every user's test answer becomes one item after another that followed nothing in training: transitions, and the weights
     chosen on the validation cases, are the same, so neither transitions nor profiles read a test answer."""

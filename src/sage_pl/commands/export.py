@@ -30,7 +30,7 @@ def export(config: DictConfig) -> None:
     with hosts.only(config.allow_host):
         prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
         parts = checkpoint.trained(prepared, trained)
-        choose_weights(parts)
+        choose_weights(parts, anew="scorer" in config)
     steps, dataset = checkpoint.text_settings(trained, overrides)
     texts = TextSource.of(steps, dataset, Artifact.at(prepared.artifacts.sequences))
     serving.save(parts.model, prepared, config.folder, serving.model_name(trained.path, overrides, prepared), texts)

@@ -33,10 +33,16 @@ def with_scorer(config: DictConfig) -> Any:
     return OmegaConf.merge(named, config.overrides) if named else config.overrides
 
 
-def choose_weights(parts: _Parts) -> bool:
-    """Choose the scorer's weights on validation cases; False where there is nothing to choose."""
+def choose_weights(parts: _Parts, anew: bool = False) -> bool:
+    """Choose the scorer's weights on validation cases; False where there is nothing to choose.
+
+    Args:
+        parts: data and model.
+        anew: choose weights that were chosen before too, as a command does whose own scorer they are for.
+    """
     datamodule, model = parts.datamodule, parts.model
-    if model.scorer is None or model.scorer.chosen:
+    scorer = model.scorer
+    if scorer is None or not _stored(model) or (scorer.chosen and not anew):
         return False
     if not len(datamodule.sequences.valid):
         raise SettingError(
@@ -46,7 +52,7 @@ def choose_weights(parts: _Parts) -> bool:
     model.eval()
     with torch.inference_mode():
         model.cache_item_vectors()
-        model.scorer.choose(lambda: model.cases(datamodule.held_out("valid", _CASES)))
+        scorer.choose(lambda: model.cases(datamodule.held_out("valid", _CASES)))
     model.on_validation_epoch_end()
     return True
 
@@ -72,6 +78,10 @@ def carry_weights(model: RecommenderModule, earlier: Path, checkpoint: Path) -> 
 def _store(model: RecommenderModule, checkpoint: Path) -> None:
     """The scorer's own values, into a checkpoint."""
     content: Mapping[str, Any] = read_weights(checkpoint)
-    scorer = {name: value.cpu() for name, value in model.state_dict().items() if name.startswith(SCORER)}
     with whole_file(checkpoint) as part, part.open("wb") as stream:
-        torch.save({**content, "state_dict": {**content["state_dict"], **scorer}}, stream)
+        torch.save({**content, "state_dict": {**content["state_dict"], **_stored(model)}}, stream)
+
+
+def _stored(model: RecommenderModule) -> dict[str, torch.Tensor]:
+    """The scorer's values in a checkpoint; none where it has nothing to choose."""
+    return {name: value.cpu() for name, value in model.state_dict().items() if name.startswith(SCORER)}

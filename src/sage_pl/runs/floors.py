@@ -19,14 +19,12 @@ from omegaconf import DictConfig
 
 from sage_pl.artifacts.store import Artifact, Store
 from sage_pl.data.datamodule import SequenceDataModule
-from sage_pl.data.targets import NextItem
 from sage_pl.data.transitions import Transitions
 from sage_pl.evaluation.floors import POPULARITY, Floors, Ranks
 from sage_pl.evaluation.popularity import popularity_ranks
-from sage_pl.nn.item_encoders.nothing import NoVectors
-from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.nn.modules.untrained import untrained
 from sage_pl.nn.scorers.fusion import Fusion
-from sage_pl.nn.sequence_encoders.nothing import NoStates
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.runs.scoring import choose_weights
 
@@ -42,7 +40,7 @@ _READS = {  # beside the sequences; as conf/method/ has it
 
 class _Parts(NamedTuple):
     datamodule: SequenceDataModule
-    model: SequentialRecommender
+    model: RecommenderModule
 
 
 @dataclass(frozen=True)
@@ -77,15 +75,13 @@ class Floor:
         data = SequenceDataModule(paths["sequences"], paths.get("candidates"), self.max_len, seen=self.seen)
         n_items = data.sequences.n_items
         scorer = Fusion(n_items, paths.get("embed"), paths.get("transitions"), self.seen)
-        model = SequentialRecommender(
-            NoVectors(n_items), NoStates(), NextItem(), max_len=self.max_len, scorer=scorer
-        ).eval()
+        model = untrained(n_items, self.max_len, scorer)
         choose_weights(_Parts(data, model))
         for split in _SPLITS:
             pl.DataFrame(_ranks(model, data, split)).write_parquet(out / f"{split}.parquet")
 
 
-def _ranks(model: SequentialRecommender, data: SequenceDataModule, split: str) -> Ranks:
+def _ranks(model: RecommenderModule, data: SequenceDataModule, split: str) -> Ranks:
     ranks: dict[str, np.ndarray] = {}
     with torch.inference_mode():
         model.cache_item_vectors()

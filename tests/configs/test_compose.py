@@ -123,10 +123,10 @@ def test_a_weight_is_unused_where_the_user_set_it_and_no_term_reads_it(
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["method=llmemb"], {"teacher_alignment": 0.01}),
+        (["method=llmemb"], {"teacher_alignment": 0.3}),
         (
             ["method=llmemb", "+loss/term@loss.terms.distillation=distillation"],
-            {"teacher_alignment": 0.01, "distillation": 0.1},
+            {"teacher_alignment": 0.3, "distillation": 0.1},
         ),
         (
             ["method=llmemb", "loss.alpha=1", "+loss/term@loss.terms.bank=distillation_bank"],

@@ -6,11 +6,13 @@ the checkpoint were made relative.
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts.renamed import current
@@ -106,3 +108,19 @@ def test_interests_of_an_earlier_version_have_the_names_of_the_configuration(nam
     }
     node = OmegaConf.load(Path("conf/sequence_encoder") / f"{name}.yaml").extractor
     assert current({"_target_": f"sage_pl.sequence_encoders.{earlier[name]}"}) == {"_target_": node._target_}
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "published"),
+    [
+        ("sequence_encoder/dual", "own_position", None),
+        ("item_encoder/dual", "standardise", False),
+        ("loss/term/prototype", "sequences", None),
+        ("loss/term/alignment", "cosine", False),
+        ("item_encoder/gate/frequency", "unseen", None),
+    ],
+)
+def test_a_key_that_an_earlier_recipe_lacks_means_the_published_form(file: str, key: str, published: object) -> None:
+    node = OmegaConf.load(Path("conf") / f"{file}.yaml")
+    assert inspect.signature(get_class(node._target_)).parameters[key].default is published
+    assert OmegaConf.to_container(node)[key] != published, "the configuration's default is the remedy"

@@ -68,14 +68,16 @@ class SequentialRecommender(ItemProducts, RecommenderModule):
     # The Recommender contract, for evaluation, export and serving.
 
     def output_table(self) -> VectorTable:
-        """Every item's scored vector [R, E]; a tensor up to ``table_mb``."""
+        """Every item's scored vector [R, E]; a tensor up to ``table_mb``, which an evaluation makes once."""
+        if self._table is not None:
+            return self._table
         encoder = self.item_encoder
         vectors = ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, self.device)
         return vectors[:] if vectors.nbytes <= self.table_mb * 2**20 else vectors
 
     def ranking_table(self) -> VectorTable:
         """The vectors whose inner products with :meth:`states` score the items, [R, E]."""
-        return self.output_table() if self._table is None else self._table
+        return self.output_table()
 
     def answer_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:
         """1-based rank of each answer: among all items (``full``) and among the sampled candidates, where given."""
@@ -109,6 +111,7 @@ class SequentialRecommender(ItemProducts, RecommenderModule):
         self.cache_item_vectors()
 
     def cache_item_vectors(self) -> None:
+        self._table = None
         self._table = self.output_table()
 
     def on_validation_epoch_end(self) -> None:

@@ -60,7 +60,12 @@ def built(node: Any, apart: bool = False) -> Any:
 def waits(node: Any) -> bool:
     """Whether a part would open an artifact that this test has not made; steps, sources and callbacks open nothing yet."""
     lazy = ("sage_pl.semantic.", "sage_pl.data.sources.", "sage_pl.reference.", "sage_pl.training.callbacks.")
-    return any(SOMEWHERE in child.values() for _, child in nodes(node) if not child["_target_"].startswith(lazy))
+    parts = [child for _, child in nodes(node) if not child["_target_"].startswith(lazy)]
+    values = [value for part in parts for value in part.values()]
+    values += [
+        path for value in values if isinstance(value, dict) and "_target_" not in value for path in value.values()
+    ]
+    return SOMEWHERE in values
 
 
 def companions(choice: str) -> list[str]:

@@ -39,6 +39,7 @@ CELLS = [
     for method in METHODS
     for backbone in ("sasrec", "bert4rec", "gru4rec")
     if method != "tiger" or backbone == "sasrec"  # its encoder-decoder takes the backbone's place
+    if method != "id_and_text"  # trains in its stages alone: test_stronger_base.py
 ]
 
 

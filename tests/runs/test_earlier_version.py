@@ -67,7 +67,7 @@ def test_it_is_recorded_as_a_run_with_another_scorer(folder: Path) -> None:
     changes["scorer"] |= {"text": "${artifacts.embed}", "weight": 1}
     config = checkpoint.prepared(earlier, changes)
     evaluated.record(evaluated.as_a_run(earlier, changes, "semantic", config), folder)
-    fit.test(config, checkpoint.trained(config, earlier), folder)
+    fit.test(config, checkpoint.trained(config, earlier), folder, folder / "artifacts")
     run = read(folder)
     assert (run.scorer, run.name_by("scorer"), run.converged) == ("semantic", "semantic", None)
 

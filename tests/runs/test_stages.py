@@ -55,7 +55,7 @@ def test_a_stage_has_no_terms_but_those_it_names() -> None:
 def test_what_decides_the_result_names_it() -> None:
     first = identity(stage("plain", "method=pad"))
     same = [
-        ["method=llmemb"],  # another method's plain run is this one
+        ["method=llmemb", "dim=64"],  # another method's plain run is this one
         ["method=pad", "trainer.accelerator=cpu"],
         ["method=pad", "loss.gamma=1"],
         ["method=pad", "paths.outputs=elsewhere"],

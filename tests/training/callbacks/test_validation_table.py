@@ -17,7 +17,7 @@ def validate(callback: ValidationTable, epoch: int, value: float, **more: bool) 
         "train/loss": 1.0,
     }
     known: dict[str, Any] = {"sanity_checking": False, "is_global_zero": True, **more}
-    trainer: Any = SimpleNamespace(current_epoch=epoch, callback_metrics=metrics, **known)
+    trainer: Any = SimpleNamespace(current_epoch=epoch, callbacks=[], callback_metrics=metrics, **known)
     module: Any = None
     callback.on_validation_end(trainer, module)
 

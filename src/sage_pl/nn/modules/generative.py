@@ -64,7 +64,7 @@ class GenerativeRecommender(ItemSearch, RecommenderModule):
         if scorer is not None and not decoder.exhaustive:
             raise SettingError(
                 f"a scorer reads the score of every item, and beams rank {decoder.n_items} items, more than "
-                f"decoder.exhaustive_up_to={decoder.exhaustive_up_to}; raise that number or use scorer=none"
+                "decoder.exhaustive_up_to; raise that number or use scorer=none"
             )
         if sequence_encoder.output_dim != decoder.network.dim:
             raise SettingError(

@@ -32,7 +32,8 @@ class ExpertShares(pl.Callback):
         if trainer.sanity_checking or GATE not in encoder.input_dims:
             return
         shares = view_vectors(encoder, GATE, pl_module.device)[1:-1].mean(0)
-        for name, share in zip(encoder.names, shares, strict=True):
+        gated = getattr(encoder, "encoder", encoder)  # the one that model=cosine wraps
+        for name, share in zip(gated.names, shares, strict=True):
             pl_module.log(f"val/share/{name}", share, sync_dist=True)
             if share < LOW and name not in self._reported:
                 self._reported.add(name)

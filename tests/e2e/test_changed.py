@@ -78,6 +78,7 @@ def test_lists_that_were_made_for_other_numbers_of_items_are_refused(
     )
 
 
+@pytest.mark.slow
 def test_limited_tests_are_compared_on_the_cases_that_were_ranked(
     run_train: Callable[..., Path], command: Command, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_refit_has_the_weights_of_the_run_that_it_repeats(run_train: Run) -> N
     assert weights(again / "checkpoints" / "refit.ckpt") == weights(best(folder))
 
 
+@pytest.mark.slow
 def test_a_run_without_a_scorer_is_served_with_one(
     run_train: Run,
     command: Callable[..., Answers],  # noqa: F811
@@ -174,6 +175,7 @@ def _walks_by_id(folder: Path) -> dict[tuple[int, int], float]:
     return {(ids[row], ids[item]): float(value) for row, item, value in zip(rows, items, values, strict=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["plain", "sage", "llmemb"])
 def test_an_evaluation_with_the_scorer_is_the_run_that_was_trained_with_it(
     method: str,
@@ -191,6 +193,7 @@ def test_an_evaluation_with_the_scorer_is_the_run_that_was_trained_with_it(
     assert [run.name_by("scorer") for run in (evaluation, trained, read(alone))] == ["fusion", "fusion", "none"]
 
 
+@pytest.mark.slow
 def test_a_table_shows_checkpoints_with_and_without_the_scorer(
     run_train: Run,
     command: Callable[..., Answers],  # noqa: F811

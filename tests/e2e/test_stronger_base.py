@@ -112,6 +112,7 @@ def test_averaged_weights_are_tested_stored_and_exported(run_train: Run, tmp_pat
     assert tested["full"].equals(again["full"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -35,7 +35,7 @@ def scores(folder: Path) -> dict[str, float]:
 
 
 CELLS = [
-    (method, backbone)
+    pytest.param(method, backbone, marks=[] if backbone == "sasrec" else [pytest.mark.slow])
     for method in METHODS
     for backbone in ("sasrec", "bert4rec", "gru4rec")
     if method != "tiger" or backbone == "sasrec"  # its encoder-decoder takes the backbone's place

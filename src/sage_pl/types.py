@@ -255,6 +255,7 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """From an optimizer, the run's steps and its epochs to a scheduler of the learning rate, stepped with the optimizer."""
 

@@ -106,7 +106,15 @@ def test_a_mask_token_starts_as_the_last_item_in_training_and_in_serving(kind: s
         reader = HistoryReader()
         reader.targets, reader.sequence_encoder, reader.max_len = targets, encoder, None
         reader.item_encoder = type(
-            "Items", (), {"n_items": N_ITEMS, "views": lambda self, ids: {n: v[ids] for n, v in views.items()}}
+            "Items",
+            (),
+            {
+                "n_items": N_ITEMS,
+                "input_dims": {},
+                "output_dim": 0,
+                "views": lambda self, ids, names=None: {n: v[ids] for n, v in views.items()},
+                "output": lambda self, views: views,
+            },
         )()
         reader.encode(torch.tensor([history]))
     rows = read[0][-1:] if kind == "serving" else read[0][1::2]

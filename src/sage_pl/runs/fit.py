@@ -152,10 +152,10 @@ def fit(run: Run) -> Results:
         return _untrained(run)
     trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
     if config.get("refit") is not None:
-        last = Path(config.run_dir) / CHECKPOINTS / "last.ckpt"
-        return _refitted(
-            run, last if last.is_file() else Path(config.resume)
-        )  # the latter was trained to its end already
+        last = (
+            Path(config.run_dir) / CHECKPOINTS / "last.ckpt"
+        )  # absent where the resumed run was trained to its end already
+        return _refitted(run, last if last.is_file() else Path(config.resume))
     best: Any = trainer.checkpoint_callback
     if not best.best_model_path:
         raise checks.ConfigError(
@@ -176,11 +176,9 @@ def _untrained(run: Run) -> Results:
     checkpoint = Path(run.config.run_dir) / CHECKPOINTS / ("last.ckpt" if refit else "best.ckpt")
     run.trainer.strategy.connect(run.parts.model)
     run.trainer.save_checkpoint(checkpoint, weights_only=True)
-    return (
-        _refitted(run, checkpoint)
-        if refit
-        else _tested(run, checkpoint, {"epochs": 0, "best_epoch": 0, "converged": 1.0})
-    )
+    if refit:
+        return _refitted(run, checkpoint)
+    return _tested(run, checkpoint, {"epochs": 0, "best_epoch": 0, "converged": 1.0})
 
 
 def _tested(run: Run, best: Path, ended: dict[str, float]) -> Results:

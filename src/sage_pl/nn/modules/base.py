@@ -25,7 +25,6 @@ from sage_pl.types import (
     SeqBatch,
     SequenceEncoder,
     Targets,
-    TopK,
     VectorTable,
 )
 
@@ -105,17 +104,6 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
 
     def output_table(self) -> VectorTable:
         """Every item's vector [R, E]."""
-        raise NotImplementedError
-
-    def recommend(
-        self,
-        items: Int[Tensor, "B L"],
-        k: int,
-        exclude_seen: bool = True,
-        users: Int[Tensor, "B"] | None = None,
-        allowed: Bool[Tensor, "R"] | None = None,
-    ) -> TopK:
-        """The k best items after each history, of those that ``allowed`` marks by row if it is given, with their scores."""
         raise NotImplementedError
 
     def scored_ranks(self, batch: SeqBatch) -> dict[str, Int[Tensor, "B"]]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sage_pl.evaluation.rows import row_top_k
 from sage_pl.nn.item_encoders.encoded import EncodedItems
-from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, real
+from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, real
 
 
 class HistoryReader:
@@ -50,3 +51,31 @@ class HistoryReader:
         history = self.read(items)
         for rows, scores in self.item_scores(items, users):
             yield rows, self.scorer(scores, history[rows])
+
+    def recommend(
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        exclude_seen: bool = True,
+        users: Int[Tensor, "B"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
+    ) -> TopK:
+        """The k best items after each history, with their scores; see :class:`sage_pl.types.Recommender`.
+
+        With a scorer every item is scored, so the list is exact.
+        """
+        seen = items if exclude_seen else None
+        if self.scorer is not None:
+            return row_top_k(self.scored(items, users), k, seen, allowed)
+        return self.best_items(items, k, seen, users, allowed)
+
+    def best_items(
+        self,
+        items: Int[Tensor, "B L"],
+        k: int,
+        seen: Int[Tensor, "B M"] | None,
+        users: Int[Tensor, "B"] | None,
+        allowed: Bool[Tensor, "R"] | None,
+    ) -> TopK:
+        """The k best items by the model's own scores, of those that ``allowed`` marks, without the ids ``seen``."""
+        raise NotImplementedError

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sage_pl.evaluation.ranks import top_k
-from sage_pl.evaluation.rows import products, row_top_k
+from sage_pl.evaluation.rows import products
 from sage_pl.nn.modules.histories import HistoryReader
 from sage_pl.types import TopK, VectorTable
 
@@ -36,16 +36,12 @@ class ItemProducts(HistoryReader):
     ) -> Iterator[tuple[slice, Float[Tensor, "b R"]]]:
         return products(self.states(items, users), self.ranking_table())
 
-    def recommend(
+    def best_items(
         self,
         items: Int[Tensor, "B L"],
         k: int,
-        exclude_seen: bool = True,
-        users: Int[Tensor, "B"] | None = None,
-        allowed: Bool[Tensor, "R"] | None = None,
+        seen: Int[Tensor, "B M"] | None,
+        users: Int[Tensor, "B"] | None,
+        allowed: Bool[Tensor, "R"] | None,
     ) -> TopK:
-        """See :class:`sage_pl.types.Recommender`."""
-        seen = items if exclude_seen else None
-        if self.scorer is not None:
-            return row_top_k(self.scored(items, users), k, seen, allowed)
         return top_k(self.states(items, users), self.ranking_table(), k, seen, allowed=allowed)

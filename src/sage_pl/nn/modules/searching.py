@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sage_pl.evaluation.rows import row_top_k
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.decoders.search import beam_search, best
 from sage_pl.nn.modules.histories import HistoryReader
@@ -46,21 +45,18 @@ class ItemSearch(HistoryReader):
             yield slice(None), F.pad(self.decoder.all_log_probs(self.memory(items, users)), (1, 1))
 
     @torch.no_grad()
-    def recommend(
+    def best_items(
         self,
         items: Int[Tensor, "B L"],
         k: int,
-        exclude_seen: bool = True,
-        users: Int[Tensor, "B"] | None = None,
-        allowed: Bool[Tensor, "R"] | None = None,
+        seen: Int[Tensor, "B M"] | None,
+        users: Int[Tensor, "B"] | None,
+        allowed: Bool[Tensor, "R"] | None,
     ) -> TopK:
         """The k likeliest items that beams find after each history, with their log-probabilities.
 
-        Where ``allowed`` is given, or a scorer, each item is scored, and the list is exact.
+        Where ``allowed`` is given, each of these items is scored, and the list is exact.
         """
-        seen = items if exclude_seen else None
-        if self.scorer is not None:
-            return row_top_k(self.scored(items, users), k, seen, allowed)
         with self._full_precision():
             if allowed is not None:
                 return best(self._scores_of(self.memory(items, users), allowed), k, seen)

@@ -240,6 +240,11 @@ class Scorer(Protocol):
     """From a model's scores of every item to those that rank the items after a history."""
 
     @property
+    def cases(self) -> int:
+        """How many validation cases :meth:`choose` reads at most."""
+        ...
+
+    @property
     def chosen(self) -> bool:
         """False: :meth:`choose` is to be called after training."""
         ...

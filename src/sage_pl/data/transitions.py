@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -44,10 +44,7 @@ class Transitions:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         data = Sequences.load(inputs["sequences"])
-        rows = walks(data, self.backward, self.second, self.most)
-        np.save(out / "offsets.npy", rows.indptr.astype(np.int64))
-        np.save(out / "items.npy", rows.indices.astype(np.int32))
-        np.save(out / "values.npy", rows.data.astype(np.float32))
+        save_rows(out, walks(data, self.backward, self.second, self.most))
         np.save(out / "counts.npy", data.train_counts.astype(np.int64))
 
 
@@ -61,21 +58,48 @@ def pairs(data: Sequences) -> tuple[IntArray, IntArray]:
     return values[after - 1], values[after]
 
 
-def walks(data: Sequences, backward: float, second: float, most: int) -> sparse.csr_array:
-    """The matrix W of :class:`Transitions`, [R, R]."""
+def followers(data: Sequences) -> sparse.csr_array:
+    """``T`` [R, R]: how often one item follows another directly."""
     before, after = pairs(data)
     size = data.n_items + 2
-    counts = sparse.csr_array((np.ones(len(before), np.float32), (before, after)), shape=(size, size))
-    both = sparse.csr_array(counts + backward * counts.T)
-    sums = both.sum(axis=1)
-    step = sparse.csr_array(sparse.diags_array(1 / np.maximum(sums, np.finfo(np.float32).tiny)) @ both)
+    return sparse.csr_array((np.ones(len(before), np.float32), (before, after)), shape=(size, size))
+
+
+def walks(data: Sequences, backward: float, second: float, most: int) -> sparse.csr_array:
+    """The matrix W of :class:`Transitions`, [R, R]."""
+    counts = followers(data)
+    step = row_shares(counts + backward * counts.T)
+    return in_blocks(step, lambda rows: rows + second * (rows @ step), most)
+
+
+def row_shares(rows: sparse.sparray) -> sparse.csr_array:
+    """Rows divided by their sums; empty rows stay empty."""
+    sums = rows.sum(axis=1)
+    return sparse.csr_array(sparse.diags_array(1 / np.maximum(sums, np.finfo(np.float32).tiny)) @ rows)
+
+
+def in_blocks(
+    rows: sparse.csr_array, change: Callable[[sparse.csr_array], sparse.csr_array], most: int, diagonal: bool = True
+) -> sparse.csr_array:
+    """``change`` of some rows at a time, of which the ``most`` largest entries of each row stay, without those of the diagonal
+    if not ``diagonal``."""
     blocks = []
-    for start in range(0, size, _ROWS):
-        one = step[start : start + _ROWS]
-        blocks.append(_largest(sparse.csr_array(one + second * (one @ step)), most))
+    for start in range(0, rows.shape[0], _ROWS):
+        block = sparse.csr_array(change(rows[start : start + _ROWS]))
+        if not diagonal:
+            block.setdiag(0, k=start)
+            block.eliminate_zeros()
+        blocks.append(_largest(block, most))
     whole = sparse.csr_array(sparse.vstack(blocks))
     whole.sort_indices()
     return whole
+
+
+def save_rows(out: Path, rows: sparse.csr_array, prefix: str = "") -> None:
+    """Write a matrix as ``offsets``, ``items`` and ``values``."""
+    np.save(out / f"{prefix}offsets.npy", rows.indptr.astype(np.int64))
+    np.save(out / f"{prefix}items.npy", rows.indices.astype(np.int32))
+    np.save(out / f"{prefix}values.npy", rows.data.astype(np.float32))
 
 
 def _largest(rows: sparse.csr_array, most: int) -> sparse.csr_array:

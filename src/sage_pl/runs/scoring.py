@@ -16,7 +16,6 @@ from sage_pl.errors import SettingError
 from sage_pl.nn.modules.base import RecommenderModule
 
 SCORER = "scorer."  # the scorer's own values in a checkpoint
-_CASES = 4096  # validation cases that are ranked by every candidate
 
 
 class _Parts(Protocol):
@@ -46,13 +45,13 @@ def choose_weights(parts: _Parts, anew: bool = False) -> bool:
         return False
     if not len(datamodule.sequences.valid):
         raise SettingError(
-            "no validation cases are held out, by which scorer=fusion chooses its weights; train with scorer=fusion, then "
-            "refit that run, which carries them over"
+            "no validation cases are held out, by which the scorer chooses its weights; train with the scorer, then refit that "
+            "run, which carries them over"
         )
     model.eval()
     with torch.inference_mode():
         model.cache_item_vectors()
-        scorer.choose(lambda: model.cases(datamodule.held_out("valid", _CASES)))
+        scorer.choose(lambda: model.cases(datamodule.held_out("valid", scorer.cases)))
     model.on_validation_epoch_end()
     return True
 

@@ -68,11 +68,7 @@ def chosen_weights(
 
 def best(gains: Gains, objective: Objective) -> int:
     """The candidate that :func:`chosen_weights` takes; candidate 0 is the model alone."""
-    values = gains.values
-    means = values.mean(1)
-    if objective == "new":
-        of_new = (values * gains.new).sum(1)
-        means = means.where(of_new >= of_new[0], -1.0)
+    values, means = gains.values, admitted(gains, objective)
     top = int(means.argmax())
     errors = (values[top] - values).std(1) / values.shape[1] ** 0.5
     near = (means >= 0) & (means >= means[top] - _ERRORS * errors)
@@ -80,16 +76,33 @@ def best(gains: Gains, objective: Objective) -> int:
     return int(torch.where(of_rare == of_rare.max(), means, -1.0).argmax())
 
 
+def admitted(gains: Gains, objective: Objective) -> Float[Tensor, "C"]:
+    """Mean NDCG@10 of every candidate; -1 of those that ``objective`` does not admit."""
+    means = gains.values.mean(1)
+    if objective == "overall":
+        return means
+    of_new = (gains.values * gains.new).sum(1)
+    return means.where(of_new >= of_new[0], -1.0)
+
+
 def _gains(
     parts: Callable[[Case], Parts], rare: Bool[Tensor, "R"], cases: Iterable[Case], candidates: Sequence[Weights]
 ) -> Gains:
-    values, new, of_rare = [], [], []
-    for case in cases:
+    def ranks(case: Case) -> Int[Tensor, "C b"]:
         block = parts(case)
         effective = [_effective(block, weights) for weights in candidates]
-        by_weights = {weights: _ranks(combine(block, weights), case) for weights in dict.fromkeys(effective)}
-        ranks = torch.stack([by_weights[weights] for weights in effective])
-        values.append(torch.where(ranks <= _K, 1 / (ranks + 1).log2(), 0.0).double().cpu())
+        by_weights = {weights: case_ranks(combine(block, weights), case) for weights in dict.fromkeys(effective)}
+        return torch.stack([by_weights[weights] for weights in effective])
+
+    return measured(ranks, rare, cases)
+
+
+def measured(ranks: Callable[[Case], Int[Tensor, "C b"]], rare: Bool[Tensor, "R"], cases: Iterable[Case]) -> Gains:
+    """The gains of candidates by the ranks of a block's answers."""
+    values, new, of_rare = [], [], []
+    for case in cases:
+        of_case = ranks(case)
+        values.append(torch.where(of_case <= _K, 1 / (of_case + 1).log2(), 0.0).double().cpu())
         new.append(~(case.items == case.answers[:, None]).any(1).cpu())
         of_rare.append(rare[case.answers].cpu())
     return Gains(torch.cat(values, 1), torch.cat(new).double(), torch.cat(of_rare).double())
@@ -101,5 +114,6 @@ def _effective(block: Parts, weights: Weights) -> Weights:
     return weights._replace(text=text, transitions=transitions)
 
 
-def _ranks(scores: Float[Tensor, "b R"], case: Case) -> Int[Tensor, "b"]:
+def case_ranks(scores: Float[Tensor, "b R"], case: Case) -> Int[Tensor, "b"]:
+    """The rank of every answer by scores of all items."""
     return row_ranks([(slice(None), scores.clone())], case.answers, case.seen)["full"]

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sage_pl.errors import SettingError
+from sage_pl.nn.scorers.base import FusedScorer
 from sage_pl.nn.scorers.choosing import Objective, chosen_weights
-from sage_pl.nn.scorers.filling import Filling
 from sage_pl.nn.scorers.fused import Parts, Weights, combine, copies
 from sage_pl.nn.scorers.recent_text import RecentText
 from sage_pl.nn.scorers.walks import Walks
 from sage_pl.ranges import Count, Natural, Probability, Width
-from sage_pl.types import Case, real
-
-_NEGLIGIBLE = 1e-4  # recency weights below this count as 0
+from sage_pl.types import Case
 
 
-class Fusion(nn.Module):
+class Fusion(FusedScorer):
     """Scores of every item for a user with the history ``h_0`` (latest), ``h_1``, ...::
 
         F(u, i) = L(u, i) + sd_u(L) (a cos(p_u, x_i) / sd_u(cos) + b log(1 + 200 sum_p w_p W[h_p, i]))
@@ -63,9 +61,9 @@ class Fusion(nn.Module):
     heuristics without training.
     """
 
+    cases: ClassVar[int] = 4096  # validation cases that every candidate ranks
+
     weights: Tensor  # Weights, NaN before they are chosen
-    trained: Tensor  # [R]
-    rare: Tensor  # [R] trained at most as often as the median item
 
     def __init__(
         self,
@@ -78,39 +76,19 @@ class Fusion(nn.Module):
         neighbours: Natural = 10,
         objective: Objective = "overall",
     ) -> None:
-        super().__init__()
         if text is None and transitions is None and seen != "keep":
             raise SettingError(
                 "scorer=fusion has neither scorer.text nor scorer.transitions, and evaluation.seen=mask leaves nothing to "
                 "copy; give one of them, or use scorer=none"
             )
-        self.n_items = n_items
+        column = None if text is None else RecentText(text, n_items, width)
+        super().__init__(
+            n_items, column, {} if transitions is None else {"walks": Walks(transitions, n_items)}, neighbours
+        )
         self.recency = recency
         self.recurs = seen == "keep"
         self.objective = objective
-        self.text = None if text is None else RecentText(text, n_items, width)
-        self.walks = None if transitions is None else Walks(transitions, n_items)
-        self.neighbours = neighbours
         self.register_buffer("weights", torch.full((len(Weights._fields),), torch.nan, dtype=torch.float64))
-        self._count()
-
-    def _count(self) -> None:
-        """What follows from the training events of every item."""
-        counts = torch.ones(self.n_items + 2) if self.walks is None else self.walks.counts
-        trained = (counts > 0).index_fill(0, torch.tensor([0, self.n_items + 1], device=counts.device), False)
-        self.register_buffer("trained", trained, persistent=False)
-        self.register_buffer("rare", counts <= counts[trained].median(), persistent=False)
-        fills = self.text is not None and self.neighbours > 0 and not trained[1:-1].all()
-        self.filling = Filling(self.text, trained, self.neighbours) if self.text is not None and fills else None
-
-    def append(self, text: Float[Tensor, "M T"]) -> None:
-        """Add items without training events by their text vectors."""
-        self.n_items += len(text)
-        if self.text is not None:
-            self.text.append(text)
-        if self.walks is not None:
-            self.walks.append(len(text))
-        self._count()
 
     @property
     def chosen(self) -> bool:
@@ -131,21 +109,10 @@ class Fusion(nn.Module):
 
     def parts(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> Parts:
         """The parts that weights combine (:func:`sage_pl.nn.scorers.fused.combine`)."""
-        items = items.where(items <= self.n_items, 0)
-        model = scores if self.filling is None else self.filling(scores)
-        deviation = self._deviation(model)
-        held = real(items)
-        age = held.flip(1).cumsum(1).flip(1) - 1  # places from the end
-        recent = torch.where(held, self.recency ** age.to(scores.dtype), 0.0)
-        recent = recent.where(recent >= _NEGLIGIBLE, 0.0)
-        text, spread = (None, 1.0) if self.text is None else self.text(items, recent)
-        walks = None if self.walks is None else self.walks(items, recent)
-        return Parts(model, text, deviation / spread, walks, deviation, copies(items, age) if self.recurs else None)
-
-    def _deviation(self, scores: Float[Tensor, "b R"]) -> Float[Tensor, "b 1"]:
-        """The standard deviation over the trained items, 1 where it is 0."""
-        share = self.trained.to(scores.dtype)
-        mean = scores @ share / share.sum()
-        square = torch.linalg.vector_norm(scores * share, dim=1).square() / share.sum()
-        deviation = (square - mean.square()).clamp(min=0).sqrt()[:, None]
-        return deviation.where(deviation > 0, 1.0)
+        history = self.history(items)
+        recent = history.recent(self.recency, scores.dtype)
+        model = self.filled(scores)
+        _, deviation = self.moments(model)
+        text, spread = (None, 1.0) if self.text is None else self.text(history.items, recent)
+        walks = next((walks(history.items, recent) for walks in self.walks), None)
+        return Parts(model, text, deviation / spread, walks, deviation, copies(*history) if self.recurs else None)

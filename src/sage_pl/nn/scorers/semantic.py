@@ -40,6 +40,7 @@ class SemanticSimilarity(nn.Module):
     """
 
     chosen: ClassVar[bool] = True
+    cases: ClassVar[int] = 0
 
     def __init__(self, n_items: Count, text: str, weight: Signed, pool: Literal["max", "mean"] = "max") -> None:
         super().__init__()

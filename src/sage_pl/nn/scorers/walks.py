@@ -1,4 +1,4 @@
-"""Where one or two transitions lead from the items of a history."""
+"""Where the rows of a matrix of items lead from those of a history."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ class Walks(nn.Module):
     """``log(1 + 200 sum_p w_p W[h_p, i])``, the weights w normalised to sum 1.
 
     Args:
-        folder: of a ``transitions`` artifact (:class:`sage_pl.data.transitions.Transitions`), the rows of W.
+        folder: of an artifact with a matrix W and the training events of every item, ``transitions``
+            (:class:`sage_pl.data.transitions.Transitions`) or ``relations`` (:class:`sage_pl.data.relations.Relations`).
         n_items: N.
+        matrix: W's name in an artifact that has several.
 
     Shape: ``[b, L] ids, [b, L] weights -> [b, R]``.
 
@@ -32,10 +34,11 @@ class Walks(nn.Module):
     values: Tensor
     counts: Tensor  # [R] training events
 
-    def __init__(self, folder: str, n_items: int) -> None:
+    def __init__(self, folder: str, n_items: int, matrix: str = "") -> None:
         super().__init__()
-        for name in ("offsets", "items", "values", "counts"):
-            array = np.load(Path(folder) / f"{name}.npy", allow_pickle=False)
+        prefix = f"{matrix}_" if matrix else ""
+        for name, file in [*((name, prefix + name) for name in ("offsets", "items", "values")), ("counts", "counts")]:
+            array = np.load(Path(folder) / f"{file}.npy", allow_pickle=False)
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         if len(self.counts) != n_items + 2:
             raise SettingError(f"{folder} has {len(self.counts)} items, wanted {n_items + 2} (N + 2) for this data set")

@@ -1,0 +1,92 @@
+"""What the fused scorers share: text, item transitions, and the model's scores with those of unseen items filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sage_pl.nn.scorers.filling import Filling
+from sage_pl.nn.scorers.recent_text import RecentText
+from sage_pl.nn.scorers.walks import Walks
+from sage_pl.types import real
+
+_NEGLIGIBLE = 1e-4  # recency weights below this count as 0
+
+
+class History(NamedTuple):
+    """The items of histories, padded on the left, and how many places from the end each stands."""
+
+    items: Int[Tensor, "b L"]
+    age: Int[Tensor, "b L"]
+
+    def recent(self, recency: float, dtype: torch.dtype) -> Float[Tensor, "b L"]:
+        """``recency^age``, 0 where that is below 0.0001."""
+        weights = torch.where(real(self.items), recency ** self.age.to(dtype), 0.0)
+        return weights.where(weights >= _NEGLIGIBLE, 0.0)
+
+
+class FusedScorer(nn.Module):
+    """Base of the scorers that set other knowledge beside a model's scores.
+
+    Args:
+        n_items: N.
+        text: the text column, or None.
+        walks: item matrices by name; those of one artifact have the same counts.
+        neighbours: trained items whose scores fill those of an unseen item; 0 leaves them as they are.
+    """
+
+    trained: Tensor  # [R]
+    rare: Tensor  # [R] trained at most as often as the median item
+
+    def __init__(self, n_items: int, text: RecentText | None, walks: dict[str, Walks], neighbours: int) -> None:
+        super().__init__()
+        self.n_items = n_items
+        self.text = text
+        self.matrices = nn.ModuleDict(walks)
+        self.neighbours = neighbours
+        self._count()
+
+    @property
+    def walks(self) -> Iterator[Walks]:
+        for matrix in self.matrices.values():
+            assert isinstance(matrix, Walks)
+            yield matrix
+
+    def _count(self) -> None:
+        """What follows from the training events of every item."""
+        counts = next((walks.counts for walks in self.walks), torch.ones(self.n_items + 2))
+        trained = (counts > 0).index_fill(0, torch.tensor([0, self.n_items + 1], device=counts.device), False)
+        self.register_buffer("trained", trained, persistent=False)
+        self.register_buffer("rare", counts <= counts[trained].median(), persistent=False)
+        fills = self.text is not None and self.neighbours > 0 and not trained[1:-1].all()
+        self.filling = Filling(self.text, trained, self.neighbours) if self.text is not None and fills else None
+
+    def append(self, text: Float[Tensor, "M T"]) -> None:
+        """Add items without training events by their text vectors."""
+        self.n_items += len(text)
+        if self.text is not None:
+            self.text.append(text)
+        for walks in self.walks:
+            walks.append(len(text))
+        self._count()
+
+    def history(self, items: Int[Tensor, "b L"]) -> History:
+        """The real items; the mask token is none."""
+        items = items.where(items <= self.n_items, 0)
+        return History(items, real(items).flip(1).cumsum(1).flip(1) - 1)
+
+    def filled(self, scores: Float[Tensor, "b R"]) -> Float[Tensor, "b R"]:
+        """A model's scores, those of unseen items from their neighbours in text."""
+        return scores if self.filling is None else self.filling(scores)
+
+    def moments(self, scores: Float[Tensor, "b R"]) -> tuple[Float[Tensor, "b 1"], Float[Tensor, "b 1"]]:
+        """Mean and standard deviation over the trained items; a deviation of 0 is 1."""
+        share = self.trained.to(scores.dtype)
+        mean = scores @ share / share.sum()
+        square = torch.linalg.vector_norm(scores * share, dim=1).square() / share.sum()
+        deviation = (square - mean.square()).clamp(min=0).sqrt()[:, None]
+        return mean[:, None], deviation.where(deviation > 0, 1.0)

@@ -38,33 +38,37 @@ def best(folder: Path) -> Path:
     return folder / "checkpoints" / "best.ckpt"
 
 
+@pytest.mark.parametrize("scorer", ["fusion", "learned_fusion"])
 def test_a_finished_run_is_fused_as_one_that_was_trained_with_it(
+    scorer: str,
     run_train: Run,
     command: Callable[..., Answers],  # noqa: F811
     tmp_path: Path,
 ) -> None:
     """The weights are chosen after training, so the model is the same, and so is what evaluates it."""
-    fused, plain = run_train(*FUSION), run_train(*FUSION, "scorer=none")
+    fused, plain = run_train(*FUSION, f"scorer={scorer}"), run_train(*FUSION, "scorer=none")
     assert np.isfinite(weights(best(fused))).all()
     assert np.isnan(weights(fused / "checkpoints" / "last.ckpt")).all()
     for folder in (fused, plain):
-        choice = [] if folder is fused else ["scorer=fusion"]
+        choice = [] if folder is fused else [f"scorer={scorer}"]
         command("evaluate", f"checkpoint={best(folder)}", *choice)
         assert scores(tmp_path / "log") == scores(fused)
     assert scores(fused) != scores(plain)
     changed = {k: v for k, v in scores(fused).items() if k.startswith("val/")}
     assert changed == {k: v for k, v in scores(plain).items() if k.startswith("val/")}
-    assert "fusion: text" in (fused / "train.log").read_text()
+    lines = (fused / "train.log").read_text()
+    assert ("fusion: text" if scorer == "fusion" else "learned fusion: ndcg@10 of") in lines
 
 
-@pytest.mark.parametrize("seen", ["mask", "keep"])
+@pytest.mark.parametrize(("seen", "scorer"), [("mask", "fusion"), ("keep", "fusion"), ("keep", "learned_fusion")])
 def test_the_list_is_that_of_the_evaluation_wherever_it_comes_from(
     seen: str,
+    scorer: str,
     run_train: Run,
     command: Callable[..., Answers],  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    folder = run_train(*FUSION, f"evaluation.seen={seen}")
+    folder = run_train(*FUSION, f"evaluation.seen={seen}", f"scorer={scorer}")
     checkpoint, exported = f"checkpoint={best(folder)}", tmp_path / "exported"
     command("recommend", checkpoint, "users=all", "k=6")
     kept = command("recommend", checkpoint, "users=[u3,u5]", "k=6")

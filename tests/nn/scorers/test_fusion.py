@@ -244,4 +244,4 @@ def test_appended_items_score_as_items_without_events(text: str, transitions: st
     assert after[:, N + 1 : N + 3].isfinite().all()
     cosine = scorer.text(items, torch.ones(items.shape))[0]  # type: ignore[misc]
     assert torch.equal(cosine[:, N + 1], cosine[:, 2])
-    assert not scorer.walks(items, torch.ones(items.shape))[:, N + 1 : N + 3].any()  # type: ignore[misc]
+    assert not next(scorer.walks)(items, torch.ones(items.shape))[:, N + 1 : N + 3].any()

@@ -2,7 +2,8 @@
 
 ``python benchmarks/ranking.py``. Ranks of held-out answers among all items, and the ten best items with seen ones left out;
 memory beyond the inputs. ``fused``: the same ranks with ``scorer=fusion`` on random text of width 384 and 30 transitions an
-item, where seen items are left out and where they recur; its time is also a ratio to the ranks without it.
+item, where seen items are left out and where they recur; its time is also a ratio to the ranks without it. ``learned``: the
+same with ``scorer=learned_fusion``.
 Writes benchmarks/results/ranking.json.
 """
 
@@ -23,6 +24,7 @@ from sage_pl.evaluation.ranks import full_ranks, top_k
 from sage_pl.evaluation.rows import products, row_ranks
 from sage_pl.nn.scorers.fused import Weights
 from sage_pl.nn.scorers.fusion import Fusion
+from sage_pl.nn.scorers.learned_fusion import LearnedFusion
 
 USERS, ITEMS, DIM, HISTORY = 22_363, 12_101, 64, 30
 TEXT, FOLLOWERS = 384, 30
@@ -36,8 +38,8 @@ def measured(work: Callable[[], object]) -> dict[str, float]:
     return {"s": seconds, "extra MB": watch.peak["own MB"] - before}
 
 
-def fusion(folder: Path, seen: Literal["keep", "mask"]) -> Fusion:
-    """With artifacts of random numbers."""
+def artifacts(folder: Path) -> None:
+    """Text, transitions and relations of random numbers."""
     generator = np.random.default_rng(0)
     np.save(folder / "table.npy", generator.normal(size=(ITEMS + 2, TEXT)).astype(np.float32))
     arrays = {
@@ -47,14 +49,28 @@ def fusion(folder: Path, seen: Literal["keep", "mask"]) -> Fusion:
         "counts": generator.integers(0, 20, ITEMS + 2),
     }
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    scorer = Fusion(ITEMS, str(folder), str(folder), seen)
+        for prefix in ("", "after_", "before_", "second_", "together_"):
+            np.save(folder / f"{prefix}{name}.npy", array)
+
+
+def fusion(folder: str, seen: Literal["keep", "mask"]) -> Fusion:
+    scorer = Fusion(ITEMS, folder, folder, seen)
     scorer.weights.copy_(torch.tensor(Weights(0.5, 0.3, 1.0, 0.5, 1.0, 3.0)))
     return scorer
 
 
+def learned(folder: str, seen: Literal["keep", "mask"]) -> LearnedFusion:
+    scorer = LearnedFusion(ITEMS, folder, folder, folder, seen)
+    scorer.weights.copy_(torch.rand(scorer.weights.shape))
+    return scorer
+
+
 def fused_ranks(
-    scorer: Fusion, states: torch.Tensor, table: torch.Tensor, answers: torch.Tensor, items: torch.Tensor
+    scorer: Fusion | LearnedFusion,
+    states: torch.Tensor,
+    table: torch.Tensor,
+    answers: torch.Tensor,
+    items: torch.Tensor,
 ) -> None:
     blocks = ((rows, scorer(scores, items[rows])) for rows, scores in products(states, table))
     row_ranks(blocks, answers, None if scorer.recurs else items)
@@ -70,11 +86,13 @@ def main() -> None:
         "top 10 without seen items": measured(lambda: top_k(states, table, 10, seen)),
     }
     with tempfile.TemporaryDirectory() as folder:
-        for rule, name, base in (
-            ("mask", "fused without seen items", "ranks without seen items"),
-            ("keep", "fused", "ranks"),
+        artifacts(Path(folder))
+        for scorer, name, base in (
+            (fusion(folder, "mask"), "fused without seen items", "ranks without seen items"),
+            (fusion(folder, "keep"), "fused", "ranks"),
+            (learned(folder, "mask"), "learned without seen items", "ranks without seen items"),
+            (learned(folder, "keep"), "learned", "ranks"),
         ):
-            scorer = fusion(Path(folder), rule)  # type: ignore[arg-type]
             with torch.inference_mode():
                 found = measured(lambda scorer=scorer: fused_ranks(scorer, states, table, answers, seen))  # type: ignore[misc]
             results[name] = {**found, "ratio": found["s"] / results[base]["s"]}

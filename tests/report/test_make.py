@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import shutil
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from sage_pl.comparison.compare import compare_runs
 from sage_pl.report import make
 from sage_pl.report.page import LARGEST, Options
 from sage_pl.report.reading import ReportError
@@ -96,6 +99,31 @@ def test_a_comparison_shows_both_sides(comparison: Path, read_page: ReadPage) ->
     assert page.text.count("answer at rank") % 2 == 0
     with pytest.raises(ReportError, match="focus is 'pad', wanted one of sage"):
         make.of_comparison(comparison, Options(maps=False, focus="pad"))
+
+
+def test_a_sweep_over_a_number_is_a_curve_with_intervals(
+    runs: dict[str, Path], read_page: ReadPage, tmp_path: Path
+) -> None:
+    """Three copies of a run that say other learning rates: a point each, and the band around them."""
+    for lr in ("0.001", "0.01", "0.003"):
+        shutil.copytree(runs["plain"], tmp_path / lr)
+        config = (tmp_path / lr / "config.yaml").read_text()
+        text = re.sub(r"(?m)^(optimizer:\n(?:  .*\n)*?  lr: ).*$", rf"\g<1>{lr}", config)
+        (tmp_path / lr / "config.yaml").write_text(text)
+    options = OmegaConf.load(ROOT / "conf" / "compare.yaml")
+    del options["hydra"], options["defaults"]
+    given = {"runs": [f"{tmp_path}/0*"], "folder": str(tmp_path / "c"), "resamples": 100, "baseline": "floor"}
+    given |= {"by": ["method", "optimizer.lr"]}
+    compare_runs(OmegaConf.to_container(OmegaConf.merge(options, given), resolve=True))  # type: ignore[arg-type]
+    made = make.of_comparison(tmp_path / "c", Options(maps=False))
+    page = opened(made, read_page)
+    assert "NDCG@10 over optimizer.lr" in page.text
+    assert "Line chart over optimizer.lr 0.001, 0.003, 0.01" in made.read_text()
+    assert 'class="s0 band"' in made.read_text()
+    record = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    (mean,) = {v["mean"] for v in record["values"] if v["group"] == "overall" and v["metric"] == "ndcg@10"
+               and v["protocol"] == "full" and v["seeds"]}  # fmt: skip
+    assert made.read_text().count(f"plain, optimizer.lr 0.003: {100 * mean:.4g}") >= 1
 
 
 def test_published_figures_and_failed_runs_are_shown(comparison: Path, read_page: ReadPage, tmp_path: Path) -> None:

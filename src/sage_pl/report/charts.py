@@ -50,12 +50,13 @@ class Scale(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A curve: ``d`` is the SVG path, ``points`` are (x, y, tooltip)."""
+    """A curve: ``d`` is the SVG path, ``points`` are (x, y, tooltip), ``band`` is the closed path of its interval."""
 
     style: str
     name: str
     d: str
     points: Sequence[tuple[float, float, str]] = ()
+    band: str = ""
 
 
 class Bar(NamedTuple):

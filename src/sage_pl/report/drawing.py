@@ -15,18 +15,33 @@ FloatArray = npt.NDArray[np.floating]
 
 
 class Series(NamedTuple):
-    """A curve's values; ``style`` is s0..s7 or floor."""
+    """A curve's values; ``style`` is s0..s7 or floor; ``low`` and ``high`` are the ends of its interval, if it has one."""
 
     style: str
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 def lines(
-    title: str, series: Sequence[Series], x_name: str, zero: bool = False, rule: tuple[float, str] | None = None
+    title: str,
+    series: Sequence[Series],
+    x_name: str,
+    zero: bool = False,
+    rule: tuple[float, str] | None = None,
+    places: Sequence[str] = (),
 ) -> Chart:
-    """Curves over a common axis; ``zero``: the vertical axis begins at 0.
+    """Curves over a common axis.
+
+    Args:
+        title: above the panel.
+        series: the curves.
+        x_name: of the horizontal axis.
+        zero: the vertical axis begins at 0.
+        rule: x of a vertical line, with its name.
+        places: names of the positions 0, 1, ... of the horizontal axis, in place of numbers.
 
     Raises:
         SettingError: no series has a point.
@@ -35,6 +50,7 @@ def lines(
     if not xs:
         raise SettingError(f"the chart {title!r} has no points to draw")
     x = Scale(min(xs), max(xs), LEFT, RIGHT)
+    ys += [v for s in series for v in (*s.low, *s.high)]
     low, high = (0.0 if zero else min(ys)), max(ys)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     y = Scale(low if zero else low - room, high + room, BOTTOM, TOP)
@@ -42,14 +58,18 @@ def lines(
     for s in series:
         at = [(x(a), y(b)) for a, b in zip(s.x, s.y, strict=True)]
         d = "M" + "L".join(f"{a:g} {b:g}" for a, b in at)
-        notes = [f"{s.name}, {x_name} {a:g}: {b:.4g}" for a, b in zip(s.x, s.y, strict=True)]
-        paths.append(Path(s.style, s.name, d, [(a, b, note) for (a, b), note in zip(at, notes, strict=True)]))
+        names = [places[int(a)] if places else f"{a:g}" for a in s.x]
+        notes = [f"{s.name}, {x_name} {a}: {b:.4g}" for a, b in zip(names, s.y, strict=True)]
+        points = [(a, b, note) for (a, b), note in zip(at, notes, strict=True)]
+        edge = [*zip(s.x, s.low, strict=False), *reversed([*zip(s.x, s.high, strict=False)])]
+        band = "M" + "L".join(f"{x(a):g} {y(b):g}" for a, b in edge) + "Z" if edge else ""
+        paths.append(Path(s.style, s.name, d, points, band))
     ends = "; ".join(f"{s.name} from {s.y[0]:.4g} to {s.y[-1]:.4g}" for s in series if len(s.y))
     return Chart(
         title,
-        f"Line chart over {x_name} {min(xs):g} to {max(xs):g}: {ends}.",
+        f"Line chart over {x_name} {', '.join(places) or f'{min(xs):g} to {max(xs):g}'}: {ends}.",
         x_name=x_name,
-        x_ticks=x.ticks(least=1),
+        x_ticks=[Tick(x(i), name) for i, name in enumerate(places)] or x.ticks(least=1),
         y_ticks=y.ticks(),
         paths=paths,
         rule=Tick(x(rule[0]), rule[1]) if rule else None,

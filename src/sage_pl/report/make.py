@@ -12,10 +12,10 @@ from sage_pl.artifacts.plain import read_json
 from sage_pl.comparison.runs import FinishedRun, RunError, read
 from sage_pl.errors import machine_problem
 from sage_pl.report import labels, reading
-from sage_pl.report.blocks import Block, Column, Facts, Prose, Section, Table, Value
+from sage_pl.report.blocks import Block, Column, Facts, MissingError, Prose, Section, Table, Value
 from sage_pl.report.page import Options, Page, chapter, write
 from sage_pl.report.reading import ReportError, Subject
-from sage_pl.report.sections import headline
+from sage_pl.report.sections import curves, headline
 
 log = logging.getLogger(__name__)
 FILE = "report.html"
@@ -88,7 +88,8 @@ def of_comparison(folder: str | Path, options: Options, out: str | Path | None =
     if not subjects:
         raise ReportError(f"none of the runs of {folder} can be read: {'; '.join(losses)}")
     first, *others = subjects
-    chapters = [chapter(first, options, _published(content)), *(chapter(other, options) for other in others)]
+    chapters = [chapter(first, options, [*_curves(content, first), *_published(content)])]
+    chapters += [chapter(other, options, _curves(content, other)) for other in others]
     chapters[-1] = replace(chapters[-1], sections=[*chapters[-1].sections, *_remarks(content, losses)])
     findings = [
         f"{s.dataset}: {line}" if len(subjects) > 1 else line for s in subjects for line in headline.findings(s)
@@ -127,6 +128,15 @@ def _runs(content: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[Fini
             else:
                 by_system.setdefault(system, []).append(run)
     return by_system, problems
+
+
+def _curves(content: Mapping[str, Any], subject: Subject) -> list[Section]:
+    """Where the systems are named by a number that varies."""
+    by = str(content.get("about", {}).get("by") or "")
+    try:
+        return [curves.make(subject, by.split(", ") if by else [])]
+    except MissingError:
+        return []
 
 
 def _remarks(content: Mapping[str, Any], losses: Sequence[str]) -> list[Section]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sage_pl.evaluation.rows import row_top_k
 from sage_pl.nn.scorers.base import FusedScorer
-from sage_pl.nn.scorers.choosing import Objective, admitted, case_ranks, measured
+from sage_pl.nn.scorers.choosing import Gains, Objective, admitted, best, case_ranks, measured
 from sage_pl.nn.scorers.fitting import fitted
 from sage_pl.nn.scorers.fused import Copies, copies
 from sage_pl.nn.scorers.recent_text import RecentText
@@ -31,7 +31,8 @@ _CANDIDATES = 100  # of a case, among which its answer is chosen
 _ROUNDS = 2
 _OWN = 4  # columns of the history's items alone
 _HELD_FIRST = 3.0  # bias of the history's items before the first round, so that all are candidates
-_SHIFTS = (0.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0)
+_HELD_SHIFTS = (0.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0)
+_RARE_SHIFTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
 class Columns(NamedTuple):
@@ -72,8 +73,9 @@ class LearnedFusion(FusedScorer):
 
     The weights maximise the likelihood of the validation cases' answers among the 100 best candidates
     (:func:`sage_pl.nn.scorers.fitting.fitted`), in two rounds, as the candidates follow from the weights. Then the bias of the
-    held group is shifted to the best NDCG@10 of these cases, and the model's own order is kept where it is better. Until then
-    the model's scores rank, so the best epoch is the model's.
+    held group is shifted to the best NDCG@10 of these cases, and the biases of the rarer half of the trained items, with the
+    unseen ones, by the rule of :func:`sage_pl.nn.scorers.choosing.best`: among shifts within two standard errors of the best,
+    the best on rare answers. The model alone is a candidate. Until then its scores rank, so the best epoch is the model's.
 
     Args:
         n_items: N.
@@ -178,27 +180,34 @@ class LearnedFusion(FusedScorer):
             weights = fitted(*self._choices(weights, cases()), prior, _GROUPS)
         alone = torch.zeros_like(weights)
         alone[:, 0] = 1.0
-        shifts = _SHIFTS if self.recurs else _SHIFTS[:1]
+        if self.recurs:
+            options = [alone, *(_shifted(weights, [_HELD], by) for by in _HELD_SHIFTS)]
+            means = admitted(self._gains(options, cases()), self.objective)
+            weights = options[1 + int(means[1:].argmax())]
+        counts = next(self.walks).counts
+        last = int(self.group[self.rare & (counts > 0)].max()) if self.rare.any() else 0
+        options = [alone, *(_shifted(weights, range(last + 1), by) for by in _RARE_SHIFTS)]
+        gains = self._gains(options, cases())
+        at = best(gains, self.objective)
+        self.weights.copy_(options[at])
+        self._report(gains, at)
+
+    def _gains(self, options: Sequence[Float[Tensor, "G W"]], cases: Iterator[Case]) -> Gains:
+        """What each table of weights gives on the cases."""
 
         def ranks(case: Case) -> Int[Tensor, "C b"]:
             columns = self._columns(case.scores, case.items)
-            learned = self._combined(columns, weights)
-            own = torch.zeros_like(case.items) if columns.own is None else columns.own.items
-            scores = (learned.scatter_add(1, own, torch.full_like(own, by, dtype=learned.dtype)) for by in shifts)
-            return torch.stack([case_ranks(one, case) for one in (self._combined(columns, alone), *scores)])
+            return torch.stack([case_ranks(self._combined(columns, weights), case) for weights in options])
 
-        gains = measured(ranks, self.rare, cases())
-        means = admitted(gains, self.objective)
-        at = int(means.argmax())
-        if at:
-            weights[_HELD, -1] += shifts[at - 1]
-        self.weights.copy_(weights if at else alone)
-        of_new = (gains.values * gains.new).sum(1) / gains.new.sum().clamp(min=1)
-        log.info(
-            "learned fusion: ndcg@10 of %d validation cases %.4f -> %.4f, of new answers %.4f -> %.4f; weights by group:",
-            gains.values.shape[1],
-            *(float(value) for value in (means[0], means[at], of_new[0], of_new[at])),
-        )
+        return measured(ranks, self.rare, cases)
+
+    def _report(self, gains: Gains, at: int) -> None:
+        """Log what the chosen weights change, and the weights."""
+        means = {"validation cases": gains.values.mean(1)}
+        for name, part in (("new", gains.new), ("rare", gains.rare)):
+            means[name] = (gains.values * part).sum(1) / part.sum().clamp(min=1)
+        changes = [f"{name} {float(value[0]):.4f} -> {float(value[at]):.4f}" for name, value in means.items()]
+        log.info("learned fusion: ndcg@10 of %d %s; weights by group:", gains.values.shape[1], ", ".join(changes))
         for line in self.table():
             log.info("%s", line)
 
@@ -227,3 +236,10 @@ class LearnedFusion(FusedScorer):
         for name, row in zip(_NAMES, self.weights.tolist(), strict=True):
             lines.append(f"{name:>15s} " + " ".join(f"{value:10.2f}" for value in row))
         return lines if self.recurs else lines[:-1]
+
+
+def _shifted(weights: Float[Tensor, "G W"], groups: Iterable[int], by: float) -> Float[Tensor, "G W"]:
+    """The weights with the biases of some groups raised."""
+    shifted = weights.clone()
+    shifted[list(groups), -1] += by
+    return shifted

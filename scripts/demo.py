@@ -1,6 +1,6 @@
 """The main job on real data: plain SASRec, SAGE and SAGE with fused scores on a year of supermarket purchases, side by side.
 
-Runs ``train.py`` twice on ``dataset=journey`` with the MiniLM encoder, evaluates the second model with ``scorer=fusion``, then
+Runs ``train.py`` twice on ``dataset=journey`` with the MiniLM encoder, evaluates the second model with ``scorer=learned_fusion``, then
 prints one table with the best floor. Steps that were done before are reused. Arguments are handed on to both runs:
 ``python scripts/demo.py backbone=gru4rec``.
 """
@@ -35,7 +35,7 @@ def main() -> None:
     start = time.perf_counter()
     trained = {m: run(m, "train.py", f"method={m}", "experiment=demo", *sys.argv[1:]) for m in ("plain", "sage")}
     checkpoint = f"checkpoint='{trained['sage'] / 'checkpoints' / 'best.ckpt'}'"
-    folders = {**trained, FUSED: run("fused", "scripts/evaluate.py", checkpoint, "scorer=fusion")}
+    folders = {**trained, FUSED: run("fused", "scripts/evaluate.py", checkpoint, "scorer=learned_fusion")}
     results = {name: json.loads((folder / "metrics.json").read_text()) for name, folder in folders.items()}
     marks = {name: marks_of(bool(metrics.get("converged", 1)), False) for name, metrics in results.items()}
     marks[FUSED] = marks["sage"]

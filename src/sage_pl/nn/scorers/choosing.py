@@ -66,12 +66,13 @@ def chosen_weights(
     return weights
 
 
-def best(gains: Gains, objective: Objective) -> int:
-    """The candidate that :func:`chosen_weights` takes; candidate 0 is the model alone."""
+def best(gains: Gains, objective: Objective, errors: float = _ERRORS) -> int:
+    """The candidate that :func:`chosen_weights` takes, within so many standard errors of the best; candidate 0 is the model
+    alone."""
     values, means = gains.values, admitted(gains, objective)
     top = int(means.argmax())
-    errors = (values[top] - values).std(1) / values.shape[1] ** 0.5
-    near = (means >= 0) & (means >= means[top] - _ERRORS * errors)
+    deviations = (values[top] - values).std(1) / values.shape[1] ** 0.5
+    near = (means >= 0) & (means >= means[top] - errors * deviations)
     of_rare = torch.where(near, (values * gains.rare).sum(1), -1.0)
     return int(torch.where(of_rare == of_rare.max(), means, -1.0).argmax())
 

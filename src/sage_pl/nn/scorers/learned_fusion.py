@@ -74,7 +74,7 @@ class LearnedFusion(FusedScorer):
     The weights maximise the likelihood of the validation cases' answers among the 100 best candidates
     (:func:`sage_pl.nn.scorers.fitting.fitted`), in two rounds, as the candidates follow from the weights. Then the bias of the
     held group is shifted to the best NDCG@10 of these cases, and the biases of the rarer half of the trained items, with the
-    unseen ones, by the rule of :func:`sage_pl.nn.scorers.choosing.best`: among shifts within two standard errors of the best,
+    unseen ones, by the rule of :func:`sage_pl.nn.scorers.choosing.best`: among shifts within one standard error of the best,
     the best on rare answers. The model alone is a candidate. Until then its scores rank, so the best epoch is the model's.
 
     Args:
@@ -188,7 +188,7 @@ class LearnedFusion(FusedScorer):
         last = int(self.group[self.rare & (counts > 0)].max()) if self.rare.any() else 0
         options = [alone, *(_shifted(weights, range(last + 1), by) for by in _RARE_SHIFTS)]
         gains = self._gains(options, cases())
-        at = best(gains, self.objective)
+        at = best(gains, self.objective, errors=1.0)
         self.weights.copy_(options[at])
         self._report(gains, at)
 

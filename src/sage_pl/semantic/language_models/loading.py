@@ -113,6 +113,25 @@ def load_decoder(model: str, bf16: bool, device: str | None, offline: bool, reme
     return decoder.eval().requires_grad_(False).to(chosen_device(device)), tokenizer
 
 
+def load_tokenizer(model: str, offline: bool) -> Any:
+    """The tokenizer of a model alone; arguments as for :func:`load_encoder`.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    place, kwargs = _source(model, offline)
+    try:
+        return AutoTokenizer.from_pretrained(place, **kwargs)
+    except (OSError, ValueError) as error:
+        _require_hub(model, offline)
+        raise ModelError(
+            f"cannot load the tokenizer of {model!r}; name a local folder, or allow the network so that it can be downloaded. "
+            f"The loader's error: {error}"
+        ) from error
+
+
 def find_model(model: str) -> tuple[str, dict[str, Any]]:
     """Folder or hub name of a model, and arguments for its loaders.
 

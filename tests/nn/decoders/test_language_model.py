@@ -216,10 +216,11 @@ def test_a_fit_moves_adapters_and_codes_and_nothing_frozen(
 
 
 def test_it_learns_a_transition_that_the_sequences_hold(llama: str, tokens: str, artifacts: Artifacts) -> None:  # noqa: F811
-    model = model_of(make(llama, tokens), tokens, artifacts.sequences).train()
+    decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, dropout=0.0, offline=True)
+    model = model_of(decoder, tokens, artifacts.sequences).train()
     batch = model.prepare({"items": torch.tensor([[1, 2, 3, 4, 5], [4, 5, 1, 2, 3]]), "user": torch.tensor([1, 2])})
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.02)
-    for _ in range(60):
+    for _ in range(120):
         loss = model.losses(batch)["recommendation"]
         optimizer.zero_grad()
         loss.backward()

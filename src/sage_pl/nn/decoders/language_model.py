@@ -124,8 +124,8 @@ class LanguageModelNetwork(nn.Module):
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if limit is not None and visible.shape[2] > limit and past is None:
             raise SettingError(
-                f"a history has {visible.shape[2]} tokens with its prompt, the language model reads at most {limit}; lower "
-                "data.max_len"
+                f"a sequence has {visible.shape[2]} tokens with its prompt, the language model reads at most {limit}; lower "
+                "data.max_len, or loss.newest and loss.max_words of its tasks"
             )
         dtype = self.words(self.prompt[:1]).dtype
         bias = torch.zeros(visible.shape, dtype=dtype, device=x.device)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sage_pl import serving
-from tests.e2e.test_methods import scores, test_a_method_fits_goes_on_and_is_evaluated_alone
+from tests.e2e.test_methods import fits_goes_on_and_is_evaluated_alone, scores
 from tests.e2e.test_served_alike import USERS, Answers, command, equal
 from tests.semantic.scft.tiny import write_llama
 
@@ -28,10 +28,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_it_fits_goes_on_and_is_evaluated_alone(
     settings: list[str], run_train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(*overrides: str) -> Path:
-        return run_train(*(o for o in overrides if not o.startswith(("method=", "backbone="))), *settings)
-
-    test_a_method_fits_goes_on_and_is_evaluated_alone("", "", run, tmp_path, monkeypatch)
+    fits_goes_on_and_is_evaluated_alone(settings, run_train, tmp_path, monkeypatch)
 
 
 def test_lists_kept_live_and_of_the_exported_folder_are_one_answer(

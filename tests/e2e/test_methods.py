@@ -49,6 +49,12 @@ def test_a_method_fits_goes_on_and_is_evaluated_alone(
     method: str, backbone: str, run_train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = [f"method={method}", f"backbone={backbone}", *SMALL.get(method, []), "embedder=tfidf"]
+    fits_goes_on_and_is_evaluated_alone(command, run_train, tmp_path, monkeypatch)
+
+
+def fits_goes_on_and_is_evaluated_alone(
+    command: list[str], run_train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = run_train(*command, "trainer.max_epochs=1")
     last = first / "checkpoints" / "last.ckpt"
     done = run_train(*command, "trainer.max_epochs=2", f"resume={last}")

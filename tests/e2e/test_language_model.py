@@ -1,4 +1,4 @@
-"""``method=semantic_convergence_llm`` as commands, with a tiny random language model: fit, go on, evaluate, serve, keep lists."""
+"""``method=semantic_convergence_llm`` as commands with a tiny random model: fit, go on, evaluate, serve, keep lists."""
 
 from __future__ import annotations
 

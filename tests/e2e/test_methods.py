@@ -21,7 +21,9 @@ SAVE = serving.save
 ROOT = Path(__file__).parent.parent.parent
 _FILES = sorted((ROOT / "conf" / "method").glob("*.yaml"))
 FLOORS = [path.stem for path in _FILES if "/objective: none" in path.read_text()]  # rankers without training
-_LLM = [path.stem for path in _FILES if "/decoder: llm" in path.read_text()]  # test_language_model.py: reads a model's folder
+_LLM = [
+    path.stem for path in _FILES if "/decoder: llm" in path.read_text()
+]  # test_language_model.py: reads a model's folder
 METHODS = [path.stem for path in _FILES if path.stem not in (*FLOORS, *_LLM)]
 SMALL = {
     "semantic_convergence": ["steps.tokens.quantiser.codes=6"],

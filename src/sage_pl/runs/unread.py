@@ -45,7 +45,7 @@ def _paths_read(config: Any, steps: Iterable[str]) -> set[str]:
     """Every dotted key that a run reads as a whole: what it builds, and what that refers to."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
     groups = (raw.get("evaluation") or {}).get("groups") or {}
-    for name in UNREAD.get(groups.get("item_rule"), ()):
+    for name in UNREAD.get(str(groups.get("item_rule")), ()):
         groups.pop(name, None)
     waiting = [*_BY_COMMANDS, *(f"steps.{name}" for name in steps)]
     waiting += [f"evaluation.{key}" for key, _ in flat(raw.get("evaluation") or {})]

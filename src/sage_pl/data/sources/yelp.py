@@ -73,7 +73,7 @@ class Yelp:
         }
 
     def fingerprint(self) -> dict[str, Any]:
-        settings = {**hashes(self.files()), "start": self.start, "end": self.end, "texts": "tidy"}
+        settings: dict[str, Any] = {**hashes(self.files()), "start": self.start, "end": self.end, "texts": "tidy"}
         settings |= {"crawl": True} if self.crawl else {}
         return settings if self.catalogue == "bought" else {**settings, "catalogue": self.catalogue}
 

@@ -130,7 +130,7 @@ class LanguageModelNetwork(nn.Module):
         dtype = self.words(self.prompt[:1]).dtype
         bias = torch.zeros(visible.shape, dtype=dtype, device=x.device)
         bias = bias.masked_fill(~visible, torch.finfo(dtype).min)[:, None]
-        cache = DynamicCache(past) if keep else None
+        cache: Any = DynamicCache(past) if keep else None
         result = self.model.base_model(
             inputs_embeds=x.to(dtype),
             attention_mask=bias,
@@ -167,11 +167,11 @@ class LanguageModelDecoder(ItemDecoder):
     Raises:
         ModelError: the model cannot be loaded, or peft is missing.
 
-    Reference: LC-Rec (LoRA r 8, alpha 32, dropout 0.05), the public neighbour of Semantic Convergence. Differs: beams follow the
-    tree of items, and the softmax is over the codes of a level.
+    Reference: LC-Rec (LoRA r 8, alpha 32, dropout 0.05), the public neighbour of Semantic Convergence. Differs: beams follow
+    the tree of items, and the softmax is over the codes of a level.
     """
 
-    network: LanguageModelNetwork
+    network: Any  # a LanguageModelNetwork
 
     def __init__(
         self,
@@ -191,9 +191,9 @@ class LanguageModelDecoder(ItemDecoder):
         remedy = "name a local folder of a causal language model (decoder.model), or allow the network to download it"
         language_model, tokenizer = load_decoder(model, bf16, "cpu", offline, remedy)
         Lora(rank, alpha, dropout).add_to(language_model)
-        network: Any = LanguageModelNetwork(language_model, tokenizer(prompt)["input_ids"])
+        network = LanguageModelNetwork(language_model, tokenizer(prompt)["input_ids"])
         super().__init__(tokens, n_items, network, normalise, beams, exhaustive_up_to)
-        words = language_model.get_input_embeddings().weight.detach().float()
+        words = network.model.get_input_embeddings().weight.detach().float()
         with torch.no_grad():
             self.codes.weight.normal_().mul_(words.std(0)).add_(words.mean(0))
 

@@ -38,7 +38,7 @@ class PromptTask(LossTerm):
         response: a template of words, or ``{item}`` for the codes of the row's item.
         tokens, n_items: see :class:`sage_pl.nn.item_encoders.code_embedding.CodeEmbedding`.
         texts: path of the ``texts`` artifact.
-        model, offline: the language model, for its tokenizer (:class:`sage_pl.nn.decoders.language_model.LanguageModelDecoder`).
+        model, offline: of the decoder, for its tokenizer (:class:`sage_pl.nn.decoders.language_model.LanguageModelDecoder`).
         count: rows of a step.
         max_words: tokens kept of a text.
         newest: items kept of a history.

@@ -14,8 +14,8 @@ from sage_pl.types import SeqBatch, real
 
 
 class CodeSequence(CodeCrossEntropy):
-    """``-log p(i | h)`` as :class:`CodeCrossEntropy`, with the same value: a causal decoder reads ``[codes of x_1, ..., codes of
-    x_L, codes of the last target]`` once, and each labelled item's codes are predicted from the states before them.
+    """``-log p(i | h)``, the value of :class:`CodeCrossEntropy`: a causal decoder reads the codes of ``x_1, ..., x_L`` and of
+    the last target once, and each labelled item's codes are predicted from the states before them.
 
     Args:
         sequences, candidates, weight: see :class:`CodeCrossEntropy`.

@@ -22,7 +22,6 @@ from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.sequence_encoders.code_prompt import CodePrompt
 from sage_pl.types import Recommender, SeqBatch
 from tests.golden.prepared import N_ITEMS, Artifacts, adam, left_pad, write
-from tests.nn.modules.conftest import artifacts, datamodule, tokens  # noqa: F401 - fixtures
 from tests.nn.modules.test_sequential import trainer
 from tests.semantic.scft.tiny import write_llama
 
@@ -81,7 +80,7 @@ def naive_log_probs(model: GenerativeRecommender, history: list[int]) -> list[fl
 
 
 @pytest.fixture
-def model(llama: str, tokens: str, artifacts: Artifacts) -> GenerativeRecommender:  # noqa: F811
+def model(llama: str, tokens: str, artifacts: Artifacts) -> GenerativeRecommender:
     return model_of(make(llama, tokens), tokens, artifacts.sequences).eval()
 
 
@@ -126,11 +125,13 @@ def test_padding_and_company_change_nothing(model: GenerativeRecommender) -> Non
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
 
 
-def test_one_pass_has_the_value_of_a_pass_per_prefix(llama: str, tokens: str, artifacts: Artifacts) -> None:  # noqa: F811
+def test_one_pass_has_the_value_of_a_pass_per_prefix(llama: str, tokens: str, artifacts: Artifacts) -> None:
     decoder = make(llama, tokens)
     batch: SeqBatch = {"items": left_pad([[1, 2, 3, 4], [5, 6]]), "user": torch.tensor([1, 2])}
     once = model_of(decoder, tokens, artifacts.sequences)
-    each = model_of(decoder, tokens, artifacts.sequences, targets=Prefixes(), objective=CodeCrossEntropy(artifacts.sequences))
+    each = model_of(
+        decoder, tokens, artifacts.sequences, targets=Prefixes(), objective=CodeCrossEntropy(artifacts.sequences)
+    )
     for one in (once, each):
         one.eval()
     values = [one.losses(one.prepare(batch))["recommendation"] for one in (once, each)]
@@ -139,7 +140,7 @@ def test_one_pass_has_the_value_of_a_pass_per_prefix(llama: str, tokens: str, ar
     torch.testing.assert_close(grads[0], grads[1], atol=1e-3, rtol=1e-3)
 
 
-def test_masked_items_are_refused(llama: str, tokens: str, artifacts: Artifacts) -> None:  # noqa: F811
+def test_masked_items_are_refused(llama: str, tokens: str, artifacts: Artifacts) -> None:
     masking = model_of(make(llama, tokens), tokens, artifacts.sequences, targets=Cloze(N_ITEMS, 0.9))
     with pytest.raises(SettingError, match="use targets=next_item"):
         masking.prepare({"items": left_pad([[1, 2, 3, 4, 5]]), "user": torch.tensor([1])})
@@ -173,10 +174,14 @@ def test_prompts_are_written_as_their_templates_say(llama: str, tokens: str, tex
         ItemPrompt(0.1, "{user}", "{item}", tokens=tokens, n_items=N_ITEMS, texts=texts, model=llama, offline=True)
 
 
-def test_a_task_of_words_is_the_language_models_own_loss(llama: str, tokens: str, texts: str, artifacts: Artifacts) -> None:  # noqa: F811
+def test_a_task_of_words_is_the_language_models_own_loss(
+    llama: str, tokens: str, texts: str, artifacts: Artifacts
+) -> None:
     """``code_to_text`` by transformers: labels where the text stands, -100 elsewhere."""
     decoder = make(llama, tokens)
-    model = model_of(decoder, tokens, artifacts.sequences, terms={"t": tasks(llama, tokens, texts)["code_to_text"]}).eval()
+    model = model_of(
+        decoder, tokens, artifacts.sequences, terms={"t": tasks(llama, tokens, texts)["code_to_text"]}
+    ).eval()
     batch = model.prepare({"items": left_pad([[1, 2, 3, 4]]), "user": torch.tensor([1])})
     draws = batch["draws"]["t"]
     ids, length = draws[:, 2:], draws[:, 1]
@@ -194,10 +199,10 @@ def test_a_task_of_words_is_the_language_models_own_loss(llama: str, tokens: str
 
 def test_a_fit_moves_adapters_and_codes_and_nothing_frozen(
     llama: str,
-    tokens: str,  # noqa: F811
+    tokens: str,
     texts: str,
-    artifacts: Artifacts,  # noqa: F811
-    datamodule: SequenceDataModule,  # noqa: F811
+    artifacts: Artifacts,
+    datamodule: SequenceDataModule,
     tmp_path: Path,
 ) -> None:
     decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, rank=2, offline=True)
@@ -215,7 +220,7 @@ def test_a_fit_moves_adapters_and_codes_and_nothing_frozen(
     assert not torch.equal(decoder.codes.weight, codes)
 
 
-def test_it_learns_a_transition_that_the_sequences_hold(llama: str, tokens: str, artifacts: Artifacts) -> None:  # noqa: F811
+def test_it_learns_a_transition_that_the_sequences_hold(llama: str, tokens: str, artifacts: Artifacts) -> None:
     decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, dropout=0.0, offline=True)
     model = model_of(decoder, tokens, artifacts.sequences).train()
     batch = model.prepare({"items": torch.tensor([[1, 2, 3, 4, 5], [4, 5, 1, 2, 3]]), "user": torch.tensor([1, 2])})
@@ -231,9 +236,9 @@ def test_it_learns_a_transition_that_the_sequences_hold(llama: str, tokens: str,
 
 def test_a_checkpoint_holds_adapters_and_codes_alone_and_knows_its_language_model(
     llama: str,
-    tokens: str,  # noqa: F811
+    tokens: str,
     model: GenerativeRecommender,
-    artifacts: Artifacts,  # noqa: F811
+    artifacts: Artifacts,
     tmp_path: Path,
 ) -> None:
     state = model.state_dict()
@@ -250,7 +255,7 @@ def test_a_checkpoint_holds_adapters_and_codes_alone_and_knows_its_language_mode
         again.load_state_dict(state)
 
 
-def test_a_width_that_does_not_fit_is_named(llama: str, tokens: str, artifacts: Artifacts) -> None:  # noqa: F811
+def test_a_width_that_does_not_fit_is_named(llama: str, tokens: str, artifacts: Artifacts) -> None:
     items, decoder = CodeEncoder(N_ITEMS, tokens, 8), make(llama, tokens)
     with pytest.raises(SettingError, match="states are 8 wide, the decoder's network is 16; set dim"):
         GenerativeRecommender(items, CodePrompt(8), NextItem(), decoder, CodeSequence(artifacts.sequences))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 import torch
 
@@ -21,25 +20,11 @@ from sage_pl.nn.objectives.code_sequence import CodeSequence
 from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.sequence_encoders.code_prompt import CodePrompt
 from sage_pl.types import Recommender, SeqBatch
-from tests.golden.prepared import N_ITEMS, Artifacts, adam, left_pad, write
+from tests.golden.prepared import N_ITEMS, Artifacts, adam, left_pad
 from tests.nn.modules.test_sequential import trainer
-from tests.semantic.scft.tiny import write_llama
 
 HISTORIES = left_pad([[1, 2, 3], [4], [5, 6, 7, 8]])
 WIDTH = 16
-
-
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_llama(tmp_path_factory.mktemp("llama"))
-
-
-@pytest.fixture
-def texts(tmp_path: Path) -> str:
-    folder = Path(write(tmp_path / "texts"))
-    rows = {"item": range(1, N_ITEMS + 1), "text": [f"name{i} brand sort{i % 5} size" for i in range(N_ITEMS)]}
-    pl.DataFrame(rows).write_parquet(folder / "texts.parquet")
-    return str(folder)
 
 
 def make(llama: str, tokens: str, **choices: Any) -> LanguageModelDecoder:

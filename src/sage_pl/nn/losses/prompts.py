@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -79,9 +80,9 @@ class PromptTask(LossTerm):
         self.codes = (PAD - 1 - codes.rows).tolist()
         self.groups = CodeGroups(tokens, n_items)
 
+    @abstractmethod
     def rows(self, batch: SeqBatch) -> list[tuple[int, Slots]]:
         """The item of each row, and what its slots hold."""
-        raise NotImplementedError
 
     def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "M S"]:
         """A row each: its item, the length of its response, and its tokens."""

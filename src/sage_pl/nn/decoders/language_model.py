@@ -58,7 +58,7 @@ class LanguageModelNetwork(nn.Module):
 
     def __init__(self, model: Any, prompt: Sequence[int]) -> None:
         super().__init__()
-        self.model = model
+        self.model = model.train()  # the adapters' dropout; load_decoder leaves evaluation mode
         self.dim: int = model.get_input_embeddings().embedding_dim
         config = model.config
         self.per_prefix = 2 * config.num_hidden_layers * self.dim + 10 * self.dim

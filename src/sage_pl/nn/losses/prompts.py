@@ -106,8 +106,11 @@ class PromptTask(LossTerm):
         return total / (words != PAD).sum().clamp(min=1)
 
     def words(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids[: self.max_words]
+        return self._tokens(text)[: self.max_words]
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
 
     def _written(self, template: str, slots: Slots) -> list[int]:
         parts = _SLOT.split(template)  # words and names in turn
@@ -157,7 +160,7 @@ class HistoryPrompt(PromptTask):
         titles = ", ".join(self.texts[i] for i in history)
         return {
             "history": [code for i in history for code in self.codes[i]],
-            "titles": self.tokenizer(titles, add_special_tokens=False)["input_ids"][-self.newest * self.max_words :],
+            "titles": self._tokens(titles)[-self.newest * self.max_words :],
             "item": self.codes[item],
             "text": self.words(self.texts[item]),
             "query": self.words(self.texts[kin]),

@@ -66,7 +66,7 @@ def naive_log_probs(model: GenerativeRecommender, history: list[int]) -> list[fl
 
 @pytest.fixture
 def model(llama: str, tokens: str, artifacts: Artifacts) -> GenerativeRecommender:
-    return model_of(make(llama, tokens), tokens, artifacts.sequences).eval()
+    return model_of(make(llama, tokens, beams=30), tokens, artifacts.sequences).eval()  # enough for every item
 
 
 @torch.no_grad()

@@ -157,10 +157,11 @@ class LanguageModelDecoder(ItemDecoder):
     A code's vector starts at the mean of the words' vectors, with their spread.
 
     Args:
-        tokens, n_items, normalise, beams, exhaustive_up_to: see :class:`ItemDecoder`.
+        tokens, n_items, normalise, exhaustive_up_to: see :class:`ItemDecoder`.
         model: a causal language model: name on the hub, a local folder, or ``smollm2`` for the one in its package.
         rank, alpha, dropout: see :class:`sage_pl.semantic.scft.lora.Lora`; of all linear layers.
         prompt: words before every history.
+        beams: beams of a search, or the number of its items, if that is more.
         bf16: hold the frozen weights in bfloat16.
         offline: refuse to download.
 
@@ -196,6 +197,10 @@ class LanguageModelDecoder(ItemDecoder):
         words = network.model.get_input_embeddings().weight.detach().float()
         with torch.no_grad():
             self.codes.weight.normal_().mul_(words.std(0)).add_(words.mean(0))
+
+    def width(self, k: int) -> int:
+        """Beams of a search for k items: a beam costs a pass of a token through the language model."""
+        return max(self.beams, k)
 
     def embed(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P D"]:
         """The vectors of words and codes, mixed (:data:`PAD`)."""

@@ -19,9 +19,13 @@ from sage_pl.nn.modules.generative import GenerativeRecommender
 from sage_pl.nn.objectives.code_sequence import CodeSequence
 from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.sequence_encoders.code_prompt import CodePrompt
+from sage_pl.runs import requirements
+from sage_pl.runs.checks import ConfigError
+from sage_pl.semantic.language_models.loading import ModelError
 from sage_pl.types import Recommender, SeqBatch
 from tests.golden.prepared import N_ITEMS, Artifacts, adam, left_pad
 from tests.nn.modules.test_sequential import trainer
+from tests.planned import planned
 
 HISTORIES = left_pad([[1, 2, 3], [4], [5, 6, 7, 8]])
 WIDTH = 16
@@ -29,7 +33,8 @@ WIDTH = 16
 
 def make(llama: str, tokens: str, **choices: Any) -> LanguageModelDecoder:
     """With adapters and code vectors that matter, in evaluation mode."""
-    decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, rank=2, dropout=0.0, offline=True, **choices)
+    torch.manual_seed(1)
+    decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, WIDTH, rank=2, dropout=0.0, offline=True, **choices)
     generator = torch.Generator().manual_seed(3)
     for name, weight in decoder.named_parameters():
         if "lora_B" in name:
@@ -190,7 +195,7 @@ def test_a_fit_moves_adapters_and_codes_and_nothing_frozen(
     datamodule: SequenceDataModule,
     tmp_path: Path,
 ) -> None:
-    decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, rank=2, offline=True)
+    decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, WIDTH, rank=2, offline=True)
     model = model_of(decoder, tokens, artifacts.sequences, terms=tasks(llama, tokens, texts))
     frozen = {name: p.clone() for name, p in decoder.network.model.named_parameters() if not p.requires_grad}
     codes = decoder.codes.weight.detach().clone()
@@ -206,7 +211,7 @@ def test_a_fit_moves_adapters_and_codes_and_nothing_frozen(
 
 
 def test_it_learns_a_transition_that_the_sequences_hold(llama: str, tokens: str, artifacts: Artifacts) -> None:
-    decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, dropout=0.0, offline=True)
+    decoder = LanguageModelDecoder(tokens, N_ITEMS, llama, WIDTH, dropout=0.0, offline=True)
     model = model_of(decoder, tokens, artifacts.sequences).train()
     batch = model.prepare({"items": torch.tensor([[1, 2, 3, 4, 5], [4, 5, 1, 2, 3]]), "user": torch.tensor([1, 2])})
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.02)
@@ -230,7 +235,9 @@ def test_a_checkpoint_holds_adapters_and_codes_alone_and_knows_its_language_mode
     names = [name for name in state if name.startswith("decoder.network.")]
     assert all("lora_" in name or name.endswith("network.base") for name in names)
     torch.save(state, tmp_path / "weights.pt")
-    again = model_of(LanguageModelDecoder(tokens, N_ITEMS, llama, rank=2, offline=True), tokens, artifacts.sequences)
+    again = model_of(
+        LanguageModelDecoder(tokens, N_ITEMS, llama, WIDTH, rank=2, offline=True), tokens, artifacts.sequences
+    )
     again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     lists = [one.eval().recommend(HISTORIES, 4, False) for one in (model, again)]
     assert torch.equal(lists[0].ids, lists[1].ids)
@@ -240,10 +247,30 @@ def test_a_checkpoint_holds_adapters_and_codes_alone_and_knows_its_language_mode
         again.load_state_dict(state)
 
 
-def test_a_width_that_does_not_fit_is_named(llama: str, tokens: str, artifacts: Artifacts) -> None:
-    items, decoder = CodeEncoder(N_ITEMS, tokens, 8), make(llama, tokens)
-    with pytest.raises(SettingError, match="states are 8 wide, the decoder's network is 16; set dim"):
-        GenerativeRecommender(items, CodePrompt(8), NextItem(), decoder, CodeSequence(artifacts.sequences))
+def test_a_width_that_does_not_fit_is_named_before_anything_is_prepared(llama: str, tokens: str) -> None:
+    with pytest.raises(SettingError, match=r"is 16 wide, dim is 8; set dim=16"):
+        LanguageModelDecoder(tokens, N_ITEMS, llama, 8, offline=True)
+    asked = ["method=semantic_convergence_llm", f"decoder.model={llama}", "decoder.offline=true"]
+    with pytest.raises(ConfigError, match=r"model\.decoder: .* is 16 wide, dim is 576; set dim=16"):
+        requirements.check(planned(*asked))
+    with pytest.raises(
+        ModelError, match="cannot load the configuration of the language model 'nobody/nothing'; name a local"
+    ):
+        requirements.check(planned(*asked[:1], "decoder.model=nobody/nothing", "decoder.offline=true"))
+
+
+def test_frozen_weights_may_be_held_in_bfloat16(llama: str, tokens: str, artifacts: Artifacts) -> None:
+    batch: Any = {"items": left_pad([[1, 2, 3, 4]]), "user": torch.tensor([1])}
+    exact, rough = (
+        model_of(make(llama, tokens, bf16=bf16), tokens, artifacts.sequences).eval() for bf16 in (False, True)
+    )
+    losses = [one.losses(one.prepare(batch))["recommendation"] for one in (exact, rough)]
+    torch.testing.assert_close(losses[0], losses[1], atol=0.3, rtol=0.1)
+    losses[1].backward()
+    trained = {p.dtype for p in rough.parameters() if p.requires_grad}
+    assert trained == {torch.float32}
+    with pytest.raises(SettingError, match="in the same precision"):
+        rough.load_state_dict(exact.state_dict())
 
 
 def test_a_history_beyond_the_positions_is_refused(model: GenerativeRecommender) -> None:

@@ -210,7 +210,7 @@ def test_the_host_waits_for_no_term_of_decoded_items(term: str, backbone: str, f
 
 @pytest.mark.parametrize("task", PROMPTS)
 def test_the_host_waits_for_no_task_of_a_language_model(task: str, files: Files) -> None:
-    decoder = LanguageModelDecoder(files.tokens, N_ITEMS, files.llama, rank=2, offline=True)
+    decoder = LanguageModelDecoder(files.tokens, N_ITEMS, files.llama, 16, rank=2, offline=True)
     encoder, reader = CodeEncoder(N_ITEMS, files.tokens, decoder.network.dim), CodePrompt(decoder.network.dim)
     objective, named = CodeSequence(files.data.sequences), {task: PROMPTS[task](files)}
     model = GenerativeRecommender(encoder, reader, make_targets("sasrec"), decoder, objective, named, ADAM).float()

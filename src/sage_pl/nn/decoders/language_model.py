@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.decoders.rows import gather_rows
 from sage_pl.ranges import Count, Dropout, Natural, Width
-from sage_pl.semantic.language_models.loading import load_decoder
+from sage_pl.semantic.language_models.loading import load_config, load_decoder
 from sage_pl.semantic.scft.lora import Lora
 from sage_pl.types import Memory
 
@@ -159,6 +159,7 @@ class LanguageModelDecoder(ItemDecoder):
     Args:
         tokens, n_items, normalise, exhaustive_up_to: see :class:`ItemDecoder`.
         model: a causal language model: name on the hub, a local folder, or ``smollm2`` for the one in its package.
+        dim: the width of the run's vectors, which is to be the model's.
         rank, alpha, dropout: see :class:`sage_pl.semantic.scft.lora.Lora`; of all linear layers.
         prompt: words before every history.
         beams: beams of a search, or the number of its items, if that is more.
@@ -167,11 +168,13 @@ class LanguageModelDecoder(ItemDecoder):
 
     Raises:
         ModelError: the model cannot be loaded, or peft is missing.
+        SettingError: ``dim`` is not the model's width.
 
     Reference: LC-Rec (LoRA r 8, alpha 32, dropout 0.05), the public neighbour of Semantic Convergence. Differs: beams follow
     the tree of items, and the softmax is over the codes of a level.
     """
 
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "peft")
     network: Any  # a LanguageModelNetwork
 
     def __init__(
@@ -179,6 +182,7 @@ class LanguageModelDecoder(ItemDecoder):
         tokens: str,
         n_items: Count,
         model: str = SMOLLM2_HUB,
+        dim: Width = 576,
         rank: Width = 8,
         alpha: Width = 32,
         dropout: Dropout = 0.05,
@@ -192,11 +196,23 @@ class LanguageModelDecoder(ItemDecoder):
         remedy = "name a local folder of a causal language model (decoder.model), or allow the network to download it"
         language_model, tokenizer = load_decoder(model, bf16, "cpu", offline, remedy)
         Lora(rank, alpha, dropout).add_to(language_model)
+        if problem := _other_width(model, language_model.config, dim):
+            raise SettingError(problem)
         network = LanguageModelNetwork(language_model, tokenizer(prompt)["input_ids"])
         super().__init__(tokens, n_items, network, normalise, beams, exhaustive_up_to)
         words = network.model.get_input_embeddings().weight.detach().float()
         with torch.no_grad():
             self.codes.weight.normal_().mul_(words.std(0)).add_(words.mean(0))
+
+    @staticmethod
+    def problem(settings: Mapping[str, Any]) -> str | None:
+        """What is wrong with the model that settings name, before anything is prepared for it.
+
+        Raises:
+            ModelError: there is none of that name.
+        """
+        model = settings.get("model", SMOLLM2_HUB)
+        return _other_width(model, load_config(model, settings.get("offline", False)), settings.get("dim", 576))
 
     def width(self, k: int) -> int:
         """Beams of a search for k items: a beam costs a pass of a token through the language model."""
@@ -219,6 +235,11 @@ class LanguageModelDecoder(ItemDecoder):
             logit = logits[:, 0].gather(1, self.codes.codes[ids, level, None])
             total = total + (logit - self.log_norm(level, nodes, logits, among))[:, 0]
         return total - self.log_shares(total)[self.tree.path[ids, -2]]
+
+
+def _other_width(model: str, config: Any, dim: int) -> str | None:
+    width = config.hidden_size
+    return None if width == dim else f"the language model {model} is {width} wide, dim is {dim}; set dim={width}"
 
 
 def _causal(mask: Bool[Tensor, "B S"]) -> Bool[Tensor, "B S S"]:

@@ -42,3 +42,16 @@ def test_a_setting_is_read_or_named(overrides: str, expected: str) -> None:
 def test_values_of_every_kind_and_deletions_are_parsed() -> None:
     overrides = ["method=sage", "~loss.terms.prototype", "+loss/term@loss.terms.more=mse", "dataset.prompt=[title]"]
     assert unread(planned(*overrides), overrides) == []
+
+
+def test_what_is_prepared_alone_reads_less() -> None:
+    overrides = [
+        "method=sage",
+        "loss.alpha=0.3",
+        "trainer.max_epochs=3",
+        "steps.cluster.n_neighbors=9",
+        "dataset.prompt=[title]",
+    ]
+    plan = planned(*overrides, wanted=["cluster"])
+    assert unread(plan, overrides, trains=False) == ["loss.alpha", "trainer.max_epochs"]
+    assert unread(plan, overrides) == []

@@ -12,14 +12,19 @@ from omegaconf import OmegaConf
 from sage_pl.artifacts.identity import SOURCES, flat, value_at
 from sage_pl.evaluation.groups import UNREAD
 from sage_pl.runs.checks import texts
-from sage_pl.runs.plan import Plan
+from sage_pl.runs.plan import BUILT, Plan
 
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 _BY_COMMANDS = ("dataset.name", "dataset.prompt")  # read without a reference: the log, the lists of a run
 
 
-def unread(plan: Plan, overrides: Iterable[str]) -> list[str]:
+def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[str]:
     """The keys that ``overrides`` set and that neither the plan nor a stage of it reads.
+
+    Args:
+        plan: of the command.
+        overrides: of the command line.
+        trains: whether the plan's own model is built and trained; False where artifacts alone are made.
 
     A key is read where a part, a step that is prepared or the evaluation holds it or refers to it, through any number of
     references. Keys of ``hydra`` and choices of groups are no settings.
@@ -31,7 +36,8 @@ def unread(plan: Plan, overrides: Iterable[str]) -> list[str]:
         for override in OverridesParser.create().parse_overrides(list(overrides))
         if override.package is None and not override.is_delete()
     ]
-    paths = [_paths_read(one.config, plan.steps) for one in (plan, *plan.stages.values())]
+    paths = [_paths_read(plan.config, plan.steps, trains)]
+    paths += [_paths_read(stage.config, plan.steps, True) for stage in plan.stages.values()]
     known: Any = OmegaConf.to_container(plan.config, resolve=False)
     choices = {*(known.get("choices") or {}), *(key for key in keys if key.partition(".")[0] not in known)}
     return [
@@ -41,15 +47,16 @@ def unread(plan: Plan, overrides: Iterable[str]) -> list[str]:
     ]
 
 
-def _paths_read(config: Any, steps: Iterable[str]) -> set[str]:
+def _paths_read(config: Any, steps: Iterable[str], trains: bool) -> set[str]:
     """Every dotted key that a run reads as a whole: what it builds, and what that refers to."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
     groups = (raw.get("evaluation") or {}).get("groups") or {}
     for name in UNREAD.get(str(groups.get("item_rule")), ()):
         groups.pop(name, None)
     waiting = [*_BY_COMMANDS, *(f"steps.{name}" for name in steps)]
-    waiting += [f"evaluation.{key}" for key, _ in flat(raw.get("evaluation") or {})]
-    waiting += [str(name) for name in raw if name not in SOURCES and name not in ("steps", "evaluation")]
+    waiting += [f"evaluation.{key}" for key, _ in flat(raw.get("evaluation") or {}) if trains]
+    parts = {"steps", "evaluation"} if trains else {"evaluation", *BUILT}
+    waiting += [str(name) for name in raw if name not in SOURCES | parts]
     read = set[str]()
     while waiting:
         path = waiting.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from sage_pl import serving
+from sage_pl.hosts import HostError
 from tests.e2e.test_methods import fits_goes_on_and_is_evaluated_alone, scores
 from tests.e2e.test_served_alike import USERS, Answers, command, equal
 from tests.semantic.scft.tiny import write_llama
@@ -52,3 +54,15 @@ def test_lists_kept_live_and_of_the_exported_folder_are_one_answer(
     weights = torch.load(exported / "weights.pt", weights_only=True)
     names = {name for name in weights if name.startswith("decoder.network.")}
     assert all("lora_" in name or name == "decoder.network.base" for name in names), "no frozen weight is copied"
+    contacts_no_hub(exported)
+
+
+def contacts_no_hub(exported: Path) -> None:
+    """A folder may come from others: a language model on the hub is not fetched unless the caller allows it."""
+    (exported / "manifest.json").unlink()
+    content = json.loads((exported / "model.json").read_text())
+    content["manifest"], content["decoder"]["offline"] = False, False
+    content["decoder"]["model"] = "nobody/nothing"
+    (exported / "model.json").write_text(json.dumps(content))
+    with pytest.raises(HostError, match=r"asks for huggingface\.co"):
+        serving.load(exported)

@@ -20,6 +20,8 @@ ALSO = {  # a choice that means nothing without another
     "semantic=handled": ["dataset=handled"],
     "model=generative": ["method=semantic_convergence"],
     "objective=codes": ["method=semantic_convergence"],
+    "objective=code_sequence": ["method=semantic_convergence_llm"],
+    "loss=semantic_convergence_llm": ["method=semantic_convergence_llm"],
     "method=repeat": ["dataset=pantry"],
 }
 PARTS_LEFT_OUT = [path.relative_to(CONF / "without").with_suffix("") for path in (CONF / "without").glob("*/*.yaml")]

@@ -7,7 +7,6 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from sage_pl.runs.hints import known_keys, suggest
-from sage_pl.runs.idle_parts import unused_weights
 from sage_pl.runs.plan import resolve_with_placeholders
 from tests import planned
 from tests.configs.composing import ALSO, CONF, PARTS, choices, composed, resolved
@@ -93,31 +92,6 @@ def test_what_is_prepared_follows_from_what_is_used() -> None:
     assert plain.artifacts == ("candidates", "sequences")
     assert sage.artifacts == ("candidates", "cluster", "embed", "reduce", "retrieve", "sequences")
     assert "retrieve" not in light.artifacts
-    assert unused_weights(sage.config) == unused_weights(light.config) == []
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["method=plain"], []),
-        (["method=plain", "loss.gamma=0.05"], ["gamma"]),
-        (["method=plain", "loss.gamma=0"], []),
-        (["method=plain", "+loss/term@loss.terms.alignment=alignment", "loss.beta=0.3"], ["beta"]),
-        (["method=pad"], []),
-        (["method=pad", "without=pad/mmd"], []),
-        (["method=sage", "without=sage/alignment"], []),
-        (["method=sage", "without=sage/terms"], []),
-        (["method=llm_esr", "without=llm_esr/distillation"], []),
-        (["method=llm_esr", "loss.gamma=0.05"], ["gamma"]),
-        (["method=llmemb", "without=llmemb/teacher"], []),
-        (["method=semantic_convergence"], []),
-    ],
-    ids=lambda value: " ".join(value),
-)
-def test_a_weight_is_unused_where_the_user_set_it_and_no_term_reads_it(
-    overrides: list[str], expected: list[str]
-) -> None:
-    assert unused_weights(planned.planned(*overrides).config) == expected
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ SAVE = serving.save
 ROOT = Path(__file__).parent.parent.parent
 _FILES = sorted((ROOT / "conf" / "method").glob("*.yaml"))
 FLOORS = [path.stem for path in _FILES if "/objective: none" in path.read_text()]  # rankers without training
-METHODS = [path.stem for path in _FILES if path.stem not in FLOORS]
+_LLM = [
+    path.stem for path in _FILES if "/decoder: llm" in path.read_text()
+]  # test_language_model.py: reads a model's folder
+METHODS = [path.stem for path in _FILES if path.stem not in (*FLOORS, *_LLM)]
 SMALL = {
     "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
     "tiger": ["steps.tokens.quantiser.codes=6"],
@@ -48,6 +51,12 @@ def test_a_method_fits_goes_on_and_is_evaluated_alone(
     method: str, backbone: str, run_train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = [f"method={method}", f"backbone={backbone}", *SMALL.get(method, []), "embedder=tfidf"]
+    fits_goes_on_and_is_evaluated_alone(command, run_train, tmp_path, monkeypatch)
+
+
+def fits_goes_on_and_is_evaluated_alone(
+    command: list[str], run_train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = run_train(*command, "trainer.max_epochs=1")
     last = first / "checkpoints" / "last.ckpt"
     done = run_train(*command, "trainer.max_epochs=2", f"resume={last}")

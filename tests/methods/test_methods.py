@@ -18,6 +18,7 @@ from tests.planned import check_targets, planned, prepared
 CONF = Path(__file__).parent.parent.parent / "conf"
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 UNTRAINED = ("id_and_text", "neighbours", "repeat", "text_knn", "transitions")  # stages apart
+LLM = ("semantic_convergence_llm",)  # reads a language model's folder: tests/e2e/test_language_model.py
 BACKBONES = ("sasrec", "bert4rec", "gru4rec")
 SMALL = {  # what a method needs on 40 items
     "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
@@ -53,7 +54,7 @@ def measured(model: SequentialRecommender) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in UNTRAINED])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in UNTRAINED + LLM])
 def test_a_method_composes_binds_and_takes_a_step(method: str, backbone: str, plan_of: MakePlan) -> None:
     plan = plan_of(method, f"backbone={backbone}", "trainer.max_epochs=1")
     check_targets(resolve_with_placeholders(plan.config, (*PARTS, "steps")))

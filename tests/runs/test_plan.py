@@ -13,7 +13,7 @@ from omegaconf.errors import ReadonlyConfigError
 from sage_pl import hardware
 from sage_pl.commands.door import config_dir
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.idle_parts import drop_idle_parts, unused_weights
+from sage_pl.runs.idle_parts import drop_idle_parts
 from sage_pl.runs.plan import (
     Plan,
     artifacts_of,
@@ -118,22 +118,6 @@ def test_dropping_imports_nothing_that_is_not_allowed(config: DictConfig) -> Non
     config.loss.terms.distillation._target_ = "os.system"
     with pytest.raises(ConfigError, match=r"_target_ is 'os\.system'; allowed are"):
         drop_idle_parts(config)
-
-
-@pytest.mark.parametrize(
-    ("removed", "expected"),
-    [
-        ([], []),
-        (["distillation"], ["alpha"]),
-        (["prototype"], ["gamma"]),
-        (["distillation", "prototype"], ["alpha", "gamma"]),
-    ],
-    ids=["none", "one", "the other", "both"],
-)
-def test_weights_that_no_term_reads(config: DictConfig, removed: list[str], expected: list[str]) -> None:
-    for name in removed:
-        del config.loss.terms[name]
-    assert unused_weights(config) == expected
 
 
 def test_a_part_that_refers_to_what_is_not_there_is_named(config: DictConfig) -> None:

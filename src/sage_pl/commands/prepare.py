@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.reference.export import export_handled as write_handled
 from sage_pl.runs import checks, preparation, requirements
 from sage_pl.runs.plan import Plan, make_plan, recipe_of
+from sage_pl.runs.unread import unread
 
 log = logging.getLogger(__name__)
 _HANDLED = ("embed", "reduce", "cluster", "profile", "retrieve")
@@ -45,4 +47,7 @@ def _plan(config: DictConfig, wanted: Iterable[str]) -> Plan:
     with requirements.and_missing_data(recipe):
         plan = make_plan(recipe, wanted=wanted)
     requirements.check_steps(plan)
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    if names := unread(plan, overrides, trains=False):
+        log.warning("nothing that is prepared here reads %s", ", ".join(names))
     return plan

@@ -18,7 +18,6 @@ from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, refuse_places
 from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.construct import stored
-from sage_pl.runs.idle_parts import unused_weights
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 from sage_pl.runs.refitting import compare_data, open_finished, repeated
@@ -32,6 +31,7 @@ from sage_pl.runs.resuming import (
     own_hosts,
 )
 from sage_pl.runs.trained_ids import carried
+from sage_pl.runs.unread import unread
 
 log = logging.getLogger(__name__)
 
@@ -131,9 +131,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue
         log.info("%s has no effect in this run and is left out", name)
-    if unused := unused_weights(plan.config):
-        names = ", ".join(f"loss.{key}" for key in unused)
-        log.info("no loss term of this run reads %s; a term's own weight is loss.terms.NAME.weight", names)
+    if names := unread(plan, overrides):
+        log.warning("nothing in this run reads %s; docs/configuration.md says what does", ", ".join(names))
     return plan, begun_with
 
 

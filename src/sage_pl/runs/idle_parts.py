@@ -57,14 +57,6 @@ def _attribute(node: DictConfig, name: str) -> frozenset[str]:
     return getattr(part, name)
 
 
-def unused_weights(config: DictConfig) -> list[str]:
-    """Numbers under ``loss``, by name, that are not 0 and that no remaining term, stage or step reads."""
-    raw: Any = OmegaConf.to_container(config, resolve=False)
-    readers = str([raw["loss"]["terms"], raw.get("stages"), raw["steps"]])
-    weights = [key for key, value in raw["loss"].items() if isinstance(value, int | float) and value]
-    return [str(key) for key in weights if f"${{loss.{key}}}" not in readers]
-
-
 def editable(config: DictConfig) -> DictConfig:
     copy = config.copy()
     OmegaConf.set_readonly(copy, False)

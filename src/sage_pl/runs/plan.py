@@ -27,7 +27,7 @@ from sage_pl.runs.numbers import hints, number_problems, setting_problems
 from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 
 PARTS = ("model", "data")  # artifacts are prepared for these
-_BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
+BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
 _GROUPS = ("paths", "dataset", "split", "evaluation", "loss", "data", "model", "trainer")  # none of them may be null
 _LOADED = frozenset({"items", "user"})  # batch keys that need no extra
 _FILES = frozenset({"path", "reviews", "metadata", "businesses", "adapter", "model"})  # keys that may name a file
@@ -134,7 +134,7 @@ def _checked(recipe: Mapping[str, Any], problems: list[str]) -> tuple[DictConfig
     problems = [*checks.given_artifacts(recipe), *checks.missing_values(recipe, "dataset"), *problems]
     try:
         config, dropped = drop_idle_parts(OmegaConf.create(dict(recipe)))
-        plain = resolve_with_placeholders(config, [part for part in _BUILT if part in config])
+        plain = resolve_with_placeholders(config, [part for part in BUILT if part in config])
     except ConfigError as error:
         checks.refuse([*problems, *error.problems])
         raise

@@ -171,8 +171,16 @@ def _source_of(recipe: Mapping[str, Any]) -> Any:
 
 
 def _parts(model: Any, path: str = "model") -> Iterator[Problem]:
-    """Build each part that reads no artifact, without memory for its weights, so that widths which do not fit are found."""
+    """Build each part that reads no artifact, without memory for its weights, so that widths which do not fit are found.
+
+    A part that needs more than artifacts says so itself: ``libraries`` as steps have, and ``problem(settings)``, a sentence.
+    """
     for name, node in checks.nodes(model, path):
+        part = checks.part_called(node["_target_"])
+        if missing := [*_packages(name, part)] if hasattr(part, "libraries") else []:
+            yield from missing
+        elif (ask := getattr(part, "problem", None)) and (text := ask(node)):
+            yield Problem(f"{name}: {text}", (name,))
         if _PLACEHOLDER.search(str(node)) or node.get("_partial_"):
             continue
         try:

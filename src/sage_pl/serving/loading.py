@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sage_pl import hosts
 from sage_pl.artifacts.files import MANIFEST, ArtifactError, damage_in
 from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.weights import read_weights
@@ -20,15 +21,21 @@ from sage_pl.serving.parts import built, of_folder, with_place
 _AGAIN = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
 
 
-def load(folder: str | Path) -> ExportedModel:
+def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
     """The model of a folder written by :func:`sage_pl.serving.save`, ready for ``recommend(history=["ID", "ID"], k=10)``.
 
     Its ``model`` works on item numbers (:mod:`sage_pl.nn.modules.served`), and ``stored`` is the checkpoint's name. Every
     file's hash is compared first (0.5 s per GB); folders of earlier versions have none.
 
+    Args:
+        folder: the folder.
+        allow_host: hosts that it may contact, such as ``huggingface.co`` for a language model that it names and that is not on
+            this machine.
+
     Raises:
         MissingFileError: the folder has no ``model.json``.
         ArtifactError: a file is missing, cut or changed.
+        HostError: it asks for another host.
         ConfigError: ``model.json`` names a class that is not allowed, holds a reference such as ``${oc.env:X}``, or cannot be
             built.
         PlainError: it is damaged.
@@ -37,7 +44,7 @@ def load(folder: str | Path) -> ExportedModel:
     if not (place / "model.json").is_file():
         raise MissingFileError(f"{place} has no model.json; write it with scripts/export.py checkpoint=FILE folder=DIR")
     node = _checked_node(place)
-    with of_folder(place):
+    with of_folder(place), hosts.only(allow_host):
         name = node.pop("name", {})
         new_items = node.pop("new_items", None)
         node, new_items = with_place([node, new_items], place)

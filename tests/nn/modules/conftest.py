@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.nn.sequence_encoders.single import SingleView
 from tests.golden.prepared import N_ITEMS, Artifacts, adam, make_backbone, make_targets, write
 from tests.nn.decoders.tiny import random_codes, write_tokens
+from tests.semantic.scft.tiny import write_llama
 
 MakeModel = Callable[..., SequentialRecommender]
 MAX_LEN = 6
@@ -35,6 +37,20 @@ def artifacts(tmp_path: Path) -> Artifacts:
 def tokens(tmp_path: Path) -> str:
     sizes = (3, 3, 3)
     return write_tokens(tmp_path / "tokens", random_codes(0, 30, sizes)[:N_ITEMS], sizes)
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny random language model."""
+    return write_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> str:
+    folder = Path(write(tmp_path / "texts"))
+    rows = {"item": range(1, N_ITEMS + 1), "text": [f"name{i} brand sort{i % 5} size" for i in range(N_ITEMS)]}
+    pl.DataFrame(rows).write_parquet(folder / "texts.parquet")
+    return str(folder)
 
 
 @pytest.fixture

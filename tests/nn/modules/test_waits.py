@@ -19,6 +19,7 @@ from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.neighbours import Neighbours, NeighbourUsers
 from sage_pl.nn import losses, objectives
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.decoders.language_model import LanguageModelDecoder
 from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.item_encoders.id import IdEncoder
@@ -31,6 +32,7 @@ from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.distillation_bank import BankDistillation
 from sage_pl.nn.losses.mmd import MMD
+from sage_pl.nn.losses.prompts import HistoryPrompt, ItemPrompt, PromptTask
 from sage_pl.nn.losses.prototype import Prototype
 from sage_pl.nn.losses.teacher_alignment import TeacherAlignment
 from sage_pl.nn.losses.view_alignment import CosineAlignment, InfoNCEAlignment, MSEAlignment
@@ -39,9 +41,11 @@ from sage_pl.nn.modules.generative import GenerativeRecommender
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.modules.step import map_tensors, prepare_batch
 from sage_pl.nn.objectives.bce import BCE
+from sage_pl.nn.objectives.code_sequence import CodeSequence
 from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.code_prompt import CodePrompt
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.training.optimizers.row_adam import RowAdam
@@ -62,12 +66,17 @@ class Files:
     data: Artifacts
     tokens: str
     teacher: str
+    texts: str
+    llama: str
+
+    def prompt(self, kind: type[PromptTask], prompt: str, response: str) -> PromptTask:
+        return kind(0.1, prompt, response, self.tokens, N_ITEMS, self.texts, self.llama, 4, 4, 3, offline=True)
 
 
 @pytest.fixture
-def files(artifacts: Artifacts, tokens: str, tmp_path: Path) -> Files:
+def files(artifacts: Artifacts, tokens: str, texts: str, llama: str, tmp_path: Path) -> Files:
     table = np.random.default_rng(0).normal(size=(N_ITEMS + 2, 8)).astype(np.float32)
-    return Files(artifacts, tokens, write(tmp_path / "teacher", item_table=table))
+    return Files(artifacts, tokens, write(tmp_path / "teacher", item_table=table), texts, llama)
 
 
 Make = Callable[[Files], LossTerm]
@@ -93,7 +102,13 @@ DECODED_TERMS: dict[str, Make] = {
     "state_to_text": lambda made: StateToText(0.1),
     "code_negatives": lambda made: CodeNegatives(0.1, made.tokens, N_ITEMS, after=0),
 }
+PROMPTS: dict[str, Make] = {
+    "to codes": lambda made: made.prompt(ItemPrompt, "name0 {text}", "{item}"),
+    "to words": lambda made: made.prompt(HistoryPrompt, "{history} name0 {titles}", "{text}"),
+}
 LOSSES: dict[str, Make] = {
+    **PROMPTS,
+    "sequence": lambda made: CodeSequence(made.data.sequences),
     **TERMS,
     **DECODED_TERMS,
     **{name: lambda made, kind=kind: kind(made.data.sequences) for name, kind in OBJECTIVES.items()},
@@ -190,6 +205,15 @@ def test_the_host_waits_for_no_term_of_decoded_items(term: str, backbone: str, f
     )
     objective, named = CodeCrossEntropy(files.data.sequences), {term: DECODED_TERMS[term](files)}
     model = GenerativeRecommender(encoder, reader, make_targets(backbone), decoder, objective, named, ADAM).float()
+    assert waits(model, files.data) == []
+
+
+@pytest.mark.parametrize("task", PROMPTS)
+def test_the_host_waits_for_no_task_of_a_language_model(task: str, files: Files) -> None:
+    decoder = LanguageModelDecoder(files.tokens, N_ITEMS, files.llama, 16, rank=2, offline=True)
+    encoder, reader = CodeEncoder(N_ITEMS, files.tokens, decoder.network.dim), CodePrompt(decoder.network.dim)
+    objective, named = CodeSequence(files.data.sequences), {task: PROMPTS[task](files)}
+    model = GenerativeRecommender(encoder, reader, make_targets("sasrec"), decoder, objective, named, ADAM).float()
     assert waits(model, files.data) == []
 
 

@@ -63,6 +63,8 @@ class Amazon:
         metadata: metadata file, such as ``meta_Beauty.json.gz``.
         year: the release: 2014, 2018 or 2023.
         catalogue: ``bought`` reads the texts of reviewed items, ``all`` those of every item of the metadata.
+        longest: a title, brand or price of more characters counts as missing (100 in the reference: 2018's prices hold pieces
+            of web pages); None for no limit.
 
     Raises:
         SettingError: there is no release of that year.
@@ -74,6 +76,7 @@ class Amazon:
     metadata: str | Path = field(compare=False)
     year: Count = 2014
     catalogue: Catalogue = "bought"
+    longest: Count | None = None
 
     def __post_init__(self) -> None:
         if self.year not in RELEASES:
@@ -98,6 +101,7 @@ class Amazon:
 
     def fingerprint(self) -> dict[str, Any]:
         settings = {**hashes(self.files()), "year": self.year}
+        settings |= {} if self.longest is None else {"longest": self.longest}
         return settings if self.catalogue == "bought" else {**settings, "catalogue": self.catalogue}
 
     def like(self, file: Path) -> CSV:
@@ -121,13 +125,18 @@ class Amazon:
                 read.add(item)  # later records of the item are ignored
                 yield (
                     item,
-                    " ".join(texts(record.get("title"))),
-                    " ".join(texts(record.get(names.brand))) or None,
+                    self._short(record.get("title")),
+                    self._short(record.get(names.brand)) or None,
                     texts(_first_path(record.get(names.categories))),
                     " ".join(texts(record.get("description"))) or None,
                     texts(record.get(names.features)),
-                    " ".join(texts(record.get("price"))) or None,
+                    self._short(record.get("price")) or None,
                 )
+
+    def _short(self, value: Any) -> str:
+        """A text, or "" where it is longer than ``longest``."""
+        text = " ".join(texts(value))
+        return text if self.longest is None or len(text) <= self.longest else ""
 
 
 def parse_literal(line: str) -> Any:

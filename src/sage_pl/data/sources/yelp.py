@@ -25,6 +25,7 @@ from sage_pl.data.sources.texts import texts
 
 COMMAS_INSIDE = ("Beer, Wine & Spirits", "Used, Vintage & Consignment", "Books, Mags, Music & Video")
 SCHEMA = {"user_id": pl.String(), "item_id": pl.String(), "timestamp": pl.Int64()}
+CRAWL = ("is_open", "review_count", "stars")  # of a business, as they were when the dump was made
 ITEM_SCHEMA = {"item_id": pl.String, "title": pl.String, "categories": pl.List(pl.String), "city": pl.String}
 
 
@@ -32,8 +33,8 @@ ITEM_SCHEMA = {"item_id": pl.String, "title": pl.String, "categories": pl.List(p
 class Yelp:
     """Reads Yelp's review and business files (one JSON record per line, plain or gzip).
 
-    All ratings count, as in LLM-ESR. Of a business only name, categories and city are read: ``review_count`` and ``stars``
-    are totals at crawl time, which leak future popularity into the text. The reference puts both into its prompt.
+    All ratings count, as in LLM-ESR. Of a business only name, categories and city are read unless ``crawl`` is set:
+    ``review_count`` and ``stars`` are totals at crawl time, which leak future popularity into the text.
 
     Args:
         reviews: ``yelp_academic_dataset_review.json``.
@@ -41,6 +42,7 @@ class Yelp:
         start: first date, ``YYYY-MM-DD[ hh:mm:ss]``; 2000-01-01 in the reference.
         end: last date; ``2019-12-31 00:00:00`` in the reference.
         catalogue: ``bought`` reads the texts of reviewed businesses, ``all`` those of every business.
+        crawl: also read ``is_open``, ``review_count`` and ``stars`` as columns of text, which the reference's prompt has.
 
     Raises:
         MissingFileError: a file is absent.
@@ -52,6 +54,7 @@ class Yelp:
     start: str | None = None
     end: str | None = None
     catalogue: Catalogue = "bought"
+    crawl: bool = False
 
     def load(self, *columns: str) -> RawData:
         reviews, businesses = (require_file(*file) for file in self.files().values())
@@ -60,7 +63,7 @@ class Yelp:
             raise DataError(f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and .end")
         lines.require_fields(frame, columns, reviews)
         bought = set(frame["item_id"].unique()) if self.catalogue == "bought" else None
-        return RawData(frame.lazy(), _businesses(businesses, bought))
+        return RawData(frame.lazy(), _businesses(businesses, bought, CRAWL if self.crawl else ()))
 
     def files(self) -> dict[str, InputFile]:
         reviews = InputFile(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
@@ -70,7 +73,8 @@ class Yelp:
         }
 
     def fingerprint(self) -> dict[str, Any]:
-        settings = {**hashes(self.files()), "start": self.start, "end": self.end, "texts": "tidy"}
+        settings: dict[str, Any] = {**hashes(self.files()), "start": self.start, "end": self.end, "texts": "tidy"}
+        settings |= {"crawl": True} if self.crawl else {}
         return settings if self.catalogue == "bought" else {**settings, "catalogue": self.catalogue}
 
     def like(self, file: Path) -> CSV:
@@ -90,15 +94,16 @@ class Yelp:
                 yield user, item, time, *(lines.cell(record, name, path, number) for name in columns)
 
 
-def _businesses(path: Path, wanted: set[str] | None) -> pl.DataFrame:
-    def rows() -> Iterator[tuple[str, str, list[str], str | None]]:
+def _businesses(path: Path, wanted: set[str] | None, more: Sequence[str]) -> pl.DataFrame:
+    def rows() -> Iterator[tuple[Any, ...]]:
         for number, record in lines.records(path):
             item = lines.identifier(record, "business_id", path, number)
             if wanted is None or item in wanted:
+                name, city = (" ".join(texts(record.get(field))) for field in ("name", "city"))
                 categories = texts(split_categories(record.get("categories")))
-                yield item, " ".join(texts(record.get("name"))), categories, " ".join(texts(record.get("city"))) or None
+                yield item, name, categories, city or None, *(lines.cell(record, field, path, number) for field in more)
 
-    return check_items(lines.frame_of(rows(), ITEM_SCHEMA), str(path))
+    return check_items(lines.frame_of(rows(), ITEM_SCHEMA | dict.fromkeys(more, pl.String)), str(path))
 
 
 def split_categories(text: str | list[str] | None) -> list[str]:

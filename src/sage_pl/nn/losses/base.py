@@ -27,6 +27,8 @@ class LossTerm(nn.Module, ABC):
         reads: views of the items it reads.
         catalogue: True where it calls ``all_outputs()``, so that the step encodes the whole catalogue, in all views.
         decodes: True where it needs a :class:`sage_pl.types.CodeContext`, i.e. a model that decodes items.
+        reads_itself: True where it passes sequences through a causal decoder by itself, so that positions inside of one can be
+            predicted although the decoder reads whole sequences.
     """
 
     name: str = ""
@@ -34,6 +36,7 @@ class LossTerm(nn.Module, ABC):
     reads: frozenset[str] = frozenset()
     catalogue: bool = False
     decodes: bool = False
+    reads_itself: bool = False
 
     def __init__(self, weight: Weight) -> None:
         super().__init__()

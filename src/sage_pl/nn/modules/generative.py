@@ -85,7 +85,8 @@ class GenerativeRecommender(ItemSearch, RecommenderModule):
 
     def on_before_batch_transfer(self, batch: SeqBatch, dataloader_idx: int) -> SeqBatch:
         batch = super().on_before_batch_transfer(batch, dataloader_idx)
-        if self.training and self.decoder.network.whole and batch["targets"][:, :-1].any():
+        after_whole = any(term.decodes and not term.reads_itself for term in self.terms.values())
+        if self.training and after_whole and self.decoder.network.whole and batch["targets"][:, :-1].any():
             raise SettingError(
                 "the decoder reads the whole sequence, so only the item after its end can be predicted; use targets=prefixes"
             )

@@ -113,6 +113,32 @@ def load_decoder(model: str, bf16: bool, device: str | None, offline: bool, reme
     return decoder.eval().requires_grad_(False).to(chosen_device(device)), tokenizer
 
 
+def load_tokenizer(model: str, offline: bool) -> Any:
+    """The tokenizer of a model alone; arguments and errors as for :func:`load_encoder`."""
+    from transformers import AutoTokenizer
+
+    return _alone(AutoTokenizer, "tokenizer", model, offline)
+
+
+def load_config(model: str, offline: bool) -> Any:
+    """The configuration of a model alone; arguments and errors as for :func:`load_encoder`."""
+    from transformers import AutoConfig
+
+    return _alone(AutoConfig, "configuration", model, offline)
+
+
+def _alone(loader: Any, name: str, model: str, offline: bool) -> Any:
+    place, kwargs = _source(model, offline)
+    try:
+        return loader.from_pretrained(place, **kwargs)
+    except (OSError, ValueError) as error:
+        _require_hub(model, offline)
+        raise ModelError(
+            f"cannot load the {name} of the language model {model!r}; name a local folder, or allow the network so that it can "
+            f"be downloaded. The loader's error: {error}"
+        ) from error
+
+
 def find_model(model: str) -> tuple[str, dict[str, Any]]:
     """Folder or hub name of a model, and arguments for its loaders.
 

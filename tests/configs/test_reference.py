@@ -1,0 +1,98 @@
+"""``experiment=reference_*``: every parity switch of docs/deviations.md that names the method is set, and a plan accepts it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from sage_pl.artifacts.identity import value_at
+from tests.configs.composing import composed
+from tests.planned import planned
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "deviations.md").read_text()
+METHODS = ("sage", "llm_esr", "llmemb", "pad", "sam")
+OF_SAGE_ALONE = re.compile(r"(loss\.terms\.(prototype|alignment)\.|loss\.fuzzy_m|steps\.cluster\.)")
+SWITCH = re.compile(r"^'?\+?([\w.]+)=(.+?)'?$")
+
+
+class Switch(NamedTuple):
+    method: str
+    backbone: str
+    key: str
+    value: Any
+
+
+def tables() -> list[list[list[str]]]:
+    """The rows of each table of the page, without its head."""
+    blocks = re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE)
+    return [[[cell.strip() for cell in row.strip("|").split(" | ")] for row in b.splitlines()[2:]] for b in blocks]
+
+
+def switches_in(cell: str) -> Iterator[tuple[str, Any]]:
+    for text in re.findall(r"`([^`]+)`", cell):
+        for word in text.split():
+            if match := SWITCH.match(word):
+                yield match[1], yaml.safe_load(match[2])
+
+
+def switches() -> list[Switch]:
+    of_the_code_line, of_methods, worth = tables()
+    found = []
+    for row in of_the_code_line:
+        for key, value in switches_in(row[3]):
+            methods = ("sage",) if OF_SAGE_ALONE.match(key) else ("sage", "llm_esr")
+            backbone = "gru4rec_reference" if "GRU4Rec" in row[0] else "sasrec_reference"
+            found += [Switch(method, backbone, key, value) for method in methods]
+    for method, _, here, parity in of_methods:
+        if not here.startswith("the same"):
+            found += [Switch(method.lower(), "", key, value) for key, value in switches_in(parity)]
+    for methods_of_row, _, cell, *_ in worth:
+        found += [Switch(m, "", key, value) for m in methods_of_row.split(", ") for key, value in switches_in(cell)]
+    return found
+
+
+def composition(method: str, backbone: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    config = composed(f"experiment=reference_{method}", *([f"backbone={backbone}"] if backbone else []))
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return plain, plain["hydra"]["runtime"]["choices"]
+
+
+@pytest.mark.parametrize("switch", switches(), ids=lambda s: f"{s.method}-{s.key}-{s.value}")
+def test_every_switch_of_the_page_is_set(switch: Switch) -> None:
+    config, choices = composition(switch.method, switch.backbone)
+    if switch.key in choices:
+        expected = f"{switch.value}_reference" if switch.value == "sasrec" else switch.value
+        assert choices[switch.key] == expected
+    else:
+        assert value_at(config, switch.key) == switch.value
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_new_row_without_the_preset_would_be_found(method: str) -> None:
+    assert len([switch for switch in switches() if switch.method == method]) >= 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_plan_accepts_the_preset_and_each_quirk_has_its_comment(method: str) -> None:
+    plan = planned(f"experiment=reference_{method}")
+    assert plan.config.data.length_block == 1
+    assert plan.recipe["objective"]["_target_"].endswith("bce.BCE")
+    text = (Path(__file__).parent.parent.parent / "conf" / "experiment" / f"reference_{method}.yaml").read_text()
+    head, _, body = text.partition("defaults:")
+    assert f"python train.py experiment=reference_{method}" in head
+    settings = re.findall(r"^ +\w+: (?:[\w.{\[]|\$\{).*$", body, re.MULTILINE)
+    assert sum("#" in line for line in settings) >= len(settings) * 2 // 3
+
+
+@pytest.mark.parametrize("backbone", ["bert4rec_reference", "gru4rec_reference"])
+@pytest.mark.parametrize("method", ["sage", "llm_esr", "llmemb"])
+def test_other_backbones_have_their_published_form(method: str, backbone: str) -> None:
+    plan = planned(f"experiment=reference_{method}", f"backbone={backbone}")
+    kind = "LastItem" if backbone.startswith("gru") else "Cloze"
+    assert plan.config.targets._target_.endswith(kind)

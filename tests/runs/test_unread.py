@@ -1,0 +1,57 @@
+"""What a user sets is read by the run, or named."""
+
+from __future__ import annotations
+
+import pytest
+
+from sage_pl.runs.unread import unread
+from tests.planned import planned
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ("method=plain dim=32 seed=3 dropout=0.1 backbone.layers=3", ""),
+        ("method=plain loss.gamma=0.05 method=plain", "loss.gamma"),
+        ("method=plain freeze=false", "freeze"),
+        ("method=plain +loss/term@loss.terms.alignment=alignment loss.beta=0.3", "loss.beta"),
+        ("method=sage loss.gamma=0.1 steps.cluster.n_neighbors=9 dataset.cluster.min_samples=3", ""),
+        ("method=plain steps.cluster.n_neighbors=9", "steps.cluster.n_neighbors"),
+        ("method=plain dataset.cluster.min_samples=3", "dataset.cluster.min_samples"),
+        ("method=pad loss.gamma=0.1", ""),
+        ("method=pad without=pad/mmd loss.gamma=0.1", "loss.gamma"),
+        ("method=llmemb loss.alpha=0.1 steps.scft.lora.r=4", ""),
+        ("method=llm_esr loss.gamma=0.05", "loss.gamma"),
+        ("method=plain dataset.ts_item=7", "dataset.ts_item"),
+        ("method=plain ts_item=7", "ts_item"),
+        ("method=plain evaluation.groups.ts_item=7", "evaluation.groups.ts_item"),
+        ("method=plain dataset.ts_item=7 evaluation=reference", ""),
+        ("method=plain dataset.ts_item=7 evaluation.groups.item_rule=ts_item", ""),
+        ("method=plain dataset.ts_user=7 dataset.seen=mask", ""),
+        ("method=plain +dataset.ts_itm=7", "dataset.ts_itm"),
+        ("method=plain dataset.prompt=[title] dataset.name=x", ""),
+        ("method=sage dataset.prompt=[title]", ""),
+        ("method=plain evaluation.sampled=20 data.batch_size=9 trainer.max_epochs=3 report=null", ""),
+        ("method=semantic_convergence decoder.network.hidden=16 steps.tokens.quantiser.codes=9", ""),
+    ],
+)  # fmt: skip
+def test_a_setting_is_read_or_named(overrides: str, expected: str) -> None:
+    assert unread(planned(*overrides.split()), overrides.split()) == expected.split()
+
+
+def test_values_of_every_kind_and_deletions_are_parsed() -> None:
+    overrides = ["method=sage", "~loss.terms.prototype", "+loss/term@loss.terms.more=mse", "dataset.prompt=[title]"]
+    assert unread(planned(*overrides), overrides) == []
+
+
+def test_what_is_prepared_alone_reads_less() -> None:
+    overrides = [
+        "method=sage",
+        "loss.alpha=0.3",
+        "trainer.max_epochs=3",
+        "steps.cluster.n_neighbors=9",
+        "dataset.prompt=[title]",
+    ]
+    plan = planned(*overrides, wanted=["cluster"])
+    assert unread(plan, overrides, trains=False) == ["loss.alpha", "trainer.max_epochs"]
+    assert unread(plan, overrides) == []

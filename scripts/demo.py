@@ -1,8 +1,8 @@
 """The main job on real data: plain SASRec, SAGE and SAGE with fused scores on a year of supermarket purchases, side by side.
 
 Runs ``train.py`` twice on ``dataset=journey`` with the MiniLM encoder, evaluates the second model with
-``scorer=learned_fusion``, then prints one table with the best floor. Steps that were done before are reused. Arguments are handed on to both runs:
-``python scripts/demo.py backbone=gru4rec``.
+``scorer=learned_fusion``, then prints one table with the best floor. Steps that were done before are reused. Arguments are
+handed on to both runs: ``python scripts/demo.py backbone=gru4rec``.
 """
 
 import json

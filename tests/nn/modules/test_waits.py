@@ -21,6 +21,7 @@ from sage_pl.nn import losses, objectives
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.item_encoders.gaussian import GaussianItems
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.losses.alignment import Alignment
 from sage_pl.nn.losses.base import LossTerm
@@ -28,6 +29,7 @@ from sage_pl.nn.losses.code_negatives import CodeNegatives
 from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
 from sage_pl.nn.losses.code_texts import CodeToText, StateToText
 from sage_pl.nn.losses.contrastive import InfoNCE
+from sage_pl.nn.losses.distance_margin import DistanceMargin
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.distillation_bank import BankDistillation
 from sage_pl.nn.losses.mmd import MMD
@@ -39,11 +41,13 @@ from sage_pl.nn.modules.generative import GenerativeRecommender
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.modules.step import map_tensors, prepare_batch
 from sage_pl.nn.objectives.bce import BCE
+from sage_pl.nn.objectives.bpr import BPR
 from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.dual import DualView
 from sage_pl.nn.sequence_encoders.single import SingleView
+from sage_pl.nn.sequence_encoders.stosa import StochasticAttention
 from sage_pl.training.optimizers.row_adam import RowAdam
 from sage_pl.types import SeqBatch
 from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, make_backbone, make_targets, write
@@ -52,7 +56,7 @@ from tests.nn.modules.conftest import MAX_LEN, MakeModel
 
 ASKS = ("nonzero", "_local_scalar_dense", "_unique", "_unique2", "masked_select", "equal", "_coalesce")
 ADAM, ROW_ADAM = functools.partial(torch.optim.Adam, fused=True), functools.partial(RowAdam, lr=0.01)
-OBJECTIVES = {"softmax": Softmax, "sampled": SampledSoftmax, "bce": BCE}
+OBJECTIVES = {"softmax": Softmax, "sampled": SampledSoftmax, "bce": BCE, "bpr": BPR}
 
 
 @dataclass
@@ -93,8 +97,10 @@ DECODED_TERMS: dict[str, Make] = {
     "state_to_text": lambda made: StateToText(0.1),
     "code_negatives": lambda made: CodeNegatives(0.1, made.tokens, N_ITEMS, after=0),
 }
+DISTANCE_TERMS: dict[str, Make] = {"distance_margin": lambda made: DistanceMargin(0.1, N_ITEMS)}
 LOSSES: dict[str, Make] = {
     **TERMS,
+    **DISTANCE_TERMS,
     **DECODED_TERMS,
     **{name: lambda made, kind=kind: kind(made.data.sequences) for name, kind in OBJECTIVES.items()},
     "codes": lambda made: CodeCrossEntropy(made.data.sequences),
@@ -178,6 +184,15 @@ def test_the_host_waits_for_few_terms(term: str, backbone: str, objective: str, 
     targets, named = make_targets(backbone), {term: TERMS[term](files)}
     model = SequentialRecommender(encoder, DualView(make_backbone(backbone)), targets, chosen, named, ADAM).float()
     assert waits(model, files.data) == WAITS.get(term, [])
+
+
+@pytest.mark.parametrize("term", DISTANCE_TERMS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_host_never_waits_for_distances(term: str, objective: str, files: Files) -> None:
+    chosen, named = OBJECTIVES[objective](files.data.sequences), {term: DISTANCE_TERMS[term](files)}
+    encoder, reader = GaussianItems(N_ITEMS, 8), StochasticAttention(8, MAX_LEN)
+    model = SequentialRecommender(encoder, reader, make_targets("sasrec"), chosen, named, ADAM).float()
+    assert waits(model, files.data) == []
 
 
 @pytest.mark.parametrize("term", DECODED_TERMS)

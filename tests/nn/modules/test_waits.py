@@ -23,12 +23,14 @@ from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.item_encoders.gaussian import GaussianItems
 from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.id_beside_text import IdBesideText
 from sage_pl.nn.losses.alignment import Alignment
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_negatives import CodeNegatives
 from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
 from sage_pl.nn.losses.code_texts import CodeToText, StateToText
 from sage_pl.nn.losses.contrastive import InfoNCE
+from sage_pl.nn.losses.cross_modal import CrossModal
 from sage_pl.nn.losses.distance_margin import DistanceMargin
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.distillation_bank import BankDistillation
@@ -97,9 +99,11 @@ DECODED_TERMS: dict[str, Make] = {
     "state_to_text": lambda made: StateToText(0.1),
     "code_negatives": lambda made: CodeNegatives(0.1, made.tokens, N_ITEMS, after=0),
 }
+SINGLE_TERMS: dict[str, Make] = {"cross_modal": lambda made: CrossModal(0.2, parts=2)}
 DISTANCE_TERMS: dict[str, Make] = {"distance_margin": lambda made: DistanceMargin(0.1, N_ITEMS)}
 LOSSES: dict[str, Make] = {
     **TERMS,
+    **SINGLE_TERMS,
     **DISTANCE_TERMS,
     **DECODED_TERMS,
     **{name: lambda made, kind=kind: kind(made.data.sequences) for name, kind in OBJECTIVES.items()},
@@ -184,6 +188,15 @@ def test_the_host_waits_for_few_terms(term: str, backbone: str, objective: str, 
     targets, named = make_targets(backbone), {term: TERMS[term](files)}
     model = SequentialRecommender(encoder, DualView(make_backbone(backbone)), targets, chosen, named, ADAM).float()
     assert waits(model, files.data) == WAITS.get(term, [])
+
+
+@pytest.mark.parametrize("term", SINGLE_TERMS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_host_never_waits_for_terms_of_one_view(term: str, backbone: str, files: Files) -> None:
+    encoder, reader = IdBesideText(N_ITEMS, files.data.text, 8), SingleView(make_backbone(backbone))
+    chosen, named = SampledSoftmax(files.data.sequences), {term: SINGLE_TERMS[term](files)}
+    model = SequentialRecommender(encoder, reader, make_targets(backbone), chosen, named, ADAM).float()
+    assert waits(model, files.data) == []
 
 
 @pytest.mark.parametrize("term", DISTANCE_TERMS)

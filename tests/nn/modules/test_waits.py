@@ -34,6 +34,7 @@ from sage_pl.nn.losses.cross_modal import CrossModal
 from sage_pl.nn.losses.distance_margin import DistanceMargin
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.distillation_bank import BankDistillation
+from sage_pl.nn.losses.melt import ItemBranch, UserBranch
 from sage_pl.nn.losses.mmd import MMD
 from sage_pl.nn.losses.prototype import Prototype
 from sage_pl.nn.losses.teacher_alignment import TeacherAlignment
@@ -48,6 +49,7 @@ from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.dual import DualView
+from sage_pl.nn.sequence_encoders.melt import EnhancedUsers
 from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.nn.sequence_encoders.stosa import StochasticAttention
 from sage_pl.training.optimizers.row_adam import RowAdam
@@ -100,10 +102,15 @@ DECODED_TERMS: dict[str, Make] = {
     "code_negatives": lambda made: CodeNegatives(0.1, made.tokens, N_ITEMS, after=0),
 }
 SINGLE_TERMS: dict[str, Make] = {"cross_modal": lambda made: CrossModal(0.2, parts=2)}
+TAIL_TERMS: dict[str, Make] = {
+    "user_branch": lambda made: UserBranch(0.1, 3),
+    "item_branch": lambda made: ItemBranch(0.4, made.data.sequences, 8, tail=0.5),
+}
 DISTANCE_TERMS: dict[str, Make] = {"distance_margin": lambda made: DistanceMargin(0.1, N_ITEMS)}
 LOSSES: dict[str, Make] = {
     **TERMS,
     **SINGLE_TERMS,
+    **TAIL_TERMS,
     **DISTANCE_TERMS,
     **DECODED_TERMS,
     **{name: lambda made, kind=kind: kind(made.data.sequences) for name, kind in OBJECTIVES.items()},
@@ -195,6 +202,15 @@ def test_the_host_waits_for_few_terms(term: str, backbone: str, objective: str, 
 def test_the_host_never_waits_for_terms_of_one_view(term: str, backbone: str, files: Files) -> None:
     encoder, reader = IdBesideText(N_ITEMS, files.data.text, 8), SingleView(make_backbone(backbone))
     chosen, named = SampledSoftmax(files.data.sequences), {term: SINGLE_TERMS[term](files)}
+    model = SequentialRecommender(encoder, reader, make_targets(backbone), chosen, named, ADAM).float()
+    assert waits(model, files.data) == []
+
+
+@pytest.mark.parametrize("term", TAIL_TERMS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_host_never_waits_for_terms_of_the_tail(term: str, backbone: str, files: Files) -> None:
+    encoder, reader = IdEncoder(N_ITEMS, 8), EnhancedUsers(make_backbone(backbone, max_len=50), 3)
+    chosen, named = SampledSoftmax(files.data.sequences), {term: TAIL_TERMS[term](files)}
     model = SequentialRecommender(encoder, reader, make_targets(backbone), chosen, named, ADAM).float()
     assert waits(model, files.data) == []
 

@@ -37,6 +37,7 @@ from sage_pl.nn.losses.distillation_bank import BankDistillation
 from sage_pl.nn.losses.melt import ItemBranch, UserBranch
 from sage_pl.nn.losses.mmd import MMD
 from sage_pl.nn.losses.prototype import Prototype
+from sage_pl.nn.losses.semantic_interests import InterestAlignment, SemanticPrediction
 from sage_pl.nn.losses.teacher_alignment import TeacherAlignment
 from sage_pl.nn.losses.view_alignment import CosineAlignment, InfoNCEAlignment, MSEAlignment
 from sage_pl.nn.modules.base import RecommenderModule
@@ -70,12 +71,15 @@ class Files:
     data: Artifacts
     tokens: str
     teacher: str
+    interests: str
 
 
 @pytest.fixture
 def files(artifacts: Artifacts, tokens: str, tmp_path: Path) -> Files:
     table = np.random.default_rng(0).normal(size=(N_ITEMS + 2, 8)).astype(np.float32)
-    return Files(artifacts, tokens, write(tmp_path / "teacher", item_table=table))
+    teacher = write(tmp_path / "teacher", item_table=table)
+    interests = write(tmp_path / "interests", values=table[:5], offsets=np.array([0, 0, 1, 2, 3, 4, 5]))
+    return Files(artifacts, tokens, teacher, interests)
 
 
 Make = Callable[[Files], LossTerm]
@@ -101,7 +105,11 @@ DECODED_TERMS: dict[str, Make] = {
     "state_to_text": lambda made: StateToText(0.1),
     "code_negatives": lambda made: CodeNegatives(0.1, made.tokens, N_ITEMS, after=0),
 }
-SINGLE_TERMS: dict[str, Make] = {"cross_modal": lambda made: CrossModal(0.2, parts=2)}
+SINGLE_TERMS: dict[str, Make] = {
+    "cross_modal": lambda made: CrossModal(0.2, parts=2),
+    "interest_alignment": lambda made: InterestAlignment(0.1, made.interests, 5, 8, typical=1.0),
+    "semantic_prediction": lambda made: SemanticPrediction(0.1, made.interests, 5, 8, typical=1.0),
+}
 TAIL_TERMS: dict[str, Make] = {
     "user_branch": lambda made: UserBranch(0.1, 3),
     "item_branch": lambda made: ItemBranch(0.4, made.data.sequences, 8, tail=0.5),

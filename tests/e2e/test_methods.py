@@ -38,7 +38,8 @@ CELLS = [
     pytest.param(method, backbone, marks=[] if backbone == "sasrec" else [pytest.mark.slow])
     for method in METHODS
     for backbone in ("sasrec", "bert4rec", "gru4rec", "caser")
-    if method not in ("tiger", "stosa") or backbone == "sasrec"  # what they read sequences with takes the backbone's place
+    if method not in ("tiger", "stosa")
+    or backbone == "sasrec"  # what they read sequences with takes the backbone's place
     if method != "id_and_text"  # trains in its stages alone: test_stronger_base.py
 ]
 

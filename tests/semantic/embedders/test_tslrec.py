@@ -84,7 +84,10 @@ def test_items_of_one_taste_are_near_and_an_unseen_one_has_no_vector(lora, llama
     assert (table.shape, table.dtype) == ((9, 16), np.float32)
     assert not table[[0, 7, 8]].any()
     assert "1 of 7 items have no training event and get zero rows" in caplog.text
-    before, after = (float(part.split()[-1].rstrip(",")) for part in caplog.text.split("divergence ")[1].splitlines()[0].split(", after"))
+    before, after = (
+        float(part.split()[-1].rstrip(","))
+        for part in caplog.text.split("divergence ")[1].splitlines()[0].split(", after")
+    )
     assert after < 0.5 * before
     centred = table[1:7] - table[1:7].mean(0)
     similar = centred @ centred.T

@@ -11,7 +11,7 @@ from sage_pl.ranges import Count, Dropout, Length, Width
 
 
 class Caser(nn.Module):
-    """Convolutional sequence embedding (Tang and Wang 2018, section 3) of the window ``E_t``, the last w items up to position t.
+    """Convolutional sequence embedding (Tang and Wang 2018, section 3) of ``E_t``, the window of w items that ends at position t.
 
     - horizontal: ``o_(h,k) = max_i relu(<F_(h,k), E_t[i : i + h]> + b_(h,k))``, K filters of each height h = 1 .. w;
     - vertical: ``p_m = sum_j V_mj E_t[j] + c_m``, M weighted sums of the items, each of width D;
@@ -27,11 +27,11 @@ class Caser(nn.Module):
         horizontal: K, filters of each height.
         vertical: M.
         dropout: on the features before the last layer.
-        relu: ``h_t = relu(...)``, the paper's form. An item's vector is the same where it is read and where it is scored here, so
-            states without negative entries would leave half of the space unused; the paper has output vectors of their own.
+        relu: ``h_t = relu(...)``, the paper's form. An item's vector is the same here where it is read and where it is scored,
+            so states without negative entries would leave half of the space unused; the paper has output vectors beside them.
 
-    Reference: settings of the authors' PyTorch code. Differs: no vector of the user beside ``h_t``, so that new users are served
-    as known ones; every position is a sample (the paper: windows, each of which predicts its next three items).
+    Reference: settings of the authors' PyTorch code. Differs: no vector of the user beside ``h_t``, so that new users are
+    served as known ones; every position is a sample (the paper: windows, each of which predicts its next three items).
     """
 
     causal = True
@@ -52,8 +52,8 @@ class Caser(nn.Module):
         self.out = nn.Linear(window * horizontal + vertical * dim, dim)
         self.dropout = nn.Dropout(dropout)
         for layer in (*self.horizontal, self.vertical, self.out):
-            nn.init.xavier_normal_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def embed(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """The items as they are; a window holds their order."""
@@ -65,7 +65,9 @@ class Caser(nn.Module):
         x = x * mask[..., None]
         if last_only:
             x, mask = x[:, -self.window :], mask[:, -1:]
-        x = F.pad(x, (0, 0, self.window - 1 - (x.shape[1] - mask.shape[1]), 0))  # each of the last K positions ends a window
+        x = F.pad(
+            x, (0, 0, self.window - 1 - (x.shape[1] - mask.shape[1]), 0)
+        )  # each of the last K positions ends a window
         rows = x.transpose(1, 2)
         unions = [
             F.max_pool1d(F.relu(filters(rows)), self.window - height, stride=1)

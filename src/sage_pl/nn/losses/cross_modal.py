@@ -18,9 +18,9 @@ class CrossModal(LossTerm):
     """``(L(e, g(x)) + L(h, t)) / 2``, L the in-batch cross-entropy both ways of the similarities
     ``s(a, b) = 1/M sum_m max_n cos(a_m, b_n)`` of vectors cut into M parts.
 
-    The first compares the items of the step, their ID vector e with their adapted text g(x); the second its users, the state h of
-    a history with the mean t of its items' adapted text. Both sides of one user end up near each other, so a model that was
-    trained by this loss alone ranks already: its user is near the items whose text is like that of the history.
+    The first compares the items of the step, their ID vector e with their adapted text g(x); the second its users, the state h
+    of a history with the mean t of its items' adapted text. A model that was trained by this loss alone ranks already: its user
+    is near the items whose text is like that of the history.
 
     Args:
         weight: factor of this loss.

@@ -25,9 +25,9 @@ _BLOCK = 2048  # contexts read at a time before an epoch
 class UserBranch(LossTerm):
     """``mean_u w_u (W_U f(last R items) - f(S_u))²`` over users of long histories S, R uniform in 1 .. T, T = short - 1.
 
-    ``w_u = |sin( pi/2 epoch/E + pi/2 (n_u - T - 1) / (L - T - 1) )|``, n_u the length of the history, L the longest: a curriculum
-    from the longest histories to those that are barely long. f is the last state of a history; the gradient reaches both of
-    its values and W_U, the map of :class:`sage_pl.nn.sequence_encoders.melt.EnhancedUsers`.
+    ``w_u = |sin( pi/2 epoch/E + pi/2 (n_u - T - 1) / (L - T - 1) )|``, n_u the length of the history, L the longest: a
+    curriculum from the longest histories to those that are barely long. f is the last state of a history; the gradient reaches
+    both of its values and W_U, the map of :class:`sage_pl.nn.sequence_encoders.melt.EnhancedUsers`.
 
     Args:
         weight: lambda_u in the paper.
@@ -79,8 +79,8 @@ class ItemBranch(LossTerm):
 
     m is uniform in 1 .. min(number of contexts, T); contexts are those of :class:`ItemContexts`, f and W_U those of
     :class:`UserBranch`. ``w_i = |sin( pi/2 epoch/E + pi/100 (min(n_i, T + 50) - T - 1) )|``, n_i the item's frequency and T the
-    largest of a tail item. Before every epoch each tail item that training has is set to ``e_i <- W_I mean_c f(c)`` over all its
-    contexts: the step in which the two branches enhance each other.
+    largest of a tail item. Before every epoch each tail item that training has is set to ``e_i <- W_I mean_c f(c)`` over all of
+    its contexts, which the next epoch's users read.
 
     Args:
         weight: lambda_i in the paper.
@@ -94,8 +94,8 @@ class ItemBranch(LossTerm):
     Raises:
         SettingError: the sequence encoder has no W_U, or items are no rows of one table.
 
-    Reference: MELT (Kim et al. 2023), section 4.2; settings of its code. Differs: ``count`` items a step, drawn uniformly (there:
-    as many as cover the head once an epoch).
+    Reference: MELT (Kim et al. 2023), section 4.2; settings of its code. Differs: ``count`` items a step, drawn uniformly
+    (there: as many as cover the head once an epoch).
     """
 
     reads = frozenset({"id"})
@@ -191,6 +191,6 @@ def _enhanced(step: LossContext) -> EnhancedUsers:
 def _unfit(encoder: object, items: object) -> SettingError:
     beside = "" if items is None else f" and the items {type(items).__name__}"
     return SettingError(
-        f"the terms of MELT found the sequence encoder {type(encoder).__name__}{beside}, wanted EnhancedUsers over one table; use "
-        "method=melt with model=sequential, or leave those terms out"
+        f"the terms of MELT found the sequence encoder {type(encoder).__name__}{beside}, wanted EnhancedUsers over one table; "
+        "use method=melt with model=sequential, or leave those terms out"
     )

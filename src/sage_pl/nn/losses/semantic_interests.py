@@ -19,8 +19,8 @@ from sage_pl.types import LossContext, SeqBatch
 
 
 class TypicalUsers(LossTerm):
-    """A loss between the interests z of a user's behaviour, read by their mean, and the mean s of the text vectors of the user's
-    described interests, over the typical users of a step.
+    """A loss between the mean z of the interests of a user's behaviour and the mean s of the text vectors of the user's described
+    interests, over the typical users of a step.
 
     Typical are, of the users in each cluster of s (k-means), the share nearest to its centre. Serving reads z alone, so no
     language model stands in its way.
@@ -52,7 +52,9 @@ class TypicalUsers(LossTerm):
         seed: Seed = 0,
     ) -> None:
         super().__init__(weight)
-        offsets, values = (np.load(Path(interests) / f"{name}.npy", allow_pickle=False) for name in ("offsets", "values"))
+        offsets, values = (
+            np.load(Path(interests) / f"{name}.npy", allow_pickle=False) for name in ("offsets", "values")
+        )
         if len(offsets) != n_users + 2 or not len(values):
             raise SettingError(
                 f"{interests} holds {len(values)} interests of {len(offsets) - 2} users, wanted some of {n_users}; run "

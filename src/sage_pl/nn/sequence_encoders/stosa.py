@@ -17,8 +17,8 @@ from sage_pl.types import SeqBatch, Views
 class StochasticAttention(nn.Module):
     """A user is a normal distribution, made of those of the items (:class:`sage_pl.nn.item_encoders.gaussian.GaussianItems`).
 
-    Input: ``m = elu(dropout(LN(m_i + P)))``, ``c = elu(dropout(LN(c_i + P'))) + 1``, then :class:`Block` ``layers`` times. It takes
-    the place of a backbone.
+    Input: ``m = elu(dropout(LN(m_i + P)))``, ``c = elu(dropout(LN(c_i + P'))) + 1``, then :class:`Block` ``layers`` times. It
+    takes the place of a backbone.
 
     Args:
         dim: width D of mean and covariance.
@@ -75,9 +75,9 @@ class StochasticAttention(nn.Module):
 class Block(nn.Module):
     """Attention by ``A = softmax(-D / sqrt(D_head))``, D the squared Wasserstein distances of queries and keys, then FFNs.
 
-    Queries, keys and values are ``(W m, elu(W' c) + 1)``. Means mix by ``A V``, covariances by ``(A * A) V'``, as those of a sum
-    of independent variables do. Each stream has its own output layer and ``FFN(x) = W_2 elu(W_1 x)``, both with a residual and a
-    LayerNorm that the streams share; a covariance leaves as ``elu(c) + 1``.
+    Queries, keys and values are ``(W m, elu(W' c) + 1)``. Means mix by ``A V``, covariances by ``(A * A) V'``, as those of a
+    sum of independent variables do. Each stream has its own output layer and ``FFN(x) = W_2 elu(W_1 x)``, both with a residual
+    and a LayerNorm that the streams share; a covariance leaves as ``elu(c) + 1``.
 
     Raises:
         SettingError: the heads do not divide the width.

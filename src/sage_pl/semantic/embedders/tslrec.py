@@ -36,12 +36,12 @@ AFTER = "What the customer likes:"
 
 @dataclass(frozen=True)
 class TslrecEmbedder:
-    """A decoder is tuned to reconstruct the categories of a user's items from the items' identities alone, then reads each item.
+    """A decoder, tuned to tell the categories of a user's items from the items' identities alone, reads each item.
 
     1. Items with training events are clustered by the directions of their vectors ẽ in a trained model: their categories. A
        user's preference p_u is the share of each category among the user's training items.
-    2. The decoder reads an instruction around one soft token per item, ``P ẽ_i``; ``q_u = softmax(W h_u)`` of the state h_u of its
-       last token. Trained by ``KL(p_u || q_u)``: P, W and adapters in the decoder's layers. No text of an item enters.
+    2. The decoder reads an instruction around one soft token per item, ``P ẽ_i``; ``q_u = softmax(W h_u)`` of the state h_u of
+       its last token. Trained by ``KL(p_u || q_u)``: P, W and adapters in the decoder's layers. No text of an item enters.
     3. An item's vector is the state of the last token for that item alone.
 
     Items without training events have untrained vectors ẽ; they get zero rows, and their number is logged.
@@ -67,8 +67,8 @@ class TslrecEmbedder:
         ModelError: the model cannot be loaded, or peft is missing.
         SettingError: no item has training events.
 
-    Reference: TSLRec (Liu et al. 2024), known by its abstract and by the traces of it in LLMEmb's code (a head, a projector, LoRA,
-    4,000 steps of 32 on LLaMA-7B). What a category is, the form of the prompt and the loss are ours.
+    Reference: TSLRec (Liu et al. 2024), known by its abstract and by the traces of it in LLMEmb's code (a head, a projector,
+    LoRA, 4,000 steps of 32 on LLaMA-7B). What a category is, the form of the prompt and the loss are ours.
     """
 
     model: str = SMOLLM2
@@ -104,7 +104,9 @@ class TslrecEmbedder:
         sequences = Sequences.load(inputs["sequences"])
         seen = sequences.train_counts[1:-1] > 0
         if not seen.any():
-            raise SettingError("no item has training events, so embedder=tslrec has no user to read; take another embedder")
+            raise SettingError(
+                "no item has training events, so embedder=tslrec has no user to read; take another embedder"
+            )
         vectors = normalised(np.asarray(inputs[self.teacher].array("item_table")[1:-1], dtype=np.float64))
         categories = item_categories(vectors, seen, self.categories, self.seed)
         users = np.flatnonzero(sequences.train_end > 0)

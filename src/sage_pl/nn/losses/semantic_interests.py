@@ -19,8 +19,8 @@ from sage_pl.types import LossContext, SeqBatch
 
 
 class TypicalUsers(LossTerm):
-    """A loss between the mean z of the interests of a user's behaviour and the mean s of the text vectors of the user's described
-    interests, over the typical users of a step.
+    """A loss between the mean z of the interests of a user's behaviour and the mean s of the text vectors of the described
+    ones, over the typical users of a step.
 
     Typical are, of the users in each cluster of s (k-means), the share nearest to its centre. Serving reads z alone, so no
     language model stands in its way.

@@ -20,6 +20,7 @@ ALSO = {  # a choice that means nothing without another
     "semantic=handled": ["dataset=handled"],
     "model=generative": ["method=semantic_convergence"],
     "objective=codes": ["method=semantic_convergence"],
+    "loss=stosa": ["method=stosa"],
     "method=repeat": ["dataset=pantry"],
 }
 PARTS_LEFT_OUT = [path.relative_to(CONF / "without").with_suffix("") for path in (CONF / "without").glob("*/*.yaml")]

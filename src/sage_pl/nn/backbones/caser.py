@@ -31,8 +31,8 @@ class Caser(nn.Module):
             so states without negative entries would leave half of the space unused; the paper has output vectors beside them.
 
     Reference: settings of the authors' PyTorch code. Differs: no vector of the user beside ``h_t``, so that new users are
-    served as known ones; every position is a sample (the paper: windows, each of which predicts its next three items); items are
-    scaled by sqrt(D) as in the Transformers, without which the filters see 0.02 beside their biases and learn three times slower.
+    served as known ones; every position is a sample (the paper: windows, each of which predicts its next three items); items
+    are scaled by sqrt(D) as in the Transformers, since filters learn slowly from vectors that start at 0.02.
     """
 
     causal = True

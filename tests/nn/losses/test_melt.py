@@ -134,7 +134,7 @@ def test_an_item_counts_once_whatever_the_number_of_its_contexts(sequences: str)
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_before_an_epoch_tail_items_are_mapped_from_their_contexts(backbone: str, sequences: str) -> None:
-    term = ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.5)
+    term = ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.5, after=0)
     model = model_of(backbone, sequences, items=term)
     before = model.item_encoder.table.weight.detach().clone()  # type: ignore[union-attr]
     expected = before.clone()
@@ -146,6 +146,14 @@ def test_before_an_epoch_tail_items_are_mapped_from_their_contexts(backbone: str
     assert model.sequence_encoder.training  # type: ignore[attr-defined]
     torch.testing.assert_close(model.item_encoder.table.weight.detach(), expected, atol=1e-10, rtol=0)  # type: ignore[union-attr]
     assert torch.equal(expected[[0, 1, 2, 6, 7, 8, 9, 10, 11]], before[[0, 1, 2, 6, 7, 8, 9, 10, 11]])
+
+
+def test_the_first_epoch_leaves_tail_items_as_they_are(sequences: str) -> None:
+    """The map is random then."""
+    model = model_of("sasrec", sequences, items=ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.5))
+    before = model.item_encoder.table.weight.detach().clone()  # type: ignore[union-attr]
+    model.on_train_epoch_start()
+    assert torch.equal(model.item_encoder.table.weight, before)  # type: ignore[union-attr,arg-type]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

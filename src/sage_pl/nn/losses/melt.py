@@ -16,7 +16,7 @@ from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.item_contexts import ItemContexts
 from sage_pl.nn.sequence_encoders.melt import EnhancedUsers
 from sage_pl.nn.sequence_encoders.single import SingleView
-from sage_pl.ranges import Count, Fraction, Length, Pair, Weight, Width
+from sage_pl.ranges import Count, Fraction, Length, Natural, Pair, Weight, Width
 from sage_pl.types import LossContext, SeqBatch, real
 
 _BLOCK = 2048  # contexts read at a time before an epoch
@@ -90,6 +90,8 @@ class ItemBranch(LossTerm):
         tail: T is this quantile of the frequencies.
         count: head items of a step.
         epochs: E.
+        after: epochs before the first in which tail items are set. 0 is the published form, which sets them by a map that is
+            still random.
 
     Raises:
         SettingError: the sequence encoder has no W_U, or items are no rows of one table.
@@ -109,10 +111,12 @@ class ItemBranch(LossTerm):
         tail: Fraction = 0.78,
         count: Count = 32,
         epochs: Count = 200,
+        after: Natural = 1,
     ) -> None:
         super().__init__(weight)
         self.count = count
         self.epochs = epochs
+        self.after = after
         self.contexts = ItemContexts(sequences, max_len)
         seen = self.contexts.frequency[self.contexts.frequency > 0]
         self.threshold = int(seen.double().quantile(tail)) if len(seen) else 0
@@ -166,6 +170,8 @@ class ItemBranch(LossTerm):
         encoder, items = model.sequence_encoder, model.item_encoder
         if not isinstance(encoder, EnhancedUsers) or not isinstance(items, IdEncoder):
             raise _unfit(encoder, items)
+        if model.current_epoch < self.after:
+            return
         table = items.table.weight
         sums = torch.zeros_like(table)
         item = self.tail.repeat_interleave(self.contexts.number[self.tail])

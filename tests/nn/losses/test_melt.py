@@ -45,7 +45,7 @@ def test_contexts_by_hand(sequences: str) -> None:
 
 
 def model_of(backbone: str, sequences: str, **terms: Any) -> SequentialRecommender:
-    encoder = EnhancedUsers(make_backbone(backbone, DIM, 12), SHORT)
+    encoder = EnhancedUsers(make_backbone(backbone, DIM, 12), SHORT, zero_start=False)
     items, targets = IdEncoder(N_ITEMS, DIM), make_targets(backbone)
     return SequentialRecommender(items, encoder, targets, Softmax(sequences), terms, adam).double().train()
 
@@ -88,7 +88,7 @@ def test_the_user_branch_by_hand(backbone: str, sequences: str) -> None:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_item_branch_by_hand(backbone: str, sequences: str) -> None:
-    term = ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.5, count=2, epochs=10)
+    term = ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.5, count=2, epochs=10, zero_start=False)
     assert (term.threshold, term.head.tolist(), term.tail.tolist()) == (1, [1, 2], [3, 4, 5])
     model = model_of(backbone, sequences, items=term)
     torch.manual_seed(1)
@@ -115,7 +115,7 @@ def test_the_item_branch_by_hand(backbone: str, sequences: str) -> None:
 
 def test_an_item_counts_once_whatever_the_number_of_its_contexts(sequences: str) -> None:
     """Items 1 and 2 with up to three contexts each: the mean over items of the error of a mean of states."""
-    term = ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.8, count=2, epochs=10)
+    term = ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.8, count=2, epochs=10, zero_start=False)
     term.head, term.threshold = torch.tensor([1, 2]), 3
     model = model_of("sasrec", sequences, items=term)
     torch.manual_seed(3)
@@ -134,7 +134,7 @@ def test_an_item_counts_once_whatever_the_number_of_its_contexts(sequences: str)
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_before_an_epoch_tail_items_are_mapped_from_their_contexts(backbone: str, sequences: str) -> None:
-    term = ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.5, after=0)
+    term = ItemBranch(0.4, sequences, DIM, max_len=9, tail=0.5, after=0, zero_start=False)
     model = model_of(backbone, sequences, items=term)
     before = model.item_encoder.table.weight.detach().clone()  # type: ignore[union-attr]
     expected = before.clone()
@@ -146,6 +146,16 @@ def test_before_an_epoch_tail_items_are_mapped_from_their_contexts(backbone: str
     assert model.sequence_encoder.training  # type: ignore[attr-defined]
     torch.testing.assert_close(model.item_encoder.table.weight.detach(), expected, atol=1e-10, rtol=0)  # type: ignore[union-attr]
     assert torch.equal(expected[[0, 1, 2, 6, 7, 8, 9, 10, 11]], before[[0, 1, 2, 6, 7, 8, 9, 10, 11]])
+
+
+def test_it_starts_as_the_plain_model(sequences: str) -> None:
+    """Both maps start at zero: states are the backbone's, and an item's error is its own length."""
+    encoder, term = EnhancedUsers(make_backbone("sasrec", DIM, 12), SHORT), ItemBranch(0.4, sequences, DIM, tail=0.5)
+    states = torch.randn(2, DIM)
+    assert not encoder.enhance(states).any()
+    assert not term.map(states).any()
+    published = EnhancedUsers(make_backbone("sasrec", DIM, 12), SHORT, zero_start=False)
+    assert published.enhance(states).any()
 
 
 def test_the_first_epoch_leaves_tail_items_as_they_are(sequences: str) -> None:

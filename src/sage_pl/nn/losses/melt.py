@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.item_contexts import ItemContexts
-from sage_pl.nn.sequence_encoders.melt import EnhancedUsers
+from sage_pl.nn.sequence_encoders.melt import EnhancedUsers, branch_map
 from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.ranges import Count, Fraction, Length, Natural, Pair, Weight, Width
 from sage_pl.types import LossContext, SeqBatch, real
@@ -90,8 +90,9 @@ class ItemBranch(LossTerm):
         tail: T is this quantile of the frequencies.
         count: head items of a step.
         epochs: E.
-        after: epochs before the first in which tail items are set. 0 is the published form, which sets them by a map that is
-            still random.
+        after: epochs before the first in which tail items are set; 0, the published form, sets them by an untrained map.
+        zero_start: W_I starts at zero; False: Xavier's start, as published, whose images of states are far longer than items'
+            vectors for many epochs.
 
     Raises:
         SettingError: the sequence encoder has no W_U, or items are no rows of one table.
@@ -112,6 +113,7 @@ class ItemBranch(LossTerm):
         count: Count = 32,
         epochs: Count = 200,
         after: Natural = 1,
+        zero_start: bool = True,
     ) -> None:
         super().__init__(weight)
         self.count = count
@@ -122,9 +124,7 @@ class ItemBranch(LossTerm):
         self.threshold = int(seen.double().quantile(tail)) if len(seen) else 0
         self.head = torch.nonzero(self.contexts.frequency > self.threshold)[:, 0]
         self.tail = torch.nonzero((self.contexts.frequency > 0) & (self.contexts.frequency <= self.threshold))[:, 0]
-        self.map = nn.Linear(dim, dim)
-        nn.init.xavier_normal_(self.map.weight)
-        nn.init.zeros_(self.map.bias)
+        self.map = branch_map(dim, zero_start)
 
     def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "C K"]:
         """For each context the place of its item among those of the step, the item, its frequency, the epoch, and its items."""

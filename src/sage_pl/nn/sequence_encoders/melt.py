@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sage_pl.nn.sequence_encoders.single import SingleView
-from sage_pl.ranges import Count
+from sage_pl.ranges import Count, Width
 from sage_pl.types import Backbone, SeqBatch, Views
 
 
@@ -20,16 +20,15 @@ class EnhancedUsers(SingleView):
         backbone: the sequence model.
         short: the items from which on a history is long.
         view: the view of the items that is read.
+        zero_start: W_U starts at zero, so that the model predicts as its backbone at first; False: Xavier's start, as published.
 
     Reference: MELT (Kim et al. 2023), section 4.3.
     """
 
-    def __init__(self, backbone: Backbone, short: Count, view: str = "id") -> None:
+    def __init__(self, backbone: Backbone, short: Count, view: str = "id", zero_start: bool = True) -> None:
         super().__init__(backbone, view)
         self.short = short
-        self.enhance = nn.Linear(backbone.dim, backbone.dim)
-        nn.init.xavier_normal_(self.enhance.weight)
-        nn.init.zeros_(self.enhance.bias)
+        self.enhance = branch_map(backbone.dim, zero_start)
 
     def forward(
         self, views: Views, mask: Bool[Tensor, "B L"], batch: SeqBatch, last_only: bool = False
@@ -41,3 +40,14 @@ class EnhancedUsers(SingleView):
         items = mask if masked is None else mask & ~masked
         enhanced = states + self.enhance(states)
         return torch.where((items.sum(1) < self.short)[:, None, None], enhanced, states)
+
+
+def branch_map(dim: Width, zero_start: bool) -> nn.Linear:
+    """An affine map of width D, from zero or from Xavier's normal start, without bias at the start."""
+    layer = nn.Linear(dim, dim)
+    nn.init.zeros_(layer.bias)
+    if zero_start:
+        nn.init.zeros_(layer.weight)
+    else:
+        nn.init.xavier_normal_(layer.weight)
+    return layer

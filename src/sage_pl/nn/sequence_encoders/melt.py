@@ -20,7 +20,7 @@ class EnhancedUsers(SingleView):
         backbone: the sequence model.
         short: the items from which on a history is long.
         view: the view of the items that is read.
-        zero_start: W_U starts at zero, so that the model predicts as its backbone at first; False: Xavier's start, as published.
+        zero_start: W_U starts at zero, so that the model predicts as its backbone at first; False: Xavier, as published.
 
     Reference: MELT (Kim et al. 2023), section 4.3.
     """

@@ -164,10 +164,15 @@ class LossContext(Protocol):
     batch: SeqBatch
     hidden: Float[Tensor, "B L *I E"]  # I: a position has several states, of which the best one scores an item
     items: ItemTable
+    sequence_encoder: SequenceEncoder
     mask_token: int
 
     def user_states(self) -> Float[Tensor, "B E"]:
         """Each user's state for serving (``state_rows`` at the last position), with gradient."""
+        ...
+
+    def last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
+        """Last states of other histories, as in training: with gradient and with dropout."""
         ...
 
     def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:

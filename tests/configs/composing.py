@@ -22,6 +22,7 @@ ALSO = {  # a choice that means nothing without another
     "objective=codes": ["method=semantic_convergence"],
     "objective=code_sequence": ["method=semantic_convergence_llm"],
     "loss=semantic_convergence_llm": ["method=semantic_convergence_llm"],
+    "loss=stosa": ["method=stosa"],
     "method=repeat": ["dataset=pantry"],
 }
 PARTS_LEFT_OUT = [path.relative_to(CONF / "without").with_suffix("") for path in (CONF / "without").glob("*/*.yaml")]

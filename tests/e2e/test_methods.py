@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from sage_pl import serving
 from tests.campaign.bench import ENDS
+from tests.semantic.scft.tiny import write_llama
 
 SAVE = serving.save
 ROOT = Path(__file__).parent.parent.parent
@@ -40,8 +41,9 @@ def scores(folder: Path) -> dict[str, float]:
 CELLS = [
     pytest.param(method, backbone, marks=[] if backbone == "sasrec" else [pytest.mark.slow])
     for method in METHODS
-    for backbone in ("sasrec", "bert4rec", "gru4rec")
-    if method != "tiger" or backbone == "sasrec"  # its encoder-decoder takes the backbone's place
+    for backbone in ("sasrec", "bert4rec", "gru4rec", "caser")
+    if method not in ("tiger", "stosa")
+    or backbone == "sasrec"  # what they read sequences with takes the backbone's place
     if method != "id_and_text"  # trains in its stages alone: test_stronger_base.py
 ]
 
@@ -73,6 +75,20 @@ def fits_goes_on_and_is_evaluated_alone(
     runpy.run_path(str(ROOT / "scripts" / "evaluate.py"), run_name="__main__")
     assert scores(again) == {name: value for name, value in scores(done).items() if name not in ENDS}
     served_as_trained(best, tmp_path / "served", monkeypatch)
+
+
+def test_tslrec_reads_the_vectors_of_a_plain_run(
+    run_bare: Run, small_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole chain with a tiny decoder: plain run, its vectors as identities, states as the start of a table."""
+    given = [one for one in small_settings if not one.startswith(("embedder=", "steps.embed."))]
+    tiny = [f"steps.embed.model={write_llama(tmp_path / 'llama')}", "steps.embed.steps=3", "steps.embed.lora.r=2"]
+    done = run_bare(*given, "method=tslrec", *tiny, "steps.embed.categories=4", "trainer.max_epochs=1")
+    table = np.load(artifact(done, "embed") / "table.npy")
+    assert table.shape == (len(np.load(artifact(done, "plain") / "item_table.npy")), 16)
+    assert np.isfinite(table).all()
+    assert table.any(1).sum() > 30
+    served_as_trained(done / "checkpoints" / "best.ckpt", tmp_path / "served", monkeypatch)
 
 
 def served_as_trained(best: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,9 @@ def interrupt(callback: EndedEarly, trainer: pl.Trainer, *_: Any) -> None:
         ["schedule=linear", "optimizer=row_adam", "item_encoder.sparse=true", "objective=sampled_softmax"],
         ["schedule=warmup", "schedule.warmup=0.5", "backbone=bert4rec"],
         ["callbacks=averaged", "callbacks.averaged.decay=0.9", "schedule=cosine"],
+        ["sequence_encoder=melt", "loss=melt", "schedule=warmup"],  # which sets item vectors before an epoch
     ],
-    ids=["cosine", "row_adam", "warmup", "averaged"],
+    ids=["cosine", "row_adam", "warmup", "averaged", "melt"],
 )
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     run_train: Run, settings: list[str], monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ CONF = Path(__file__).parent.parent.parent / "conf"
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 UNTRAINED = ("id_and_text", "neighbours", "repeat", "text_knn", "transitions")  # stages apart
 LLM = ("semantic_convergence_llm",)  # reads a language model's folder: tests/e2e/test_language_model.py
-BACKBONES = ("sasrec", "bert4rec", "gru4rec")
+BACKBONES = ("sasrec", "bert4rec", "gru4rec", "caser")
 SMALL = {  # what a method needs on 40 items
     "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
     "tiger": ["steps.tokens.quantiser.codes=6"],
@@ -95,6 +95,18 @@ DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
         ["sam", DISTILLATION],
         ["comirec", "backbone=none"],
         ["sine", "backbone=bsarec"],
+        ["mind", "backbone=none", "objective=sampled_softmax", "dropout=0"],
+        ["mind", "sequence_encoder.extractor.adaptive=false"],
+        ["stosa", "objective=bpr", "sequence_encoder.update_mean=false"],
+        ["stosa", "objective=bce"],
+        ["plain", "objective=bpr"],
+        ["plain", "backbone=caser", "backbone.relu=true", "backbone.window=3"],
+        ["plain", "backbone=caser", "targets=last_item"],
+        ["melt", "backbone=bsarec"],
+        ["ctrl", "stages.align.objective.weight=1", "stages.align.loss.terms.alignment.parts=1"],
+        ["eimf", "sequence_encoder=mind"],
+        ["eimf", "sequence_encoder=sine"],
+        ["eimf", "loss.terms.interest_alignment.typical=1"],
         ["plain", "backbone=bsarec"],
         ["plain", "backbone=bsarec", "backbone.init_std=0.02"],
         ["plain", "backbone.norm=pre"],

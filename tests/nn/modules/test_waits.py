@@ -22,18 +22,24 @@ from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.decoders.language_model import LanguageModelDecoder
 from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.item_encoders.gaussian import GaussianItems
 from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.id_beside_text import IdBesideText
 from sage_pl.nn.losses.alignment import Alignment
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_negatives import CodeNegatives
 from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
 from sage_pl.nn.losses.code_texts import CodeToText, StateToText
 from sage_pl.nn.losses.contrastive import InfoNCE
+from sage_pl.nn.losses.cross_modal import CrossModal
+from sage_pl.nn.losses.distance_margin import DistanceMargin
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.distillation_bank import BankDistillation
+from sage_pl.nn.losses.melt import ItemBranch, UserBranch
 from sage_pl.nn.losses.mmd import MMD
 from sage_pl.nn.losses.prompts import HistoryPrompt, ItemPrompt, PromptTask
 from sage_pl.nn.losses.prototype import Prototype
+from sage_pl.nn.losses.semantic_interests import InterestAlignment, SemanticPrediction
 from sage_pl.nn.losses.teacher_alignment import TeacherAlignment
 from sage_pl.nn.losses.view_alignment import CosineAlignment, InfoNCEAlignment, MSEAlignment
 from sage_pl.nn.modules.base import RecommenderModule
@@ -41,13 +47,16 @@ from sage_pl.nn.modules.generative import GenerativeRecommender
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.modules.step import map_tensors, prepare_batch
 from sage_pl.nn.objectives.bce import BCE
+from sage_pl.nn.objectives.bpr import BPR
 from sage_pl.nn.objectives.code_sequence import CodeSequence
 from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.code_prompt import CodePrompt
 from sage_pl.nn.sequence_encoders.dual import DualView
+from sage_pl.nn.sequence_encoders.melt import EnhancedUsers
 from sage_pl.nn.sequence_encoders.single import SingleView
+from sage_pl.nn.sequence_encoders.stosa import StochasticAttention
 from sage_pl.training.optimizers.row_adam import RowAdam
 from sage_pl.types import SeqBatch
 from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, make_backbone, make_targets, write
@@ -56,7 +65,7 @@ from tests.nn.modules.conftest import MAX_LEN, MakeModel
 
 ASKS = ("nonzero", "_local_scalar_dense", "_unique", "_unique2", "masked_select", "equal", "_coalesce")
 ADAM, ROW_ADAM = functools.partial(torch.optim.Adam, fused=True), functools.partial(RowAdam, lr=0.01)
-OBJECTIVES = {"softmax": Softmax, "sampled": SampledSoftmax, "bce": BCE}
+OBJECTIVES = {"softmax": Softmax, "sampled": SampledSoftmax, "bce": BCE, "bpr": BPR}
 
 
 @dataclass
@@ -68,6 +77,7 @@ class Files:
     teacher: str
     texts: str
     llama: str
+    interests: str
 
     def prompt(self, kind: type[PromptTask], prompt: str, response: str) -> PromptTask:
         return kind(0.1, prompt, response, self.tokens, N_ITEMS, self.texts, self.llama, 4, 4, 3, offline=True)
@@ -76,7 +86,9 @@ class Files:
 @pytest.fixture
 def files(artifacts: Artifacts, tokens: str, texts: str, llama: str, tmp_path: Path) -> Files:
     table = np.random.default_rng(0).normal(size=(N_ITEMS + 2, 8)).astype(np.float32)
-    return Files(artifacts, tokens, write(tmp_path / "teacher", item_table=table), texts, llama)
+    teacher = write(tmp_path / "teacher", item_table=table)
+    interests = write(tmp_path / "interests", values=table[:5], offsets=np.array([0, 0, 1, 2, 3, 4, 5]))
+    return Files(artifacts, tokens, teacher, texts, llama, interests)
 
 
 Make = Callable[[Files], LossTerm]
@@ -106,10 +118,23 @@ PROMPTS: dict[str, Make] = {
     "to codes": lambda made: made.prompt(ItemPrompt, "name0 {text}", "{item}"),
     "to words": lambda made: made.prompt(HistoryPrompt, "{history} name0 {titles}", "{text}"),
 }
+SINGLE_TERMS: dict[str, Make] = {
+    "cross_modal": lambda made: CrossModal(0.2, parts=2),
+    "interest_alignment": lambda made: InterestAlignment(0.1, made.interests, 5, 8, typical=1.0),
+    "semantic_prediction": lambda made: SemanticPrediction(0.1, made.interests, 5, 8, typical=1.0),
+}
+TAIL_TERMS: dict[str, Make] = {
+    "user_branch": lambda made: UserBranch(0.1, 3),
+    "item_branch": lambda made: ItemBranch(0.4, made.data.sequences, 8, tail=0.5),
+}
+DISTANCE_TERMS: dict[str, Make] = {"distance_margin": lambda made: DistanceMargin(0.1, N_ITEMS)}
 LOSSES: dict[str, Make] = {
     **PROMPTS,
     "sequence": lambda made: CodeSequence(made.data.sequences),
     **TERMS,
+    **SINGLE_TERMS,
+    **TAIL_TERMS,
+    **DISTANCE_TERMS,
     **DECODED_TERMS,
     **{name: lambda made, kind=kind: kind(made.data.sequences) for name, kind in OBJECTIVES.items()},
     "codes": lambda made: CodeCrossEntropy(made.data.sequences),
@@ -193,6 +218,33 @@ def test_the_host_waits_for_few_terms(term: str, backbone: str, objective: str, 
     targets, named = make_targets(backbone), {term: TERMS[term](files)}
     model = SequentialRecommender(encoder, DualView(make_backbone(backbone)), targets, chosen, named, ADAM).float()
     assert waits(model, files.data) == WAITS.get(term, [])
+
+
+@pytest.mark.parametrize("term", SINGLE_TERMS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_host_never_waits_for_terms_of_one_view(term: str, backbone: str, files: Files) -> None:
+    encoder, reader = IdBesideText(N_ITEMS, files.data.text, 8), SingleView(make_backbone(backbone))
+    chosen, named = SampledSoftmax(files.data.sequences), {term: SINGLE_TERMS[term](files)}
+    model = SequentialRecommender(encoder, reader, make_targets(backbone), chosen, named, ADAM).float()
+    assert waits(model, files.data) == []
+
+
+@pytest.mark.parametrize("term", TAIL_TERMS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_host_never_waits_for_terms_of_the_tail(term: str, backbone: str, files: Files) -> None:
+    encoder, reader = IdEncoder(N_ITEMS, 8), EnhancedUsers(make_backbone(backbone, max_len=50), 3)
+    chosen, named = SampledSoftmax(files.data.sequences), {term: TAIL_TERMS[term](files)}
+    model = SequentialRecommender(encoder, reader, make_targets(backbone), chosen, named, ADAM).float()
+    assert waits(model, files.data) == []
+
+
+@pytest.mark.parametrize("term", DISTANCE_TERMS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_host_never_waits_for_distances(term: str, objective: str, files: Files) -> None:
+    chosen, named = OBJECTIVES[objective](files.data.sequences), {term: DISTANCE_TERMS[term](files)}
+    encoder, reader = GaussianItems(N_ITEMS, 8), StochasticAttention(8, MAX_LEN)
+    model = SequentialRecommender(encoder, reader, make_targets("sasrec"), chosen, named, ADAM).float()
+    assert waits(model, files.data) == []
 
 
 @pytest.mark.parametrize("term", DECODED_TERMS)

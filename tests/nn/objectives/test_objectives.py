@@ -8,12 +8,13 @@ from torch import Tensor
 
 from sage_pl.nn.objectives.base import Objective, states_and_targets
 from sage_pl.nn.objectives.bce import BCE
+from sage_pl.nn.objectives.bpr import BPR
 from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
 from sage_pl.nn.objectives.softmax import Softmax
 from tests.golden.prepared import HandStep, draw
 from tests.nn.objectives.conftest import MakeStep
 
-KINDS: dict[str, type[Objective]] = {"softmax": Softmax, "sampled softmax": SampledSoftmax, "bce": BCE}
+KINDS: dict[str, type[Objective]] = {"softmax": Softmax, "sampled softmax": SampledSoftmax, "bce": BCE, "bpr": BPR}
 
 
 @pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
@@ -57,7 +58,7 @@ def test_padding_changes_nothing(objective: Any, make_step: MakeStep) -> None:
 
 def test_unlabelled_states_get_no_gradient(objective: Any, make_step: MakeStep) -> None:
     step = make_step(padding=1)
-    loss_of(objective, step).backward()
+    loss_of(objective, step, torch.tensor(4)).backward()
     assert step.hidden.grad is not None
     assert step.hidden.grad.any(-1).tolist() == [[False, True, True], [False, False, True]]
 

@@ -1,4 +1,4 @@
-"""Interests as a user's states: SAM, ComiRec and SINE over every backbone."""
+"""Interests as a user's states: SAM, ComiRec, SINE and MIND over every backbone."""
 
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sage_pl.nn.backbones.none import NoBackbone
 from sage_pl.nn.sequence_encoders.comirec import SelfAttentive
 from sage_pl.nn.sequence_encoders.interest_queries import LearnedQueries, TextQueries
 from sage_pl.nn.sequence_encoders.interests import InterestEncoder, Interests
+from sage_pl.nn.sequence_encoders.mind import Capsules, shares_of, squash
 from sage_pl.nn.sequence_encoders.sam import InterestAttention
 from sage_pl.nn.sequence_encoders.sine import SparseInterests
 from tests.golden import naive
@@ -21,7 +22,7 @@ DIM, TEXT, LENGTH, MAX_LEN = 8, 6, 4, 11
 COUNTS = [0, 2, 0, 3, 1]  # interests of user 0 (nobody), 1, 2, 3, 4
 USERS = torch.tensor([1, 2, 3, 4])
 ALL = (*BACKBONES, "none")
-EXTRACTORS = ("sam", "learned", "comirec", "sine")
+EXTRACTORS = ("sam", "learned", "comirec", "sine", "mind")
 
 
 @pytest.fixture
@@ -40,6 +41,8 @@ def encoder_of(extractor: str, interests: str, backbone: str = "sasrec", **setti
     elif extractor == "comirec":
         found = SelfAttentive(DIM, MAX_LEN, count=3)
         found.position.table.weight.data *= 50
+    elif extractor == "mind":
+        found = Capsules(DIM, MAX_LEN, count=3, adaptive=False)
     else:
         found = SparseInterests(DIM, concepts=7, count=3)
     encoder = InterestEncoder(body, found, **settings).double()
@@ -245,6 +248,55 @@ def test_sparse_interests_equal_plain_loops() -> None:
     intention = naive.layer_norm(extractor.norm_intention, (weights[:, None] * meant).sum(0))
     expected = torch.stack([interest @ intention / 0.1 for interest in interests]).softmax(0)
     torch.testing.assert_close(shares[0], expected, atol=1e-12, rtol=0)
+
+
+def test_capsules_equal_plain_loops() -> None:
+    torch.manual_seed(3)
+    extractor = Capsules(DIM, MAX_LEN, count=3).double()
+    states = 3 * normal(2, LENGTH, DIM, seed=4)
+    mask = torch.tensor([[True] * LENGTH, [False] * (LENGTH - 1) + [True]])
+    vectors, shares = extractor(states, mask)
+    assert shares.tolist() == [[0.5, 0.5, 0], [1, 0, 0]], "log2 of four items is two, of one item it is none"
+    for row, (times, capsules) in enumerate(((LENGTH, 2), (1, 1))):
+        mapped = states[row, LENGTH - times :] @ extractor.map.weight.T
+        logits = [[extractor.start[k, times - 1 - t].double() for t in range(times)] for k in range(capsules)]
+        for _ in range(3):
+            squashed = []
+            for k in range(capsules):
+                z = torch.zeros(DIM, dtype=torch.float64)
+                for t in range(times):
+                    total = sum(logits[j][t].exp() for j in range(capsules))
+                    z = z + logits[k][t].exp() / total * mapped[t]
+                squashed.append(z.norm() ** 2 / (1 + z.norm() ** 2) * z / z.norm())
+            logits = [[logits[k][t] + squashed[k] @ mapped[t] for t in range(times)] for k in range(capsules)]
+        for k in range(capsules):
+            hidden = naive.linear(extractor.feed_forward[0], squashed[k]).clamp(min=0)
+            expected = naive.linear(extractor.feed_forward[2], hidden)
+            torch.testing.assert_close(vectors[row, k], expected, atol=1e-12, rtol=0)
+
+
+def test_routing_by_hand() -> None:
+    """Width 1, S = 1, one capsule: the sum of the items, squashed; its routing changes nothing."""
+    extractor = Capsules(1, MAX_LEN, count=1)
+    extractor.map.weight.data.fill_(1)
+    mapped, all_real = torch.tensor([[[1.0], [2.0]]]), torch.ones(1, 2, dtype=torch.bool)
+    capsule = extractor._route(mapped, all_real, torch.ones(1, 1, dtype=torch.bool))
+    assert capsule.item() == pytest.approx(9 / 10)
+
+
+def test_the_routing_before_the_last_iteration_has_no_gradient() -> None:
+    extractor = Capsules(DIM, MAX_LEN, count=3).double()
+    mapped, mask = normal(1, LENGTH, DIM).requires_grad_(), torch.ones(1, LENGTH, dtype=torch.bool)
+    own = torch.ones(1, 3, dtype=torch.bool)
+    extractor._route(mapped, mask, own).sum().backward()
+    fixed = normal(1, LENGTH, DIM)
+    logits = extractor.start[:, :LENGTH].flip(1).double()
+    for _ in range(2):
+        logits = logits + squash(shares_of(logits, mask, own) @ fixed) @ fixed.transpose(1, 2)
+    again = normal(1, LENGTH, DIM).requires_grad_()
+    squash(shares_of(logits, mask, own) @ again).sum().backward()
+    assert mapped.grad is not None
+    torch.testing.assert_close(mapped.grad, again.grad)
 
 
 def test_what_cannot_work_is_refused(interests: str) -> None:

@@ -50,6 +50,9 @@ class LossTerm(nn.Module, ABC):
         """Ids, beyond those of the sequences, whose vectors this term reads; called after :meth:`draw`."""
         return []
 
+    def begin_epoch(self, model: Any) -> None:
+        """Called with the model before the first step of every epoch; it may set weights."""
+
     @abstractmethod
     def forward(self, step: Any) -> Float[Tensor, ""]:
         """The unweighted loss."""

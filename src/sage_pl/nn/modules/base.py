@@ -165,6 +165,8 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.means.take()  # drop those of an interrupted epoch
+        for term in self.terms.values():
+            term.begin_epoch(self)
 
     def on_train_batch_end(self, outputs: Any, batch: SeqBatch, batch_idx: int) -> None:
         self.weighted_losses = {}  # frees their graph

@@ -87,9 +87,10 @@ class TrainingStep:
     @torch.no_grad()
     def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
         with _evaluation_mode(self.sequence_encoder):
-            return torch.cat([self._last_states(self.targets.inference(items)) for items in groups])
+            return torch.cat([self.last_states(items) for items in groups])
 
-    def _last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
+    def last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
+        ids = self.targets.inference(ids)
         batch: SeqBatch = {"items": ids, "masked": ids == self.mask_token}
         return self.sequence_encoder(self.items.inputs(ids), real(ids), batch, last_only=True)[:, -1]
 

@@ -134,7 +134,7 @@ def test_what_knows_the_user_speaks_where_the_user_is_served_alone(readout: Any,
 def test_interests_of_others_never_matter(interests: str) -> None:
     encoder = encoder_of("sam", interests).eval()
     before = encoder(*given(), last_only=True)
-    encoder.extractor.queries.values[2:5] += 1  # user 3's
+    encoder.extractor.queries.interests.values[2:5] += 1  # user 3's
     after = encoder(*given(), last_only=True)
     assert (before != after).any(-1).flatten().tolist() == [False, False, True, False]
 
@@ -155,7 +155,7 @@ def test_interest_attention_equals_plain_loops(interests: str) -> None:
     states, mask = normal(2, LENGTH, DIM, seed=4), torch.ones(2, LENGTH, dtype=torch.bool)
     vectors, shares = attention(states, mask, torch.tensor([3, 2]))
     assert shares.tolist() == [[pytest.approx(1 / 3)] * 3, [1, 0, 0]]
-    texts = attention.queries.values[2:5]
+    texts = attention.queries.interests.values[2:5]
     asked = [naive.linear(attention.queries.project, naive.layer_norm(attention.queries.norm, texts))]
     asked.append(attention.queries.nobody[None])
     for row, queries in enumerate(asked):

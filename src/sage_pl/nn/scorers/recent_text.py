@@ -35,16 +35,16 @@ class RecentText(nn.Module):
         table = load_table(folder, n_items)[1:-1].float()
         self.register_buffer("centre", table.mean(0), persistent=False)
         self.register_buffer("basis", basis(table - self.centre, width), persistent=False)
-        self._hold(self._directions(table))
+        self._hold(self.directions(table))
 
     def append(self, text: Float[Tensor, "M T"]) -> None:
         """Add new items behind the known ones; directions and covariance stay those of the known items."""
         known = self.of(torch.arange(1, len(self.row) - 1, device=self.row.device))
         covariance = self.covariance
-        self._hold(torch.cat([known, self._directions(text.to(known))]))
+        self._hold(torch.cat([known, self.directions(text.to(known))]))
         self.covariance = covariance
 
-    def _directions(self, text: Float[Tensor, "M T"]) -> Float[Tensor, "M D"]:
+    def directions(self, text: Float[Tensor, "M T"]) -> Float[Tensor, "M D"]:
         """Text vectors centred, along the main directions, at length 1."""
         return F.normalize((text - self.centre) @ self.basis, dim=1)
 
@@ -58,14 +58,17 @@ class RecentText(nn.Module):
         """The vectors of some items."""
         return self.vectors[self.row[items]]
 
+    def cosines(self, profiles: Float[Tensor, "b D"]) -> Float[Tensor, "b R"]:
+        """Products of vectors of length 1 with those of every item."""
+        return (profiles @ self.vectors.T).index_select(1, self.row)
+
     def forward(
         self, items: Int[Tensor, "b L"], weights: Float[Tensor, "b L"]
     ) -> tuple[Float[Tensor, "b R"], Float[Tensor, "b 1"]]:
         read = self.of(items)
         profile = F.normalize(torch.einsum("bl,blt->bt", weights.to(read.dtype), read), dim=1)
         deviation = ((profile.double() @ self.covariance.double()) * profile).sum(1, keepdim=True).clamp(min=0).sqrt()
-        cosines = (profile @ self.vectors.T).index_select(1, self.row)
-        return cosines.to(weights.dtype), deviation.where(deviation > 0, 1.0).to(weights.dtype)
+        return self.cosines(profile).to(weights.dtype), deviation.where(deviation > 0, 1.0).to(weights.dtype)
 
 
 def basis(centred: Float[Tensor, "N T"], width: int | None) -> Float[Tensor, "T D"]:

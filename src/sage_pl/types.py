@@ -237,7 +237,7 @@ class Case(NamedTuple):
 
 @runtime_checkable
 class Scorer(Protocol):
-    """From a model's scores of every item to those that rank the items after a history, for users by id where they are known."""
+    """From a model's scores of every item to those that rank after a history; ``users`` as in :class:`Recommender`."""
 
     @property
     def chosen(self) -> bool:

@@ -17,7 +17,7 @@ from sage_pl.types import Case
 
 
 class InterestMatch(nn.Module):
-    """``score(u, i) = L(u, i) + weight * max_k cos(g_k, x_i)`` with a user's interests ``g_1 .. g_(K_u)`` and the items' texts x.
+    """``score(u, i) = L(u, i) + weight * max_k cos(g_k, x_i)`` with a user's interests ``g_k`` and the items' texts x.
 
     Both are centred by the mean of the items' texts. An unknown user, and one without interests, keeps the model's scores.
     Validation includes the match, so the best epoch is chosen with it; losses do not.

@@ -139,6 +139,43 @@ def test_interests_of_others_never_matter(interests: str) -> None:
     assert (before != after).any(-1).flatten().tolist() == [False, False, True, False]
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1.0], ids=["published start", "heard"])
+def test_anothers_interests_move_a_state_from_the_start(gamma: float, tmp_path: Path) -> None:
+    """How far, in the spread of the states of different users."""
+    n, text, dim = 40, 32, 16
+    values = np.random.default_rng(0).normal(size=(2 * n, text)).astype(np.float32)
+    folder = write(tmp_path / "many", values=values, offsets=np.concatenate([[0], np.arange(0, 2 * n + 1, 2)]))
+    torch.manual_seed(0)
+    attention = InterestAttention(TextQueries(folder, n, dim), dim, MAX_LEN, dropout=0.0)
+    encoder = InterestEncoder(make_backbone("sasrec", dim, MAX_LEN), attention, gamma=gamma).double().eval()
+    views, mask, users = {"id": normal(n, LENGTH, dim)}, torch.ones(n, LENGTH, dtype=torch.bool), torch.arange(1, n + 1)
+    own, others = (
+        encoder(views, mask, {"items": mask.long(), "user": ids}, last_only=True)[:, 0]
+        for ids in (users, users.roll(1))
+    )
+    spread = (own - own.mean(0)).square().sum(1).mean().sqrt()
+    moved = (own - others).square().sum(1).mean().sqrt() / spread
+    assert moved == 0 if gamma == 0 else moved > 0.2
+    # and with gamma = 0 nothing learns to: only gamma has a gradient
+    encoder(views, mask, {"items": mask.long(), "user": users}, last_only=True).square().sum().backward()
+    assert bool(attention.queries.project.weight.grad.any()) == (gamma != 0)
+
+
+def test_the_query_of_new_users_is_trained_where_everybody_has_interests(interests: str) -> None:
+    """With a share of unknown users in training, and none when predicting."""
+    for unknown in (0.0, 0.5):
+        torch.manual_seed(0)
+        queries = TextQueries(interests, 4, DIM, unknown=unknown)
+        users = torch.tensor([1, 3, 4] * 50)  # who have interests
+        got = queries(users, 150)
+        got.vectors.square().sum().backward()
+        asked = (got.vectors[:, 0] == queries.nobody).all(1).float().mean().item()
+        assert asked == pytest.approx(unknown, abs=0.15)
+        assert got.mask[:, 0].all()
+        read = queries.eval()(users, 150).vectors[:, 0]
+        assert not (read == queries.nobody).all(1).any()
+
+
 def test_who_is_not_known_is_nobody(interests: str) -> None:
     encoder = encoder_of("sam", interests).eval()
     views, mask, batch = given()

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from sage_pl.semantic.embedders.cooccurrence import CooccurrenceEmbedder
-from sage_pl.semantic.interests.vectors import InterestVectors, shuffled
+from sage_pl.semantic.interests.vectors import InterestVectors, Shuffled, shuffled
 
 
 class Lengths:
@@ -50,6 +50,17 @@ def test_shuffled_interests_belong_to_somebody_else() -> None:
     assert given[[0, 2]].tolist() == [0, 0]
     again, _ = shuffled(values, counts, seed=0)
     np.testing.assert_array_equal(mixed, again)
+
+
+def test_shuffling_reads_vectors_and_encodes_nothing(inputs, out, make_artifact, tmp_path) -> None:
+    """The same result as that of the step which encodes, of its result alone."""
+    InterestVectors(Lengths()).run(inputs, out)
+    encoded = make_artifact("encoded", **{name: np.load(out / f"{name}.npy") for name in ("values", "offsets")})
+    (again := tmp_path / "again").mkdir()
+    Shuffled(seed=0).run({"interests": encoded}, again)
+    assert np.load(again / "offsets.npy").tolist() == [0, 0, 1, 1, 3]
+    assert np.load(again / "values.npy")[:, 0].tolist() == [3, 1, 2]
+    assert Shuffled.inputs == ("interests",)
 
 
 def test_shuffling_is_written(inputs, out) -> None:

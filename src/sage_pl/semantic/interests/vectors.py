@@ -26,8 +26,7 @@ class InterestVectors:
     Args:
         encoder: an embedder of texts, ``encoder: ${steps.embed}``. One that is fitted to its texts (tfidf) is fitted to the
             phrases.
-        shuffle: seed of a permutation of the interests among the users who have some, the control for their content; None
-            permutes nothing.
+        shuffle: as :class:`Shuffled`, for recipes of earlier versions; encodes the phrases once more.
 
     Writes:
         ``values.npy`` float16 [M, D], and ``offsets.npy`` int64 [U + 2]: user u has rows ``offsets[u]:offsets[u + 1]``.
@@ -62,6 +61,31 @@ class InterestVectors:
         np.save(out / "values.npy", values)
         np.save(out / "offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
         log.info("%d interests of %d users, %d wide", len(values), np.count_nonzero(counts), values.shape[1])
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every user's interests moved to another user who has some: the control for their content. Nothing is encoded anew.
+
+    Args:
+        seed: of the permutation of the users.
+
+    Writes:
+        as :class:`InterestVectors`.
+    """
+
+    seed: Seed = 0
+
+    name: ClassVar[str] = "shuffled"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("interests",)
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        values, offsets = (inputs["interests"].array(name) for name in ("values", "offsets"))
+        values, counts = shuffled(np.asarray(values), np.diff(offsets), self.seed)
+        np.save(out / "values.npy", values)
+        np.save(out / "offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
 
 
 def shuffled(values: FloatArray, counts: np.ndarray, seed: int) -> tuple[FloatArray, np.ndarray]:

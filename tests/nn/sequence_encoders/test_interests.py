@@ -155,7 +155,7 @@ def test_anothers_interests_move_a_state_from_the_start(gamma: float, tmp_path: 
     )
     spread = (own - own.mean(0)).square().sum(1).mean().sqrt()
     moved = (own - others).square().sum(1).mean().sqrt() / spread
-    assert moved == 0 if gamma == 0 else moved > 0.2
+    assert moved == 0 if gamma == 0 else moved > 0.1
     # and with gamma = 0 nothing learns to: only gamma has a gradient
     encoder(views, mask, {"items": mask.long(), "user": users}, last_only=True).square().sum().backward()
     assert bool(attention.queries.project.weight.grad.any()) == (gamma != 0)

@@ -38,7 +38,7 @@ _INDIFFERENT = re.compile(
 )
 # Callbacks that observe a run and change nothing in it.
 _OBSERVERS = re.compile(
-    r"sage_pl\.training\.callbacks\.(epoch_lines\.EpochLines|expert_shares\.ExpertShares|footprint\.Footprint"
+    r"sage_pl\.training\.callbacks\.(at_chance\.AtChance|epoch_lines\.EpochLines|expert_shares\.ExpertShares|footprint\.Footprint"
     r"|gradient_norms\.GradientNorms|progress\.Progress|pruning\.Pruning|spectrum\.Spectrum|speed\.Speed"
     r"|term_gradients\.TermGradients|validation_table\.ValidationTable)"
     r"|pytorch_lightning\.callbacks\.(DeviceStatsMonitor|LearningRateMonitor|ModelCheckpoint|ModelSummary"

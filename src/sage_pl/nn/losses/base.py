@@ -47,6 +47,10 @@ class LossTerm(nn.Module, ABC):
         """Ids, beyond those of the sequences, whose vectors this term reads; called after :meth:`draw`."""
         return []
 
+    def chance(self, n_items: int) -> float | None:
+        """The loss of a model that knows nothing, which watches for terms that learn nothing; None where it is no one number."""
+        return None
+
     @abstractmethod
     def forward(self, step: Any) -> Float[Tensor, ""]:
         """The unweighted loss."""

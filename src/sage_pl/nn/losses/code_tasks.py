@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -64,6 +66,9 @@ class TextToCode(UniformItemsTerm):
         super().__init__(weight, sequences, count, trained)
         self.layer_norm = layer_norm
 
+    def chance(self, n_items: int) -> float:
+        return math.log(n_items)
+
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         ids = step.batch["draws"][self.name]
         text = _as_long_as_states(step.items.inputs(ids)["text"], self.layer_norm)[:, None]
@@ -82,6 +87,9 @@ class TextsToCode(LossTerm):
 
     decodes = True
     reads = frozenset({"text"})
+
+    def chance(self, n_items: int) -> float:
+        return math.log(n_items)
 
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         ids = step.predictions()[1]

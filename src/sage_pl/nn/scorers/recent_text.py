@@ -58,17 +58,14 @@ class RecentText(nn.Module):
         """The vectors of some items."""
         return self.vectors[self.row[items]]
 
-    def cosines(self, profiles: Float[Tensor, "b D"]) -> Float[Tensor, "b R"]:
-        """Products of vectors of length 1 with those of every item."""
-        return (profiles @ self.vectors.T).index_select(1, self.row)
-
     def forward(
         self, items: Int[Tensor, "b L"], weights: Float[Tensor, "b L"]
     ) -> tuple[Float[Tensor, "b R"], Float[Tensor, "b 1"]]:
         read = self.of(items)
         profile = F.normalize(torch.einsum("bl,blt->bt", weights.to(read.dtype), read), dim=1)
         deviation = ((profile.double() @ self.covariance.double()) * profile).sum(1, keepdim=True).clamp(min=0).sqrt()
-        return self.cosines(profile).to(weights.dtype), deviation.where(deviation > 0, 1.0).to(weights.dtype)
+        cosines = (profile @ self.vectors.T).index_select(1, self.row)
+        return cosines.to(weights.dtype), deviation.where(deviation > 0, 1.0).to(weights.dtype)
 
 
 def basis(centred: Float[Tensor, "N T"], width: int | None) -> Float[Tensor, "T D"]:

@@ -48,7 +48,7 @@ class LossTerm(nn.Module, ABC):
         return []
 
     def chance(self, n_items: int) -> float | None:
-        """The loss of a model that knows nothing, which watches for terms that learn nothing; None where it is no one number."""
+        """The loss where nothing is known; None where that is no one number."""
         return None
 
     @abstractmethod

@@ -35,7 +35,7 @@ class AtChance(pl.Callback):
                 continue
             self._reported.add(name)
             log.warning(
-                "the loss term %s is %.2f after %d epochs, and %.2f where nothing is known, so it has learned nothing; leave it "
-                "out with loss.terms.%s.weight=0, or look for a scale or a rate that does not fit",
+                "the loss term %s is %.2f after %d epochs, and %.2f where nothing is known, so it has learned nothing; leave "
+                "it out with loss.terms.%s.weight=0, or look for a scale or a rate that does not fit",
                 *(name, value, trainer.current_epoch + 1, chance, name),
             )

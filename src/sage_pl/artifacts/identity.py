@@ -22,7 +22,7 @@ SOURCES = frozenset(
 # Where a run lives, how it is displayed, and what has a key of its own.
 _WHOLE = (
     "allow_host|artifacts|catalog|choices|evaluated|floors|hydra|logger|paths|refit|report|resume|role|run_dir|search|stages|steps|sweep|"
-    "verify"
+    "verify|wanted"
 )
 _TRAINER = (
     "accelerator|default_root_dir|devices|enable_model_summary|enable_progress_bar|log_every_n_steps|logger|"

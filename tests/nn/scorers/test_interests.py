@@ -72,5 +72,5 @@ def test_new_items_are_matched_by_their_texts(folders: tuple[str, str]) -> None:
 
 def test_interests_of_another_encoder_are_refused(folders: tuple[str, str], tmp_path: Path) -> None:
     narrow = write_rows(tmp_path / "reduce", np.ones((N, 2)))
-    with pytest.raises(ValueError, match=r"interests are 5 wide and the items' texts 2.*scorer\.text"):
+    with pytest.raises(ValueError, match=r"interests are 5 wide and the items' texts 2.*scorer=none"):
         InterestMatch(N, 3, narrow, folders[1], weight=2.0)

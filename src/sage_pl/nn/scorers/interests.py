@@ -46,7 +46,7 @@ class InterestMatch(nn.Module):
         if widths[0] != widths[1]:
             raise SettingError(
                 f"interests are {widths[0]} wide and the items' texts {widths[1]}, so they cannot be compared; encode both by "
-                "one embedder: scorer.text='${artifacts.embed}'"
+                "one embedder of texts, such as embedder=minilm, or leave the match out with scorer=none"
             )
 
     def forward(

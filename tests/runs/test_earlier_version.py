@@ -121,7 +121,6 @@ def test_interests_of_an_earlier_version_have_the_names_of_the_configuration(nam
         ("loss/term/text_to_code", "layer_norm", False),
         ("loss/term/query_to_code", "layer_norm", False),
         ("sequence_encoder/sam", "gamma", 0.0),
-        ("sequence_encoder/queries/text", "unknown", 0.0),
         ("describer/local", "prompt_version", 1),
         ("describer/openai", "prompt_version", 1),
     ],

@@ -161,19 +161,16 @@ def test_anothers_interests_move_a_state_from_the_start(gamma: float, tmp_path: 
     assert bool(attention.queries.project.weight.grad.any()) == (gamma != 0)
 
 
-def test_the_query_of_new_users_is_trained_where_everybody_has_interests(interests: str) -> None:
-    """With a share of unknown users in training, and none when predicting."""
-    for unknown in (0.0, 0.5):
-        torch.manual_seed(0)
-        queries = TextQueries(interests, 4, DIM, unknown=unknown)
-        users = torch.tensor([1, 3, 4] * 50)  # who have interests
-        got = queries(users, 150)
-        got.vectors.square().sum().backward()
-        asked = (got.vectors[:, 0] == queries.nobody).all(1).float().mean().item()
-        assert asked == pytest.approx(unknown, abs=0.15)
-        assert got.mask[:, 0].all()
-        read = queries.eval()(users, 150).vectors[:, 0]
-        assert not (read == queries.nobody).all(1).any()
+def test_a_new_user_asks_for_the_mean_of_the_history(interests: str) -> None:
+    """The query of unknown users starts near zero."""
+    attention = encoder_of("sam", interests).extractor
+    attention.position.table.weight.data /= 50
+    attention.blocks = torch.nn.ModuleList()
+    states, mask = normal(2, LENGTH, DIM), torch.ones(2, LENGTH, dtype=torch.bool)
+    vectors, shares = attention(states, mask, None)
+    mean = naive.layer_norm(attention.norm, states.mean(1))
+    torch.testing.assert_close(vectors[:, 0], mean, atol=0.1, rtol=0)
+    assert shares[:, 0].tolist() == [1, 1]
 
 
 def test_who_is_not_known_is_nobody(interests: str) -> None:

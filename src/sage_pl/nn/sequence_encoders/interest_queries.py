@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.nn.sequence_encoders.user_interests import UserInterests
-from sage_pl.ranges import Count, Dropout, Width
+from sage_pl.ranges import Count, Width
 
 
 class Queries(NamedTuple):
@@ -22,14 +22,13 @@ class Queries(NamedTuple):
 class TextQueries(nn.Module):
     """``q_k = W LN(g_k) + b`` of the frozen vectors ``g_1 .. g_(K_u)`` of a user's interests.
 
-    A user without interests has one learned query instead, as has an unknown user: one without an id, or with an id above U.
+    A user without interests has one learned query instead, as has an unknown user: one without an id, or with an id above U. It
+    starts near zero, where it asks for the mean of the history, and stays there if every user has interests.
     A user's queries do not depend on the rest of the batch.
 
     Args:
         interests, n_users: see :class:`sage_pl.nn.sequence_encoders.user_interests.UserInterests`.
         dim: width D of a query.
-        unknown: share of the users of a training step who are read as unknown, so that the query of new users is trained; where
-            every user has interests, nothing else trains it.
 
     Raises:
         SettingError: the interests belong to another number of users.
@@ -37,11 +36,10 @@ class TextQueries(nn.Module):
     Reference: SAM. Differs: its code pads to the largest number in the batch, with rows that take part (docs/methods.md).
     """
 
-    def __init__(self, interests: str, n_users: Count, dim: Width = 64, unknown: Dropout = 0.0) -> None:
+    def __init__(self, interests: str, n_users: Count, dim: Width = 64) -> None:
         super().__init__()
         self.interests = UserInterests(interests, n_users)
         width = self.interests.values.shape[1]
-        self.unknown = unknown
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, dim)
         self.nobody = nn.Parameter(torch.empty(dim))  # query of an unknown user; named so in checkpoints
@@ -52,8 +50,6 @@ class TextQueries(nn.Module):
         """Queries of ``n`` users."""
         unknown_user = self.nobody
         users = self.interests.offsets.new_zeros(n) if users is None else users
-        if self.training and self.unknown:
-            users = users.where(torch.rand(n, device=users.device) >= self.unknown, 0)
         texts, mask = self.interests(users)
         queries = self.project(self.norm(texts.to(unknown_user.dtype)))
         first = torch.arange(mask.shape[1], device=mask.device) == 0

@@ -14,8 +14,8 @@ _NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder
 
 
 def drop_idle_parts(config: DictConfig) -> tuple[DictConfig, tuple[str, ...]]:
-    """A copy without named parts set to null, terms of weight 0, settings of an absent scorer, and idle batch extras: those that
-    no remaining term needs.
+    """A copy without named parts set to null, terms of weight 0, settings of an absent scorer, and batch extras that no term
+    needs.
 
     Returns:
         The copy, and the dotted names of what it lacks.

@@ -146,6 +146,16 @@ def test_query_to_code_asks_by_an_item_of_the_kind(tokens: str, tmp_path: Path) 
     torch.testing.assert_close(loss, -of(step, states + step.items.text[queries], [2, 5, 7]).mean(), **EXACT)
 
 
+def test_query_to_code_adds_queries_as_long_as_states(tokens: str, tmp_path: Path) -> None:
+    step, term = make_step(tmp_path), QueryToCode(0.1, tokens, N, layer_norm=True)
+    draw(term, step.batch)
+    positions = [(0, 0), (0, 1), (1, 1)]
+    text = step.items.text[[int(term.item_ids(step.batch)[0][position]) for position in positions]]
+    text = (text - text.mean(1, keepdim=True)) / (text.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+    states = torch.stack([step.hidden[position] for position in positions])
+    torch.testing.assert_close(term(step), -of(step, states + text, [2, 5, 7]).mean(), **EXACT)
+
+
 def test_query_to_code_with_written_queries(tokens: str, tmp_path: Path) -> None:
     queries = write_rows(tmp_path / "queries", np.random.default_rng(0).normal(size=(N, 6)))
     step, term = make_step(tmp_path), QueryToCode(0.1, tokens, N, 4, queries).double()

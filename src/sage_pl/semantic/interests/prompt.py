@@ -19,8 +19,9 @@ _EXAMPLES = (
 )
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d+[.):]|Group \d+:)\s+")
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|$)|^.*</(?:think|thinking|reasoning)>", re.S | re.I)
-_OPENINGS = "sure|certainly|of course|okay|ok|here|based on|the customer|the phrases?|interests?|phrases?|answers?"
-_PREAMBLE = re.compile(rf"^(?:{_OPENINGS})\b[^:]*:\s*", re.I)
+_ASSENT = "sure|certainly|of course|okay|ok"
+_OPENINGS = f"{_ASSENT}|here|based on|the customer|the phrases?|interests?|phrases?|answers?"
+_PREAMBLE = re.compile(rf"^(?:(?:{_OPENINGS})\b[^:]*:|(?:{_ASSENT})\W*$)\s*", re.I)
 _REFUSALS = (
     "i'm sorry|i am sorry|sorry|i'm afraid|i am afraid|apologies|unfortunately|as an ai|as a language model|i can't|i cannot|"
     "i can not|i'm unable|i am unable|i'm not able|i am not able|i won't|i will not|i don't|i do not|not enough information|"

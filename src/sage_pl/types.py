@@ -242,7 +242,7 @@ class Case(NamedTuple):
 
 @runtime_checkable
 class Scorer(Protocol):
-    """From a model's scores of every item to those that rank the items after a history."""
+    """From a model's scores of every item to those that rank after a history; ``users`` as in :class:`Recommender`."""
 
     @property
     def cases(self) -> int:
@@ -254,7 +254,9 @@ class Scorer(Protocol):
         """False: :meth:`choose` is to be called after training."""
         ...
 
-    def __call__(self, scores: Float[Tensor, "B R"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B R"]: ...
+    def __call__(
+        self, scores: Float[Tensor, "B R"], items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Float[Tensor, "B R"]: ...
 
     def choose(self, cases: Callable[[], Iterator[Case]]) -> None:
         """Choose the scorer's numbers on validation cases; ``cases`` is called once a round."""

@@ -39,6 +39,7 @@ INDIFFERENT = [
         "callbacks.last.[!_]*",
         "callbacks.gradient_norms.every_n_steps",
         "callbacks.term_gradients.every_n_epochs",
+        "callbacks.at_chance.after_epochs",
         "callbacks.footprint.folder",
     ),  # observers
     *("callbacks.epoch_lines.monitor", "callbacks.progress.monitor", "callbacks.validation_table.monitor"),
@@ -138,6 +139,7 @@ def test_settings_listed_as_indifferent_are_so_in_every_method() -> None:
         ("model.a_key_of_tomorrow", True),
         ("callbacks.swa.swa_lrs", True),
         ("my.devices", True),
+        ("wanted", False),  # of a preparation, whose stages a training finds
     ],
 )
 def test_a_setting_decides_unless_it_is_listed(key: str, decides: bool) -> None:

@@ -131,3 +131,27 @@ def test_a_term_has_the_weight_of_its_method_or_its_own(overrides: list[str], ex
 def test_a_mistyped_key_is_recognised(typed: str, meant: str) -> None:
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     assert meant in suggest(typed, known_keys(composed()) + groups)
+
+
+@pytest.mark.parametrize("decoder", ["transformer", "t5"])
+def test_a_network_that_reads_every_prefix_anew_ranks_catalogues_by_beams(decoder: str) -> None:
+    """An item costs it a pass: Pantry's 8,347 took 112 s a batch."""
+    config = composed("method=tiger", f"decoder={decoder}", "dataset=pantry")
+    assert config.decoder.exhaustive_up_to <= 1000 < config.dataset.expect["items"]
+    assert composed("method=semantic_convergence").decoder.exhaustive_up_to > config.dataset.expect["items"]
+
+
+@pytest.mark.parametrize("debug", ["limit", "fast_dev_run"])
+def test_a_trial_limits_all_that_reads_data(debug: str) -> None:
+    trainer = composed(f"debug={debug}").trainer
+    assert max(trainer[f"limit_{part}_batches"] for part in ("train", "val", "test")) <= 8
+
+
+def test_codes_start_from_a_plain_run_of_inner_products_whatever_the_tokenizer() -> None:
+    for tokenizer in ("convergence", "collaborative", "letter", "tiger", "lc_rec"):
+        config = composed("method=semantic_convergence", f"tokenizer={tokenizer}")
+        assert config.start.keys() == {"codes", "states"}
+        stage = config.stages.plain
+        assert stage.model._target_.endswith("SequentialRecommender")
+        assert stage.objective._target_.endswith("Softmax")
+        assert stage.decoder is None

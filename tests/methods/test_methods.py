@@ -88,7 +88,7 @@ DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
         ["sam", "without=sam/interest_text"],
         ["sam", "without=sam/cross_interest_attention"],
         ["sam", "without=sam/adaptive_interests"],
-        ["sam", "steps.interests.shuffle=0"],
+        ["sam", "without=sam/own_interests"],
         ["sam", "sequence_encoder.readout=max"],
         ["sam", "sequence_encoder.readout=attention", "backbone=bert4rec"],
         ["sam", "backbone=none", "sequence_encoder.residual=false", "targets=last_item", "objective=bce"],
@@ -154,7 +154,7 @@ def test_llm_esr_is_sage_without_alignment_and_prototypes(plan_of: MakePlan) -> 
 def test_sam_starts_as_the_plain_model(plan_of: MakePlan) -> None:
     """With the weights of a plain model, since its own parts draw random numbers too, its first loss is the plain one's."""
     plain, expected = first_step(plan_of("plain", "dropout=0"))
-    plan = plan_of("sam", "dropout=0")
+    plan = plan_of("sam", "dropout=0", "sequence_encoder.gamma=0")
     model, _ = first_step(plan)
     own, given = model.state_dict(), plain.state_dict()
     more = own.keys() - given.keys()
@@ -166,6 +166,10 @@ def test_sam_starts_as_the_plain_model(plan_of: MakePlan) -> None:
 
 def test_sam_prepares_interests_where_text_is_asked_for(plan_of: MakePlan) -> None:
     assert "interests" in plan_of("sam").artifacts
+    assert "interests" in plan_of("sam", "scorer=none").artifacts
+    assert "interests" in plan_of("plain", "scorer=interests").artifacts
+    for scorer in ("interests", "none"):
+        assert "shuffled" in plan_of("sam", f"scorer={scorer}", "without=sam/own_interests").artifacts
     for overrides in (["sam", "without=sam/interest_text"], ["comirec"], ["sine"]):
         assert plan_of(*overrides).artifacts == ("candidates", "sequences")
 

@@ -118,9 +118,14 @@ def test_interests_of_an_earlier_version_have_the_names_of_the_configuration(nam
         ("loss/term/prototype", "sequences", None),
         ("loss/term/alignment", "cosine", False),
         ("item_encoder/gate/frequency", "unseen", None),
+        ("loss/term/text_to_code", "layer_norm", False),
+        ("loss/term/query_to_code", "layer_norm", False),
+        ("sequence_encoder/sam", "gamma", 0.0),
+        ("describer/local", "prompt_version", 1),
+        ("describer/openai", "prompt_version", 1),
     ],
 )
 def test_a_key_that_an_earlier_recipe_lacks_means_the_published_form(file: str, key: str, published: object) -> None:
     node = OmegaConf.load(Path("conf") / f"{file}.yaml")
-    assert inspect.signature(get_class(node._target_)).parameters[key].default is published
+    assert inspect.signature(get_class(node._target_)).parameters[key].default == published
     assert OmegaConf.to_container(node)[key] != published, "the configuration's default is the remedy"

@@ -89,6 +89,16 @@ def test_terms_of_weight_0_and_what_only_they_need_are_dropped(config: DictConfi
     assert list(config.loss.terms) == ["distillation", "prototype"], "the configuration itself is left alone"
 
 
+def test_settings_of_an_absent_scorer_have_no_effect() -> None:
+    """A part that is left out of a method may set them, and the command line may choose no scorer."""
+    lean, dropped = drop_idle_parts(composed("method=sam", "scorer=none", "without=sam/own_interests"))
+    assert lean.scorer is None
+    assert "scorer.interests" in dropped
+    kept, dropped = drop_idle_parts(composed("method=sam", "without=sam/own_interests"))
+    assert kept.scorer._target_.endswith("InterestMatch")
+    assert "scorer.interests" not in dropped
+
+
 def test_named_parts_set_to_null_are_dropped(config: DictConfig) -> None:
     config.loss.terms.prototype = None
     config.start = {"items": None, "states": {"_target_": "sage_pl.nn.modules.warm_start.WarmStart"}}

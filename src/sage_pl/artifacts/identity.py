@@ -22,7 +22,7 @@ SOURCES = frozenset(
 # Where a run lives, how it is displayed, and what has a key of its own.
 _WHOLE = (
     "allow_host|artifacts|catalog|choices|evaluated|floors|hydra|logger|paths|refit|report|resume|role|run_dir|search|stages|steps|sweep|"
-    "verify"
+    "verify|wanted"
 )
 _TRAINER = (
     "accelerator|default_root_dir|devices|enable_model_summary|enable_progress_bar|log_every_n_steps|logger|"
@@ -38,7 +38,7 @@ _INDIFFERENT = re.compile(
 )
 # Callbacks that observe a run and change nothing in it.
 _OBSERVERS = re.compile(
-    r"sage_pl\.training\.callbacks\.(epoch_lines\.EpochLines|expert_shares\.ExpertShares|footprint\.Footprint"
+    r"sage_pl\.training\.callbacks\.(at_chance\.AtChance|epoch_lines\.EpochLines|expert_shares\.ExpertShares|footprint\.Footprint"
     r"|gradient_norms\.GradientNorms|progress\.Progress|pruning\.Pruning|spectrum\.Spectrum|speed\.Speed"
     r"|term_gradients\.TermGradients|validation_table\.ValidationTable)"
     r"|pytorch_lightning\.callbacks\.(DeviceStatsMonitor|LearningRateMonitor|ModelCheckpoint|ModelSummary"

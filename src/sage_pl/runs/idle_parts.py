@@ -14,7 +14,8 @@ _NAMED_PARTS = ("loss.terms", "start", "item_encoder.experts", "sequence_encoder
 
 
 def drop_idle_parts(config: DictConfig) -> tuple[DictConfig, tuple[str, ...]]:
-    """A copy without named parts set to null, terms of weight 0, and batch extras that no remaining term needs.
+    """A copy without named parts set to null, terms of weight 0, settings of an absent scorer, and batch extras that no term
+    needs.
 
     Returns:
         The copy, and the dotted names of what it lacks.
@@ -28,6 +29,9 @@ def drop_idle_parts(config: DictConfig) -> tuple[DictConfig, tuple[str, ...]]:
         for name in [name for name, part in (parts or {}).items() if part is None]:
             del parts[name]
             dropped.append(f"{path}.{name}")
+    if lean.get("scorer") is not None and "_target_" not in lean.scorer:
+        dropped += [f"scorer.{name}" for name in lean.scorer]
+        lean.scorer = None
     terms = lean.loss.terms
     complete = [str(name) for name, term in terms.items() if "_target_" in term]
     for name in terms.keys() - set(complete):

@@ -10,6 +10,8 @@ import pytest
 from sage_pl.data.sources import journey
 from sage_pl.data.sources.journey import Journey, shuffled
 from sage_pl.data.sources.raw import DataError
+from sage_pl.semantic.scft.views import ValueDropout, attribute_lists
+from tests.configs.composing import composed
 
 EARLY, LATE = dt.datetime(1970, 1, 1, 0, 1), dt.datetime(1970, 1, 2)
 
@@ -87,3 +89,17 @@ def test_lost_file_and_column(package: Path) -> None:
     products.unlink()
     with pytest.raises(FileNotFoundError, match=r"products\.parquet"):
         Journey().load()
+
+
+def test_every_item_has_an_attribute_to_lose(package: Path) -> None:
+    """LLMEmb's views drop attributes; of a title alone nothing can be dropped."""
+    items = Journey().load().items
+    assert items is not None
+    table = items.collect() if isinstance(items, pl.LazyFrame) else items
+    table = table.with_columns(item=pl.int_range(1, pl.len() + 1))
+    columns = composed("method=llmemb", "dataset=journey").steps.scft.columns
+    losing = {
+        name: sum(ValueDropout().dropped(len(text)) > 0 for text in attribute_lists(table, chosen, None, True))
+        for name, chosen in (("attributes", list(columns)), ("title", ["title"]))
+    }
+    assert losing == {"attributes": len(attribute_lists(table, list(columns), None, True)), "title": 0}

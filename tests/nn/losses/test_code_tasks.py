@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -6,14 +7,21 @@ import numpy as np
 import pytest
 import torch
 
+from sage_pl.data.targets import NextItem
+from sage_pl.nn.decoders.bilinear import BilinearDecoder
+from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_groups import CodeGroups
 from sage_pl.nn.losses.code_negatives import CodeNegatives
 from sage_pl.nn.losses.code_tasks import QueryToCode, TextsToCode, TextToCode
 from sage_pl.nn.losses.code_texts import CodeToText, StateToText
+from sage_pl.nn.modules.generative import GenerativeRecommender
+from sage_pl.nn.objectives.codes import CodeCrossEntropy
+from sage_pl.nn.sequence_encoders.single import SingleView
 from sage_pl.types import Memory
-from tests.golden.prepared import draw, write_rows, write_sequences
-from tests.nn.decoders.tiny import CODES, naive_log_probs, write_tokens
+from tests.golden.prepared import draw, make_backbone, write_rows, write_sequences
+from tests.nn.decoders.tiny import CODES, naive_log_probs, random_codes, write_tokens
 from tests.nn.losses.coding import N, make_step
 
 EXACT = {"atol": 1e-12, "rtol": 0}
@@ -76,6 +84,44 @@ def test_text_to_code_by_hand(sequences: str, tmp_path: Path) -> None:
     assert moved(step, "codes") == []
 
 
+def test_text_to_code_from_text_as_long_as_a_state(sequences: str, tmp_path: Path) -> None:
+    step, term = make_step(tmp_path), TextToCode(0.1, sequences, count=4, layer_norm=True)
+    drawn = draw(term, step.batch)
+    text = step.items.text[drawn]
+    text = (text - text.mean(1, keepdim=True)) / (text.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(term(step), -of(step, text, drawn.tolist()).mean(), **EXACT)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True], ids=["as adapted", "layer norm"])
+def test_text_to_code_learns_beside_the_recommendation_loss(layer_norm: bool, tmp_path: Path) -> None:
+    """Fifty steps of Adam, text of length 1: the loss leaves ln N only from text as long as a state."""
+    codes, random = random_codes(0, 200, (8, 8, 8)), np.random.default_rng(0)
+    n, dim = len(codes), 64
+    tokens = write_tokens(tmp_path / "tokens", codes, (8, 8, 8))
+    text = random.normal(size=(n, 32))
+    folder = write_rows(tmp_path / "text", text / np.linalg.norm(text, axis=1, keepdims=True))
+    histories = random.integers(1, n + 1, (100, 8))
+    sequences = write_sequences(tmp_path / "sequences", histories.tolist(), n)
+    torch.manual_seed(0)
+    model = GenerativeRecommender(
+        CodeEncoder(n, tokens, dim, folder),
+        SingleView(make_backbone("sasrec", dim, 8).train(), "item"),
+        NextItem(),
+        ItemDecoder(tokens, n, BilinearDecoder(dim)),
+        CodeCrossEntropy(sequences),
+        {"text_to_code": TextToCode(0.1, sequences, 256, layer_norm=layer_norm)},
+    ).float()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    batch: Any = {"items": torch.from_numpy(histories), "user": torch.arange(100)}
+    for _ in range(50):
+        losses = model.losses(batch)
+        optimizer.zero_grad()
+        (losses["recommendation"] + 0.1 * losses["text_to_code"]).backward()
+        optimizer.step()
+    share = losses["text_to_code"].item() / math.log(n)
+    assert share < 0.93 if layer_norm else share > 0.97
+
+
 def test_texts_to_code_by_hand(tmp_path: Path) -> None:
     """The state is twice the text of the item at the position."""
     step = make_step(tmp_path)
@@ -98,6 +144,16 @@ def test_query_to_code_asks_by_an_item_of_the_kind(tokens: str, tmp_path: Path) 
     states = torch.stack([step.hidden[position] for position in positions])
     loss = term(step)
     torch.testing.assert_close(loss, -of(step, states + step.items.text[queries], [2, 5, 7]).mean(), **EXACT)
+
+
+def test_query_to_code_adds_queries_as_long_as_states(tokens: str, tmp_path: Path) -> None:
+    step, term = make_step(tmp_path), QueryToCode(0.1, tokens, N, layer_norm=True)
+    draw(term, step.batch)
+    positions = [(0, 0), (0, 1), (1, 1)]
+    text = step.items.text[[int(term.item_ids(step.batch)[0][position]) for position in positions]]
+    text = (text - text.mean(1, keepdim=True)) / (text.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+    states = torch.stack([step.hidden[position] for position in positions])
+    torch.testing.assert_close(term(step), -of(step, states + text, [2, 5, 7]).mean(), **EXACT)
 
 
 def test_query_to_code_with_written_queries(tokens: str, tmp_path: Path) -> None:

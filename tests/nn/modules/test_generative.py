@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sage_pl.nn.objectives.codes import CodeCrossEntropy
 from sage_pl.nn.objectives.softmax import Softmax
 from sage_pl.nn.sequence_encoders.code_tokens import CodeTokens
 from sage_pl.nn.sequence_encoders.single import SingleView
+from sage_pl.training.callbacks.at_chance import AtChance
 from sage_pl.types import Recommender, SeqBatch
 from tests.golden.prepared import (
     BACKBONES,
@@ -269,3 +271,23 @@ def test_an_item_nobody_touched_is_decoded_from_its_text(tmp_path: Path) -> None
         found[name] = int(scores.argmax()) + 1
     assert found["text_to_code"] == 21
     assert found["alone"] != 21
+
+
+@pytest.mark.parametrize(("epochs", "names"), [(2, set()), (4, {"text_to_code", "texts_to_code"})])
+def test_a_task_that_learns_nothing_gets_one_line(
+    epochs: int,
+    names: set[str],
+    make: Make,
+    datamodule: SequenceDataModule,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """After three epochs, where nothing is trained; of the terms over all items, whose loss of a guess is one number."""
+    model = make()
+    model.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
+    with caplog.at_level(logging.WARNING, logger="sage_pl"):
+        trainer(tmp_path, max_epochs=epochs, limit_val_batches=0, callbacks=[AtChance(3)]).fit(model, datamodule)
+    lines = [record.getMessage() for record in caplog.records]
+    assert {line.split()[3] for line in lines} == names
+    assert len(lines) == len(names)
+    assert all("after 3 epochs, and 2.30 where nothing is known" in line for line in lines)

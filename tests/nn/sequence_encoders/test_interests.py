@@ -137,9 +137,43 @@ def test_what_knows_the_user_speaks_where_the_user_is_served_alone(readout: Any,
 def test_interests_of_others_never_matter(interests: str) -> None:
     encoder = encoder_of("sam", interests).eval()
     before = encoder(*given(), last_only=True)
-    encoder.extractor.queries.values[2:5] += 1  # user 3's
+    encoder.extractor.queries.interests.values[2:5] += 1  # user 3's
     after = encoder(*given(), last_only=True)
     assert (before != after).any(-1).flatten().tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0], ids=["published start", "heard"])
+def test_anothers_interests_move_a_state_from_the_start(gamma: float, tmp_path: Path) -> None:
+    """How far, in the spread of the states of different users."""
+    n, text, dim = 40, 32, 16
+    values = np.random.default_rng(0).normal(size=(2 * n, text)).astype(np.float32)
+    folder = write(tmp_path / "many", values=values, offsets=np.concatenate([[0], np.arange(0, 2 * n + 1, 2)]))
+    torch.manual_seed(0)
+    attention = InterestAttention(TextQueries(folder, n, dim), dim, MAX_LEN, dropout=0.0)
+    encoder = InterestEncoder(make_backbone("sasrec", dim, MAX_LEN), attention, gamma=gamma).double().eval()
+    views, mask, users = {"id": normal(n, LENGTH, dim)}, torch.ones(n, LENGTH, dtype=torch.bool), torch.arange(1, n + 1)
+    own, others = (
+        encoder(views, mask, {"items": mask.long(), "user": ids}, last_only=True)[:, 0]
+        for ids in (users, users.roll(1))
+    )
+    spread = (own - own.mean(0)).square().sum(1).mean().sqrt()
+    moved = (own - others).square().sum(1).mean().sqrt() / spread
+    assert moved == 0 if gamma == 0 else moved > 0.1
+    # and with gamma = 0 nothing learns to: only gamma has a gradient
+    encoder(views, mask, {"items": mask.long(), "user": users}, last_only=True).square().sum().backward()
+    assert bool(attention.queries.project.weight.grad.any()) == (gamma != 0)
+
+
+def test_a_new_user_asks_for_the_mean_of_the_history(interests: str) -> None:
+    """The query of unknown users starts near zero."""
+    attention = encoder_of("sam", interests).extractor
+    attention.position.table.weight.data /= 50
+    attention.blocks = torch.nn.ModuleList()
+    states, mask = normal(2, LENGTH, DIM), torch.ones(2, LENGTH, dtype=torch.bool)
+    vectors, shares = attention(states, mask, None)
+    mean = naive.layer_norm(attention.norm, states.mean(1))
+    torch.testing.assert_close(vectors[:, 0], mean, atol=0.1, rtol=0)
+    assert shares[:, 0].tolist() == [1, 1]
 
 
 def test_who_is_not_known_is_nobody(interests: str) -> None:
@@ -158,7 +192,7 @@ def test_interest_attention_equals_plain_loops(interests: str) -> None:
     states, mask = normal(2, LENGTH, DIM, seed=4), torch.ones(2, LENGTH, dtype=torch.bool)
     vectors, shares = attention(states, mask, torch.tensor([3, 2]))
     assert shares.tolist() == [[pytest.approx(1 / 3)] * 3, [1, 0, 0]]
-    texts = attention.queries.values[2:5]
+    texts = attention.queries.interests.values[2:5]
     asked = [naive.linear(attention.queries.project, naive.layer_norm(attention.queries.norm, texts))]
     asked.append(attention.queries.nobody[None])
     for row, queries in enumerate(asked):

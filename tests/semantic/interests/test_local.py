@@ -58,15 +58,34 @@ def test_it_is_asked_about_each_group_on_its_own(llama, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "expected"),
-    [(["teas\nand more", "bikes", "lamps"], ["teas", "bikes", "lamps"]), (["teas", "  ", "lamps"], None)],
-    ids=["first lines", "one is empty"],
+    ("answers", "version", "expected"),
+    [
+        (["teas\nand more", "bikes", "lamps"], 1, ["teas", "bikes", "lamps"]),
+        (["teas\nand more", "bikes", "lamps"], 2, ["teas", "bikes", "lamps"]),
+        (["teas", "  ", "lamps"], 1, None),
+        (["teas", "  ", "lamps"], 2, None),
+        (["<think>\nhm\n</think>\nteas", "Sure!\nInterest: bikes", "lamps"], 1, ["<think>", "Sure!", "lamps"]),
+        (["<think>\nhm\n</think>\nteas", "Sure!\nInterest: bikes", "lamps"], 2, ["teas", "bikes", "lamps"]),
+        (["teas", "I'm sorry, I cannot", "lamps"], 1, ["teas", "I'm sorry, I cannot", "lamps"]),
+        (["teas", "I'm sorry, I cannot", "lamps"], 2, None),
+    ],
+    ids=lambda value: repr(value)[:40],
 )
-def test_answers_are_read_line_by_line(llama, monkeypatch, answers, expected) -> None:
+def test_answers_are_read_line_by_line(llama, monkeypatch, answers, version, expected) -> None:
     given = iter(answers)
     monkeypatch.setattr(LocalDescriber, "_answer", lambda self, model, tokenizer, rows: [next(given) for _ in rows])
     monkeypatch.setattr(LocalDescriber, "_batches", lambda self, ids: iter([range(len(ids))]))
-    assert describe(llama, [USERS[2]]) == {0: expected}
+    assert describe(llama, [USERS[2]], prompt_version=version) == {0: expected}
+
+
+def test_a_model_that_can_leave_its_thoughts_out_is_asked_to(llama) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    tokenizer.chat_template = TEMPLATE + "{% if enable_thinking is defined and not enable_thinking %}shade2{% endif %}"
+    plain, asked = (LocalDescriber(llama, prompt_version=n)._tokens(tokenizer, ["name1"]) for n in (1, 2))
+    assert asked[: len(plain) - 1] == plain[:-1]
+    assert len(asked) > len(plain) or asked[-1] != plain[-1]
 
 
 def test_models_that_cannot_be_asked_are_named(tmp_path, monkeypatch) -> None:

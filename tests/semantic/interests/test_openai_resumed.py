@@ -115,10 +115,10 @@ def by_crash(service: Service, inputs: dict[str, Artifact], out: Path) -> int:
             all_four.wait(60)
         return sensible(messages)
 
-    def phrases(answer: str, n_groups: int) -> list[str] | None:
+    def phrases(answer: str, n_groups: int, version: int) -> list[str] | None:
         if next(read_so_far) == 0:
             raise MemoryError
-        return read(answer, n_groups)
+        return read(answer, n_groups, version)
 
     service.answer, read_so_far = answer, itertools.count()
     with pytest.MonkeyPatch.context() as patch:

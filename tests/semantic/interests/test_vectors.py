@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from sage_pl.semantic.embedders.cooccurrence import CooccurrenceEmbedder
-from sage_pl.semantic.interests.vectors import InterestVectors, shuffled
+from sage_pl.semantic.interests.vectors import ComparableInterests, InterestVectors, Shuffled, shuffled
 
 
 class Lengths:
@@ -52,6 +52,17 @@ def test_shuffled_interests_belong_to_somebody_else() -> None:
     np.testing.assert_array_equal(mixed, again)
 
 
+def test_shuffling_reads_vectors_and_encodes_nothing(inputs, out, make_artifact, tmp_path) -> None:
+    """The same result as that of the step which encodes, of its result alone."""
+    InterestVectors(Lengths()).run(inputs, out)
+    encoded = make_artifact("encoded", **{name: np.load(out / f"{name}.npy") for name in ("values", "offsets")})
+    (again := tmp_path / "again").mkdir()
+    Shuffled(seed=0).run({"interests": encoded}, again)
+    assert np.load(again / "offsets.npy").tolist() == [0, 0, 1, 1, 3]
+    assert np.load(again / "values.npy")[:, 0].tolist() == [3, 1, 2]
+    assert Shuffled.inputs == ("interests",)
+
+
 def test_shuffling_is_written(inputs, out) -> None:
     InterestVectors(Lengths(), shuffle=0).run(inputs, out)
     assert np.load(out / "offsets.npy").tolist() == [0, 0, 1, 1, 3]
@@ -63,3 +74,22 @@ def test_an_embedder_that_knows_no_texts_is_named(inputs, out) -> None:
         ValueError, match=r"encoder is a CooccurrenceEmbedder, which encodes no texts.*set embedder=minilm"
     ):
         InterestVectors(CooccurrenceEmbedder()).run(inputs, out)
+
+
+class Fitted(Lengths):
+    """A text's vector is its length by that of the longest text it was fitted to."""
+
+    def encode(self, texts):
+        return self.encode_new(texts, texts)
+
+    def encode_new(self, known, new):
+        return super().encode(new) / max(map(len, known))
+
+
+def test_interests_are_encoded_in_the_space_of_the_items(inputs, out, make_artifact) -> None:
+    """An encoder that is fitted to its texts is fitted to those of the items, with which interests are compared."""
+    items = pl.DataFrame({"item": [1, 2], "text": ["a", "b" * 10]})
+    ComparableInterests(Fitted()).run({**inputs, "texts": make_artifact("texts", texts=items)}, out)
+    np.testing.assert_allclose(np.load(out / "values.npy")[:, 0], [0.1, 0.2, 0.3], atol=1e-3)
+    InterestVectors(Fitted()).run(inputs, out)
+    np.testing.assert_allclose(np.load(out / "values.npy")[:, 0], [1 / 3, 2 / 3, 1], atol=1e-3)

@@ -53,6 +53,10 @@ class LossTerm(nn.Module, ABC):
     def begin_epoch(self, model: Any) -> None:
         """Called with the model before the first step of every epoch; it may set weights."""
 
+    def chance(self, n_items: int) -> float | None:
+        """The loss where nothing is known; None where that is no one number."""
+        return None
+
     @abstractmethod
     def forward(self, step: Any) -> Float[Tensor, ""]:
         """The unweighted loss."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -47,6 +50,9 @@ class TextToCode(UniformItemsTerm):
 
     Args:
         weight, sequences, count, trained: see :class:`UniformItemsTerm`.
+        layer_norm: decode from ``LN(g(x_i))``, without weights, whose length sqrt(D) is that of a backbone's states. An adapted
+            text vector is about a tenth as long: next to the states of the recommendation loss its logits are all but equal,
+            and the loss stays at ``ln N``.
 
     Reference: LC-Rec's item2index.
     """
@@ -54,9 +60,18 @@ class TextToCode(UniformItemsTerm):
     decodes = True
     reads = frozenset({"text"})
 
+    def __init__(
+        self, weight: Weight, sequences: str, count: Count = 256, trained: bool = False, layer_norm: bool = False
+    ) -> None:
+        super().__init__(weight, sequences, count, trained)
+        self.layer_norm = layer_norm
+
+    def chance(self, n_items: int) -> float:
+        return math.log(n_items)
+
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         ids = step.batch["draws"][self.name]
-        text = step.items.inputs(ids)["text"][:, None]
+        text = _as_long_as_states(step.items.inputs(ids)["text"], self.layer_norm)[:, None]
         memory = Memory(text, torch.ones_like(text[..., 0], dtype=torch.bool))
         return -step.log_probs(memory, ids[:, None]).mean()
 
@@ -73,6 +88,9 @@ class TextsToCode(LossTerm):
     decodes = True
     reads = frozenset({"text"})
 
+    def chance(self, n_items: int) -> float:
+        return math.log(n_items)
+
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         ids = step.predictions()[1]
         return -step.log_probs(step.predictions_from("text"), ids[:, None]).sum() / max(len(ids), 1)
@@ -88,6 +106,7 @@ class QueryToCode(LossTerm):
         queries: folder of vectors of texts, ``table.npy`` [R, D_query], row i a query for item i, with an adapter of their
             own. None: the query is the text of an item drawn from the target's group (:class:`CodeGroups`), "something like
             this".
+        layer_norm: add ``LN(g(q))``, which is as long as the state; see :class:`TextToCode`.
 
     Reference: LC-Rec's itemsearch, whose queries a larger language model writes.
     """
@@ -96,9 +115,16 @@ class QueryToCode(LossTerm):
     reads = frozenset({"text"})
 
     def __init__(
-        self, weight: Weight, tokens: str, n_items: Count, dim: Width = 64, queries: str | None = None
+        self,
+        weight: Weight,
+        tokens: str,
+        n_items: Count,
+        dim: Width = 64,
+        queries: str | None = None,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__(weight)
+        self.layer_norm = layer_norm
         self.groups = CodeGroups(tokens, n_items)
         self.queries = None if queries is None else ItemText(queries, n_items)
         self.adapter = None if self.queries is None else Adapter(self.queries.width, dim)
@@ -116,5 +142,10 @@ class QueryToCode(LossTerm):
             query = step.items.inputs(step.batch["draws"][self.name].flatten()[step.batch["labels"]])["text"]
         else:
             query = self.adapter(self.queries(ids))
+        query = _as_long_as_states(query, self.layer_norm)
         memory = Memory(memory.vectors + query[:, None], memory.mask)
         return -step.log_probs(memory, ids[:, None]).sum() / max(len(ids), 1)
+
+
+def _as_long_as_states(text: Float[Tensor, "M D"], layer_norm: bool) -> Float[Tensor, "M D"]:
+    return F.layer_norm(text, text.shape[-1:]) if layer_norm else text

@@ -50,7 +50,7 @@ class HistoryReader:
             raise RuntimeError("this model has no scorer")
         history = self.read(items)
         for rows, scores in self.item_scores(items, users):
-            yield rows, self.scorer(scores, history[rows])
+            yield rows, self.scorer(scores, history[rows], None if users is None else users[rows])
 
     def recommend(
         self,

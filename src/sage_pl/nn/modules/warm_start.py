@@ -40,7 +40,8 @@ class WarmStart:
             raise SettingError(
                 f"{self.target} cannot start from {self.source} of {self.run}: "
                 f"{', '.join(different) or 'there is no weight'} differ in name or shape "
-                f"({len(sources)} weights given, {len(targets)} wanted); both must be the same kind of part and width"
+                f"({len(sources)} weights given, {len(targets)} wanted); both must be the same kind of part and width, or "
+                "leave this start out with start.NAME=null"
             )
         with torch.no_grad():
             for name, tensor in targets.items():

@@ -95,7 +95,9 @@ class Fusion(FusedScorer):
         """Whether the weights were chosen."""
         return not bool(self.weights.isnan().any())
 
-    def forward(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> Float[Tensor, "b R"]:
+    def forward(
+        self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"], users: Int[Tensor, "b"] | None = None
+    ) -> Float[Tensor, "b R"]:
         if not self.chosen:
             return scores
         return combine(self.parts(scores, items), Weights(*self.weights.tolist()))

@@ -137,7 +137,9 @@ class LearnedFusion(FusedScorer):
         """Whether the weights were chosen."""
         return not bool(self.weights.isnan().any())
 
-    def forward(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> Float[Tensor, "b R"]:
+    def forward(
+        self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"], users: Int[Tensor, "b"] | None = None
+    ) -> Float[Tensor, "b R"]:
         return self._combined(self._columns(scores, items), self.weights) if self.chosen else scores
 
     def _combined(self, columns: Columns, weights: Float[Tensor, "G W"]) -> Float[Tensor, "b R"]:

@@ -35,16 +35,16 @@ class RecentText(nn.Module):
         table = load_table(folder, n_items)[1:-1].float()
         self.register_buffer("centre", table.mean(0), persistent=False)
         self.register_buffer("basis", basis(table - self.centre, width), persistent=False)
-        self._hold(self._directions(table))
+        self._hold(self.directions(table))
 
     def append(self, text: Float[Tensor, "M T"]) -> None:
         """Add new items behind the known ones; directions and covariance stay those of the known items."""
         known = self.of(torch.arange(1, len(self.row) - 1, device=self.row.device))
         covariance = self.covariance
-        self._hold(torch.cat([known, self._directions(text.to(known))]))
+        self._hold(torch.cat([known, self.directions(text.to(known))]))
         self.covariance = covariance
 
-    def _directions(self, text: Float[Tensor, "M T"]) -> Float[Tensor, "M D"]:
+    def directions(self, text: Float[Tensor, "M T"]) -> Float[Tensor, "M D"]:
         """Text vectors centred, along the main directions, at length 1."""
         return F.normalize((text - self.centre) @ self.basis, dim=1)
 

@@ -51,7 +51,9 @@ class SemanticSimilarity(nn.Module):
         self.pool = pool
         self.text = ItemText(text, n_items)
 
-    def forward(self, scores: Float[Tensor, "B R"], items: Int[Tensor, "B L"]) -> Float[Tensor, "B R"]:
+    def forward(
+        self, scores: Float[Tensor, "B R"], items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None
+    ) -> Float[Tensor, "B R"]:
         every = F.normalize(self.text(every_row(self.n_items + 2, items.device)), dim=-1)
         read = self.text(items)
         if self.pool == "mean":

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
+from sage_pl.ranges import Signed
 from sage_pl.types import Backbone, SeqBatch, Views
 
 Readout = Literal["mean", "attention", "max"]
@@ -37,8 +38,8 @@ class InterestEncoder(nn.Module):
 
     ``mean``: ``u = sum_k s_k z_k`` with the shares s. ``attention``: ``u = sum_k softmax_k(<z_k, w>) z_k`` with a learned w.
     ``max``: K states ``u_k = z_k``; an item scores ``max_k <u_k, v>``, and the one nearest to the target is trained (ComiRec).
-    With ``residual`` each of them is ``h + gamma u``, h the backbone's last state and gamma a learned number. It starts at 0,
-    so that the model starts as ``method=plain``.
+    With ``residual`` each of them is ``h + gamma u``, h the backbone's last state and gamma a learned number. Started at 0,
+    the model starts as ``method=plain`` and learns to read interests late: u has no gradient before gamma has grown.
 
     The interests of a ``per_user`` extractor are made of all training items but the last, so at earlier positions they would
     leak later events. They are used only where the last item is predicted: at the last position of ``state_rows``.
@@ -49,6 +50,7 @@ class InterestEncoder(nn.Module):
         readout: ``mean``, ``attention`` or ``max``.
         residual: add the backbone's last state.
         view: the view of the items that is read.
+        gamma: where gamma starts.
 
     Raises:
         SettingError: the readout is unknown.
@@ -63,6 +65,7 @@ class InterestEncoder(nn.Module):
         readout: Readout = "mean",
         residual: bool = True,
         view: str = "id",
+        gamma: Signed = 0.0,
     ) -> None:
         super().__init__()
         if readout not in get_args(Readout):
@@ -73,7 +76,7 @@ class InterestEncoder(nn.Module):
         self.view = view
         self.reads = frozenset({view})
         self.output_dim = backbone.dim
-        self.gamma = nn.Parameter(torch.zeros(())) if residual else None
+        self.gamma = nn.Parameter(torch.tensor(float(gamma))) if residual else None
         self.attention = nn.Linear(backbone.dim, 1, bias=False) if readout == "attention" else None
 
     def forward(

@@ -29,7 +29,7 @@ class LocalDescriber:
     """One prompt per group, with two examples, and greedy decoding; the first line of the answer is the phrase.
 
     Small models confuse several groups in one prompt, and follow examples better than instructions. There is no correction: one
-    empty answer makes its user's answer unusable.
+    empty answer or refusal makes its user's answer unusable.
 
     Args:
         model: an instruct model with a chat template: name on the hub, a local folder, or ``smollm2`` for the one in the
@@ -39,6 +39,8 @@ class LocalDescriber:
         bf16: hold the model in bfloat16.
         device: None takes an accelerator if there is one.
         offline: refuse to download.
+        prompt_version: see :func:`sage_pl.semantic.interests.prompt.phrases`; from 2 on, models that can answer without
+            thinking are asked to.
 
     Raises:
         ModelError: the model cannot be loaded, or has no chat template.
@@ -50,7 +52,7 @@ class LocalDescriber:
     bf16: bool = False
     device: str | None = field(default=None, compare=False)
     offline: bool = field(default=False, compare=False)
-    prompt_version: Count = field(default=prompt.VERSION, init=False)
+    prompt_version: Count = 1
 
     libraries: ClassVar[tuple[str, ...]] = ("transformers",)
     stores_answers: ClassVar[bool] = True
@@ -67,7 +69,7 @@ class LocalDescriber:
         for batch in self._batches(ids):
             answers = self._answer(model, tokenizer, [ids[i] for i in batch])
             for (row, place), answer in zip((places[i] for i in batch), answers, strict=True):
-                phrases[row][place] = next(iter(prompt.phrases(answer.strip().partition("\n")[0], 1) or []), None)
+                phrases[row][place] = prompt.phrase(answer, self.prompt_version)
                 if len(phrases[row]) == len(users[row]):
                     usable = [phrase for _, phrase in sorted(phrases[row].items()) if phrase is not None]
                     yield row, usable if len(usable) == len(users[row]) else None
@@ -92,10 +94,11 @@ class LocalDescriber:
             )
         return model, tokenizer
 
-    @staticmethod
-    def _tokens(tokenizer: Any, group: Sequence[str]) -> list[int]:
+    def _tokens(self, tokenizer: Any, group: Sequence[str]) -> list[int]:
+        # a template without such a switch ignores it
+        thoughts = {} if self.prompt_version == 1 else {"enable_thinking": False}
         encoded = tokenizer.apply_chat_template(
-            prompt.short_question(group), add_generation_prompt=True, return_dict=True
+            prompt.short_question(group), add_generation_prompt=True, return_dict=True, **thoughts
         )
         return encoded["input_ids"]
 

@@ -50,6 +50,7 @@ class OpenAIDescriber:
         concurrency: requests at once.
         max_retries: of one request.
         timeout: seconds to wait for an answer.
+        prompt_version: see :func:`sage_pl.semantic.interests.prompt.phrases`.
 
     Raises:
         ServiceError: no key, a refusal of all requests (401, 403, 404, ...), no answer, or no usable one.
@@ -66,7 +67,7 @@ class OpenAIDescriber:
     concurrency: Count = field(default=8, compare=False)
     max_retries: Retries = field(default=6, compare=False)
     timeout: Positive = field(default=60.0, compare=False)
-    prompt_version: Count = field(default=prompt.VERSION, init=False)
+    prompt_version: Count = 1
 
     libraries: ClassVar[tuple[str, ...]] = ()
     stores_answers: ClassVar[bool] = True
@@ -122,13 +123,13 @@ class OpenAIDescriber:
             answer = self._complete(service, question, len(groups))
         except RefusalError as error:
             return _Answer(None, str(error))
-        if phrases := prompt.phrases(answer, len(groups)):
+        if phrases := prompt.phrases(answer, len(groups), self.prompt_version):
             return _Answer(phrases)
         try:
             answer = self._complete(service, prompt.correction(question, answer, len(groups)), len(groups))
         except ServiceError as error:  # a refusal of all requests recurs with the next one
             return _Answer(None, f"{answer[:200]!r} is not {len(groups)} lines, and a correction failed: {error}")
-        phrases = prompt.phrases(answer, len(groups))
+        phrases = prompt.phrases(answer, len(groups), self.prompt_version)
         return _Answer(phrases, "" if phrases else f"{answer[:200]!r} is not {len(groups)} lines")
 
     def _complete(self, service: Service, messages: list[prompt.Message], n_groups: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 Message = dict[str, str]
 
-VERSION = 1  # part of the key of stored answers; raised when the words below change
+VERSION = 2  # of the words and of the reading of answers; part of the key of stored ones
 MAX_CHARS = 200  # of one item's text
 _EXAMPLES = (
     (
@@ -18,6 +18,16 @@ _EXAMPLES = (
     (["Corner Street Coffee", "The Old Mill Bakery"], "good coffee and fresh bread close to home"),
 )
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d+[.):]|Group \d+:)\s+")
+_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|$)|^.*</(?:think|thinking|reasoning)>", re.S | re.I)
+_ASSENT = "sure|certainly|of course|okay|ok"
+_OPENINGS = f"{_ASSENT}|here|based on|the customer|the phrases?|interests?|phrases?|answers?"
+_PREAMBLE = re.compile(rf"^(?:(?:{_OPENINGS})\b[^:]*:|(?:{_ASSENT})\W*$)\s*", re.I)
+_REFUSALS = (
+    "i'm sorry|i am sorry|sorry|i'm afraid|i am afraid|apologies|unfortunately|as an ai|as a language model|i can't|i cannot|"
+    "i can not|i'm unable|i am unable|i'm not able|i am not able|i won't|i will not|i don't|i do not|not enough information|"
+    "insufficient information|no information|it is unclear|it's unclear|cannot be determined|it is not possible"
+)
+_NOTHING = ("none", "unknown", "n/a", "null")
 
 
 def question(groups: Sequence[Sequence[str]]) -> list[Message]:
@@ -67,11 +77,43 @@ def correction(messages: list[Message], answer: str, n_groups: int) -> list[Mess
     ]
 
 
-def phrases(answer: str, n_groups: int) -> list[str] | None:
+def phrase(answer: str, version: int = VERSION) -> str | None:
+    """The first line of the answer about one group; None for one that is empty or a refusal."""
+    if version == 1:
+        return next(iter(_read(answer.strip().partition("\n")[0], 1) or []), None)
+    lines = _stripped(answer).splitlines()
+    return next(iter(phrases(lines[0], 1) or []), None) if lines else None
+
+
+def phrases(answer: str, n_groups: int, version: int = VERSION) -> list[str] | None:
     """The phrases of an answer: a JSON array of texts, or else its lines; None unless their number is that of the groups.
 
-    Leading bullets, numbers or "Group 1:" are removed, and enclosing quotes.
+    Leading bullets, numbers or "Group 1:" are removed, and enclosing quotes. A model's thoughts (``<think>``, also without an
+    end), words before the phrases and the fences of code are no phrases. One that is a refusal ("I'm sorry", "I cannot", "not
+    enough information") makes the answer unusable.
+
+    Args:
+        answer: of the model.
+        n_groups: phrases wanted.
+        version: 1 takes thoughts, preambles and refusals for phrases, as earlier versions did.
     """
+    texts = _read(answer if version == 1 else _stripped(answer), n_groups)
+    return None if version > 1 and texts and any(map(_refuses, texts)) else texts
+
+
+def _refuses(text: str) -> bool:
+    plain = text.lower().replace("’", "'")
+    return plain.startswith(tuple(_REFUSALS.split("|"))) or plain.rstrip(".") in _NOTHING
+
+
+def _stripped(answer: str) -> str:
+    """The lines of an answer without thoughts, preambles, fences and emphasis."""
+    lines = (line.strip().replace("**", "") for line in _THOUGHT.sub("", answer).splitlines())
+    texts = (_PREAMBLE.sub("", line) for line in lines if not line.startswith("```"))
+    return "\n".join(text for text in texts if text and not text.endswith(":"))
+
+
+def _read(answer: str, n_groups: int) -> list[str] | None:
     start, stop = answer.find("["), answer.rfind("]")
     lines = answer.splitlines()
     if 0 <= start < stop:

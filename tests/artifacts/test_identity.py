@@ -105,8 +105,8 @@ def test_every_setting_of_a_method_counts_but_for_those_listed(method: str) -> N
     config = planned(*DATA, f"method={method}").config
     unlisted = one_by_one(config, sorted(key for key in indifferent(config) if not matches(key, INDIFFERENT)))
     replaced = (
-        ("backbone.*", "dropout") if method in ("tiger", "semantic_convergence_llm") else ()
-    )  # an encoder-decoder, or a language model, stands in the backbone's place
+        ("backbone.*", "dropout") if method in ("tiger", "semantic_convergence_llm", "stosa") else ()
+    )  # an encoder-decoder, a language model or attention of distributions stands in the backbone's place
     assert not {key for key in unlisted if not matches(key, (*UNREAD, *replaced))}
 
 

@@ -50,7 +50,7 @@ def switches() -> list[Switch]:
             backbone = "gru4rec_reference" if "GRU4Rec" in row[0] else "sasrec_reference"
             found += [Switch(method, backbone, key, value) for method in methods]
     for method, _, here, parity in of_methods:
-        if not here.startswith("the same"):
+        if method.lower() in METHODS and not here.startswith("the same"):
             found += [Switch(method.lower(), "", key, value) for key, value in switches_in(parity)]
     for methods_of_row, _, cell, *_ in worth:
         found += [Switch(m, "", key, value) for m in methods_of_row.split(", ") for key, value in switches_in(cell)]

@@ -75,6 +75,7 @@ def companions(choice: str) -> list[str]:
     return [f"method={path.stem}" for path in sorted((CONF / "method").glob("*.yaml")) if made_of in path.read_text()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", choices())
 def test_every_choice_is_built(choice: str, build: Build) -> None:
     if (package := PACKAGES.get(choice)) and importlib.util.find_spec(package) is None:

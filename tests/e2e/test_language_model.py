@@ -27,6 +27,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["method=semantic_convergence_llm", f"decoder.model={folder}", "decoder.offline=true", *small]
 
 
+@pytest.mark.slow
 def test_it_fits_goes_on_and_is_evaluated_alone(
     settings: list[str], run_train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def systems(record: dict[str, Any]) -> set[str]:
     return names - floors
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_failed_job_and_compares_the_others(small_settings: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     sweep = [f"hydra.sweep.dir='{folder}'", "method=plain,sage", "objective.candidates=nonsense,trained", "seed=1"]
@@ -66,6 +67,7 @@ def test_equal_jobs_are_trained_once_and_a_sweep_ends_with_its_table(small_setti
     assert "0.05 ‡" in output[output.index("full, in %", output.index("job 3 of 3")) :]
 
 
+@pytest.mark.slow
 def test_a_sweep_stops_where_every_job_would_fail_alike(small_settings: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     sweep = [f"hydra.sweep.dir='{folder}'", f"dataset.path={tmp_path}/nowhere", "method=plain,sage", "seed=1,2,3"]
@@ -78,6 +80,7 @@ def test_a_sweep_stops_where_every_job_would_fail_alike(small_settings: list[str
     assert "6 of 6 jobs have no results" in output
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_the_best_beside_the_defaults(small_settings: list[str], tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     folder = tmp_path / "search"

@@ -44,7 +44,8 @@ def test_every_embedder_is_built(file) -> None:
     given = dict.fromkeys(required, "x")
     step = instantiate(OmegaConf.merge(config, given))
     assert step.name == "embed"
-    parts = {key: getattr(step, key) for key, node in config.items() if OmegaConf.is_dict(node) and "_target_" in node}
+    known = {key: config[key] for key in config if key not in required}
+    parts = {key: getattr(step, key) for key, node in known.items() if OmegaConf.is_dict(node) and "_target_" in node}
     assert step == type(step)(**given, **parts)
     assert set(config) - {"_target_"} == {field.name for field in fields(step)}
 

@@ -11,6 +11,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from tests.configs.composing import CONF, composed, groups_of_a_run, resolved
 from tests.planned import check_targets
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = [path for path in sorted((CONF / "experiment").glob("*.yaml")) if "params:" in path.read_text()]
 
 

@@ -69,6 +69,7 @@ def test_ctrl_c_keeps_what_was_learned(small_settings: list[str], tmp_path: Path
     assert not (folder / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_prepare_alone_then_nothing_is_left_to_do(small_settings: list[str], tmp_path: Path) -> None:
     settings = [*small_settings, f"paths.artifacts={tmp_path / 'cache'}"]
     first, second = (call("scripts/prepare.py", *settings, f"hydra.run.dir='{tmp_path}/p{i}'") for i in (1, 2))

@@ -225,6 +225,7 @@ def test_a_table_shows_checkpoints_with_and_without_the_scorer(
     assert set(systems) == {"plain/scorer=none", "plain/scorer=fusion"}
 
 
+@pytest.mark.slow
 def test_the_folder_of_an_evaluation_says_what_it_is_of_and_no_more_than_is_known(
     run_train: Run,
     command: Callable[..., Answers],  # noqa: F811

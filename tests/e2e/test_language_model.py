@@ -34,6 +34,7 @@ def test_it_fits_goes_on_and_is_evaluated_alone(
     fits_goes_on_and_is_evaluated_alone(settings, run_train, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_lists_kept_live_and_of_the_exported_folder_are_one_answer(
     settings: list[str], run_train: Callable[..., Path], command: Callable[..., Answers], tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def artifact(run: Path, name: str) -> Path:
     return Path(OmegaConf.load(run / "config.yaml").artifacts[name])
 
 
+@pytest.mark.slow
 def test_the_phases_of_pad_hand_on_what_they_learned(run_train: Run) -> None:
     """Each phase starts from the one before, which stays as it was; a second command makes none of them again."""
     pad = ["method=pad", "trainer.max_epochs=1", "+stages.plain.optimizer.lr=0.01", "optimizer.lr=0.0", "seed=3"]

@@ -42,6 +42,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["plain", "sam", "semantic_convergence"])
 @pytest.mark.parametrize("seen", ["mask", "keep"])
 def test_the_best_of_what_remains(

@@ -19,6 +19,8 @@ from sage_pl.training.callbacks.ended_early import EndedEarly
 from tests.e2e.commands import call_loaded
 from tests.e2e.test_served_alike import Answers, command, equal
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["command"]
 
 Run = Callable[..., Path]

@@ -50,6 +50,7 @@ def test_a_sweep_goes_on_after_a_failed_job_and_compares_the_others(small_settin
     assert all("objective.candidates is 'nonsense'" in reason for reason in unfinished.values())
 
 
+@pytest.mark.slow
 def test_equal_jobs_are_trained_once_and_a_sweep_ends_with_its_table(small_settings: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     sweep = [f"hydra.sweep.dir='{folder}'", "method=plain", "loss.gamma=0.01,0.05,0.1", "trainer.max_epochs=1"]

@@ -71,6 +71,7 @@ ADAPTER = "item_encoder.adapter={{_target_:{},_partial_:true{}}}"
 DISTILLATION = "+loss/term@loss.terms.distillation=distillation"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -27,6 +27,7 @@ def artifacts(folder: Path) -> dict[str, str]:
     return {name: made[name] for name in ("plain", "align") if not OmegaConf.is_missing(made, name)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "another_align", "experts"),
     [

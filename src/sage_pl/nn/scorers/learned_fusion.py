@@ -152,9 +152,8 @@ class LearnedFusion(FusedScorer):
             return fused
         values = torch.stack([*columns.at(columns.own.items), *columns.of_own], -1)
         score = values @ weights[_HELD, :-1] + weights[_HELD, -1]
-        return fused.scatter(
-            1, columns.own.items, score.where(real(columns.own.items), -torch.inf)
-        )  # column 0: no item
+        score = score.where(real(columns.own.items), -torch.inf)  # goes to column 0, which is no item
+        return fused.scatter(1, columns.own.items, score)
 
     def _columns(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> Columns:
         history = self.history(items)

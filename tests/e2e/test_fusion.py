@@ -60,6 +60,20 @@ def test_a_finished_run_is_fused_as_one_that_was_trained_with_it(
     assert ("fusion: text" if scorer == "fusion" else "learned fusion: ndcg@10 of") in lines
 
 
+def test_a_checkpoint_of_one_scorer_is_evaluated_with_another(
+    run_train: Run,
+    command: Callable[..., Answers],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Settings and stored weights of the other scorer go; the model is the same."""
+    fused, learned = (run_train(*FUSION, f"scorer={name}") for name in ("fusion", "learned_fusion"))
+    command("evaluate", f"checkpoint={best(fused)}", "scorer=learned_fusion")
+    assert scores(tmp_path / "log") == scores(learned)
+    command("evaluate", f"checkpoint={best(learned)}", "scorer=fusion")
+    assert scores(tmp_path / "log") == scores(fused)
+    command("evaluate", f"checkpoint={best(learned)}", "scorer=learned_fusion", "scorer.text=null")
+
+
 @pytest.mark.parametrize(("seen", "scorer"), [("mask", "fusion"), ("keep", "fusion"), ("keep", "learned_fusion")])
 def test_the_list_is_that_of_the_evaluation_wherever_it_comes_from(
     seen: str,

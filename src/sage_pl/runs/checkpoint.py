@@ -212,6 +212,8 @@ def recipe_with(recipe: Mapping[str, Any], changes: Any) -> dict[str, Any]:
     for name, node in (changes.get("steps") or {}).items():
         if name not in merged.steps and "_target_" in node:  # a whole step, which a scorer brings
             merged.steps[name], merged.artifacts[name] = node, "???"
+    if "_target_" in (changes.get("scorer") or {}):  # another scorer has other settings
+        merged.scorer = changes["scorer"]
     OmegaConf.set_struct(merged, True)
     try:
         merged.merge_with(changes)
@@ -305,6 +307,8 @@ def model_of(node: Mapping[str, Any], weights: Mapping[str, torch.Tensor] | None
 def _load_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:
     served = {name: value for name, value in weights.items() if not name.startswith((fit.TERMS, SCORER))}
     scorer = {name: value for name, value in model.state_dict().items() if name.startswith(SCORER)}
-    served |= {name: weights.get(name, value) for name, value in scorer.items()}  # not those of another scorer
+    for name, value in scorer.items():  # not those of another scorer, which are chosen anew
+        kept = weights.get(name, value)
+        served[name] = kept if kept.shape == value.shape else value
     check_weights(model, served)
     model.load_state_dict(served)

@@ -202,6 +202,36 @@ def test_appended_items_are_of_the_group_without_events(text: str, transitions: 
     assert after[:, N + 1 : N + 3].isfinite().all()
 
 
+def test_appended_items_leave_the_order_of_the_known_ones(text: str, transitions: str, relations: str) -> None:  # noqa: F811
+    """Where items recur, the model's probability of the history's items is that among the items of the training."""
+    scorer = scorer_of(text, transitions, relations)
+    scorer.weights.copy_(normal(8, len(COLUMNS) + 5))
+    scores, items = normal(len(HISTORIES), N + 2).float(), left_pad(HISTORIES)
+    before = scorer(scores, items)[:, 1 : N + 1]
+    scorer.append(torch.from_numpy(np.load(f"{text}/table.npy"))[[2] * 50].float())
+    wide = torch.cat([scores[:, :-1], torch.zeros(len(scores), 50), scores[:, -1:]], 1)
+    torch.testing.assert_close(scorer(wide, items)[:, 1 : N + 1], before)
+
+
+def test_what_it_reads_is_named_where_it_is_absent(text: str, transitions: str, relations: str) -> None:  # noqa: F811
+    for paths in ((None, relations), (transitions, None)):
+        with pytest.raises(ValueError, match=r"reads scorer\.transitions and scorer\.relations, got null"):
+            LearnedFusion(N, text, *paths)
+
+
+def test_scores_far_from_0_have_their_deviation(text: str, transitions: str, relations: str) -> None:  # noqa: F811
+    scorer, scores = scorer_of(text, transitions, relations), 0.05 * normal(3, N + 2).float()
+    expected = scorer.moments(scores.double())[1]
+    torch.testing.assert_close(scorer.moments(scores + 100)[1].double(), expected, rtol=1e-3, atol=0)
+    assert torch.equal(scorer.moments(torch.full_like(scores, 7.3))[1], torch.ones(3, 1))
+
+
+def test_scores_in_float64_are_read(text: str, transitions: str, relations: str) -> None:  # noqa: F811
+    scorer = scorer_of(text, transitions, relations).double()
+    scorer.choose(lambda: iter([Case(normal(4, N + 2), left_pad(HISTORIES), torch.tensor([3, 7, 6, 5]), None)]))
+    assert scorer.chosen
+
+
 def test_it_works_without_text(transitions: str, relations: str) -> None:  # noqa: F811
     scorer = scorer_of(None, transitions, relations)
     scorer.choose(lambda: iter([Case(normal(4, N + 2).float(), left_pad(HISTORIES), torch.tensor([2, 3, 4, 5]), None)]))

@@ -86,7 +86,7 @@ class FusedScorer(nn.Module):
     def moments(self, scores: Float[Tensor, "b R"]) -> tuple[Float[Tensor, "b 1"], Float[Tensor, "b 1"]]:
         """Mean and standard deviation over the trained items; a deviation of 0 is 1."""
         share = self.trained.to(scores.dtype)
-        mean = scores @ share / share.sum()
-        square = torch.linalg.vector_norm(scores * share, dim=1).square() / share.sum()
-        deviation = (square - mean.square()).clamp(min=0).sqrt()[:, None]
-        return mean[:, None], deviation.where(deviation > 0, 1.0)
+        mean = (scores @ share / share.sum())[:, None]
+        deviation = torch.linalg.vector_norm((scores - mean) * share, dim=1, keepdim=True) / share.sum().sqrt()
+        level = deviation <= 1e-6 * mean.abs()  # equal scores, up to rounding
+        return mean, deviation.masked_fill(level, 1.0)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.evaluation.rows import row_top_k
 from sage_pl.nn.scorers.base import FusedScorer
 from sage_pl.nn.scorers.choosing import Gains, Objective, admitted, best, case_ranks, measured
@@ -73,8 +74,8 @@ class LearnedFusion(FusedScorer):
 
     The weights maximise the likelihood of the validation cases' answers among the 100 best candidates
     (:func:`sage_pl.nn.scorers.fitting.fitted`), in two rounds, as the candidates follow from the weights. Then the bias of the
-    held group is shifted to the best NDCG@10 of these cases, and the biases of the rarer half of the trained items, with the
-    unseen ones, by the rule of :func:`sage_pl.nn.scorers.choosing.best`: among shifts within one standard error of the best,
+    held group is shifted to the best NDCG@10 of these cases, and the biases of the groups up to the median item's, with the
+    unseen items, by the rule of :func:`sage_pl.nn.scorers.choosing.best`: among shifts within one standard error of the best,
     the best on rare answers. The model alone is a candidate. Until then its scores rank, so the best epoch is the model's.
 
     Args:
@@ -92,7 +93,7 @@ class LearnedFusion(FusedScorer):
     Shape: ``[B, R], [B, L] -> [B, R]``; columns 0 and N + 1 hold no scores.
 
     Raises:
-        SettingError: a number is out of range, or an artifact belongs to another data set.
+        SettingError: transitions or relations are null, a number is out of range, or an artifact belongs to another data set.
 
     Source: a linear learning-to-rank stage; the fixed form beside it is :class:`sage_pl.nn.scorers.fusion.Fusion`.
     """
@@ -106,8 +107,8 @@ class LearnedFusion(FusedScorer):
         self,
         n_items: Count,
         text: str | None,
-        transitions: str,
-        relations: str,
+        transitions: str | None,
+        relations: str | None,
         seen: Literal["keep", "mask"] = "keep",
         recency: Probability = 0.5,
         together_recency: Probability = 0.8,
@@ -115,12 +116,18 @@ class LearnedFusion(FusedScorer):
         neighbours: Natural = 10,
         objective: Objective = "overall",
     ) -> None:
+        if transitions is None or relations is None:
+            raise SettingError(
+                "scorer=learned_fusion reads scorer.transitions and scorer.relations, got null; leave them as they are, or use "
+                "scorer=fusion"
+            )
         matrices = {name: Walks(relations, n_items, name) for name in _RELATIONS}
         column = None if text is None else RecentText(text, n_items, width)
         super().__init__(n_items, column, {"walks": Walks(transitions, n_items), **matrices}, neighbours)
         self.recency = dict.fromkeys(self.matrices, recency) | {"text": recency, "together": together_recency}
         self.recurs = seen == "keep"
         self.objective = objective
+        self.known = n_items  # before items are appended
         self.columns = ("model", *(["text"] if self.text else []), *self.matrices, "popularity")
         self.register_buffer(
             "weights", torch.full((_GROUPS, len(self.columns) + _OWN + 1), torch.nan, dtype=torch.float64)
@@ -169,8 +176,9 @@ class LearnedFusion(FusedScorer):
         if not self.recurs:
             return Columns(of_all, None, [])
         own = copies(*history)
-        logs = model.gather(1, own.items) - model[:, 1:-1].logsumexp(1, keepdim=True)
-        return Columns(of_all, own, [-own.position, own.times, own.habit.expand_as(own.times), logs])
+        logs = model.gather(1, own.items) - model[:, 1 : self.known + 1].logsumexp(1, keepdim=True)
+        of_own = [-own.position, own.times, own.habit.expand_as(own.times), logs]
+        return Columns(of_all, own, [column.to(scores.dtype) for column in of_own])
 
     def choose(self, cases: Callable[[], Iterator[Case]]) -> None:
         """Learn the weights from validation cases."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from sage_pl.report.reading import Record, Subject
 
 NAME, TITLE = "curves", "Over a varied number"
 _LEAST = 3  # values of which a curve is made
+_STYLES = 8  # curves that a figure can tell apart
 _GROUPS = ("overall", "item_head", "item_tail")
 _TEXT = (
     "{metric} in percent, {protocol}, over {key}; the values are evenly spaced. Bands: 95 % intervals over the test users, "
@@ -34,16 +36,18 @@ def make(subject: Subject, by: Sequence[str]) -> Section:
             continue
         ordered = sorted(numbers, key=lambda text: numbers[text])
         curves = _curves(subject, values, ordered, [other for other in by if other != key])
-        styles = {name: f"s{number % 8}" for number, name in enumerate(curves)}
         for metric in subject.metrics:
-            charts = [
-                chart
-                for group in _GROUPS
-                if (chart := _chart(subject, curves, styles, ordered, (key, metric, group))) is not None
-            ]
-            text = _TEXT.format(metric=labels.metric(metric), protocol=labels.protocol(subject.protocols[0]), key=key)
-            legend = {styles[name]: name for name in curves} if len(curves) > 1 else {}
-            blocks.append(Figure(f"{labels.metric(metric)} over {key}", text, charts, legend))
+            for first in range(0, len(curves), _STYLES):
+                some = dict(list(curves.items())[first : first + _STYLES])
+                styles = {name: f"s{number}" for number, name in enumerate(some)}
+                what = [(key, metric, group) for group in _GROUPS]
+                drawn = [_chart(subject, some, styles, ordered, one) for one in what]
+                text = _TEXT.format(
+                    metric=labels.metric(metric), protocol=labels.protocol(subject.protocols[0]), key=key
+                )
+                legend = {styles[name]: name for name in some} if len(curves) > 1 else {}
+                title = f"{labels.metric(metric)} over {key}"
+                blocks.append(Figure(title, text, [chart for chart in drawn if chart is not None], legend))
     if not blocks:
         raise MissingError(f"no key of by={','.join(by)} has {_LEAST} numbers or more")
     return Section(NAME, TITLE, blocks)
@@ -51,10 +55,9 @@ def make(subject: Subject, by: Sequence[str]) -> Section:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def _curves(

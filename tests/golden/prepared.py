@@ -4,6 +4,7 @@ import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,7 @@ class HandStep:
 
     def __post_init__(self) -> None:
         self.items: ItemTable = self
+        self.sequence_encoder: Any = None  # of the losses tested with it, none asks for it
         if "targets" in self.batch:
             self.batch["labels"] = self.batch["targets"].flatten().nonzero().squeeze(1)
             self.batch["distinct_targets"] = real_items(self.batch["targets"], self.mask_token).unique()
@@ -149,6 +151,9 @@ class HandStep:
 
     def user_states(self) -> Tensor:
         return self.hidden[self.batch["state_rows"], -1]
+
+    def last_states(self, ids: Tensor) -> Tensor:
+        return self.mean_output(ids)
 
     def encode(self, groups: list[Tensor]) -> Tensor:
         self.encoded += groups
@@ -177,3 +182,9 @@ def left_pad(rows: list[list[int]], width: int = 0) -> Tensor:
 
 
 adam = functools.partial(torch.optim.Adam, lr=0.01)
+
+
+def context(**values: Any) -> Any:
+    """A loss context of the given members; the others are None, for terms that do not ask for them."""
+    names = ("batch", "hidden", "items", "sequence_encoder", "mask_token", "user_states", "last_states", "encode")
+    return SimpleNamespace(**(dict.fromkeys(names) | values))

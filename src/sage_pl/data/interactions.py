@@ -184,7 +184,7 @@ def _encode(raw: RawData, further: Sequence[str] = ()) -> tuple[pl.DataFrame, pl
     return frame.select(columns), ids["user_id"], ids["item_id"]
 
 
-def _check_texts(items: pl.DataFrame, id_type: pl.DataType) -> None:
+def _check_texts(items: pl.DataFrame, id_type: object) -> None:
     check_items(items, "the source's item table")
     if items.schema["item_id"] != id_type:
         raise DataError(

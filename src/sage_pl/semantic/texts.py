@@ -122,7 +122,7 @@ def attributes(items: pl.DataFrame, columns: Sequence[str], labels: Mapping[str,
     return [_attribute(column, items.schema[column], labels or {}) for column in columns]
 
 
-def _attribute(column: str, kind: pl.DataType, labels: Mapping[str, str]) -> pl.Expr:
+def _attribute(column: str, kind: object, labels: Mapping[str, str]) -> pl.Expr:
     value = pl.col(column)
     if isinstance(kind, pl.List):
         value = value.list.eval(_tidy(pl.element())).list.drop_nulls().list.join(", ")

@@ -1,4 +1,3 @@
-import types
 from typing import Any
 
 import pytest
@@ -7,7 +6,7 @@ import torch
 from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.item_encoders.gaussian import GaussianItems, state_of
 from sage_pl.nn.losses.distance_margin import DistanceMargin
-from tests.golden.prepared import draw
+from tests.golden.prepared import context, draw
 
 
 def test_three_positions_by_hand() -> None:
@@ -20,7 +19,7 @@ def test_three_positions_by_hand() -> None:
     term = DistanceMargin(0.005, 3)
     term.name = "margin"
     batch["draws"] = {"margin": torch.tensor([[2, 3, 3]])}
-    step: Any = types.SimpleNamespace(batch=batch, hidden=state, items=EncodedItems(items, None, torch.device("cpu")))
+    step: Any = context(batch=batch, hidden=state, items=EncodedItems(items, None, torch.device("cpu")))
     # (3 - 0)² - (0 - 1)² = 8; (3 - 1)² - (1 - 5)² < 0; the last negative is the target
     assert term(step).item() == pytest.approx(8 / 3)
 

@@ -1,6 +1,5 @@
 """EIMF: who is typical, and both tasks by hand."""
 
-import types
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 
 from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.nn.losses.semantic_interests import InterestAlignment, SemanticPrediction, typical_rows
-from tests.golden.prepared import normal, write
+from tests.golden.prepared import context, normal, write
 
 TEXT, DIM = 3, 4
 COUNTS = [0, 2, 0, 1, 1]  # interests of user 0 (nobody), 1, 2, 3, 4
@@ -25,7 +24,7 @@ def interests(tmp_path: Path) -> str:
 def step_of(hidden: torch.Tensor, term: Any, users: list[int]) -> Any:
     batch: Any = {"user": torch.tensor(users), "state_rows": torch.arange(len(users))}
     batch["draws"] = {term.name: term.draw(batch, 0)}
-    return types.SimpleNamespace(batch=batch, hidden=hidden)
+    return context(batch=batch, hidden=hidden)
 
 
 def test_the_nearest_to_each_centre_are_typical() -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
@@ -251,7 +251,7 @@ def _positions(mask: Bool[Tensor, "B S"]) -> Int[Tensor, "B S"]:
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
-def _digest(model: nn.Module) -> Int[Tensor, "32"]:
+def _digest(model: nn.Module) -> UInt8[Tensor, "32"]:
     """sha256 of the frozen weights."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):

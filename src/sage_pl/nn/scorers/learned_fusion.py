@@ -222,7 +222,7 @@ class LearnedFusion(FusedScorer):
 
     def _choices(
         self, weights: Float[Tensor, "G W"], cases: Iterator[Case]
-    ) -> tuple[Float[Tensor, "K C W"], Int[Tensor, "K C"], Bool[Tensor, "K C"], Int[Tensor, "K"]]:
+    ) -> tuple[Float[Tensor, "K C F"], Int[Tensor, "K C"], Bool[Tensor, "K C"], Int[Tensor, "K"]]:
         """Columns and groups of the best candidates of every case whose answer is among them, and the answer's place."""
         choices = []
         for case in cases:

@@ -117,7 +117,7 @@ class Block(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     @staticmethod
-    def _join(x: Float[Tensor, "B H L D/H"]) -> Float[Tensor, "B L D"]:
+    def _join(x: Float[Tensor, "B H L _"]) -> Float[Tensor, "B L D"]:
         return x.transpose(1, 2).flatten(2)
 
 

@@ -19,6 +19,7 @@ from sage_pl.ranges import Count, Filled
 from sage_pl.types import SeqBatch
 
 PREFIX = {"valid": "val", "test": "test"}
+WATCHED = 10  # the cut-off by which an epoch is chosen
 
 
 class RankingEvaluation(Callback):
@@ -30,7 +31,7 @@ class RankingEvaluation(Callback):
 
     Args:
         groups: ``valid`` and ``test`` -> groups of that split's cases. Validation logs ``BASIC`` of them, the test all.
-        ks: cut-offs.
+        ks: cut-offs; 10 is measured beside them, as ``val/full/ndcg@10`` chooses the epoch.
 
     Attributes:
         test_ranks: protocol -> [K] ranks by case after a test, 0 where a case was not evaluated.
@@ -44,7 +45,7 @@ class RankingEvaluation(Callback):
         if absent := PREFIX.keys() - groups.keys():
             raise SettingError(f"groups are given for {sorted(groups)}, but not for {sorted(absent)}")
         self.groups = groups
-        self.ks = tuple(ks)
+        self.ks = tuple(sorted({*ks, WATCHED}))
         self.test_ranks: dict[str, npt.NDArray[np.int64]] = {}
         self.floors: Mapping[str, Floors] = {}
         self._ranks: dict[str, npt.NDArray[np.int64]] = {}

@@ -20,7 +20,8 @@ def test_only_what_changed_is_made_again(tmp_path: Path) -> None:
     again = SumModel()
     assert refresh(file, made(LISTS), ORIGIN, again, 4)[:2] == (0, 4)
     assert again.asked == []
-    assert file.stat() == before
+    after = file.stat()  # reading changes the time of access
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
     changed = {**LISTS, "ben": [7, 9], "emil": [8]}
     assert refresh(file, made(changed, new=("emil",)), ORIGIN, again, 4)[:2] == (2, 3)
     assert sorted(again.asked) == [[7, 9], [8]]

@@ -152,9 +152,7 @@ def fit(run: Run) -> Results:
         return _untrained(run)
     trainer.fit(model, datamodule, ckpt_path=config.resume, weights_only=True)
     if config.get("refit") is not None:
-        last = (
-            Path(config.run_dir) / CHECKPOINTS / "last.ckpt"
-        )  # absent where the resumed run was trained to its end already
+        last = Path(config.run_dir) / CHECKPOINTS / "last.ckpt"  # absent where the resumed run had ended already
         return _refitted(run, last if last.is_file() else Path(config.resume))
     best: Any = trainer.checkpoint_callback
     if not best.best_model_path:

@@ -15,6 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.contrastive import InfoNCE
 from sage_pl.ranges import Count, Probability, Seed, Temperature, Weight, Width
+from sage_pl.semantic.kmeans import repeatable_kmeans
 from sage_pl.types import LossContext, SeqBatch
 
 
@@ -140,14 +141,9 @@ def typical_rows(
     vectors: Float[Tensor, "U T"], described: Bool[Tensor, "U"], share: float, clusters: int, seed: int
 ) -> Bool[Tensor, "U"]:
     """True at the rows nearest to the centre of their cluster: ``share`` of each cluster, rounded up."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
     rows = torch.nonzero(described)[:, 0]
     points = vectors[rows].numpy()
-    count = min(clusters, len(np.unique(points, axis=0)))
-    with threadpool_limits(1):  # with several, the order of summation, and so the result, differs between runs
-        means = KMeans(count, n_init=1, random_state=seed).fit(points)
+    means = repeatable_kmeans(points, clusters, seed)
     distances = np.linalg.norm(points - means.cluster_centers_[means.labels_], axis=1)
     order = np.lexsort((distances, means.labels_))  # cluster after cluster, nearest first
     sizes = np.bincount(means.labels_)

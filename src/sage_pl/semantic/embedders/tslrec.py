@@ -20,6 +20,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count, Pair, Rate, Seed
+from sage_pl.semantic.kmeans import repeatable_kmeans
 from sage_pl.semantic.language_models.loading import SMOLLM2, load_decoder
 from sage_pl.semantic.language_models.weights import settings_of
 from sage_pl.semantic.scft.lora import Lora
@@ -211,14 +212,8 @@ class IdentityReader(nn.Module):
 
 def item_categories(vectors: FloatArray, seen: npt.NDArray[np.bool_], count: int, seed: int) -> IntArray:
     """k-means clusters 0.. of the items that are ``seen``; -1 for the others."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    count = min(count, len(np.unique(vectors[seen], axis=0)))
-    with threadpool_limits(1):  # with several, the order of summation, and so the result, differs between runs
-        labels = KMeans(count, n_init=1, random_state=seed).fit(vectors[seen]).labels_
     categories = np.full(len(vectors), -1)
-    categories[seen] = labels
+    categories[seen] = repeatable_kmeans(vectors[seen], count, seed).labels_
     return categories
 
 

@@ -185,6 +185,11 @@ adam = functools.partial(torch.optim.Adam, lr=0.01)
 
 
 def context(**values: Any) -> Any:
-    """A loss context of the given members; the others are None, for terms that do not ask for them."""
-    names = ("batch", "hidden", "items", "sequence_encoder", "mask_token", "user_states", "last_states", "encode")
-    return SimpleNamespace(**(dict.fromkeys(names) | values))
+    """A loss context of the given members, for terms that ask for no others: their values are None and their calls fail."""
+    members = dict.fromkeys(("batch", "hidden", "items", "sequence_encoder", "mask_token"))
+    calls = dict.fromkeys(("user_states", "last_states", "encode"), _unasked)
+    return SimpleNamespace(**(members | calls | values))
+
+
+def _unasked(*_: Any) -> Any:
+    raise AssertionError("this term was not meant to ask for it")

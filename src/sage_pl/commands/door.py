@@ -6,10 +6,10 @@ import difflib
 import importlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import hydra
-from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
 from sage_pl.escaping import visible
@@ -26,7 +26,6 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "export_handled": "prepare.export_handled",
     "report": "report.report",
 }
-_NOT_COMPOSED = (ConfigCompositionException, OverrideParseException)
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
 commands: {", ".join(COMMANDS).replace("_", "-")}
@@ -73,7 +72,7 @@ def without_group(argument: str, conf: Path) -> str:
 def open_door(command: str, script: str | None = None) -> None:
     """Run a command with the arguments of the command line.
 
-    Only where its configuration cannot be composed, each mistyped key gets a line with the key that was probably meant.
+    Where its configuration cannot be composed, each mistyped choice or key is answered with the one that was probably meant.
 
     Args:
         command: a key of :data:`COMMANDS`.
@@ -87,14 +86,9 @@ def open_door(command: str, script: str | None = None) -> None:
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
     sys.argv[1:] = [without_group(argument, conf) for argument in sys.argv[1:]]
-    try:
-        with launch.machine_problems_in_words():
-            hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
-    except SystemExit as stop:
-        if isinstance(stop.__context__, _NOT_COMPOSED):
-            for line in hints(sys.argv[1:], conf, command):
-                print(visible(line), file=sys.stderr)
-        raise
+    explain = partial(hints, sys.argv[1:], conf, command)
+    with launch.errors_in_words(explain):
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
 
 
 def main() -> None:

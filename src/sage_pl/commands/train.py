@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from sage_pl import hardware, hosts
 from sage_pl.commands import following
 from sage_pl.commands.quiet import quiet_libraries
-from sage_pl.report import make
+from sage_pl.report import index, make
 from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, refuse_places
 from sage_pl.runs.checks import ConfigError, check_weights
@@ -74,13 +74,16 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
             check_artifacts(checkpoint, keys)
         stored_values, filled = carried(plan.recipe, artifacts, begun_with), fill_in_artifacts(plan.config, artifacts)
         if equal := sweeps.equal_run(filled):
-            return sweeps.take_results(equal, filled)
+            metrics = sweeps.take_results(equal, filled)
+            index.refresh(plan.config.paths.outputs, plan.config.run_dir)
+            return metrics
         with _guard(checkpoint):
             run = fit.build(filled, stored_values, loggers)
             if checkpoint is not None and not refit:
                 check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)
         fit.finish(run, results, report)
+        index.refresh(plan.config.paths.outputs, plan.config.run_dir)
     for name in plan.stages:
         log.info("%-11s %s", f"stage {name}", artifacts[name].path)
     log.info("run folder  %s", plan.config.run_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "export": "export.export",
     "export_handled": "prepare.export_handled",
     "report": "report.report",
+    "data": "data.data",
 }
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
@@ -69,6 +70,18 @@ def without_group(argument: str, conf: Path) -> str:
     return f"{group}=none" if (conf / group / "none.yaml").is_file() else f"~{group}"
 
 
+def named(arguments: Sequence[str]) -> list[str]:
+    """The arguments of ``data``, whose first may be a bare name, as overrides.
+
+    >>> named(["beauty", "--yes", "paths.data=DIR"])
+    ['download=beauty', 'accept=true', 'paths.data=DIR']
+    """
+    first, *others = list(arguments) or ["download=null"]
+    if "=" not in first and not first.startswith("-"):
+        first = f"download={first}"
+    return ["accept=true" if argument == "--yes" else argument for argument in (first, *others)]
+
+
 def open_door(command: str, script: str | None = None) -> None:
     """Run a command with the arguments of the command line.
 
@@ -85,7 +98,8 @@ def open_door(command: str, script: str | None = None) -> None:
             )
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
-    sys.argv[1:] = [without_group(argument, conf) for argument in sys.argv[1:]]
+    arguments = named(sys.argv[1:]) if command == "data" else sys.argv[1:]
+    sys.argv[1:] = [without_group(argument, conf) for argument in arguments]
     explain = partial(hints, sys.argv[1:], conf, command)
     with launch.errors_in_words(explain):
         hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()

@@ -104,7 +104,9 @@ class Cluster:
         >>> small.n_neighbors, small.n_components, small.min_cluster_size, small.min_samples
         (9, 2, 6, 4)
         """
-        sizes = {key: min(most, max(least, n_items // per)) for key, (per, least, most) in _FOLLOWING.items()}
+        sizes: dict[str, Any] = {
+            key: min(most, max(least, n_items // per)) for key, (per, least, most) in _FOLLOWING.items()
+        }
         return replace(self, **{key: size for key, size in sizes.items() if getattr(self, key) is None})
 
     def _write(self, points: FloatArray, out: Path) -> None:

@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
@@ -28,4 +31,7 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-python_use_unqualified_type_names = True
+autodoc_inherit_docstrings = False  # what Lightning says of its hooks is in Lightning's pages
+suppress_warnings = ["ref.python"]  # a name without its module, such as seeds, which several classes have
+
+lexers["csv"] = TextLexer()

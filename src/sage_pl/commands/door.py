@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import hydra
-from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
 from sage_pl.escaping import visible
@@ -25,8 +25,8 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "export": "export.export",
     "export_handled": "prepare.export_handled",
     "report": "report.report",
+    "data": "data.data",
 }
-_NOT_COMPOSED = (ConfigCompositionException, OverrideParseException)
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
 commands: {", ".join(COMMANDS).replace("_", "-")}
@@ -70,10 +70,22 @@ def without_group(argument: str, conf: Path) -> str:
     return f"{group}=none" if (conf / group / "none.yaml").is_file() else f"~{group}"
 
 
+def named(arguments: Sequence[str]) -> list[str]:
+    """The arguments of ``data``, whose first may be a bare name, as overrides.
+
+    >>> named(["beauty", "--yes", "paths.data=DIR"])
+    ['download=beauty', 'accept=true', 'paths.data=DIR']
+    """
+    first, *others = list(arguments) or ["download=null"]
+    if "=" not in first and not first.startswith("-"):
+        first = f"download={first}"
+    return ["accept=true" if argument == "--yes" else argument for argument in (first, *others)]
+
+
 def open_door(command: str, script: str | None = None) -> None:
     """Run a command with the arguments of the command line.
 
-    Only where its configuration cannot be composed, each mistyped key gets a line with the key that was probably meant.
+    Where its configuration cannot be composed, each mistyped choice or key is answered with the one that was probably meant.
 
     Args:
         command: a key of :data:`COMMANDS`.
@@ -86,15 +98,11 @@ def open_door(command: str, script: str | None = None) -> None:
             )
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
-    sys.argv[1:] = [without_group(argument, conf) for argument in sys.argv[1:]]
-    try:
-        with launch.machine_problems_in_words():
-            hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
-    except SystemExit as stop:
-        if isinstance(stop.__context__, _NOT_COMPOSED):
-            for line in hints(sys.argv[1:], conf, command):
-                print(visible(line), file=sys.stderr)
-        raise
+    arguments = named(sys.argv[1:]) if command == "data" else sys.argv[1:]
+    sys.argv[1:] = [without_group(argument, conf) for argument in arguments]
+    explain = partial(hints, sys.argv[1:], conf, command)
+    with launch.errors_in_words(explain):
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.escaping import visible
@@ -25,6 +26,9 @@ from sage_pl.report.sections import (
     training,
 )
 from sage_pl.report.vectors import RunVectors
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 LARGEST = 3_000_000  # bytes of a report
 
@@ -118,15 +122,20 @@ def write(page: Page, file: Path) -> Path:
 
 def html(page: Page) -> str:
     """The page as text, with all data escaped."""
+    return environment().get_template("page.html.j2").render(page=page)
+
+
+def environment() -> Environment:
+    """The templates, which escape all data."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import escape
 
     loader = PackageLoader("sage_pl.report", "templates")
-    environment = Environment(
+    templates = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible
     )
-    environment.filters["lines"] = lambda text: escape(visible(text, keep="\n"))
-    return environment.get_template("page.html.j2").render(page=page)
+    templates.filters["lines"] = lambda text: escape(visible(text, keep="\n"))
+    return templates
 
 
 def _visible(value: object) -> object:

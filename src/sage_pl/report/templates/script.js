@@ -47,9 +47,9 @@
   const visible = new Set();
   const watch = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) visible[isIntersecting ? "add" : "delete"](target.id);
-    const first = [...links.keys()].find((id) => visible.has(id));
-    if (first) for (const [id, link] of links) id === first ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
-  }, { rootMargin: "-10% 0px -60%" });
+    const inner = [...links.keys()].findLast((id) => visible.has(id));
+    if (inner) for (const [id, link] of links) id === inner ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+  }, { rootMargin: "-10% 0px -80%" });
   for (const id of links.keys()) watch.observe(document.getElementById(id));
   const point = document.getElementById("point");
   for (const map of document.querySelectorAll("svg[data-points]")) {
@@ -96,7 +96,7 @@
     collapsed = [...document.querySelectorAll("details:not([open])")];
     root.dataset.before = root.dataset.theme || "";
     root.dataset.theme = "light";
-    for (const one of collapsed) one.open = !one.querySelector("pre");
+    for (const one of collapsed) one.open = !one.querySelector(":scope > pre");
   });
   addEventListener("afterprint", () => {
     for (const one of collapsed) one.open = false;

@@ -27,7 +27,7 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "export_handled": "prepare.export_handled",
     "report": "report.report",
 }
-PROGRAMS = {"serve": "serve.serve"}  # those that take options in place of a configuration
+PROGRAMS = {"serve": "serve.serve", "explore": "explore.explore"}  # those that take options in place of a configuration
 _NOT_COMPOSED = (ConfigCompositionException, OverrideParseException)
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]

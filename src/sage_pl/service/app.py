@@ -163,7 +163,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses=_REFUSALS,
     )
     _add_endpoints(app, service)
-    _add_refusals(app)
+    add_refusals(app)
     paths = [route.path for route in app.routes if hasattr(route, "path")]
     app.add_middleware(Guard, settings=settings, metrics=service.metrics, paths=paths)
     if settings.hosts:
@@ -209,7 +209,7 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
         return page(app.openapi())
 
 
-def _add_refusals(app: FastAPI) -> None:
+def add_refusals(app: FastAPI) -> None:
     """Every error of the client is one sentence."""
 
     def handler(status: int) -> Any:

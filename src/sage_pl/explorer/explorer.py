@@ -96,7 +96,7 @@ class Explorer:
             lost = without_each(model, rows, users, row, [*([one] for one in distinct), same])
             ranking = ranking_shares(model, items, users, row)
             vector = vector_shares(model, items, users, row)
-        values[[0, -1]] = -torch.inf
+            values[[0, -1]] = -torch.inf
         drops = [self.item(one, value=value) for one, value in zip(distinct, lost, strict=False)]
         return {
             "item": self.item(row),
@@ -119,7 +119,7 @@ class Explorer:
         with self._lock, torch.inference_mode():
             table = self._directions(name)
             cosines = table @ table[row]
-        cosines[[0, -1, row]] = -torch.inf
+            cosines[[0, -1, row]] = -torch.inf
         best = cosines.topk(min(_NEAR, self.world.n_items - 1))
         return [self.item(int(one), value=float(value)) for one, value in zip(best.indices, best.values, strict=True)]
 

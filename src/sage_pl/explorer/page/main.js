@@ -105,6 +105,7 @@ async function begin() {
   } catch (error) { complain(error); return; }
   const { runs, items, users } = state.about;
   byId("about").textContent = `${runs.map((run) => run.name).join(" beside ")} — ${items.toLocaleString("en")} items, ${users.toLocaleString("en")} users`;
+  byId("key-all").hidden = runs.length < 2;
   prepareMore(state);
   prepareMap(state, addItem);
   await takeUser(state.about.first_user);

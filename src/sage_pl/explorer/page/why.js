@@ -10,7 +10,7 @@ const NAMES = {
   second: "bought two steps later", together: "bought together", popularity: "popularity", group: "how often it was bought, as a group",
   repeat: "already in the history", scorer: "the scorer",
 };
-const PARTS = { id: "its ID vector", text: "its text vector", "of every item": "the same for every item", vector: "its vector, in one part" };
+const PARTS = { id: "its ID vector", text: "its text vector", fused: "ID and text, joined by a layer", "id and text": "ID and text together", "of every item": "the same for every item", vector: "its vector, in one part" };
 
 export function closeWhy() {
   open = null;
@@ -44,7 +44,7 @@ function draw(run, answer) {
     ranking.length ? card("Columns of the score", ranking.map((part) => [NAMES[part.name] ?? part.name, part.value]), ranking,
       "Each column times its weight, exactly; they sum to the score that ranks.") : null,
     vector.length ? card(ranking.length ? "Inside the model’s score" : "Parts of the item’s vector",
-      vector.map((part) => [vector.length === 1 && part.name !== "vector" ? `its ${part.name} vector alone` : PARTS[part.name] ?? part.name, part.value]), vector,
+      vector.map((part) => [PARTS[part.name] ?? part.name, part.value]), vector,
       vector.length > 1 ? "The state of the history times each part of the item’s vector, exactly; they sum to the model’s score."
         : "The vector is not a sum of parts, so its score has one.") : null,
     history.length ? card("The history, one item left out at a time", history.slice(0, 8).map((part) => [part.title, part.value]), null,

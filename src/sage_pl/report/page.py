@@ -154,8 +154,7 @@ def environment() -> Environment:
     templates = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible
     )
-    templates.filters["lines"] = lambda text: escape(visible(text, keep="
-"))
+    templates.filters["lines"] = lambda text: escape(visible(text, keep="\n"))
     templates.filters["visible"] = visible
     templates.filters["breakable"] = _breakable
     return templates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,8 +18,8 @@ from sage_pl.types import PADDING, Recommender
 
 CATALOGUE = "catalogue.json"
 _MOST = 50_000_000  # values of a catalogue
-Adder = Callable[[Any, Sequence[str], Sequence[str]], list[tuple[str, str]]]
-"""From a table, the known ids and allowed hosts to the ids and titles of the items that were appended to the model."""
+Adder = Callable[[Any, Any, Sequence[str], Sequence[str]], list[tuple[str, str]]]
+"""From a model, a table, the known ids and allowed hosts to the ids and titles of the items that were appended to the model."""
 
 
 class Recommendation(NamedTuple):
@@ -159,9 +160,15 @@ class ExportedModel:
                 "new items cannot be added to this model: it generates codes of the items it was trained with, or its data set "
                 "had no text; train again with the new items"
             )
-        added = self._adder(table, catalogue.ids[1:], allow_host)
+        added = self._adder(self.model, table, catalogue.ids[1:], allow_host)
         ids, titles = [*catalogue.ids, *(item for item, _ in added)], [title for _, title in added]
         self._catalogue = replace(catalogue, ids=ids, titles=[*catalogue.titles, *titles] if catalogue.titles else [])
+
+    def copy(self) -> ExportedModel:
+        """The same model over the same tensors; items that are added to one of the two are unknown to the other."""
+        network: Any = self.model
+        tensors = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+        return ExportedModel(copy.deepcopy(network, tensors), self._catalogue, self._adder)
 
     def _answers(
         self, rows: Sequence[Sequence[int]], k: int, user: str | None, exclude_seen: bool, allowed: list[bool] | None

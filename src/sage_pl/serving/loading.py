@@ -56,7 +56,7 @@ def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
         check_weights(model, weights)
         model.load_state_dict(weights)
         model.stored = name
-        adder = None if new_items is None else partial(_add, place, new_items, model)
+        adder = None if new_items is None else partial(_add, place, new_items)
         return ExportedModel(model.eval(), Catalogue.read(place), adder)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -18,11 +19,13 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 
 from sage_pl.artifacts.plain import read_json
 from sage_pl.ranges import Count, Natural
 from sage_pl.runs import search, sweeps
+from sage_pl.runs.folders import METRICS, job_folder
 from sage_pl.runs.launch import JobError, Stopped, quoted
 from sage_pl.runs.numbers import setting_problems
 
@@ -40,13 +43,44 @@ class _Sweeper(BasicSweeper):
 
     @property
     def folder(self) -> Path:
-        return Path(self.config.hydra.sweep.dir)
+        return Path(self.config.hydra.sweep.dir).absolute()
 
     def parse(self, arguments: list[str]) -> list[Override]:
         """The experiment's parameters and the command line, which has precedence."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         return list({override.get_key_element(): override for override in overrides}.values())
+
+    def launch(self, jobs: Sequence[Sequence[str]], first: int) -> list[tuple[Path, JobReturn | None]]:
+        """Hand jobs to the launcher, and wait for them.
+
+        Args:
+            jobs: overrides of each.
+            first: number of the first one.
+
+        Returns:
+            Folder and result of each; no result, where a worker ended without returning any.
+        """
+        place = f"hydra.sweep.dir={quoted(str(self.folder))}"  # whatever a worker's directory and a job's values are
+        jobs = [[*job, place] for job in jobs]
+        try:
+            return [(_folder(job), job) for job in self.launcher.launch(jobs, initial_job_idx=first)]
+        except Exception as error:  # noqa: BLE001 - each launcher raises its own
+            if isinstance(error, HydraException) or os.environ.get("HYDRA_FULL_ERROR"):
+                raise
+            log.error("%s lost a worker: %s", type(self.launcher).__name__, error)
+            return [(self._place(job, number), None) for number, job in enumerate(jobs, first)]
+
+    def composed(self, job: Sequence[str]) -> Any:
+        """The configuration of a job."""
+        return self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+
+    def _place(self, job: Sequence[str], number: int) -> Path:
+        """The folder of a job that returned nothing."""
+        config = self.composed(job)
+        with open_dict(config):
+            config.hydra.job.num = number
+        return job_folder(config)
 
     def options(self) -> dict[str, str | None]:
         """Report and record of the comparison, as those of the runs."""
@@ -57,7 +91,8 @@ class Grid(_Sweeper):
     """All combinations of values, compared at the end, also after a failure.
 
     Jobs begin one after the other, so that those which would repeat a failure are left out
-    (:class:`sage_pl.runs.sweeps.Failures`). Another launcher than Hydra's own gets them in batches.
+    (:class:`sage_pl.runs.sweeps.Failures`). Another launcher than Hydra's own gets them in batches; where one of its workers
+    ends without a result, the jobs of the batch that have written their metrics are compared.
     """
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -67,26 +102,26 @@ class Grid(_Sweeper):
         batches = self.split_arguments(overrides, self.max_batch_size)
         for batch in batches:
             self.validate_batch_is_legal(batch)
-        jobs: list[JobReturn] = []
+        jobs: list[tuple[Path, JobReturn | None]] = []
         interrupted = False
         try:
             if type(self.launcher) is BasicLauncher:
                 self._one_by_one([job for batch in batches for job in batch], jobs)
             else:
                 for batch in batches:
-                    jobs.extend(self.launcher.launch(batch, initial_job_idx=len(jobs)))
+                    jobs.extend(self.launch(batch, len(jobs)))
         except KeyboardInterrupt:
             interrupted = True
             log.warning("interrupted; the jobs that ended are compared")
-        ended = {_folder(job): job.status == JobStatus.COMPLETED for job in jobs}
+        ended = {folder: _succeeded(folder, job) for folder, job in jobs}
         sweeps.compare_jobs(self.folder, ended, sweeps.variations(overrides), self.options())
         total = sum(map(len, batches))
         if failed := total - sum(ended.values()):
             log.error("%d of %d jobs have no results", failed, total)
             raise Stopped(130 if interrupted else 1)
-        return [jobs]
+        return [[job for _, job in jobs]]
 
-    def _one_by_one(self, todo: list[list[str]], jobs: list[JobReturn]) -> None:
+    def _one_by_one(self, todo: list[list[str]], jobs: list[tuple[Path, JobReturn | None]]) -> None:
         """Launch jobs, and add each to ``jobs`` when it has ended."""
         failures, seconds = sweeps.Failures(self._part), list[float]()
         for number, job in enumerate(todo):
@@ -97,16 +132,16 @@ class Grid(_Sweeper):
                 continue
             log.info(sweeps.progress(number + 1, len(todo), seconds))
             start = time.monotonic()
-            (result,) = self.launcher.launch([job], initial_job_idx=number)
-            jobs.append(result)
-            if result.status == JobStatus.COMPLETED:
+            ((folder, result),) = self.launch([job], number)
+            jobs.append((folder, result))
+            if _succeeded(folder, result):
                 seconds.append(time.monotonic() - start)
-            else:
+            elif result is not None:
                 failures.add(job, *_reason(result))
 
     def _part(self, job: Sequence[str], name: str) -> Any:
         """A part of the configuration of a job."""
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+        config = self.composed(job)
         with open_dict(config):
             del config["hydra"]
         return sweeps.part_of(config, name)
@@ -154,14 +189,18 @@ class Search(_Sweeper):
         study = {"storage": quoted(search.storage(self.folder)), "study": search.NAME, "trial": trial.number}
         pruning = [f"callbacks.pruning.{key}={value}" for key, value in study.items()]
         values = [f"{key}={value}" for key, value in trial.params.items()]
-        folder = f"hydra.sweep.dir={quoted(str(self.folder))}"  # since the default depends on values of the trial
-        (job,) = self.launcher.launch([[*common, *values, *pruning, folder]], initial_job_idx=trial.number)
-        return job.status == JobStatus.COMPLETED, _folder(job)
+        ((folder, job),) = self.launch([[*common, *values, *pruning]], trial.number)
+        return _succeeded(folder, job), folder
 
 
 def _folder(job: JobReturn) -> Path:
     config: Any = job.hydra_cfg
     return Path(config.hydra.runtime.output_dir)
+
+
+def _succeeded(folder: Path, job: JobReturn | None) -> bool:
+    """Whether a job has results; one that returned nothing may have written them before its worker ended."""
+    return (folder / METRICS).is_file() if job is None else job.status == JobStatus.COMPLETED
 
 
 def _reason(job: JobReturn) -> tuple[str, Sequence[Sequence[str]]]:

@@ -54,3 +54,10 @@ def test_hints_name_the_key_that_was_probably_meant(arguments: list[str], lines:
     assert len(answers) == len(lines)
     for answer, line in zip(answers, lines, strict=True):
         assert answer.startswith(line)
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sage_pl.runs.hints.find_spec", lambda name: None)
+    assert hints(["-m", "hydra/launcher=submitit_slurm", "seed=1,2"], config_dir(), "train") == [
+        "hydra/launcher=submitit_slurm comes with: pip install 'sage-pl[slurm]'"
+    ]

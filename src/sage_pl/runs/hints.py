@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+_LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}  # -> extra
 _OVERRIDE = re.compile(r"^[+~]{0,2}([\w./@-]+)=?")
 
 
@@ -39,7 +41,7 @@ def known_keys(config: DictConfig) -> list[str]:
 
 
 def hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]:
-    """One line for every override whose key is unknown, or whose choice stands in a folder of its group.
+    """One line for every override whose key is unknown, whose choice stands in a folder of its group, or whose launcher is absent.
 
     Args:
         arguments: of the command line.
@@ -61,7 +63,12 @@ def hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]
 
 def _in_folders(arguments: list[str], config_dir: Path) -> list[str]:
     """For every choice that only folders of its group have, such as ``without=prototype``, those choices."""
-    lines = []
+    lines = [
+        f"hydra/launcher={name} comes with: pip install 'sage-pl[{extra}]'"
+        for name, extra in _LAUNCHERS.items()
+        if f"hydra/launcher={name}" in arguments
+        and find_spec(f"hydra_plugins.hydra_{name.split('_')[0]}_launcher") is None
+    ]
     for group, _, choice in (argument.partition("=") for argument in arguments):
         files = sorted((config_dir / group).glob("*/*.yaml")) if choice else []
         if names := [f"{group}={file.parent.name}/{choice}" for file in files if file.stem == choice]:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,13 @@ from sage_pl.errors import UserError, machine_problem
 
 log = logging.getLogger(__name__)
 FAILURE = "failure.json"  # in the folder of a sweep's job that failed
+_OF_SWEEPS = (
+    "hydra.mode",
+    "hydra.sweep",
+    "hydra.run",
+    "hydra/launcher",
+    "hydra.launcher",
+)  # settings that no job reads
 
 
 class JobError(RuntimeError):
@@ -129,7 +137,8 @@ def _is_a_named_file(error: BaseException, config: DictConfig) -> bool:
 def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     """In a sweep, run this job as a process of its own and wait for it; True if that was done.
 
-    A job then starts with fresh memory and seeds, and one that crashes takes nothing with it.
+    A job then starts with fresh memory and seeds, and one that crashes takes nothing with it. Its working directory is that
+    of the command, whichever a launcher's worker has, and it is no task of Slurm to Lightning: it starts its ranks itself.
 
     Args:
         config: of the job.
@@ -142,13 +151,19 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return False
-    settings = [o for o in hydra.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep", "hydra.run"))]
+    settings = [o for o in hydra.overrides.hydra if not o.lstrip("+~").startswith(_OF_SWEEPS)]
     sources = [s.path.removeprefix("file://") for s in hydra.runtime.config_sources if s.provider == "command-line"]
     places = [f"--config-dir={place}" for place in sources]
     folder = Path(hydra.runtime.output_dir)
     single = ["hydra.mode=RUN", f"sweep={quoted(Path(hydra.sweep.dir).name)}", f"hydra.run.dir={quoted(str(folder))}"]
     command = [sys.executable, *program, *places, *hydra.overrides.task, *settings, *single]
-    done = subprocess.run(command, check=False)
+    if not Path(hydra.runtime.cwd).is_dir():
+        raise JobError(
+            f"job {hydra.job.num} was sent to {socket.gethostname()}, which has no {hydra.runtime.cwd}; the machines of a "
+            "launcher need one file system (docs/clusters.md)"
+        )
+    environment = {**os.environ, "SLURM_JOB_NAME": "interactive"} if "SLURM_NTASKS" in os.environ else None
+    done = subprocess.run(command, check=False, cwd=hydra.runtime.cwd, env=environment)
     if done.returncode:
         file = folder / "train.log"
         sentence = last_line(file)

@@ -22,6 +22,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 
+from sage_pl.artifacts.locks import locked
 from sage_pl.artifacts.plain import read_json
 from sage_pl.ranges import Count, Natural
 from sage_pl.runs import search, sweeps
@@ -30,10 +31,10 @@ from sage_pl.runs.launch import JobError, Stopped, quoted
 from sage_pl.runs.numbers import setting_problems
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna import Study, Trial
 
 log = logging.getLogger(__name__)
-SEARCH = {"trials": Count, "startup": Natural, "warmup": Natural}
+SEARCH = {"trials": Count, "startup": Natural, "warmup": Natural, "parallel": Count}
 
 
 class _Sweeper(BasicSweeper):
@@ -59,17 +60,22 @@ class _Sweeper(BasicSweeper):
             first: number of the first one.
 
         Returns:
-            Folder and result of each; no result, where a worker ended without returning any.
+            Folder and result of each. Where a worker ended without returning any, launchers give up the whole batch: no job
+            has a result then, and those that still run are waited for.
         """
         place = f"hydra.sweep.dir={quoted(str(self.folder))}"  # whatever a worker's directory and a job's values are
         jobs = [[*job, place] for job in jobs]
         try:
             return [(_folder(job), job) for job in self.launcher.launch(jobs, initial_job_idx=first)]
-        except Exception as error:  # noqa: BLE001 - each launcher raises its own
+        except Exception as error:
             if isinstance(error, HydraException) or os.environ.get("HYDRA_FULL_ERROR"):
                 raise
             log.error("%s lost a worker: %s", type(self.launcher).__name__, error)
-            return [(self._place(job, number), None) for number, job in enumerate(jobs, first)]
+            folders = [self._place(job, number) for number, job in enumerate(jobs, first)]
+            for folder in folders:
+                with locked(folder / ".lock", f"the job {folder.name}"):
+                    pass
+            return [(folder, None) for folder in folders]
 
     def composed(self, job: Sequence[str]) -> Any:
         """The configuration of a job."""
@@ -155,9 +161,15 @@ class Search(_Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         if problems := setting_problems(
-            SEARCH, {str(key): value for key, value in self.config.search.items()}, "search"
+            SEARCH, {str(key): value for key, value in self.config.search.items() if key in SEARCH}, "search"
         ):
             raise search.SearchError("; ".join(problems))
+        settings = self.config.search
+        if settings.parallel > 1 and type(self.launcher) is BasicLauncher:
+            raise search.SearchError(
+                f"search.parallel is {settings.parallel}, but Hydra's own launcher runs one job at a time; choose another with "
+                "hydra/launcher=joblib (docs/clusters.md)"
+            )
         overrides = self.parse(arguments)
         space = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
         common = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
@@ -167,30 +179,49 @@ class Search(_Sweeper):
             space=space,
             settings=[text for text in common if not text.startswith(("search.", "logger", "paths."))],
             defaults={key: choices.get(key, OmegaConf.select(self.config, key)) for key in space},
-            startup=self.config.search.startup,
+            startup=settings.startup,
             seed=self.config.seed,
-        ).run(self.config.search.trials, partial(self._trial, common))
+            parallel=settings.parallel,
+            shared=settings.storage,
+        ).run(settings.trials, partial(self._trials, common))
+        if not search.finished(study):
+            raise search.SearchError(
+                f"all {len(study.trials)} trials run in other searches; repeat the command once they have ended, or raise "
+                "search.trials"
+            )
+        self._conclude(study)
+
+    def _conclude(self, study: Study) -> None:
+        """The best trial in words, and beside the first; those of other machines have no folder here."""
         monitor = self.config.callbacks.pruning.monitor
         best, errors = search.finished(study)[0], search.failed(study)
         first = min(search.finished(study), key=lambda trial: trial.number)
         log.info("%s %.4f in trial %d, %.4f in the first", monitor, best.value, best.number, first.value)
-        if read_json(Path(best.user_attrs["folder"]) / "metrics.json").get("converged") == 0:
+        metrics = Path(best.user_attrs["folder"]) / METRICS
+        if metrics.is_file() and read_json(metrics).get("converged") == 0:
             log.warning("trial %d is not converged: its best epoch is the last; raise trainer.max_epochs", best.number)
         log.info("the best settings: %s", " ".join(f"{key}={value}" for key, value in best.params.items()))
         log.info("all %d trials: %s", len(study.trials), self.folder / f"{search.NAME}.csv")
-        folders = [glob.escape(trial.user_attrs["folder"]) for trial in (first, best, *errors)]
-        sweeps.run_comparison(self.folder, folders, ["callbacks.pruning.trial"], str(first.number), self.options())
+        folders = [Path(trial.user_attrs["folder"]) for trial in (first, best, *errors)]
+        for folder in (folder for folder in folders if not folder.is_dir()):
+            log.warning("%s is on another machine, so it is not compared", folder)
+        here = [glob.escape(str(folder)) for folder in folders if folder.is_dir()]
+        if here:
+            baseline = str(first.number) if folders[0].is_dir() else "null"
+            sweeps.run_comparison(self.folder, here, ["callbacks.pruning.trial"], baseline, self.options())
         if errors:
             n_trials = len(study.trials)
             raise search.SearchError(f"{len(errors)} of {n_trials} trials failed; they are named in the comparison")
 
-    def _trial(self, common: list[str], trial: Trial) -> tuple[bool, Path]:
-        """One trial as a job: whether it succeeded, and its folder."""
-        study = {"storage": quoted(search.storage(self.folder)), "study": search.NAME, "trial": trial.number}
-        pruning = [f"callbacks.pruning.{key}={value}" for key, value in study.items()]
-        values = [f"{key}={value}" for key, value in trial.params.items()]
-        ((folder, job),) = self.launch([[*common, *values, *pruning]], trial.number)
-        return _succeeded(folder, job), folder
+    def _trials(self, common: list[str], trials: Sequence[Trial]) -> list[tuple[bool, Path]]:
+        """Trials as jobs: whether each succeeded, and its folder."""
+        address = self.config.search.storage or search.storage(self.folder)
+        jobs = []
+        for trial in trials:
+            study = {"storage": quoted(address), "study": search.NAME, "trial": trial.number}
+            pruning = [f"callbacks.pruning.{key}={value}" for key, value in study.items()]
+            jobs.append([*common, *(f"{key}={value}" for key, value in trial.params.items()), *pruning])
+        return [(_succeeded(folder, job), folder) for folder, job in self.launch(jobs, trials[0].number)]
 
 
 def _folder(job: JobReturn) -> Path:

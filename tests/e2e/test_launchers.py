@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from sage_pl.artifacts.files import lives
 from tests.e2e import fake_slurm
 
 ROOT = Path(__file__).parent.parent.parent
@@ -69,3 +74,31 @@ def test_jobs_prepare_once_and_are_compared(launcher: str, small_settings: list[
     for step in ("sequences", "candidates", "transitions"):
         made = re.findall(rf"{step} +\w+  running", logs)
         assert len(made) == 1, logs
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_without_a_worker_that_was_killed(small_settings: list[str], tmp_path: Path) -> None:
+    """Two trials at once in a journal; the worker of the second one is killed, and its training ends with it."""
+    pytest.importorskip("optuna")
+    folder = tmp_path / "search"
+    settings = [*small_settings, "experiment=search", "method=plain", "search.trials=3", "search.parallel=2"]
+    settings += [f"search.storage={tmp_path}/study.journal", "trainer.max_epochs=2", "search.warmup=0"]
+    with ThreadPoolExecutor(1) as pool:
+        search = pool.submit(sweep, "submitit_local", settings, folder)
+        holder = folder / "sweep" / "1_folder_plain-sasrec-seed42" / ".lock.holder"
+        while not (search.done() or (holder.is_file() and holder.read_text())):
+            time.sleep(0.05)
+        assert not search.done(), search.result()
+        trial = int(json.loads(holder.read_text())["pid"])
+        worker = int(Path(f"/proc/{trial}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(worker, signal.SIGKILL)
+        done = search.result()
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "LocalLauncher lost a worker" in output
+    assert "1 of 3 trials failed" in output
+    rows = {row["trial"]: row for row in csv.DictReader((folder / "sweep" / "search.csv").open())}
+    assert [rows[str(number)]["state"] for number in range(3)] == ["complete", "fail", "complete"], output
+    assert not lives(trial)
+    record = json.loads((folder / "sweep" / "comparison" / "comparison.json").read_text())
+    assert [Path(entry["folder"]).name for entry in record["unfinished"]] == ["1_folder_plain-sasrec-seed42"]

@@ -57,7 +57,7 @@ def test_hints_name_the_key_that_was_probably_meant(arguments: list[str], lines:
 
 
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sage_pl.runs.hints.find_spec", lambda name: None)
+    monkeypatch.setattr("sage_pl.runs.hints._installed", lambda plugin: False)
     assert hints(["-m", "hydra/launcher=submitit_slurm", "seed=1,2"], config_dir(), "train") == [
         "hydra/launcher=submitit_slurm comes with: pip install 'sage-pl[slurm]'"
     ]

@@ -41,12 +41,14 @@ def known_keys(config: DictConfig) -> list[str]:
 
 
 def hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]:
-    """One line for every override whose key is unknown, whose choice stands in a folder of its group, or whose launcher is absent.
+    """One line for every override whose key is unknown, whose choice is in a folder of its group, or whose plugin is absent.
 
     Args:
         arguments: of the command line.
         config_dir, config_name: the configuration they are meant for.
     """
+    if absent := _absent_launchers(arguments):
+        return absent
     keys = [m.group(1) for a in arguments if "=" in a and not a.startswith("-") and (m := _OVERRIDE.match(a))]
     groups = [str(p.relative_to(config_dir)) for p in config_dir.rglob("*") if p.is_dir()]
     GlobalHydra.instance().clear()
@@ -61,14 +63,22 @@ def hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]
     return [f"{key}: no such key; {hint}" for key in unknown if (hint := suggest(key, known))]
 
 
-def _in_folders(arguments: list[str], config_dir: Path) -> list[str]:
-    """For every choice that only folders of its group have, such as ``without=prototype``, those choices."""
-    lines = [
+def _absent_launchers(arguments: list[str]) -> list[str]:
+    """How to install the launchers that a command names."""
+    return [
         f"hydra/launcher={name} comes with: pip install 'sage-pl[{extra}]'"
         for name, extra in _LAUNCHERS.items()
-        if f"hydra/launcher={name}" in arguments
-        and find_spec(f"hydra_plugins.hydra_{name.split('_')[0]}_launcher") is None
+        if f"hydra/launcher={name}" in arguments and not _installed(f"hydra_{name.split('_')[0]}_launcher")
     ]
+
+
+def _installed(plugin: str) -> bool:
+    return find_spec(f"hydra_plugins.{plugin}") is not None
+
+
+def _in_folders(arguments: list[str], config_dir: Path) -> list[str]:
+    """For every choice that only folders of its group have, such as ``without=prototype``, those choices."""
+    lines = []
     for group, _, choice in (argument.partition("=") for argument in arguments):
         files = sorted((config_dir / group).glob("*/*.yaml")) if choice else []
         if names := [f"{group}={file.parent.name}/{choice}" for file in files if file.stem == choice]:

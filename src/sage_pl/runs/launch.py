@@ -11,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +30,7 @@ from sage_pl.errors import UserError, machine_problem
 
 log = logging.getLogger(__name__)
 FAILURE = "failure.json"  # in the folder of a sweep's job that failed
+_WORKER = "SAGE_PL_WORKER"  # in the environment of a job: the process that waits for it
 _OF_SWEEPS = (
     "hydra.mode",
     "hydra.sweep",
@@ -138,7 +141,8 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     """In a sweep, run this job as a process of its own and wait for it; True if that was done.
 
     A job then starts with fresh memory and seeds, and one that crashes takes nothing with it. Its working directory is that
-    of the command, whichever a launcher's worker has, and it is no task of Slurm to Lightning: it starts its ranks itself.
+    of the command, whichever a launcher's worker has, it ends with the worker, and it is no task of Slurm to Lightning: it
+    starts its ranks itself.
 
     Args:
         config: of the job.
@@ -162,7 +166,9 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
             f"job {hydra.job.num} was sent to {socket.gethostname()}, which has no {hydra.runtime.cwd}; the machines of a "
             "launcher need one file system (docs/clusters.md)"
         )
-    environment = {**os.environ, "SLURM_JOB_NAME": "interactive"} if "SLURM_NTASKS" in os.environ else None
+    environment = os.environ | {_WORKER: str(os.getpid())}
+    if "SLURM_NTASKS" in environment:
+        environment["SLURM_JOB_NAME"] = "interactive"
     done = subprocess.run(command, check=False, cwd=hydra.runtime.cwd, env=environment)
     if done.returncode:
         file = folder / "train.log"
@@ -174,6 +180,19 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
             causes_in(folder),
         )
     return True
+
+
+def end_with_worker() -> None:
+    """End a sweep's job when the process that started it has ended, since a launcher may start it again elsewhere."""
+    worker = os.environ.pop(_WORKER, None)
+
+    def watch() -> None:
+        while os.getppid() == int(worker or 0):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if worker is not None:
+        threading.Thread(target=watch, name="worker", daemon=True).start()
 
 
 def _named(code: int) -> str:

@@ -70,7 +70,7 @@ class _Sweeper(BasicSweeper):
         except Exception as error:
             if isinstance(error, HydraException) or os.environ.get("HYDRA_FULL_ERROR"):
                 raise
-            log.error("%s lost a worker: %s", type(self.launcher).__name__, error)
+            log.error("%s ended without the results of its jobs: %s", type(self.launcher).__name__, error)
             folders = [self._place(job, number) for number, job in enumerate(jobs, first)]
             for folder in folders:
                 with locked(folder / ".lock", f"the job {folder.name}"):

@@ -95,7 +95,7 @@ def test_a_search_goes_on_without_a_worker_that_was_killed(small_settings: list[
         done = search.result()
     output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "LocalLauncher lost a worker" in output
+    assert "LocalLauncher ended without the results of its jobs" in output
     assert "1 of 3 trials failed" in output
     rows = {row["trial"]: row for row in csv.DictReader((folder / "sweep" / "search.csv").open())}
     assert [rows[str(number)]["state"] for number in range(3)] == ["complete", "fail", "complete"], output

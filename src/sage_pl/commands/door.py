@@ -54,6 +54,7 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
 
     def run(config: DictConfig) -> None:
         if "sweep" not in config or not launch.in_own_process(config, program):
+            launch.end_with_worker()
             getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
 
     run.__module__ = command  # Hydra names a job after it: hydra.job.name

@@ -25,6 +25,7 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.serving.exported_model import ExportedModel, Recommendation
 from sage_pl.serving.histories import Histories
 from sage_pl.serving.restriction import item_rows
+from sage_pl.serving.tower import write_tower
 
 
 class Model:
@@ -210,20 +211,25 @@ class Model:
         run = self._source.checkpoint("a report").parent.parent
         return Page(run_command("report", {"run": run, **settings}).result)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, format: str = "folder") -> Path:
         """Write the model as a folder of its own, items that were added included; :func:`sage_pl.load` reads it anywhere.
 
         Args:
             path: must not exist.
+            format: ``folder``; or ``onnx`` or ``torch`` for the user tower alone and the item vectors (docs/serving.md), which
+                are served by other programs.
 
         Raises:
-            ConfigError: it exists.
+            SettingError: it exists, or the model has no tower.
 
         >>> folder = model.save(somewhere / "shop")
         >>> load(folder).recommend(history=["tea-1"]).equals(model.recommend(history=["tea-1"]))
         True
         """
-        self._source.write(Path(path), self.served.catalogue, self.served.added)
+        if format == "folder":
+            self._source.write(Path(path), self.served.catalogue, self.served.added)
+        else:
+            write_tower(self.served.model, self.served.catalogue, path, format)
         return Path(path)
 
     def __repr__(self) -> str:

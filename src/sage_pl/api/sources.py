@@ -21,7 +21,7 @@ from sage_pl.runs.construct import construct, stored
 from sage_pl.runs.fit import Parts
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.runs.scoring import choose_weights
-from sage_pl.serving.exported import catalogue_of, copy, in_memory
+from sage_pl.serving.exported import catalogue_of, copy, in_memory, knows_users
 from sage_pl.serving.exported_model import Added, Catalogue, ExportedModel
 from sage_pl.serving.histories import Histories
 from sage_pl.serving.kept_events import KeptEvents
@@ -91,8 +91,7 @@ class RunSource:
 
     def served(self) -> ExportedModel:
         """The model with the ids of its data."""
-        knows_users = "n_users" in str(OmegaConf.to_container(self.config.model, resolve=True))
-        catalogue = catalogue_of(self._sequences, self.config.evaluation.seen, knows_users)
+        catalogue = catalogue_of(self._sequences, self.config.evaluation.seen, knows_users(self.config))
         adder = None if self._texts is None or self.parts.model.decodes else self._encoded
         return ExportedModel(in_memory(self.parts.model), catalogue, adder)
 

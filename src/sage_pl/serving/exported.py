@@ -13,14 +13,14 @@ import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.files import MANIFEST, file_digest, records_of, whole_folder
+from sage_pl.artifacts.files import MANIFEST, file_digest, records_of, refuse_existing, whole_folder
 from sage_pl.artifacts.identity import flat, is_decisive
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import write_counts
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.served import SERVED
-from sage_pl.runs.checks import ConfigError, part_called
+from sage_pl.runs.checks import part_called
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.serving.exported_model import ADDED, CATALOGUE, Added, Catalogue
 from sage_pl.serving.new_items import ENCODER, TextSource
@@ -54,7 +54,7 @@ def save(
         ConfigError: the folder exists.
     """
     final = Path(folder)
-    _refuse_existing(final)
+    refuse_existing(final)
     parts = model.exported_parts if model.scorer is None else (*model.exported_parts, "scorer")
     with whole_folder(final) as work:
         (work / "items").mkdir()
@@ -120,17 +120,12 @@ def copy(place: Path, folder: str | Path, catalogue: Catalogue, added: Sequence[
         ConfigError: the folder exists.
     """
     final = Path(folder)
-    _refuse_existing(final)
+    refuse_existing(final)
     with whole_folder(final) as work:
         shutil.copytree(place, work, dirs_exist_ok=True)
         (work / MANIFEST).unlink(missing_ok=True)
         write_added(work, catalogue, added)
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
-
-
-def _refuse_existing(folder: Path) -> None:
-    if folder.exists():
-        raise ConfigError(f"{folder} exists already; choose another folder=DIR or remove it")
 
 
 def in_memory(model: RecommenderModule) -> Any:
@@ -140,6 +135,11 @@ def in_memory(model: RecommenderModule) -> Any:
     items = CachedItems.of(model.item_encoder, sorted(model.sequence_encoder.reads), model.device)
     parts = {name: getattr(model, name) for name in model.exported_parts}
     return served(items, **parts, max_len=model.max_len, scorer=model.scorer).eval()
+
+
+def knows_users(config: DictConfig) -> bool:
+    """Whether a prepared model has what it knows of each user beside the history."""
+    return "n_users" in str(OmegaConf.to_container(config.model, resolve=True))
 
 
 def catalogue_of(sequences: Artifact, seen: str, knows_users: bool) -> Catalogue:

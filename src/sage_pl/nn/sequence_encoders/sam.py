@@ -63,7 +63,7 @@ class InterestAttention(nn.Module):
     def forward(
         self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], users: Int[Tensor, "B"] | None
     ) -> Interests:
-        queries, real = self.queries(users, len(states))
+        queries, real = self.queries(users, states.shape[0])
         z = F.scaled_dot_product_attention(queries, self.position(states), states, visible(mask)[:, None])
         for block in self.blocks:
             z = block(z, real)

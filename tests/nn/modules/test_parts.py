@@ -1,0 +1,144 @@
+"""The step of several processes is the step of one: every loss and every gradient, without dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from sage_pl import processes
+from sage_pl.nn.decoders.item_decoder import ItemDecoder
+from sage_pl.nn.decoders.language_model import LanguageModelDecoder
+from sage_pl.nn.item_encoders.codes import CodeEncoder
+from sage_pl.nn.item_encoders.dual import DualEncoder
+from sage_pl.nn.item_encoders.gaussian import GaussianItems
+from sage_pl.nn.item_encoders.id import IdEncoder
+from sage_pl.nn.item_encoders.id_beside_text import IdBesideText
+from sage_pl.nn.losses.base import LossTerm
+from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.nn.modules.gathering import gather, in_parts
+from sage_pl.nn.modules.generative import GenerativeRecommender
+from sage_pl.nn.modules.parts import part_of
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.nn.modules.step import prepare_batch
+from sage_pl.nn.objectives.code_sequence import CodeSequence
+from sage_pl.nn.objectives.codes import CodeCrossEntropy
+from sage_pl.nn.objectives.sampled_softmax import SampledSoftmax
+from sage_pl.nn.objectives.softmax import Softmax
+from sage_pl.nn.sequence_encoders.code_prompt import CodePrompt
+from sage_pl.nn.sequence_encoders.dual import DualView
+from sage_pl.nn.sequence_encoders.melt import EnhancedUsers
+from sage_pl.nn.sequence_encoders.single import SingleView
+from sage_pl.nn.sequence_encoders.stosa import StochasticAttention
+from tests.golden.prepared import BACKBONES, N_ITEMS, Artifacts, make_backbone, make_targets
+from tests.joined import joined
+from tests.nn.decoders.tiny import make_network
+from tests.nn.modules.conftest import MAX_LEN
+from tests.nn.modules.test_waits import (
+    DECODED_TERMS,
+    DISTANCE_TERMS,
+    LOSSES,
+    OBJECTIVES,
+    PROMPTS,
+    SINGLE_TERMS,
+    TAIL_TERMS,
+    TERMS,
+    Files,
+    files,
+    loaded,
+)
+
+__all__ = ["files"]  # a fixture
+Values = Mapping[str, Tensor]
+
+
+def models_of(made: Files) -> dict[str, RecommenderModule]:
+    """A model for every loss that there is, and for every backbone; double precision, without dropout."""
+    sequences = made.data.sequences
+    models: dict[str, RecommenderModule] = {}
+    for backbone in BACKBONES:
+        for name, objective in OBJECTIVES.items():
+            encoder, reader = IdEncoder(N_ITEMS, 8), SingleView(make_backbone(backbone))
+            models[f"{backbone} {name}"] = SequentialRecommender(
+                encoder, reader, make_targets(backbone), objective(sequences)
+            )
+    for name, make in TERMS.items():
+        backbone = "bert4rec" if name in ("exact", "alignment") else "sasrec"
+        dual = DualEncoder(N_ITEMS, made.data.text, made.data.start, dim=8)
+        objective = (Softmax if name == "exact" else SampledSoftmax)(sequences)
+        terms = {name: make(made)}
+        models[name] = SequentialRecommender(
+            dual, DualView(make_backbone(backbone)), make_targets(backbone), objective, terms
+        )
+    readers: dict[str, Callable[[], tuple[Any, Any]]] = {
+        **dict.fromkeys(
+            SINGLE_TERMS,
+            lambda: (IdBesideText(N_ITEMS, made.data.text, 8), SingleView(make_backbone("sasrec"))),
+        ),
+        **dict.fromkeys(
+            TAIL_TERMS,
+            lambda: (IdEncoder(N_ITEMS, 8), EnhancedUsers(make_backbone("sasrec", max_len=50), 3)),
+        ),
+        **dict.fromkeys(DISTANCE_TERMS, lambda: (GaussianItems(N_ITEMS, 8), StochasticAttention(8, MAX_LEN, dropout=0))),
+    }
+    for name, parts in readers.items():
+        make = {**SINGLE_TERMS, **TAIL_TERMS, **DISTANCE_TERMS}[name]
+        encoder, reader = parts()
+        models[name] = SequentialRecommender(
+            encoder, reader, make_targets("sasrec"), SampledSoftmax(sequences), {name: make(made)}
+        )
+    for name, make in {**DECODED_TERMS, "codes": None}.items():
+        decoder = ItemDecoder(made.tokens, N_ITEMS, make_network("bilinear", 8))
+        encoder = CodeEncoder(N_ITEMS, made.tokens, 8, made.data.text)
+        reader = SingleView(make_backbone("sasrec"), "item")
+        terms = {name: make(made)} if make else {}
+        models[name] = GenerativeRecommender(
+            encoder, reader, make_targets("sasrec"), decoder, CodeCrossEntropy(sequences), terms
+        )
+    for name, make in PROMPTS.items():
+        language = LanguageModelDecoder(made.tokens, N_ITEMS, made.llama, 16, rank=2, offline=True)
+        encoder, prompt = CodeEncoder(N_ITEMS, made.tokens, language.network.dim), CodePrompt(language.network.dim)
+        models[name] = GenerativeRecommender(
+            encoder, prompt, make_targets("sasrec"), language, CodeSequence(sequences), {name: make(made)}
+        )
+    return {name: model.double() for name, model in models.items()}
+
+
+def step_of(model: RecommenderModule, batch: Any) -> Values:
+    """Every loss and every gradient of two steps, averaged over the processes; the second reads the bank of the first."""
+    processes.seed(3)
+    values: dict[str, Tensor] = {}
+    for number in range(2):
+        model.zero_grad()
+        losses = model.losses(batch)
+        sum(model.terms[name].weight * loss for name, loss in losses.items()).backward()  # type: ignore[union-attr]
+        values |= {f"{number} {name}": processes.mean(loss.detach()) for name, loss in losses.items()}
+        for name, weight in model.named_parameters():
+            if weight.grad is not None:
+                values[f"{number} grad {name}"] = processes.mean(weight.grad)
+    return values
+
+
+@pytest.fixture
+def no_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.functional, "dropout", lambda x, *_, **__: x)
+
+
+def test_every_loss_and_gradient_is_that_of_one_process(files: Files, no_dropout: None) -> None:
+    models, batch = models_of(files), loaded(files.data)
+    expected = {name: step_of(model, batch) for name, model in models.items()}
+    for model in models.values():
+        for term in model.terms.values():
+            if hasattr(term, "bank"):
+                term.bank = None
+                term.known.zero_()  # type: ignore[operator]
+    assert {type(term) for model in models.values() for term in model.terms.values()} == {
+        type(make(files)) for make in LOSSES.values()
+    }
+    for values in joined(lambda: {name: step_of(model, batch) for name, model in models.items()}):
+        for name, of_one in expected.items():
+            torch.testing.assert_close(values[name], of_one, rtol=1e-6, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from torch.distributed import Store
 
 Value = TypeVar("Value")
-_PATIENCE = timedelta(days=30)  # of a follower, which waits while rank 0 prepares; a process that ends is noticed at once
+_PATIENCE = timedelta(
+    days=30
+)  # of a follower, which waits while rank 0 prepares; a process that ends is noticed at once
 
 
 @dataclass

@@ -95,8 +95,8 @@ class SequenceDataModule(pl.LightningDataModule):
         data = HeldOutCases(self.sequences, cases, self.max_len, self.candidates[split], self.mask_seen)
         rows = np.arange(0, len(cases), 1 if most is None else -(-len(cases) // most))
         lengths = np.minimum(cases.at, self.max_len)[rows]
-        part = {"shuffle": False, "rank": rank, "world": world}
-        return self._loader(data, LengthGroupedSampler(rows, lengths, self.eval_batch_size, **part))
+        size = self.eval_batch_size
+        return self._loader(data, LengthGroupedSampler(rows, lengths, size, shuffle=False, rank=rank, world=world))
 
     def _loader(self, data: TrainingUsers | HeldOutCases, sampler: LengthGroupedSampler) -> DataLoader:
         # A generator of its own, since DataLoader draws a seed from it for every iteration.

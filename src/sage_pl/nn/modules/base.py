@@ -145,7 +145,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         return map_tensors(batch, lambda tensor: tensor.contiguous().pin_memory())
 
     def prepare(self, batch: SeqBatch) -> SeqBatch:
-        """A training batch with all that a step reads (:func:`prepare_batch`), and of several processes the part of this one."""
+        """A training batch with all that a step reads (:func:`prepare_batch`), and the part of this process of several."""
         mask_token, terms = self.item_encoder.n_items + 1, self.terms.values()
         with processes.same_draws():
             ready = prepare_batch(batch, self.targets, terms, mask_token, self.current_epoch)

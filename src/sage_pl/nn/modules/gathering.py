@@ -30,14 +30,14 @@ def in_parts(
 def gather(part: Float[Tensor, "m *D"], total: int) -> Float[Tensor, "M *D"]:
     """All M rows in order, of which process r of P has the rows r, r + P, ...; the gradient reaches each process's own.
 
-    Every process is expected to compute the same from the result, and the processes' gradients to be averaged. Its rows' gradient
-    is therefore that of its own loss times P.
+    Every process is expected to compute the same from the result, and the processes' gradients to be averaged. The gradient of
+    its rows is therefore that of its own loss times P.
 
     Args:
         part: the rows of this process, and any after them.
         total: M, the same in every process.
     """
-    return _Gather.apply(part, total)  # type: ignore[no-any-return]
+    return _Gather.apply(part, total)
 
 
 class _Gather(torch.autograd.Function):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,9 +18,7 @@ from sage_pl import processes
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.gathering import gather
 from sage_pl.nn.modules.step import TrainingStep
-from sage_pl.types import SeqBatch
-
-Step = TypeVar("Step", bound=TrainingStep)
+from sage_pl.types import LossContext, SeqBatch
 
 
 def part_of(batch: SeqBatch, terms: Collection[LossTerm], rank: int, world: int) -> SeqBatch:
@@ -52,17 +50,18 @@ def part_of(batch: SeqBatch, terms: Collection[LossTerm], rank: int, world: int)
     return part
 
 
-def losses_of(step: Step, batch: SeqBatch, terms: Collection[LossTerm]) -> dict[str, Float[Tensor, ""]]:
+def losses_of(step: LossContext, batch: SeqBatch, terms: Collection[LossTerm]) -> dict[str, Float[Tensor, ""]]:
     """Every term by name, scaled so that the mean over the processes is the term of the whole batch, as is the mean gradient.
 
     A mean over this process's n of N labelled positions counts by ``P n / N``. Every other term is computed by every process
     from the gathered batch.
 
     Args:
-        step: of the part.
+        step: of the part, a :class:`TrainingStep`.
         batch: the whole.
         terms: of the model.
     """
+    assert isinstance(step, TrainingStep)
     share = processes.world() * len(step.batch["labels"]) / max(len(batch["labels"]), 1)
     extents = {term.extent for term in terms}
     whole = step

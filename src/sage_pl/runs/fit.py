@@ -15,7 +15,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.loggers.logger import DummyLogger
 
 from sage_pl import processes
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
@@ -34,6 +33,7 @@ from sage_pl.runs.scoring import carry_weights, choose_for
 from sage_pl.training.callbacks.ended_early import EndedEarly, ended_early
 from sage_pl.training.callbacks.pruning import Pruning
 from sage_pl.training.callbacks.recommended import RecommendedLists
+from sage_pl.training.loggers.silent import Silent
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ def make_loggers(config: DictConfig) -> list[Logger]:
     Raises:
         ConfigError, LoggerError: with what is missing.
     """
-    return [_instance(node) if processes.rank() == 0 else DummyLogger() for node in config.logger.values()]
+    return [_instance(node) if processes.rank() == 0 else Silent() for node in config.logger.values()]
 
 
 def _carry_table(folder: Path, resume: str | None) -> None:

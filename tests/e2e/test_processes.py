@@ -32,10 +32,12 @@ def results(folder: Path) -> tuple[Any, pl.DataFrame, list[Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sage", "llmemb", "tiger"])
-def test_two_processes_train_what_one_trains(method: str, small_settings: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "method", [["sage"], ["llmemb"], ["tiger", "steps.tokens.quantiser.codes=6"]], ids=lambda m: m[0]
+)
+def test_two_processes_train_what_one_trains(method: list[str], small_settings: list[str], tmp_path: Path) -> None:
     """A stage (llmemb) and item codes (tiger) are made by the two, whose cache is a new one."""
-    mine = [*small_settings, f"paths.artifacts={tmp_path / 'cache'}", f"method={method}"]
+    mine = [*small_settings, f"paths.artifacts={tmp_path / 'cache'}", f"method={method[0]}", *method[1:]]
     two = trained(mine, tmp_path / "two", *TOGETHER)
     assert all((two / name).is_file() for name in FILES)
     log = (two / "train.log").read_text()

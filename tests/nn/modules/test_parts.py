@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from sage_pl import processes
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
@@ -17,7 +18,9 @@ from sage_pl.nn.item_encoders.dual import DualEncoder
 from sage_pl.nn.item_encoders.gaussian import GaussianItems
 from sage_pl.nn.item_encoders.id import IdEncoder
 from sage_pl.nn.item_encoders.id_beside_text import IdBesideText
+from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.nn.modules.gathering import in_parts
 from sage_pl.nn.modules.generative import GenerativeRecommender
 from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.nn.objectives.code_sequence import CodeSequence
@@ -34,11 +37,13 @@ from tests.joined import joined
 from tests.nn.decoders.tiny import make_network
 from tests.nn.modules.conftest import MAX_LEN
 from tests.nn.modules.test_waits import (
+    ADAM,
     DECODED_TERMS,
     DISTANCE_TERMS,
     LOSSES,
     OBJECTIVES,
     PROMPTS,
+    ROW_ADAM,
     SINGLE_TERMS,
     TAIL_TERMS,
     TERMS,
@@ -52,15 +57,14 @@ Values = Mapping[str, Tensor]
 
 
 def models_of(made: Files) -> dict[str, RecommenderModule]:
-    """A model for every loss that there is, and for every backbone; double precision, without dropout."""
+    """A model for every loss that there is and for every backbone; double precision, without dropout."""
     sequences = made.data.sequences
     models: dict[str, RecommenderModule] = {}
-    for backbone in BACKBONES:
-        for name, objective in OBJECTIVES.items():
-            encoder, reader = IdEncoder(N_ITEMS, 8), SingleView(make_backbone(backbone))
-            models[f"{backbone} {name}"] = SequentialRecommender(
-                encoder, reader, make_targets(backbone), objective(sequences)
-            )
+    chosen = [*(("sasrec", name) for name in OBJECTIVES), *((backbone, "bce") for backbone in BACKBONES)]
+    for backbone, name in chosen:
+        encoder, reader = IdEncoder(N_ITEMS, 8), SingleView(make_backbone(backbone))
+        objective = OBJECTIVES[name](sequences)
+        models[f"{backbone} {name}"] = SequentialRecommender(encoder, reader, make_targets(backbone), objective)
     for name, make in TERMS.items():
         backbone = "bert4rec" if name in ("exact", "alignment") else "sasrec"
         dual = DualEncoder(N_ITEMS, made.data.text, made.data.start, dim=8)
@@ -139,3 +143,68 @@ def test_every_loss_and_gradient_is_that_of_one_process(files: Files, no_dropout
     for values in joined(lambda: {name: step_of(model, batch) for name, model in models.items()}):
         for name, of_one in expected.items():
             torch.testing.assert_close(dict(values[name]), dict(of_one), rtol=1e-6, atol=1e-9, msg=name)
+
+
+def weights_after(model: RecommenderModule, batches: list[Any]) -> dict[str, Tensor]:
+    """Weights after a step of each batch, as Lightning takes it: within torch's DDP where there are several processes."""
+    optimizer: Any = model.configure_optimizers()
+    step: Any = model.training_step
+    if processes.world() > 1:
+        model.forward = model.training_step  # type: ignore[method-assign]
+        step = DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
+    processes.seed(3)
+    for batch in batches:
+        optimizer.zero_grad()
+        step(batch, 0).backward()
+        optimizer.step()
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def test_steps_of_processes_lead_to_the_weights_of_one(files: Files, no_dropout: None) -> None:
+    """Also by gradients of some rows, with a loss of another package, and where a batch has fewer users than processes."""
+    sequences, whole = files.data.sequences, loaded(files.data)
+    single: Any = {key: whole[key][:1] for key in ("items", "user")}  # type: ignore[literal-required]
+    batches = [{key: whole[key] for key in ("items", "user")}, single, single]  # type: ignore[literal-required]
+    models = {}
+    for sparse, optimizer in ((False, ADAM), (True, ROW_ADAM)):
+        for backbone in ("sasrec", "bert4rec"):
+            encoder, reader = IdEncoder(N_ITEMS, 8, sparse=sparse), SingleView(make_backbone(backbone))
+            terms = {"cross": MSEOfUsers(0.1)} if not sparse else {}
+            models[f"{backbone} {sparse}"] = SequentialRecommender(
+                encoder, reader, make_targets(backbone), SampledSoftmax(sequences), terms, optimizer
+            ).double()
+    two = joined(lambda: {name: weights_after(model, batches) for name, model in models.items()})
+    one = {name: weights_after(model, batches) for name, model in models.items()}
+    for weights in two:
+        for name in models:
+            torch.testing.assert_close(weights[name], one[name], rtol=1e-6, atol=1e-9, msg=name)
+
+
+class MSEOfUsers(LossTerm):
+    """Reads every state, as a loss of a user's own package may."""
+
+    def forward(self, step: Any) -> Tensor:
+        return step.hidden.square().mean() + step.user_states().square().mean()
+
+
+def test_rows_computed_in_parts_come_back_in_order() -> None:
+    groups = [torch.arange(5)[:, None], torch.arange(5, 6)[:, None], torch.arange(6, 9)[:, None]]
+    work = lambda: in_parts(groups, lambda rows: rows.double() * 2)  # noqa: E731
+    for result in (work(), *joined(work, 3), *joined(work, 2)):
+        assert result[:, 0].tolist() == list(range(0, 18, 2))
+
+
+def test_draws_are_shared_and_dropout_is_not() -> None:
+    def draw() -> tuple[list[float], list[float]]:
+        processes.seed(5)
+        shared = []
+        for _ in range(2):
+            torch.rand(1 + processes.rank())  # dropout, of another size in each
+            with processes.same_draws():
+                shared += torch.rand(3).tolist()
+        return shared, torch.rand(3).tolist()
+
+    (first, of_first), (second, of_second) = joined(draw)
+    torch.manual_seed(5)
+    assert first == second == torch.rand(6).tolist()
+    assert of_first != of_second

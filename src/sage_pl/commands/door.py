@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import hydra
 from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
+from sage_pl.commands.importing import command_module
 from sage_pl.escaping import visible
 from sage_pl.runs import launch
 from sage_pl.runs.hints import hints
@@ -51,7 +51,7 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
 
     def run(config: DictConfig) -> None:
         if "sweep" not in config or not launch.in_own_process(config, program):
-            getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
+            getattr(command_module(f"sage_pl.commands.{module}"), function)(config)
 
     run.__module__ = command  # Hydra names a job after it: hydra.job.name
     return launch.one_line_errors(run)

@@ -37,9 +37,9 @@ def _seen_as_absent(packages: frozenset[str]) -> Iterator[None]:
         name = re.match(r"[\w-]*", requirement.requirement or requirement.module or "")
         return (name is None or name[0] not in packages) and met(requirement)
 
-    imports.package_available = lambda name: name not in packages and available(name)
-    imports.RequirementCache.__bool__ = is_met
+    imports.package_available = lambda name: name not in packages and available(name)  # type: ignore
+    imports.RequirementCache.__bool__ = is_met  # type: ignore
     try:
         yield
     finally:
-        imports.package_available, imports.RequirementCache.__bool__ = available, met
+        imports.package_available, imports.RequirementCache.__bool__ = available, met  # type: ignore

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from sage_pl.commands.importing import command_module
 from sage_pl.errors import UserError, machine_problem
 from sage_pl.escaping import visible
 from sage_pl.runs import launch
@@ -55,7 +55,7 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
     def run(config: DictConfig) -> None:
         if "sweep" not in config or not launch.in_own_process(config, program):
             launch.end_with_worker()
-            getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
+            getattr(command_module(f"sage_pl.commands.{module}"), function)(config)
 
     run.__module__ = command  # Hydra names a job after it: hydra.job.name
     return launch.one_line_errors(run)
@@ -118,7 +118,7 @@ def open_program(name: str, arguments: Sequence[str]) -> None:
     """
     module, _, function = PROGRAMS[name].partition(".")
     try:
-        getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(arguments)
+        getattr(command_module(f"sage_pl.commands.{module}"), function)(arguments)
     except (UserError, OSError) as error:
         problem = None if isinstance(error, UserError) else machine_problem(error)
         if problem is None and not isinstance(error, UserError):

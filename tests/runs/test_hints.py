@@ -102,3 +102,10 @@ def _error(arguments: list[str]) -> HydraException | None:
             if options and value not in options:
                 return MissingConfigException("a hundred lines", f"{key.partition('@')[0]}/{value}", options)
     return None
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sage_pl.runs.hints._installed", lambda plugin: False)
+    assert hints(["-m", "hydra/launcher=submitit_slurm", "seed=1,2"], config_dir(), "train") == [
+        "hydra/launcher=submitit_slurm comes with: pip install 'sage-pl[slurm]'"
+    ]

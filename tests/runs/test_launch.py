@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -36,6 +38,7 @@ from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.launch import JobError, in_own_process, one_line_errors
 
 CONF = Path(__file__).parents[2] / "conf"
+OF_SWEEPS = ["hydra.mode=MULTIRUN", "hydra.sweep.dir=x", "hydra/launcher=ray", "+hydra.launcher.ray.remote.num_gpus=1"]
 
 
 def failing(error: BaseException) -> Callable[[DictConfig], None]:
@@ -180,9 +183,9 @@ def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     ]
     known = SimpleNamespace(
         mode=RunMode.MULTIRUN,
-        overrides=SimpleNamespace(hydra=["hydra.mode=MULTIRUN", "hydra.sweep.dir=x", "hydra.verbose=true"], task=task),
+        overrides=SimpleNamespace(hydra=[*OF_SWEEPS, "hydra.verbose=true"], task=task),
         sweep=SimpleNamespace(dir="outputs/sweeps/today"),
-        runtime=SimpleNamespace(config_sources=sources, output_dir=str(tmp_path)),
+        runtime=SimpleNamespace(config_sources=sources, output_dir=str(tmp_path), cwd=str(tmp_path)),
         job=SimpleNamespace(num=1),
     )
     monkeypatch.setattr(launch.HydraConfig, "get", lambda: known)
@@ -227,6 +230,35 @@ def test_a_job_gets_its_own_overrides_and_folder(
             f"hydra.run.dir='{tmp_path}'",
         ]
     ]
+
+
+@pytest.mark.usefixtures("hydra")
+def test_a_job_has_the_directory_of_the_command_and_is_no_task_of_slurm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Lightning takes a process in a Slurm task for a rank that the scheduler started, unless its job is interactive."""
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    settings: dict[str, Any] = {}
+
+    def run(command: list[str], **keywords: Any) -> subprocess.CompletedProcess[str]:
+        settings.update(keywords)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(launch.subprocess, "run", run)
+    assert in_own_process(OmegaConf.create(), ("train.py",))
+    assert settings["cwd"] == str(tmp_path)
+    assert settings["env"] == {**os.environ, "SLURM_JOB_NAME": "interactive"}
+
+
+def test_a_machine_without_the_directory_of_the_command_is_named(
+    hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = called(monkeypatch, 0)
+    hydra.runtime.cwd = "/home/of/another/machine"
+    with pytest.raises(JobError, match=r"was sent to .*, which has no /home/of/another/machine; .* one file system"):
+        in_own_process(OmegaConf.create(), ("train.py",))
+    assert not commands
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +11,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from sage_pl.commands.importing import command_module
+from sage_pl.errors import UserError, machine_problem
 from sage_pl.escaping import visible
 from sage_pl.runs import launch
 from sage_pl.runs.hints import hints
@@ -27,9 +28,11 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "report": "report.report",
     "data": "data.data",
 }
+PROGRAMS = {"serve": "serve.serve", "explore": "explore.explore"}  # those that take options in place of a configuration
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
-commands: {", ".join(COMMANDS).replace("_", "-")}
+       sage-pl {"|".join(PROGRAMS)} FOLDER [--option value]
+commands: {", ".join([*COMMANDS, *PROGRAMS]).replace("_", "-")}
 `sage-pl COMMAND --help` lists what a command takes."""
 
 
@@ -51,7 +54,8 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
 
     def run(config: DictConfig) -> None:
         if "sweep" not in config or not launch.in_own_process(config, program):
-            getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
+            launch.end_with_worker()
+            getattr(command_module(f"sage_pl.commands.{module}"), function)(config)
 
     run.__module__ = command  # Hydra names a job after it: hydra.job.name
     return launch.one_line_errors(run)
@@ -105,6 +109,23 @@ def open_door(command: str, script: str | None = None) -> None:
         hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
 
 
+def open_program(name: str, arguments: Sequence[str]) -> None:
+    """Run a command that takes options; an error of the user, or of the machine, is one line.
+
+    Args:
+        name: a key of :data:`PROGRAMS`.
+        arguments: of the command line.
+    """
+    module, _, function = PROGRAMS[name].partition(".")
+    try:
+        getattr(command_module(f"sage_pl.commands.{module}"), function)(arguments)
+    except (UserError, OSError) as error:
+        problem = None if isinstance(error, UserError) else machine_problem(error)
+        if problem is None and not isinstance(error, UserError):
+            raise
+        sys.exit(visible(problem or str(error)))
+
+
 def main() -> None:
     """``sage-pl COMMAND [group=choice] [key=value]``."""
     command, *arguments = sys.argv[1:] or ["--help"]
@@ -114,6 +135,8 @@ def main() -> None:
     elif name in COMMANDS:
         sys.argv = [f"{sys.argv[0]} {command}", *arguments]
         open_door(name)
+    elif name in PROGRAMS:
+        open_program(name, arguments)
     else:
-        close = difflib.get_close_matches(name, COMMANDS, n=1) or ["--help"]
+        close = difflib.get_close_matches(name, [*COMMANDS, *PROGRAMS], n=1) or ["--help"]
         sys.exit(f"there is no command {command!r}; try: sage-pl {close[0].replace('_', '-')}")

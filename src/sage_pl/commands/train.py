@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sage_pl import hardware, hosts
+from sage_pl import hardware, hosts, processes
 from sage_pl.commands import following
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.report import index, make
@@ -32,6 +32,7 @@ from sage_pl.runs.resuming import (
     open_last,
     own_hosts,
 )
+from sage_pl.runs.together import together
 from sage_pl.runs.trained_ids import carried
 from sage_pl.runs.unread import unread
 
@@ -64,7 +65,8 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
     report = None if repeats else make.after_run("run", plan.config.report)
     with _guard(checkpoint):
         loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
-    with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):
+    last = Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"
+    with _ctrl_c_ends_cleanly(last), together(config, plan.config.trainer, train):
         log.info("%s; results in %s", titled(plan.config), plan.config.run_dir)
         artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
         keys = {name: artifact.key for name, artifact in artifacts.items()}
@@ -73,7 +75,9 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
         elif checkpoint is not None:
             check_artifacts(checkpoint, keys)
         stored_values, filled = carried(plan.recipe, artifacts, begun_with), fill_in_artifacts(plan.config, artifacts)
-        if equal := sweeps.equal_run(filled):
+        if equal := processes.agreed(sweeps.equal_run(filled)):
+            if processes.rank() > 0:
+                return {}
             metrics = sweeps.take_results(equal, filled)
             index.refresh(plan.config.paths.outputs, plan.config.run_dir)
             return metrics
@@ -82,6 +86,8 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
             if checkpoint is not None and not refit:
                 check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)
+        if processes.rank() > 0:
+            return {}
         fit.finish(run, results, report)
         index.refresh(plan.config.paths.outputs, plan.config.run_dir)
     for name in plan.stages:

@@ -18,6 +18,7 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 
 _METRIC = re.compile(r"(hr|ndcg|mrr)@([1-9]\d*)")
+RESAMPLES = 2000  # of conf/compare.yaml, and of a run's page: one run has one interval on both
 _BLOCK = 4_000_000  # random numbers in memory at a time
 _ROUNDING = 1e-9  # sums nearer than this share of their size are equal
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
+_LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}  # -> extra
 _OVERRIDE = re.compile(r"^[+~]{0,2}([\w./@-]+)=?")
 _NEAR = 0.15  # by how much a further suggestion may be less alike than the best
 
@@ -49,13 +51,15 @@ def known_keys(config: DictConfig) -> list[str]:
 def hints(arguments: list[str], config_dir: Path, config_name: str, error: Exception | None = None) -> list[str]:
     """What is wrong with the overrides of a configuration that could not be composed; nothing where that is unknown.
 
-    A line for a choice that its group does not have, otherwise for every unknown key.
+    A line for a plugin that is not installed, or a choice that its group does not have, otherwise for every unknown key.
 
     Args:
         arguments: of the command line.
         config_dir, config_name: the configuration they are meant for.
         error: of Hydra.
     """
+    if absent := _absent_launchers(arguments):
+        return absent
     if isinstance(error, MissingConfigException) and (line := _no_choice(error, arguments, config_dir)):
         return [line]
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
@@ -117,3 +121,16 @@ def _absent_group(problem: str, overrides: Iterable[str], groups: Iterable[str])
             return f"{key} is new in this run; write +{argument}"
         return f"{argument} has no place in this run, no part of which has the group {key}; leave it out"
     return ""
+
+
+def _absent_launchers(arguments: list[str]) -> list[str]:
+    """How to install the launchers that a command names."""
+    return [
+        f"hydra/launcher={name} comes with: pip install 'sage-pl[{extra}]'"
+        for name, extra in _LAUNCHERS.items()
+        if f"hydra/launcher={name}" in arguments and not _installed(f"hydra_{name.split('_')[0]}_launcher")
+    ]
+
+
+def _installed(plugin: str) -> bool:
+    return find_spec(f"hydra_plugins.{plugin}") is not None

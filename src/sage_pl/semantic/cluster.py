@@ -18,6 +18,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count, Exponent, Fuzzifier, Pair, Seed, Share, Weight, Width
 from sage_pl.semantic.memberships import NOISE, IntArray, centres, check_fuzzifier, entropies, memberships
+from sage_pl.semantic.projection import project
 from sage_pl.semantic.tables import FloatArray, padded
 
 log = logging.getLogger(__name__)
@@ -84,9 +85,9 @@ class Cluster:
     share_residual_mass: bool = True
 
     name: ClassVar[str] = "cluster"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1: UMAP's approximate neighbours
     inputs: ClassVar[tuple[str, ...]] = ("reduce",)
-    libraries: ClassVar[tuple[str, ...]] = ("umap-learn", "hdbscan", "scikit-learn", "numba")
+    libraries: ClassVar[tuple[str, ...]] = ("umap-learn", "faiss-cpu", "hdbscan", "scikit-learn", "numba")
 
     def __post_init__(self) -> None:
         for key in ("min_dist", "epsilon", "fuzzy_m", "exponent"):
@@ -150,20 +151,18 @@ class Cluster:
 
     def _project(self, points: FloatArray) -> FloatArray:
         from sklearn.preprocessing import StandardScaler
-        from umap import UMAP
 
+        assert self.n_neighbors is not None  # that of :meth:`sized`
         start = time.perf_counter()
         log.info("UMAP of %s items begins; its code is compiled first (numba), once in a process", f"{len(points):,}")
-        umap = UMAP(
-            n_neighbors=self.n_neighbors,
+        projected = project(
+            StandardScaler().fit_transform(points),
+            self.n_neighbors,
+            self.seed,
             min_dist=self.min_dist,
             n_components=self.n_components,
-            metric="euclidean",
-            random_state=self.seed,
-            n_jobs=-1 if self.seed is None else 1,
             tqdm_kwds={"desc": "UMAP", "disable": not sys.stderr.isatty()},
         )
-        projected = umap.fit_transform(StandardScaler().fit_transform(points))
         log.info("UMAP: %d items to %d dimensions in %.1f s", *projected.shape, time.perf_counter() - start)
         return projected
 

@@ -106,7 +106,7 @@ def sign_flip_p(differences: FloatArray, members: BoolArray, n: int, seed: int =
     """Two-sided p-values of the paired permutation test, [S, G]; NaN for an empty group.
 
     Under the null hypothesis each user's difference is as likely as its negative. With T the sum of a group's
-    differences and T_1..T_n sums under random signs: p = (1 + #{|T_i| >= |T|}) / (1 + n) > 0.
+    differences and T_1..T_n sums under random signs: ``p = (1 + #{|T_i| >= |T|}) / (1 + n) > 0``.
 
     Args:
         differences: [S, U] system minus baseline, by user.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.escaping import visible
@@ -27,6 +28,9 @@ from sage_pl.report.sections import (
     training,
 )
 from sage_pl.report.vectors import RunVectors
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 LARGEST = 3_000_000  # bytes of a report
 
@@ -135,18 +139,25 @@ def write(page: Page, file: Path) -> Path:
 
 def html(page: Page) -> str:
     """The page as text, with all data escaped."""
+    from markupsafe import Markup
+
+    back = Markup(links.markup(dict(page.comparisons)))
+    return environment().get_template("page.html.j2").render(page=page, comparisons=back)
+
+
+def environment() -> Environment:
+    """The templates, which escape all data."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup, escape
+    from markupsafe import escape
 
     loader = PackageLoader("sage_pl.report", "templates")
-    environment = Environment(
+    templates = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible
     )
-    environment.filters["lines"] = lambda text: escape(visible(text, keep="\n"))
-    environment.filters["visible"] = visible
-    environment.filters["breakable"] = _breakable
-    back = Markup(links.markup(dict(page.comparisons)))
-    return environment.get_template("page.html.j2").render(page=page, comparisons=back)
+    templates.filters["lines"] = lambda text: escape(visible(text, keep="\n"))
+    templates.filters["visible"] = visible
+    templates.filters["breakable"] = _breakable
+    return templates
 
 
 def _visible(value: object) -> object:
@@ -156,7 +167,7 @@ def _visible(value: object) -> object:
 
 def _breakable(text: str) -> str:
     """A name that may go on in the next line behind / and _."""
-    from markupsafe import Markup, escape
+    from markupsafe import escape
 
     return Markup(re.sub(r"(?<=[/_])(?=\w)", "<wbr>", escape(visible(text))))
 

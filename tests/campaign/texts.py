@@ -352,7 +352,11 @@ class Trials:
         if not (folder / "report.html").is_file():
             return "traceback"
         text = escaped(TEXTS[number])
-        return "held" if of_page(folder / "report.html", f"on {escaped(title(TEXTS[number]))}", f"{text} against plain") else "wrong result"
+        return (
+            "held"
+            if of_page(folder / "report.html", f"on {escaped(title(TEXTS[number]))}", f"{text} against plain")
+            else "wrong result"
+        )
 
     def reported(self, number: int) -> Verdict:
         text = TEXTS[number]

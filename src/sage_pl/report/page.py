@@ -167,7 +167,7 @@ def _visible(value: object) -> object:
 
 def _breakable(text: str) -> str:
     """A name that may go on in the next line behind / and _."""
-    from markupsafe import escape
+    from markupsafe import Markup, escape
 
     return Markup(re.sub(r"(?<=[/_])(?=\w)", "<wbr>", escape(visible(text))))
 

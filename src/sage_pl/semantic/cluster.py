@@ -152,6 +152,7 @@ class Cluster:
     def _project(self, points: FloatArray) -> FloatArray:
         from sklearn.preprocessing import StandardScaler
 
+        assert self.n_neighbors is not None  # that of :meth:`sized`
         start = time.perf_counter()
         log.info("UMAP of %s items begins; its code is compiled first (numba), once in a process", f"{len(points):,}")
         projected = project(

@@ -28,10 +28,15 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "report": "report.report",
     "data": "data.data",
 }
-PROGRAMS = {"serve": "serve.serve", "explore": "explore.explore"}  # those that take options in place of a configuration
+PROGRAMS = {  # those that take options in place of a configuration
+    "serve": "serve.serve",
+    "explore": "explore.explore",
+    "wandb_report": "wandb_report.wandb_report",
+}
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
-       sage-pl {"|".join(PROGRAMS)} FOLDER [--option value]
+       sage-pl serve|explore FOLDER [--option value]
+       sage-pl wandb-report ENTITY/PROJECT [--option value]
 commands: {", ".join([*COMMANDS, *PROGRAMS]).replace("_", "-")}
 `sage-pl COMMAND --help` lists what a command takes."""
 

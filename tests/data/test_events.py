@@ -93,7 +93,7 @@ def test_parts_hold_whole_users_and_few_more_rows_than_allowed(monkeypatch: pyte
     borders = events._borders(rows)
     assert (borders[0], borders[-1]) == (0, len(rows))
     parts = [rows[start:end] for start, end in pairwise(borders)]
-    assert len(parts) == 5
+    assert len(parts) == 4
     assert all(part.sum() < 10 + part[0] for part in parts)
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from sage_pl.data.sources.raw import CLOCK, COLUMNS, DataError, RawData, check_items, require_columns
 
 PART = 20_000_000  # events of a part, about 1 GB while it is sorted
-_CODES = ("user_id", "item_id")
+_CODES, _ROW = ("user_id", "item_id"), "row of the source"
 IntArray = npt.NDArray[np.integer]
 Mask = npt.NDArray[np.bool_]
 
@@ -142,11 +142,12 @@ def encode(raw: RawData, further: Iterable[str], folder: Path) -> tuple[Events, 
     if raw.items is not None:
         _check_texts(raw.items, schema["item_id"])
     ids = {column: _ids(frame, column, nulls["len"]) for column in _CODES}
+    frame = frame.with_row_index(_ROW)  # joins that keep the order of rows take five times as long
     for column, table in ids.items():
         codes = table.lazy().select(column, pl.int_range(pl.len(), dtype=pl.UInt32).alias("code"))
-        frame = frame.join(codes, on=column, how="left", maintain_order="left").drop(column).rename({"code": column})
+        frame = frame.join(codes, on=column, how="left").drop(column).rename({"code": column})
     rows = ids["user_id"]["rows"].to_numpy()
-    parts = _by_user(frame.select(columns), rows, folder)
+    parts = _by_user(frame.select(_ROW, *columns), rows, folder)
     events = Events(parts, folder, len(rows), ids["item_id"].height)
     return events, Ids(ids["user_id"]["user_id"], ids["item_id"]["item_id"])
 
@@ -171,8 +172,8 @@ def _by_user(frame: pl.LazyFrame, rows: IntArray, folder: Path) -> Iterator[pl.D
     for start, end in itertools.pairwise(borders):
         part = frame if len(borders) == 2 else frame.filter(pl.col("user_id").is_between(start, end, closed="left"))
         # Two stable sorts of one column are far quicker than one sort of two columns.
-        part_of_users = part.collect(engine="streaming").sort("timestamp", maintain_order=True)
-        yield part_of_users.sort("user_id", maintain_order=True)
+        in_time = part.collect(engine="streaming").sort(_ROW).drop(_ROW).sort("timestamp", maintain_order=True)
+        yield in_time.sort("user_id", maintain_order=True)
     if len(borders) > 2:
         file.unlink()
 

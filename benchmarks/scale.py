@@ -1,0 +1,143 @@
+"""Time and memory of preparation and of reading batches as the number of interactions grows.
+
+``python benchmarks/scale.py [EVENTS ...]``, by default 1,000,000 and 10,000,000. ``SCALE_DATA`` names a folder that keeps the
+synthetic tables. Each size in a process of its own, so that its peak is its own. Writes benchmarks/results/scale.json; sizes
+that are not measured keep their figures.
+
+The interactions are seeded: an event per second of a random user with an item drawn by Zipf's law, 20 events per user and 100
+per item on average, in the order of time, in Parquet parts of 10 million events.
+
+- ``hash``: sha256 of the parts, which names the artifact.
+- ``encode``: ids to codes, rows sorted by user and time.
+- ``filter``: the 5-core.
+- ``write``: numbering, sequences, split, tables and the report.
+- ``counts``: training events per item, which groups and floors read.
+- ``batches``: 1,000 training batches of 256 users, read from the mapped files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from measuring import ROOT, about, write
+from memory import Watch, resident
+
+SIZES = (1_000_000, 10_000_000)
+PER_USER, PER_ITEM, PART = 20, 100, 10_000_000
+BATCHES, USERS, MAX_LEN = 1_000, 256, 50
+RESULT = ROOT / "benchmarks" / "results" / "scale.json"
+
+
+def synthesise(folder: Path, n: int) -> None:
+    """The table of ``n`` interactions, part by part; a whole one is kept."""
+    if (folder / "_SUCCESS").is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    popularity = np.cumsum(1 / np.arange(1, n // PER_ITEM + 1))
+    for start in range(0, n, PART):
+        generator, size = np.random.default_rng((0, start)), min(PART, n - start)
+        items = np.searchsorted(popularity, generator.random(size) * popularity[-1])
+        columns = {"user_id": generator.integers(n // PER_USER, size=size), "item_id": items}
+        frame = pl.DataFrame({**columns, "timestamp": 1_300_000_000 + np.arange(start, start + size)})
+        frame.write_parquet(folder / f"part-{start // PART:05}.parquet")
+    (folder / "_SUCCESS").touch()
+
+
+@contextlib.contextmanager
+def timed(owner: Any, name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Add up the time in a function of the preparation under its name."""
+    original: Callable[..., Any] = getattr(owner, name)
+
+    def work(*arguments: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return original(*arguments)
+        finally:
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+    setattr(owner, name, work)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """The stages of one size in this process."""
+    from sage_pl.data import interactions
+    from sage_pl.data.filters import KCore
+    from sage_pl.data.loader import TrainingUsers
+    from sage_pl.data.sequences import Sequences
+    from sage_pl.data.sources.folder import Folder
+    from sage_pl.data.split import LeaveOneOut
+
+    source = Folder(f"{folder}/*.parquet")
+    figures: dict[str, Any] = {"MB before": resident()}
+
+    def stage(name: str, work: Callable[[], Any]) -> Any:
+        with Watch() as watch:
+            start = time.perf_counter()
+            result = work()
+            seconds = time.perf_counter() - start
+        peak = {f"peak {kind}": round(value) for kind, value in watch.peak.items()}
+        figures[name] = {"s": round(seconds, 2), **peak}
+        return result
+
+    stage("hash", source.fingerprint)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        out, parts = Path(place), dict[str, float]()
+        with timed(interactions, "encode", parts), timed(KCore, "over", parts):
+            stage("prepare", lambda: interactions.Interactions(source, LeaveOneOut(), (KCore(),)).run({}, out))
+        figures["prepare"] |= {"encode s": round(parts["encode"], 2), "filter s": round(parts["over"], 2)}
+        figures["prepare"]["write s"] = round(figures["prepare"]["s"] - sum(parts.values()), 2)
+        figures["stages"] = json.loads((out / "report.json").read_text())["stages"]
+        (out / "manifest.json").write_text(json.dumps({"key": "scale"}))
+        sequences = Sequences.load(artifact(out))
+        stage("counts", lambda: sequences.train_counts)
+        readable = np.flatnonzero(sequences.train_end >= 2)
+        data, generator = TrainingUsers(sequences, MAX_LEN), np.random.default_rng(0)
+        stage("batches", lambda: [data[generator.choice(readable, USERS)] for _ in range(BATCHES)])
+    return figures
+
+
+def artifact(folder: Path) -> Any:
+    from sage_pl.artifacts.store import Artifact
+
+    return Artifact.at(folder)
+
+
+def main(sizes: list[int]) -> None:
+    results = json.loads(RESULT.read_text()) if RESULT.is_file() else {"sizes": {}}
+    with tempfile.TemporaryDirectory() as place:
+        data = Path(os.environ.get("SCALE_DATA", place))
+        for n in sizes:
+            folder = data / str(n)
+            for command in ("synthesise", "measure"):  # making the data does not count as memory of the stages
+                done = subprocess.run(
+                    [sys.executable, __file__, command, str(folder), str(n)], check=True, stdout=subprocess.PIPE
+                )
+            results["sizes"][str(n)] = json.loads(done.stdout.splitlines()[-1])
+            print(n, json.dumps(results["sizes"][str(n)]))
+            results["sizes"] = dict(sorted(results["sizes"].items(), key=lambda entry: int(entry[0])))
+            write("scale", {**about(), "polars": pl.__version__, "polars threads": pl.thread_pool_size(), **results})
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["synthesise", folder, n]:
+            synthesise(Path(folder), int(n))
+        case ["measure", folder, _]:
+            print(json.dumps(measure(Path(folder))))
+        case sizes:
+            main([int(size) for size in sizes] or list(SIZES))

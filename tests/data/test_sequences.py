@@ -32,7 +32,11 @@ def test_an_artifact_is_opened(sequences: Sequences) -> None:
     assert len(sequences.test) == 2
 
 
-def test_counts_are_those_of_the_training_part(sequences: Sequences) -> None:
+@pytest.mark.parametrize("block", [1, 3, 2**22])
+def test_counts_are_those_of_the_training_part(
+    sequences: Sequences, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sage_pl.data.sequences.BLOCK", block)
     assert sequences.train_mask.tolist() == [1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 1]
     assert sequences.train_counts.tolist() == [0, 1, 2, 1, 0, 0, 2, 0, 1, 0, 0]
 

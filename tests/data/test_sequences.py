@@ -16,6 +16,12 @@ def sequences(tmp_path: Path) -> Sequences:
     return Sequences.load(Artifact.at(write_sequences(tmp_path, USERS, n_items=9)))
 
 
+def test_events_stay_in_their_file(sequences: Sequences) -> None:
+    """Training maps the events, so that their number is not bounded by memory."""
+    assert isinstance(sequences.values.base, np.memmap)
+    assert isinstance(sequences.offsets.base, np.memmap)
+
+
 def test_an_artifact_is_opened(sequences: Sequences) -> None:
     assert (sequences.n_users, sequences.n_items) == (4, 9)
     assert sequences.lengths.tolist() == [0, 5, 2, 3, 1]

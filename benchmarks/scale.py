@@ -1,15 +1,15 @@
 """Time and memory of preparation and of reading batches as the number of interactions grows.
 
-``python benchmarks/scale.py [EVENTS ...]``, by default 1,000,000 and 10,000,000. ``SCALE_DATA`` names a folder that keeps the
-synthetic tables. Each size in a process of its own, so that its peak is its own. Writes benchmarks/results/scale.json; sizes
-that are not measured keep their figures.
+``python benchmarks/scale.py [EVENTS[:USERS:ITEMS] ...]``, by default 1,000,000 and 10,000,000 events with 20 per user and 100
+per item. ``SCALE_DATA`` names a folder that keeps the synthetic tables. Each size in a process of its own, so that its peak is
+its own. Writes benchmarks/results/scale.json; sizes that are not measured keep their figures.
 
-The interactions are seeded: an event per second of a random user with an item drawn by Zipf's law, 20 events per user and 100
-per item on average, in the order of time, in Parquet parts of 10 million events.
+The interactions are seeded: an event per second of a random user with an item drawn by Zipf's law, in the order of time, in
+Parquet parts of 10 million events.
 
 - ``hash``: sha256 of the parts, which names the artifact.
 - ``encode``: ids to codes, rows sorted by user and time.
-- ``filter``: the 5-core.
+- ``filter``: the 5-core; the 1-core, which leaves nothing out, where users and items are named.
 - ``write``: numbering, sequences, split, tables and the report.
 - ``counts``: training events per item, which groups and floors read.
 - ``batches``: 1,000 training batches of 256 users, read from the mapped files.
@@ -39,16 +39,16 @@ BATCHES, USERS, MAX_LEN = 1_000, 256, 50
 RESULT = ROOT / "benchmarks" / "results" / "scale.json"
 
 
-def synthesise(folder: Path, n: int) -> None:
+def synthesise(folder: Path, n: int, users: int, items: int) -> None:
     """The table of ``n`` interactions, part by part; a whole one is kept."""
     if (folder / "_SUCCESS").is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    popularity = np.cumsum(1 / np.arange(1, n // PER_ITEM + 1))
+    popularity = np.cumsum(1 / np.arange(1, items + 1))
     for start in range(0, n, PART):
         generator, size = np.random.default_rng((0, start)), min(PART, n - start)
-        items = np.searchsorted(popularity, generator.random(size) * popularity[-1])
-        columns = {"user_id": generator.integers(n // PER_USER, size=size), "item_id": items}
+        item = np.searchsorted(popularity, generator.random(size) * popularity[-1])
+        columns = {"user_id": generator.integers(users, size=size), "item_id": item}
         frame = pl.DataFrame({**columns, "timestamp": 1_300_000_000 + np.arange(start, start + size)})
         frame.write_parquet(folder / f"part-{start // PART:05}.parquet")
     (folder / "_SUCCESS").touch()
@@ -73,8 +73,8 @@ def timed(owner: Any, name: str, seconds: dict[str, float]) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-def measure(folder: Path) -> dict[str, Any]:
-    """The stages of one size in this process."""
+def measure(folder: Path, least: int) -> dict[str, Any]:
+    """The stages of one size in this process, with the ``least``-core."""
     from sage_pl.data import interactions
     from sage_pl.data.filters import KCore
     from sage_pl.data.loader import TrainingUsers
@@ -98,7 +98,9 @@ def measure(folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         out, parts = Path(place), dict[str, float]()
         with timed(interactions, "encode", parts), timed(KCore, "over", parts):
-            stage("prepare", lambda: interactions.Interactions(source, LeaveOneOut(), (KCore(),)).run({}, out))
+            stage(
+                "prepare", lambda: interactions.Interactions(source, LeaveOneOut(), (KCore(least, least),)).run({}, out)
+            )
         figures["prepare"] |= {"encode s": round(parts["encode"], 2), "filter s": round(parts["over"], 2)}
         figures["prepare"]["write s"] = round(figures["prepare"]["s"] - sum(parts.values()), 2)
         figures["stages"] = json.loads((out / "report.json").read_text())["stages"]
@@ -117,27 +119,28 @@ def artifact(folder: Path) -> Any:
     return Artifact.at(folder)
 
 
-def main(sizes: list[int]) -> None:
+def main(cases: list[str]) -> None:
     results = json.loads(RESULT.read_text()) if RESULT.is_file() else {"sizes": {}}
     with tempfile.TemporaryDirectory() as place:
         data = Path(os.environ.get("SCALE_DATA", place))
-        for n in sizes:
-            folder = data / str(n)
-            for command in ("synthesise", "measure"):  # making the data does not count as memory of the stages
-                done = subprocess.run(
-                    [sys.executable, __file__, command, str(folder), str(n)], check=True, stdout=subprocess.PIPE
-                )
-            results["sizes"][str(n)] = json.loads(done.stdout.splitlines()[-1])
-            print(n, json.dumps(results["sizes"][str(n)]))
-            results["sizes"] = dict(sorted(results["sizes"].items(), key=lambda entry: int(entry[0])))
+        for case in cases:
+            n, *others = map(int, case.split(":"))
+            users, items = others or (n // PER_USER, n // PER_ITEM)
+            folder = str(data / case.replace(":", "-"))
+            # Making the data does not count as memory of the stages.
+            subprocess.run([sys.executable, __file__, "synthesise", folder, *map(str, (n, users, items))], check=True)
+            command = [sys.executable, __file__, "measure", folder, "1" if others else "5"]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+            results["sizes"][case] = json.loads(done.stdout.splitlines()[-1])
+            print(case, json.dumps(results["sizes"][case]))
             write("scale", {**about(), "polars": pl.__version__, "polars threads": pl.thread_pool_size(), **results})
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["synthesise", folder, n]:
-            synthesise(Path(folder), int(n))
-        case ["measure", folder, _]:
-            print(json.dumps(measure(Path(folder))))
-        case sizes:
-            main([int(size) for size in sizes] or list(SIZES))
+        case ["synthesise", folder, *sizes]:
+            synthesise(Path(folder), *map(int, sizes))
+        case ["measure", folder, least]:
+            print(json.dumps(measure(Path(folder), int(least))))
+        case cases:
+            main(cases or [str(size) for size in SIZES])

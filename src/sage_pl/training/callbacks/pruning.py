@@ -18,11 +18,12 @@ class PrunedError(RuntimeError):
 
 def open_storage(address: str) -> BaseStorage:
     """The storage of studies at an address: a database where it is a URL, otherwise Optuna's journal file."""
-    import optuna
+    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages.journal import JournalFileBackend
 
     if "://" in address:
-        return optuna.storages.get_storage(address)
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(address))
+        return get_storage(address)
+    return JournalStorage(JournalFileBackend(address))
 
 
 class Pruning(pl.Callback):

@@ -17,7 +17,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal import utils as hydra_utils
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import InstantiationException
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    InstantiationException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -83,10 +88,31 @@ def test_hydras_own_files_on_a_full_disk_are_one_line(capsys: pytest.CaptureFixt
     def create_the_run_folder() -> None:
         raise OSError(errno.EROFS, "Read-only file system", "/runs")
 
-    with launch.machine_problems_in_words(), pytest.raises(SystemExit) as stop:
+    with launch.errors_in_words(), pytest.raises(SystemExit) as stop:
         hydra_utils.run_and_report(create_the_run_folder)
     assert stop.value.code == 1
-    assert capsys.readouterr().err.splitlines()[0] == "/runs: the file system is read-only; choose another folder"
+    assert capsys.readouterr().err == "/runs: the file system is read-only; choose another folder\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "lines", "printed"),
+    [
+        (ConfigCompositionException("a hundred lines"), ["did you mean b?"], "did you mean b?\n"),
+        (OverrideParseException("x", "no override"), ["x"], "x\n"),
+        (ConfigCompositionException("Hydra's words"), [], "Hydra's words\n\nSet the environment variable"),
+        (CompactHydraException("of no configuration"), ["did you mean b?"], "of no configuration\n\nSet"),
+    ],
+)
+def test_an_error_of_composing_is_what_explains_it(
+    error: Exception, lines: list[str], printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def composes() -> None:
+        raise error
+
+    with launch.errors_in_words(lambda _: lines), pytest.raises(SystemExit) as stop:
+        hydra_utils.run_and_report(composes)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith(printed)
 
 
 @pytest.mark.parametrize("error", [KeyError("bug"), TypeError("bug")], ids=lambda error: type(error).__name__)

@@ -146,7 +146,6 @@ class Interactions:
         }
         (out / "report.json").write_text(json.dumps(report, indent=2))
         write_states(out, states)
-        log.info("%(users)s users, %(items)s items, %(interactions)s interactions", stages[-1])
 
     def _filter_columns(self) -> list[str]:
         """What the filters read beside ids and times.

@@ -20,13 +20,14 @@ from typing import Any
 
 import hydra._internal.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, InstantiationException
+from hydra.errors import ConfigCompositionException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.identity import flat
 from sage_pl.errors import UserError, machine_problem
+from sage_pl.escaping import visible
 
 log = logging.getLogger(__name__)
 FAILURE = "failure.json"  # in the folder of a sweep's job that failed
@@ -105,8 +106,15 @@ def causes_in(folder: Path) -> list[list[str]]:
 
 
 @contextmanager
-def machine_problems_in_words() -> Iterator[None]:
-    """Have Hydra print the machine's errors in its own files (``.hydra/``, the log) as one line, and a failed log no trace."""
+def errors_in_words(explain: Callable[[Exception], Sequence[str]] = lambda error: ()) -> Iterator[None]:
+    """Have Hydra print its own errors as a line or two, without the list of all choices or a trace, and exit with code 1.
+
+    The machine's errors in Hydra's files (``.hydra/``, the log) become one sentence. A failed log prints no trace.
+    HYDRA_FULL_ERROR=1 shows what Hydra says.
+
+    Args:
+        explain: lines about an error of composing a configuration; none where Hydra's own message stands.
+    """
     logging.raiseExceptions = False
     original = hydra._internal.utils.run_and_report
 
@@ -115,9 +123,16 @@ def machine_problems_in_words() -> Iterator[None]:
             try:
                 return func()
             except Exception as error:
-                if not (problem := machine_problem(error)) or os.environ.get("HYDRA_FULL_ERROR"):
+                if os.environ.get("HYDRA_FULL_ERROR"):
                     raise
-                raise CompactHydraException(problem) from None
+                composing = isinstance(error, ConfigCompositionException | OverrideParseException)
+                problem = machine_problem(error)
+                lines = explain(error) if composing else [problem] if problem else []
+                if not lines:
+                    raise
+                for line in lines:
+                    print(visible(line), file=sys.stderr)
+                raise SystemExit(1) from error
 
         return original(in_words)
 

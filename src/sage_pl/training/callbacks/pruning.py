@@ -21,9 +21,7 @@ def open_storage(address: str) -> BaseStorage:
     from optuna.storages import JournalStorage, get_storage
     from optuna.storages.journal import JournalFileBackend
 
-    if "://" in address:
-        return get_storage(address)
-    return JournalStorage(JournalFileBackend(address))
+    return get_storage(address) if "://" in address else JournalStorage(JournalFileBackend(address))
 
 
 class Pruning(pl.Callback):

@@ -227,7 +227,7 @@ class Model:
         True
         """
         if format == "folder":
-            self._source.write(Path(path), self.served.catalogue, self.served.added)
+            self._source.write(Path(path), self.served)
         else:
             write_tower(self.served.model, self.served.catalogue, path, format)
         return Path(path)

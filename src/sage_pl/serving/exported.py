@@ -26,6 +26,7 @@ from sage_pl.serving.exported_model import ADDED, CATALOGUE, Added, Catalogue
 from sage_pl.serving.new_items import ENCODER, TextSource
 from sage_pl.serving.parts import HERE, map_texts
 from sage_pl.serving.readme import readme
+from sage_pl.serving.retrieval import INDEX, index_of
 
 
 def save(
@@ -35,6 +36,7 @@ def save(
     name: Mapping[str, Any],
     texts: TextSource | None = None,
     added: Sequence[Added] = (),
+    retrieval: str = "exact",
 ) -> None:
     """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts these parts read, atomically.
 
@@ -49,6 +51,7 @@ def save(
         texts: encodes new items; with it the folder holds the item encoder, and the text vectors it reads. None for no new
             items.
         added: items that were added to the model since; the folder has them too.
+        retrieval: how the folder's model finds items; see :func:`sage_pl.serving.retrieval.index_of`.
 
     Raises:
         ConfigError: the folder exists.
@@ -80,8 +83,11 @@ def save(
             **nodes,
             "max_len": model.max_len,
             "new_items": new_items,
+            "retrieval": retrieval,
         }
         (work / "model.json").write_text(json.dumps({"name": dict(name), "manifest": True, **node}, indent=2))
+        if index := index_of(model, retrieval):
+            index.write(work / INDEX)
         catalogue = catalogue_of(
             Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes)
         )

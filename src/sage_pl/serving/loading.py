@@ -21,7 +21,7 @@ from sage_pl.serving.parts import built, of_folder, with_place
 _AGAIN = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
 
 
-def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
+def load(folder: str | Path, allow_host: Sequence[str] = (), retrieval: str | None = None) -> ExportedModel:
     """The model of a folder written by :func:`sage_pl.serving.save`, ready for ``recommend(history=["ID", "ID"], k=10)``.
 
     Its ``model`` works on item numbers (:mod:`sage_pl.nn.modules.served`), and ``stored`` is the checkpoint's name. Every
@@ -31,6 +31,8 @@ def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
         folder: the folder.
         allow_host: hosts that it may contact, such as ``huggingface.co`` for a language model that it names and that is not on
             this machine.
+        retrieval: ``exact`` scores every item; ``hnsw`` and ``ivf`` find some by an index (:mod:`sage_pl.serving.retrieval`),
+            which is built now unless the folder holds it. None: as it was exported.
 
     Raises:
         MissingFileError: the folder has no ``model.json``.
@@ -46,7 +48,7 @@ def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
     node = _checked_node(place)
     with of_folder(place), hosts.only(allow_host):
         name = node.pop("name", {})
-        new_items = node.pop("new_items", None)
+        new_items, exported_for = node.pop("new_items", None), node.pop("retrieval", "exact")
         node, new_items = with_place([node, new_items], place)
         node["_target_"] = SERVED.get(node["_target_"], node["_target_"])
         model = built("model", {**node, "_partial_": True})(CachedItems(place / "items"))
@@ -58,7 +60,12 @@ def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
         model.stored = name
         adder = None if new_items is None else partial(_encoded, place, new_items, sorted(model.sequence_encoder.reads))
         catalogue = Catalogue.read(place)
-        return ExportedModel(model.eval(), catalogue, adder, _append_added(place, model, catalogue))
+        added = _append_added(place, model, catalogue)
+        if (kind := retrieval or exported_for) != "exact":
+            from sage_pl.serving.retrieval import INDEX, index_of
+
+            model.retrieval = index_of(model, kind, place / INDEX if kind == exported_for else None)
+        return ExportedModel(model.eval(), catalogue, adder, added)
 
 
 def _append_added(place: Path, model: Any, catalogue: Catalogue | None) -> list[Added]:

@@ -7,6 +7,7 @@ import logging
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.overrides import TorchFunctionMode
 
 from sage_pl.artifacts.files import MANIFEST, records_of, refuse_existing, whole_folder
 from sage_pl.errors import SettingError
@@ -27,6 +29,45 @@ log = logging.getLogger(__name__)
 VECTORS = "item_vectors.npy"
 _LARGEST = 1 << 30  # bytes of a file of ONNX, which may hold 2 GiB
 FILES = {"onnx": "tower.onnx", "torch": "tower.pt2"}
+
+
+class Maxima(NamedTuple):
+    """What ``cummax`` returns, without the places."""
+
+    values: Tensor
+
+
+class BasicOperations(TorchFunctionMode):
+    """Within it, attention is products and a softmax, and running maxima are those of prefixes: operations that ONNX has, without
+    the layout of one device's kernel.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return _attend(*args, **(kwargs or {}))
+        if func is Tensor.cummax:
+            return _running_maxima(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _attend(
+    query: Float[Tensor, "*P L D"],
+    key: Float[Tensor, "*P K D"],
+    value: Float[Tensor, "*P K D"],
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+) -> Float[Tensor, "*P L D"]:
+    products = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        products = products.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        products = products + attn_mask
+    return products.softmax(-1) @ value
+
+
+def _running_maxima(x: Int[Tensor, "B L"], dim: int) -> Maxima:
+    past = torch.ones(x.shape[dim], x.shape[dim], dtype=torch.bool, device=x.device).tril()
+    return Maxima(torch.where(past, x[:, None, :], torch.iinfo(x.dtype).min).amax(2))
 
 
 class UserTower(nn.Module):
@@ -63,7 +104,8 @@ class UserTower(nn.Module):
         batch: SeqBatch = {"items": ids, "masked": ids == model.item_encoder.n_items + 1}
         if users is not None:
             batch["user"] = users
-        return model.sequence_encoder(model.item_encoder.views(ids), real(ids), batch, last_only=True)[:, -1]
+        with BasicOperations():
+            return model.sequence_encoder(model.item_encoder.views(ids), real(ids), batch, last_only=True)[:, -1]
 
     def example(self) -> tuple[Tensor, ...]:
         """Arguments of a call."""

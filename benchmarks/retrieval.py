@@ -5,11 +5,12 @@ number of items (12000, 100000, 1000000). States are those of its users' histori
 further one is a random item with normal noise of 0.3 standard deviations of the table, so that lengths and neighbourhoods are
 those of trained vectors. Recall@10 is against exact lists, of 1,000 users without masking; latency is that of one user's ten
 items by a given state, a median of 200; memory is that of the index beside the table.
-Writes benchmarks/results/retrieval-SIZE.json.
+Writes benchmarks/results/retrieval-SIZE.json, where kinds that were measured before stay.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import about, median_seconds, write
+from measuring import ROOT, about, median_seconds, write
 
 from sage_pl.artifacts.store import Artifact
 from sage_pl.evaluation.ranks import top_k
@@ -72,10 +73,12 @@ def main() -> None:
     table, states = vectors_of(file)
     table = of_size(table, int(size))
     exact = top_k(states, table, K).ids
-    results = {kind: measured(kind, table, states, exact) for kind in kinds or KINDS}
-    for kind, figures in results.items():
-        print(kind, {name: round(value, 3) for name, value in figures.items()}, flush=True)
-    write(f"retrieval-{size}", {"items": len(table) - 2, "width": table.shape[1], "kinds": results, **about()})
+    earlier = ROOT / "benchmarks" / "results" / f"retrieval-{size}.json"
+    results = json.loads(earlier.read_text())["kinds"] if earlier.is_file() and kinds else {}
+    for kind in kinds or KINDS:
+        results[kind] = measured(kind, table, states, exact)
+        print(kind, {name: round(value, 3) for name, value in results[kind].items()}, flush=True)
+        write(f"retrieval-{size}", {"items": len(table) - 2, "width": table.shape[1], "kinds": results, **about()})
 
 
 if __name__ == "__main__":

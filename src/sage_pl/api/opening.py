@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sage_pl import serving
+from sage_pl.api.hub import SCHEME, fetch
 from sage_pl.api.model import Model
 from sage_pl.api.sources import FolderSource, RunSource
 from sage_pl.errors import MissingFileError
@@ -27,7 +28,8 @@ def load(
     """Open a trained model.
 
     Args:
-        path: folder of a run, a checkpoint, or a folder of ``scripts/export.py`` or :meth:`Model.save`.
+        path: folder of a run, a checkpoint, a folder of ``scripts/export.py`` or :meth:`Model.save`, or ``hf://OWNER/NAME``
+            for a model of the hub, which is downloaded.
         overrides: changes to the configuration of a run, by dotted key, such as ``{"evaluation.seen": "mask"}``.
         artifacts: where missing artifacts of a run are made; its own cache is read alone.
         allow_host: hosts that it may contact, such as ``huggingface.co`` for a language model that it names.
@@ -42,7 +44,7 @@ def load(
     >>> len(model.recommend(users=["u1", "u2"], k=3))
     6
     """
-    place = Path(path)
+    place = fetch(path) if isinstance(path, str) and path.startswith(SCHEME) else Path(path)
     if (place / "model.json").is_file():
         return Model(serving.load(place, allow_host, retrieval), FolderSource(place))
     candidates = [place, *(place / CHECKPOINTS / name for name in _CHECKPOINTS)]

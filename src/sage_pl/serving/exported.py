@@ -72,7 +72,7 @@ def save(
         new_items = None
         if texts is not None and not model.decodes:
             texts.write(work)
-            with (work / ENCODER).open("wb") as stream:
+            with (work / f"{ENCODER}.pt").open("wb") as stream:
                 torch.save({k: v.cpu() for k, v in model.item_encoder.state_dict().items()}, stream)  # type: ignore[attr-defined]
             embed = filled_artifacts(config).get("embed")
             new_items = {"embed": embed, "encoder": OmegaConf.to_container(config.model.item_encoder, resolve=True)}
@@ -109,8 +109,11 @@ def write_added(folder: Path, catalogue: Catalogue, added: Sequence[Added]) -> N
         added: since training.
     """
     if added:
-        with (folder / ADDED).open("wb") as stream:
-            torch.save([{"views": one.views, "text": one.text} for one in added], stream)
+        tensors = {f"{batch}.text": one.text for batch, one in enumerate(added)}
+        for batch, one in enumerate(added):
+            tensors |= {f"{batch}.views.{name}": rows for name, rows in one.views.items()}
+        with (folder / f"{ADDED}.pt").open("wb") as stream:
+            torch.save(tensors, stream)
     (folder / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
 
 
@@ -129,7 +132,8 @@ def copy(place: Path, folder: str | Path, catalogue: Catalogue, added: Sequence[
     refuse_existing(final)
     with whole_folder(final) as work:
         shutil.copytree(place, work, dirs_exist_ok=True)
-        (work / MANIFEST).unlink(missing_ok=True)
+        for file in (MANIFEST, f"{ADDED}.safetensors"):
+            (work / file).unlink(missing_ok=True)
         write_added(work, catalogue, added)
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
 

@@ -10,7 +10,7 @@ from typing import Any
 from sage_pl import hosts
 from sage_pl.artifacts.files import MANIFEST, ArtifactError, damage_in
 from sage_pl.artifacts.plain import read_json
-from sage_pl.artifacts.weights import read_weights
+from sage_pl.artifacts.weights import read_tensors
 from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems
 from sage_pl.nn.modules.served import SERVED
@@ -54,7 +54,7 @@ def load(folder: str | Path, allow_host: Sequence[str] = (), retrieval: str | No
         model = built("model", {**node, "_partial_": True})(CachedItems(place / "items"))
         if not callable(getattr(model, "recommend", None)):
             raise ConfigError(f"{place}/model.json describes a {type(model).__name__}, which recommends nothing")
-        weights = read_weights(place / "weights.pt")
+        weights = read_tensors(place, "weights")
         check_weights(model, weights)
         model.load_state_dict(weights)
         model.stored = name
@@ -70,15 +70,17 @@ def load(folder: str | Path, allow_host: Sequence[str] = (), retrieval: str | No
 
 def _append_added(place: Path, model: Any, catalogue: Catalogue | None) -> list[Added]:
     """Append the items that were added to the model before it was saved; its catalogue ends with them."""
-    if catalogue is None or not (place / ADDED).is_file():
+    if catalogue is None or not any(place.glob(f"{ADDED}.*")):
         return []
-    batches, added = read_weights(place / ADDED), []
-    start = len(catalogue.ids) - sum(len(one["text"]) for one in batches)
-    for one in batches:
-        end = start + len(one["text"])
-        titles = catalogue.titles[start:end] if catalogue.titles else [""] * (end - start)
-        added.append(Added(catalogue.ids[start:end], titles, one["views"], one["text"]))
-        model.append_rows(one["views"], one["text"])
+    tensors, added = read_tensors(place, ADDED), []
+    texts = [tensors[f"{batch}.text"] for batch in range(len(tensors)) if f"{batch}.text" in tensors]
+    start = len(catalogue.ids) - sum(map(len, texts))
+    for batch, text in enumerate(texts):
+        beginning, end = f"{batch}.views.", start + len(text)
+        views = {name.removeprefix(beginning): rows for name, rows in tensors.items() if name.startswith(beginning)}
+        titles = catalogue.titles[start:end] if catalogue.titles else [""] * len(text)
+        added.append(Added(catalogue.ids[start:end], titles, views, text))
+        model.append_rows(views, text)
         start = end
     return added
 

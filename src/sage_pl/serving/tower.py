@@ -38,8 +38,8 @@ class Maxima(NamedTuple):
 
 
 class BasicOperations(TorchFunctionMode):
-    """Within it, attention is products and a softmax, and running maxima are those of prefixes: operations that ONNX has, without
-    the layout of one device's kernel.
+    """Within it, attention is products and a softmax, and running maxima are those of prefixes: operations that ONNX has,
+    without the layout of one device's kernel.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from sage_pl.artifacts.files import MANIFEST, records_of, refuse_existing, whole_folder
 from sage_pl.errors import SettingError
 from sage_pl.nn.modules.served import ServedProducts
+from sage_pl.nn.sequence_encoders.user_interests import UserInterests
 from sage_pl.runs.checks import ConfigError
 from sage_pl.serving.exported_model import CATALOGUE, Catalogue
 from sage_pl.types import Scorer, SeqBatch, real
@@ -76,7 +77,9 @@ class UserTower(nn.Module):
 
     Args:
         model: ranks by inner products.
-        knows_users: takes the users' numbers beside their histories; 0 for a new user.
+
+    Attributes:
+        knows_users: the users' numbers are a second argument; 0 for a new user.
 
     Shape: ``[B, L] (, [B]) -> [B, E]``, or [B, I, E] where a user has I states, of which the best one scores an item.
 
@@ -84,7 +87,7 @@ class UserTower(nn.Module):
         SettingError: the model generates codes, or reads histories of any length.
     """
 
-    def __init__(self, model: nn.Module, knows_users: bool) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         if not isinstance(model, ServedProducts):
             raise SettingError(
@@ -95,7 +98,8 @@ class UserTower(nn.Module):
             raise SettingError(
                 "a tower has a row of max_len places, and this model reads all items; train with data.max_len=50"
             )
-        self.model, self.max_len, self.knows_users = model, model.max_len, knows_users
+        self.model, self.max_len = model, model.max_len
+        self.knows_users = any(isinstance(part, UserInterests) for part in model.sequence_encoder.modules())
 
     def forward(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *I E"]:
         model = self.model
@@ -140,7 +144,7 @@ def write_tower(model: nn.Module, catalogue: Catalogue, folder: str | Path, form
         raise ConfigError(f"format is {form!r}, wanted folder, {' or '.join(FILES)}")
     final = Path(folder)
     refuse_existing(final)
-    tower = UserTower(model, bool(catalogue.users))
+    tower = UserTower(model)
     program = exported_program(tower)
     with whole_folder(final) as work:
         if form == "torch":

@@ -15,6 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.escaping import markdown
 from sage_pl.report import labels, reading
 from sage_pl.report.reading import Record, Subject
+from sage_pl.semantic.texts import text_columns
 
 _METRICS, _RESAMPLES = ("ndcg@10", "hr@10"), 1000
 _GROUPS = ("overall", "item_head", "item_tail", "item_unseen", "user_short", "user_long", "answer_new", "answer_repeat")
@@ -101,7 +102,7 @@ def _load(run: FinishedRun) -> Iterator[str]:
 def _data(run: FinishedRun) -> Iterator[str]:
     users, items = run.sizes
     artifact = Artifact.at(run.artifact("sequences"))
-    columns = [name for name in artifact.frame("items").columns if name not in ("item", "item_id")]
+    columns = text_columns(artifact.frame("items"))
     yield f"{markdown(run.dataset)}: {users:,} users, {items:,} items, {len(artifact.array('values')):,} events."
     yield f"Item texts: {markdown(', '.join(columns)) or 'none'}. Split: {markdown(str(run.choices.get('split')))}."
 
@@ -136,7 +137,9 @@ def _limits(run: FinishedRun, subject: Subject, knows_users: bool) -> Iterator[s
     if overall and base and overall.mean is not None and base.mean is not None and overall.mean <= base.mean:
         yield f"- {markdown(base.system)}, which is not trained, ranks as well or better on this data."
     yield f"- The newest {model.get('max_len')} items of a history are read; other items are unknown until added."
-    yield "- Rare items are recommended less well than frequent ones; the groups above say how much."
+    head, tail = (subject.find(subject.focus or "", group) for group in ("item_head", "item_tail"))
+    if head and tail and (tail.mean or 0) < (head.mean or 0):
+        yield f"- Tail items rank lower than head items: {labels.percent(tail.mean)} against {labels.percent(head.mean)} above."
     if (coverage := run.metrics.get("test/lists/coverage@10")) is not None:
         yield f"- The ten first items of all test users cover {100 * coverage:.0f} % of the catalogue."
     yield (

@@ -149,8 +149,8 @@ def in_memory(model: RecommenderModule) -> Any:
 
 def knows_users(config: DictConfig) -> bool:
     """Whether a prepared model has what it knows of each user beside the history."""
-    parts = [OmegaConf.to_container(config.model, resolve=True).get(name) for name in ("sequence_encoder", "scorer")]
-    return "n_users" in str(parts)
+    model: Any = OmegaConf.to_container(config.model, resolve=True)
+    return "n_users" in str([model.get(name) for name in ("sequence_encoder", "scorer")])
 
 
 def catalogue_of(sequences: Artifact, seen: str, knows_users: bool) -> Catalogue:

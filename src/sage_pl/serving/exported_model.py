@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -213,6 +214,12 @@ class ExportedModel:
         new = self._adder(table, catalogue.ids[1:], allow_host)
         self.model.append_rows(new.views, new.text)
         self._catalogue, self.added = catalogue.with_new(new), [*self.added, new]
+
+    def copy(self) -> ExportedModel:
+        """The same model over the same tensors; items that are added to one of the two are unknown to the other."""
+        network: Any = self.model
+        tensors = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+        return ExportedModel(copy.deepcopy(network, tensors), self._catalogue, self._adder, self.added)
 
     def _answers(
         self,

@@ -40,7 +40,7 @@ class InterestAttention(nn.Module):
 
     Shape: states [B, L, D], mask [B, L], users [B] -> vectors [B, K, D], shares [B, K].
 
-    Reference: SAM's code. Differs: pre-norm for keys and values too, a norm at the end, masks (docs/methods.md).
+    Reference: SAM's code. Differs: pre-norm for keys and values too, a norm at the end, masks (docs/methods/sam.md).
     """
 
     per_user = True

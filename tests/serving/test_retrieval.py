@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -84,11 +85,13 @@ def test_added_items_are_found_and_an_index_is_read_again(kind: str, table: torc
     index = ItemIndex(table, kind)
     new = torch.nn.functional.normalize(torch.ones(1, WIDTH), dim=1) * table[1:-1].norm(dim=1).max() * 1.5
     index.write(tmp_path / "index")
+    other = copy.deepcopy(index)
     longer = torch.cat([table[:-1], new, table[-1:]])
     index.append(longer)
     again = ItemIndex.read(tmp_path / "index", longer, kind)
     for one in (index, again):
         assert one.best_items(new, 1).ids.item() == N + 1
+    assert other.best_items(new, 1).ids.item() <= N, "a copy does not grow with the other"
     with pytest.raises(SettingError, match="no index of kind"):
         ItemIndex.read(tmp_path / "index", longer, "ivf" if kind == "hnsw" else "hnsw")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,9 @@ def in_memory(model: RecommenderModule) -> Any:
     served = part_called(SERVED[f"{kind.__module__}.{kind.__qualname__}"])
     items = CachedItems.of(model.item_encoder, sorted(model.sequence_encoder.reads), model.device)
     parts = {name: getattr(model, name) for name in model.exported_parts}
-    return served(items, **parts, max_len=model.max_len, scorer=model.scorer).eval()
+    tensors = {} if model.scorer is None else {id(one): one for one in model.scorer.buffers()}  # type: ignore[attr-defined]
+    scorer = deepcopy(model.scorer, tensors)  # over the same tensors; added items are its own
+    return served(items, **parts, max_len=model.max_len, scorer=scorer).eval()
 
 
 def knows_users(config: DictConfig) -> bool:

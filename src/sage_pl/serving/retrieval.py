@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,12 @@ class ItemIndex:
         vectors = self.table[1:-1].float().numpy()
         self.square = float((vectors**2).sum(1).max())
         return vectors
+
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> ItemIndex:
+        """One over the same vectors; items that are added to one of the two are unknown to the other."""
+        other = copy.copy(self)
+        other.index = _faiss().clone_index(self.index)
+        return other
 
     def append(self, table: VectorTable) -> None:
         """The items of a longer table whose first ones are those of the index."""

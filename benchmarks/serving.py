@@ -89,16 +89,19 @@ def spread(seconds: Iterable[float]) -> dict[str, float]:
     }
 
 
-async def figures(port: int, body: Body) -> dict[str, Any]:
-    """Times of one client, and throughput."""
+async def figures(served: Any, body: Body) -> dict[str, Any]:
+    """Times of one client, and throughput; other programs lengthen both, and the processor's time hardly."""
+    port = served.port
     await load(port, 1, body, lambda n: n >= 200)
     seconds, _ = await load(port, 1, body, lambda n: n >= ASKED)
     results: dict[str, Any] = {"one history": {"requests": len(seconds), **spread(seconds)}}
     for clients in CLIENTS:
-        end = time.perf_counter() + SECONDS
+        end, before = time.perf_counter() + SECONDS, served.processor()
         seconds, statuses = await load(port, clients, body, lambda n, end=end: time.perf_counter() > end)  # type: ignore[misc]
         assert set(statuses) == {200}, statuses
-        results[f"{clients} clients"] = {"requests per second": round(len(seconds) / SECONDS), **spread(seconds)}
+        processor = 1e3 * (served.processor() - before) / len(seconds)
+        rates = {"requests per second": round(len(seconds) / SECONDS), "processor per request, ms": round(processor, 2)}
+        results[f"{clients} clients"] = {**rates, **spread(seconds)}
     return results
 
 
@@ -106,6 +109,7 @@ async def soak(served: Any, folder: Path, body: Body, duration: float) -> dict[s
     """A load with changes: statuses, times, exports and MiB."""
     start = time.perf_counter()
     memory, models = [], set()
+    columns = json.loads((folder / "new_items.json").read_text())["columns"]
 
     async def change() -> None:
         async with Client(served.port) as client:
@@ -113,7 +117,7 @@ async def soak(served: Any, folder: Path, body: Body, duration: float) -> dict[s
             for number in range(10**6):
                 if (past := time.perf_counter() - start) > duration:
                     return
-                item = {"item_id": f"added-{number}", "title": f"a new item with the number {number}"}
+                item = {"item_id": f"added-{number}", **dict.fromkeys(columns, f"a new item with the number {number}")}
                 status, answer = await client.post("/items", {"items": [item]})
                 assert status == 200, answer
                 events = [{"user_id": f"u{random.randrange(1000)}", "item_id": item["item_id"]} for _ in range(20)]
@@ -174,7 +178,7 @@ def main(source: Path, duration: float) -> None:
         with server(Path(place) / "log", *arguments, OMP_NUM_THREADS="1") as served:
             results: dict[str, Any] = {**about(), "items": len(ids), "events of a history": LENGTH}
             results["in this process"] = direct(folder, history)
-            results |= asyncio.run(figures(served.port, history))
+            results |= asyncio.run(figures(served, history))
             print(json.dumps(results, indent=2), flush=True)
             if duration:
                 results["soak"] = asyncio.run(soak(served, folder, either, duration))

@@ -37,6 +37,20 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x"]
 
 
+def test_lists_that_are_being_made_are_in_files_without_names(tmp_path: Path) -> None:
+    lists = Lists.empty(np.arange(1, 70_001, dtype=np.uint64), 3, tmp_path)
+    assert all(isinstance(column.base, np.memmap) for column in lists.values)
+    assert not list(tmp_path.iterdir())
+    lists.keys[::2] = 1
+    lists.ids[:] = np.arange(70_000, dtype=np.int32)[:, None]
+    complete = lists.complete(tmp_path)
+    np.testing.assert_array_equal(complete.users, lists.users[::2])
+    np.testing.assert_array_equal(complete.ids, lists.ids[::2])
+    again = Lists.empty(lists.users, 3, tmp_path)
+    again.fill(complete)
+    np.testing.assert_array_equal(again.keys, lists.keys)
+
+
 def test_other_readers_open_it(tmp_path: Path) -> None:
     write(tmp_path / "x", ORIGIN, LISTS, ["anna", "ben", "cleo"])
     frame = pl.read_ipc(tmp_path / "x")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ import torch
 
 from sage_pl.artifacts.plain import read_json
 from sage_pl.errors import SettingError
+from sage_pl.nn.modules.sharing import shared_copy
 from sage_pl.serving.restriction import allowed_rows, item_rows
 from sage_pl.types import PADDING, Recommender
 
@@ -167,8 +167,7 @@ class ExportedModel:
     def copy(self) -> ExportedModel:
         """The same model over the same tensors; items that are added to one of the two are unknown to the other."""
         network: Any = self.model
-        tensors = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-        return ExportedModel(copy.deepcopy(network, tensors), self._catalogue, self._adder)
+        return ExportedModel(shared_copy(network), self._catalogue, self._adder)
 
     def _answers(
         self, rows: Sequence[Sequence[int]], k: int, user: str | None, exclude_seen: bool, allowed: list[bool] | None

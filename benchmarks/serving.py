@@ -29,7 +29,7 @@ from measuring import about, write  # noqa: E402
 from sage_pl import serving  # noqa: E402
 from tests.service.server import server  # noqa: E402
 
-CLIENTS, ASKED, SECONDS, LENGTH = (1, 8, 32), 1000, 5.0, 10
+CLIENTS, ASKED, SECONDS, LENGTH = (1, 8, 32), 500, 4.0, 10
 Body = Callable[[], dict[str, Any]]
 
 

@@ -33,6 +33,7 @@ from torch.distributed import TCPStore
 from sage_pl import processes
 
 TOGETHER = ["trainer.devices=2", "trainer.strategy=ddp"]
+ALONE = ["trainer.devices=1", "trainer.strategy=auto"]
 EQUAL = ["dropout=0", "products=float32", "report=null", "trainer.accelerator=cpu"]
 NO_DROPOUT = {  # of parts with one of their own
     "pad": [f"item_encoder.experts.aligned.{key}=0" for key in ("dropout", "adapter.dropout")],
@@ -67,27 +68,31 @@ def apart(one: dict[str, float], two: dict[str, float], relative: bool = False) 
 
 
 def compared(method: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Differences between one process and two: losses and validation of the first epoch, test after going on alone, and the
-    test of the same checkpoint by both."""
+    """Differences between a run of one process and one of two: losses and validations of two epochs, those of a third that the
+    other number of processes trains, and the tests; and whether both numbers test one checkpoint alike, to the last digit."""
     settings = [f"method={method}", *EQUAL, *NO_DROPOUT.get(method, []), *overrides]
-    alone = run(folder / "alone", *settings, "trainer.max_epochs=2")
-    first = run(folder / "first", *settings, *TOGETHER, "trainer.max_epochs=1")
-    last = f"resume={folder / 'first' / 'checkpoints' / 'last.ckpt'}"
-    run(folder / "again", last, "trainer.max_epochs=1", "trainer.devices=1", "trainer.strategy=auto")
-    on = run(folder / "on", last, "trainer.max_epochs=2", "trainer.devices=1", "trainer.strategy=auto")
-    tests = {
-        name: json.loads((folder / name / "metrics.json").read_text()) for name in ("alone", "first", "again", "on")
-    }
-    frames = [pl.read_parquet(folder / name / "ranks.parquet") for name in ("first", "again")]
-    lists = [np.load(folder / name / "recommended.npy") for name in ("first", "again")]
+    last = {name: f"resume={folder / name / 'checkpoints' / 'last.ckpt'}" for name in ("one", "two")}
+    one = run(folder / "one", *settings, "trainer.max_epochs=2")
+    two = run(folder / "two", *settings, "trainer.max_epochs=2", *TOGETHER)
+    run(folder / "again", last["two"], *ALONE)
+    one_two = run(folder / "one_two", last["one"], "trainer.max_epochs=3", *TOGETHER)
+    two_one = run(folder / "two_one", last["two"], "trainer.max_epochs=3", *ALONE)
+    tests = {file.parent.name: json.loads(file.read_text()) for file in folder.glob("*/metrics.json")}
+    files = [[folder / name / file for name in ("two", "again")] for file in ("ranks.parquet", "recommended.npy")]
+    names = [name for name in tests["one"] if name.startswith("test/full/ndcg@")]
+    pairs = {"test": ("one", "two"), "test, resumed": ("one_two", "two_one")}
     return {
-        "loss, relative": apart(values(alone, 0, "train/loss"), values(first, 0, "train/loss"), relative=True),
-        "validation": apart(values(alone, 0, "val/full/ndcg@10"), values(first, 0, "val/full/ndcg@10")),
-        "resumed by one": apart(*({"x": tests[name]["test/full/ndcg@10"]} for name in ("alone", "on"))),
-        "loss of the resumed epoch, relative": apart(
-            values(alone, 1, "train/loss"), values(on, 1, "train/loss"), relative=True
-        ),
-        "same test": bool(tests["first"] == tests["again"] and frames[0].equals(frames[1]) and np.array_equal(*lists)),
+        **{
+            f"loss of epoch {epoch}, relative": apart(
+                *(values(rows, epoch, "train/loss") for rows in both), relative=True
+            )
+            for epoch, both in ((0, (one, two)), (1, (one, two)), (2, (one_two, two_one)))
+        },
+        "validation": apart(*(values(rows, 0, "val/full/ndcg@") for rows in (one, two))),
+        **{name: apart(*({k: tests[one][k] for k in names} for one in pair)) for name, pair in pairs.items()},
+        "one checkpoint, tested by both": tests["two"] == tests["again"]
+        and pl.read_parquet(files[0][0]).equals(pl.read_parquet(files[0][1]))
+        and np.array_equal(*map(np.load, files[1])),
     }
 
 

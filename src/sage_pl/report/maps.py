@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_pl.report.blocks import MissingError
+from sage_pl.semantic import projection
 from sage_pl.semantic.tables import normalised
 
 FloatArray = npt.NDArray[np.floating]
@@ -24,18 +25,17 @@ def project(vectors: FloatArray, start: FloatArray | None, seed: int) -> FloatAr
         seed: of UMAP.
 
     Raises:
-        MissingError: too few items, or umap-learn is not installed.
+        MissingError: too few items, or a package is not installed.
     """
     if len(vectors) < LEAST:
         raise MissingError(f"a map of {len(vectors)} items would say nothing; {LEAST} are needed")
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise MissingError("maps need the package umap-learn: pip install 'sage-pl[semantic]'") from error
     init: str | FloatArray = "spectral"
     if start is not None:
         init = ((start - start.mean(0)) / max(float(start.std()), 1e-9)).astype(np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about one thread, and about disconnected items
-        umap = UMAP(n_neighbors=_NEIGHBOURS, min_dist=0.12, init=init, random_state=seed, n_jobs=1)
-        return umap.fit_transform(normalised(np.asarray(vectors, np.float32)))
+    rows = normalised(np.asarray(vectors, np.float32))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about one thread, and about disconnected items
+            return projection.project(rows, _NEIGHBOURS, seed, min_dist=0.12, init=init)
+    except ImportError as error:
+        raise MissingError("maps need umap-learn and faiss-cpu: pip install 'sage-pl[semantic]'") from error

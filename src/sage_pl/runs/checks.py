@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,12 @@ def own_packages() -> tuple[str, ...]:
     (separated by commas), or by an installed distribution in the entry-point group ``sage_pl.packages``.
     """
     names = [name.strip() for name in os.environ.get(PACKAGES, "").split(",")]
-    names += [point.value for point in importlib.metadata.entry_points(group=PACKAGES_GROUP)]
-    return tuple(f"{name}." for name in names if name)
+    return tuple(f"{name}." for name in (*names, *_installed_packages()) if name)
+
+
+@cache
+def _installed_packages() -> tuple[str, ...]:
+    return tuple(point.value for point in importlib.metadata.entry_points(group=PACKAGES_GROUP))
 
 
 def part_called(target: str) -> Any:

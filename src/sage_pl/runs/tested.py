@@ -25,6 +25,7 @@ from sage_pl.semantic.texts import text_columns
 from sage_pl.training.callbacks.recommended import RecommendedLists
 
 log = logging.getLogger(__name__)
+_WIDTH = 100  # of lines where there is no terminal
 
 
 def test(
@@ -93,13 +94,14 @@ def write(
     frame = cases_frame(cases, evaluation.test_ranks, evaluation.floors["test"], facts, *ids)
     write_results(folder, metrics, frame, lists.lists)
     name = "this run" if metrics.get("converged", 1) else f"this run {UNCONVERGED}"
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     for protocol in evaluation.test_ranks:
         floor = best_floor(metrics, protocol)
         rows = {label(floor): select(metrics, f"floor/{floor}"), name: select(metrics, "test")}
-        Console().print(results_table(rows, protocol))
-        Console().print(standing(metrics, protocol))
+        console.print(results_table(rows, protocol))
+        console.print(standing(metrics, protocol))
     if name != "this run":
-        Console().print(f"{UNCONVERGED} not converged: the best epoch is the last")
+        console.print(f"{UNCONVERGED} not converged: the best epoch is the last")
     of_lists = select(metrics, "test/lists")
     log.info("recommended: %s", ", ".join(f"{name} {value:.3f}" for name, value in of_lists.items()))
     return metrics

@@ -96,6 +96,18 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         self.means = EpochMeans()
         self.weighted_losses: dict[str, Tensor] = {}  # of the current step, for callbacks
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """A checkpoint holds the configuration that builds its parts, which Lightning does not read.
+
+        Raises:
+            SettingError: naming the call that does.
+        """
+        raise SettingError(
+            f"{cls.__name__}.load_from_checkpoint cannot build the parts that a checkpoint names; call "
+            f"sage_pl.load({str(checkpoint_path)!r}), whose .module is the {cls.__name__} with its weights"
+        )
+
     @property
     def needs(self) -> frozenset[str]:
         """Keys of a loaded training batch that the losses read."""

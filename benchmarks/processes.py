@@ -41,7 +41,7 @@ NO_DROPOUT = {  # of parts with one of their own
     "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
     "sam": ["sequence_encoder.extractor.dropout=0"],
 }
-ROUNDS, STEPS, CASES = 1, 12, 4
+ROUNDS, STEPS, CASES = 1, 8, 2
 
 
 def run(folder: Path, *overrides: str) -> list[dict[str, str]]:

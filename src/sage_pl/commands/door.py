@@ -11,6 +11,7 @@ import hydra
 from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
+from sage_pl import hardware
 from sage_pl.commands.importing import command_module
 from sage_pl.escaping import visible
 from sage_pl.runs import launch
@@ -84,6 +85,7 @@ def open_door(command: str, script: str | None = None) -> None:
             sys.exit(
                 f"the argument {visible(argument)} is not UTF-8; write it in UTF-8, or rename the file that it names"
             )
+    hardware.wait_asleep()
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
     sys.argv[1:] = [without_group(argument, conf) for argument in sys.argv[1:]]

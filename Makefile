@@ -43,6 +43,7 @@ format: .venv/installed-dev  ## rewrite the code in house style
 	$(BIN)/ruff format .
 
 bench: .venv/installed-dev  ## measure what the docs claim about speed
+	$(BIN)/python benchmarks/choices.py
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/comparison.py

@@ -42,7 +42,7 @@ def test_products_follow_the_instructions(monkeypatch, features, limit, multipli
 def test_threads_wait_asleep_unless_the_user_says_how(monkeypatch, variable) -> None:
     monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "2"})
     wait_asleep()
-    assert os.environ == {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+    assert os.environ == {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
     monkeypatch.setattr(os, "environ", {variable: "7"})
     wait_asleep()
     assert os.environ == {variable: "7"}

@@ -96,8 +96,8 @@ def wait_asleep() -> None:
     """Have OpenMP's threads wait for each other asleep after a fraction of a millisecond, if the environment sets nothing.
 
     Call it before torch loads. By default they spin for several milliseconds. Where other processes run beside, the thread that
-    is waited for then lacks the processor that the waiting one keeps busy. Without any spinning, a step takes half as long again
-    on an idle machine; the number is the least that costs nothing there.
+    is waited for then lacks the processor that the waiting one keeps busy. Without any spinning, a step takes half as long
+    again on an idle machine; the number is the least that costs nothing there.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ |= {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}  # GNU's, and LLVM's and Intel's in milliseconds

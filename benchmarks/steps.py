@@ -20,7 +20,7 @@ from measuring import ROOT, about, serve, take_turns, write
 from torch.profiler import record_function
 
 from sage_pl.hardware import keep_freed_memory
-from sage_pl.runs import fit
+from sage_pl.runs.parts import build_parts
 from sage_pl.runs.plan import fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 
@@ -61,7 +61,7 @@ def parts(overrides: list[str]) -> Any:
     keep_freed_memory()
     config = prepared(overrides)
     torch.manual_seed(0)
-    return fit.build_parts(config, {})
+    return build_parts(config, {})
 
 
 def stepper(overrides: list[str], batches: int = BATCHES) -> tuple[Callable[[int], None], Any]:

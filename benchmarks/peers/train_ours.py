@@ -19,7 +19,7 @@ from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.evaluation.ranks import top_k
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.runs.fit import Parts, build_parts
+from sage_pl.runs.parts import Parts, build_parts
 from sage_pl.runs.plan import fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 from sage_pl.training.callbacks.epoch_seed import EpochSeed

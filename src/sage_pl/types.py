@@ -42,6 +42,7 @@ class SeqBatch(TypedDict):
     distinct_targets: NotRequired[Int[Tensor, "M"]]  # the items that are predicted, likewise
     draws: NotRequired[dict[str, Int[Tensor, "..."]]]  # the losses' random draws, by the name of the loss
     encode_ids: NotRequired[Int[Tensor, "M"]]  # ids the step encodes, ascending; absent for the whole catalogue
+    part: NotRequired[SeqBatch]  # what this process reads of the batch, where several train together
     # loaded for evaluation
     answer: NotRequired[Int[Tensor, "B"]]  # held-out item
     case: NotRequired[Int[Tensor, "B"]]  # row of the split's evaluation cases

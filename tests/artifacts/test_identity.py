@@ -43,7 +43,8 @@ INDIFFERENT = [
         "callbacks.footprint.folder",
     ),  # observers
     *("callbacks.epoch_lines.monitor", "callbacks.progress.monitor", "callbacks.validation_table.monitor"),
-    *("trainer.accelerator", "trainer.devices", "trainer.default_root_dir", "trainer.enable_model_summary"),
+    *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.default_root_dir"),
+    "trainer.enable_model_summary",
     *("trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.use_distributed_sampler"),
 ]
 DATA = ("dataset=folder", "dataset.path=x", "embedder=tfidf")

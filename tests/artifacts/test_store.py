@@ -14,10 +14,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sage_pl import processes
 from sage_pl.artifacts.building import build
 from sage_pl.artifacts.files import _HOST, whole_file, whole_folder
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.store import Artifact, ArtifactError, Store
+from tests.joined import joined
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,31 @@ def test_two_processes_do_the_work_once(store, log) -> None:
         worker.join(timeout=20)
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert log.read_text() == "source\n"
+
+
+@dataclass(frozen=True)
+class Joint(Source):
+    """A step in which every process takes part."""
+
+    joint: ClassVar[bool] = True
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        with open(self.log, "a") as stream:
+            stream.write(f"{processes.rank()}{processes.agreed(processes.rank())}\n")
+        if processes.rank() == 0:
+            np.save(out / "number.npy", np.array([self.value]))
+
+
+@pytest.mark.parametrize(("kind", "lines"), [(Source, ["source"]), (Joint, ["00", "10"])])
+def test_processes_that_train_together_make_a_result_once(store, log, kind, lines) -> None:
+    def get() -> tuple[str, int]:
+        for _ in range(2):
+            artifact = store.get(kind(1, str(log)), {})
+        return artifact.key, artifact.array("number").tolist()
+
+    first, second = joined(get)
+    assert first == second
+    assert sorted(log.read_text().split()) == lines
 
 
 def test_unknown_steps_are_named(store) -> None:

@@ -45,12 +45,12 @@ with FileLock(sys.argv[1]):
 
 
 def cases(bench: Bench) -> Iterator[Case]:
-    """Runs, sweeps, evaluations and preparations that overlap; used folders; several devices and processes."""
+    """Runs, sweeps, evaluations and preparations that overlap; used folders; several machines and starters of processes."""
     world = Overlaps(bench)
     for name in dir(world):
         if name.startswith("case_"):
             yield name.removeprefix("case_").replace("_", " "), getattr(world, name)
-    for setting in ("trainer.devices=2", "trainer.devices=[0,1]", "+trainer.strategy=ddp", "+trainer.num_nodes=2"):
+    for setting in ("trainer.strategy=ddp_spawn", "+trainer.num_nodes=2"):
         yield f"refused at once: {setting}", lambda setting=setting: world.refused([setting], {})
     for variable in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"):
         yield f"refused at once: {variable}=2", lambda variable=variable: world.refused([], {variable: "2"})

@@ -7,69 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra.errors import CompactHydraException, ConfigCompositionException, OverrideParseException
 from omegaconf import OmegaConf
 
 from sage_pl.commands import door
 from sage_pl.runs import launch
-from sage_pl.runs.checks import ConfigError
-
-
-@pytest.fixture
-def ending(monkeypatch: pytest.MonkeyPatch):
-    """``ending(job)``: the command does this in place of composing and running."""
-
-    def end(job) -> None:
-        monkeypatch.setattr(sys, "argv", ["train.py", "loss.gama=1"])
-        monkeypatch.setattr(door.hydra, "main", lambda **_: lambda run: job)
-
-    return end
-
-
-def exits(error: Exception | None, code: int | None = 1):
-    """What Hydra does after an error: it exits while it handles it."""
-
-    def job() -> None:
-        try:
-            if error is not None:
-                raise error
-        except Exception:  # noqa: BLE001 - as Hydra does
-            sys.exit(code)
-        sys.exit(code)
-
-    return job
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "hinted"),
-    [
-        (ConfigCompositionException("no key"), 1, True),
-        (OverrideParseException("x", "no override"), 1, True),
-        (CompactHydraException("the disk is full"), 1, False),
-        (RuntimeError("a bug"), 1, False),
-        (None, 1, False),
-        (None, 0, False),
-        (None, None, False),
-    ],
-)
-def test_hints_are_given_only_where_composing_failed(
-    ending, capsys: pytest.CaptureFixture[str], error: Exception | None, code: int | None, hinted: bool
-) -> None:
-    ending(exits(error, code))
-    with pytest.raises(SystemExit) as stop:
-        door.open_door("train")
-    assert stop.value.code == code
-    assert ("did you mean loss.gamma" in capsys.readouterr().err) is hinted
-
-
-def test_a_job_that_ran_and_logged_its_error_gets_no_hints(ending, capsys: pytest.CaptureFixture[str]) -> None:
-    def wrong(config: object) -> None:
-        raise ConfigError("wrong")
-
-    ending(lambda: launch.one_line_errors(wrong)(OmegaConf.create()))
-    with pytest.raises(SystemExit):
-        door.open_door("train")
-    assert "did you mean" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", door.COMMANDS)

@@ -43,7 +43,11 @@ def choices() -> list[str]:
         group = path.parent.relative_to(CONF).as_posix()
         if group.startswith("without/"):
             found.append(f"without={path.relative_to(CONF / 'without').with_suffix('').as_posix()}")
-        elif group != "." and group != "local":
+        elif group not in (
+            ".",
+            "local",
+            "download",
+        ):  # conf/data.yaml chooses the latter, see tests/commands/test_data.py
             found.append(f"{group}={path.stem}" if group in groups_of_a_run() else f"+{group}@alone={path.stem}")
     return found
 

@@ -21,7 +21,7 @@ def test_every_choice_composes_and_binds(choice: str) -> None:
     check_targets(resolved(composed(*ALSO.get(choice, []), choice), *PARTS, "alone"))
 
 
-@pytest.mark.parametrize("name", ["train", "prepare", "evaluate", "export_handled", "export", "compare"])
+@pytest.mark.parametrize("name", ["train", "prepare", "evaluate", "export_handled", "export", "compare", "data"])
 def test_the_commands_compose(name: str) -> None:
     assert composed(name=name)
 

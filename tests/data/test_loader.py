@@ -200,6 +200,21 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert batches_of(seed=1, epoch=2) != batches_of(seed=2, epoch=1)
 
 
+@pytest.mark.parametrize("world", [2, 3, 16])
+def test_processes_rank_the_batches_of_one_each_once(world: int) -> None:
+    whole = batches_of(shuffle=False)
+    samplers = [LengthGroupedSampler(ROWS, LENGTHS, 16, shuffle=False, rank=r, world=world) for r in range(world)]
+    parts = [[batch.tolist() for batch in sampler] for sampler in samplers]
+    assert [len(part) for part in parts] == list(map(len, samplers))
+    assert sorted(batch for part in parts for batch in part) == sorted(whole)
+
+
+def test_a_process_without_a_batch_repeats_the_last_one() -> None:
+    parts = [list(LengthGroupedSampler(ROWS, LENGTHS, 200, shuffle=False, rank=r, world=4)) for r in range(4)]
+    assert [len(part) for part in parts] == [1, 1, 1, 1]
+    assert parts[3][0].tolist() == parts[1][0].tolist()
+
+
 def test_each_iteration_of_an_epoch_is_the_same() -> None:
     sampler = LengthGroupedSampler(ROWS, LENGTHS, 16)
     assert [b.tolist() for b in sampler] == [b.tolist() for b in sampler]

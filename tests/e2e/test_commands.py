@@ -17,9 +17,9 @@ from tests.e2e.commands import call, call_loaded, command
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["loss.gama=1"], "loss.gama: no such key; did you mean loss.gamma"),
-        (["backbon=sasrec"], "backbon: no such key; did you mean backbone"),
-        (["dataset=beuty"], "beauty"),
+        (["loss.gama=1"], "there is no key loss.gama; did you mean loss.gamma"),
+        (["backbon=sasrec"], "there is no key backbon; did you mean backbone"),
+        (["dataset=beuty"], "there is no dataset=beuty; did you mean dataset=beauty?"),
         (["dataset=fashion", "paths.data=nowhere"], "dataset=clothing"),
         (["dataset=beauty", "paths.data=nowhere"], "paths.data="),
         (["model._target_=os.system"], "os.system"),

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -17,9 +15,9 @@ from sage_pl.artifacts.plain import read_yaml
 from sage_pl.artifacts.store import Artifact
 from sage_pl.serving import load
 
+KINDS = {"TEA": "green tea leaf", "PAINT": "acrylic paint brush", "BIKE": "bike tyre chain"}
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "tutorials" / "shop.md").read_text()
-KINDS = {"TEA": "green tea leaf", "PAINT": "acrylic paint brush", "BIKE": "bike tyre chain", "LAMP": "desk lamp bulb"}
 
 
 def blocks(day: str, language: str) -> list[str]:
@@ -29,46 +27,14 @@ def blocks(day: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
 
 
-def purchases() -> pl.DataFrame:
-    """40 customers who mostly buy items of one kind; the first line is the page's."""
-    generator = np.random.default_rng(0)
-    kinds, rows = list(KINDS), [("ana", "TEA-03", 0)]
-    for customer in range(40):
-        name = "ana" if customer == 0 else f"c{customer}"
-        for _ in range(9):
-            kind = kinds[customer % 4] if generator.random() < 0.9 else str(generator.choice(kinds))
-            rows.append((name, f"{kind}-{generator.integers(1, 8):02d}", int(generator.integers(1, 50_000))))
-    frame = pl.DataFrame(rows, ["customer", "sku", "minute"], orient="row").sort("minute")
-    kind, number = (pl.col("sku").str.split("-").list.get(part) for part in (0, 1))
-    time = pl.datetime(2026, 3, 1, 9, 12) + pl.duration(minutes="minute")
-    title = kind.replace_strict(KINDS) + " " + number.cast(pl.Int64).cast(pl.String)
-    return frame.select("customer", "sku", title.alias("title"), time.dt.strftime("%Y-%m-%d %H:%M:%S").alias("time"))
-
-
-@pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
-    """A block's commands in the shop's folder, each in this process; returns what they print."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(block: str) -> str:
-        capsys.readouterr()
-        for line in block.strip().splitlines():
-            program, script, *arguments = shlex.split(line)
-            assert program == "python"
-            monkeypatch.setattr("sys.argv", [script, *arguments])
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-        return capsys.readouterr().out
-
-    return run
-
-
 def test_the_week(shell: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = purchases()
-    frame.write_csv("purchases.csv")
+    (write,) = blocks("Monday: train", "sh")[:1]
+    shell(write)
+    frame = pl.read_csv("purchases.csv")
     (excerpt,) = blocks("Monday: train", "csv")
     assert Path("purchases.csv").read_text().startswith(excerpt)
 
-    (train,) = blocks("Monday: train", "sh")
+    train = blocks("Monday: train", "sh")[1]
     shell(train)
     sequences = Artifact.at(read_yaml(Path("outputs/shop/config.yaml"))["artifacts"]["sequences"])
     assert (sequences.height("users"), len(sequences.array("values"))) == (40, frame.height)
@@ -104,7 +70,7 @@ def test_the_week(shell: Callable[[str], str], tmp_path: Path, monkeypatch: pyte
     assert "2 events were known already and count once" in shell(first)
 
     for block in blocks("Wednesday", "sh"):
-        new = [(f"{kind}-99", f"{words} 99") for kind, words in list(KINDS.items())[:3]]
+        new = [(f"{kind}-99", f"{words} 99") for kind, words in KINDS.items()]
         pl.DataFrame(new, ["sku", "title"], orient="row").write_csv("new_items.csv")
         assert "3 new items from new_items.csv are recommended too" in shell(block)
         whole = shell(block.replace("k=5", "k=31"))

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from sage_pl.nn.modules.sequential import SequentialRecommender
-from sage_pl.runs import fit
+from sage_pl.runs.parts import build_parts
 from sage_pl.runs.plan import PARTS, Plan, fill_in_artifacts, resolve_with_placeholders
 from sage_pl.runs.preparation import prepare
 from tests.planned import check_targets, planned, prepared
@@ -43,7 +43,7 @@ def first_step(plan: Plan) -> tuple[SequentialRecommender, dict[str, float]]:
     """Prepare, build and train one batch; the model with its gradients, and what it logged."""
     config = prepared(plan)
     pl.seed_everything(config.seed, verbose=False)
-    datamodule, model, _ = fit.build_parts(config, {})
+    datamodule, model, _ = build_parts(config, {})
     model.training_step(next(iter(datamodule.train_dataloader())), 0).backward()
     return model, measured(model)
 
@@ -161,7 +161,7 @@ def test_sam_starts_as_the_plain_model(plan_of: MakePlan) -> None:
     more = own.keys() - given.keys()
     assert all(name.startswith(("sequence_encoder.extractor.", "sequence_encoder.gamma")) for name in more)
     model.load_state_dict(own | given)
-    model.training_step(next(iter(fit.build_parts(prepared(plan), {}).datamodule.train_dataloader())), 0)
+    model.training_step(next(iter(build_parts(prepared(plan), {}).datamodule.train_dataloader())), 0)
     assert measured(model)["train/loss"] == expected["train/loss"]
 
 
@@ -224,7 +224,7 @@ def test_semantic_similarity_joins_any_methods_ranking(method: str, backbone: st
     for name, overrides in choices.items():
         config = prepared(plan_of(method, f"backbone={backbone}", *overrides))
         pl.seed_everything(config.seed, verbose=False)
-        datamodule, model, _ = fit.build_parts(config, {})
+        datamodule, model, _ = build_parts(config, {})
         ranks[name] = model.eval().answer_ranks(next(iter(datamodule.val_dataloader())))["full"]
     assert torch.equal(ranks["zero"], ranks["without"])
     assert ranks["much"].float().mean() < ranks["without"].float().mean(), (

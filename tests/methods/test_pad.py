@@ -1,4 +1,4 @@
-"""Every ablation of PAD that docs/methods.md names runs, and changes the phase it is about and no other."""
+"""Every ablation of PAD that docs/methods/pad.md names runs, and changes the phase it is about and no other."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from sage_pl.commands.door import open_door
 
 ROOT = Path(__file__).parent.parent.parent
-_VOID = {"meta", "link", "br", "img", "input", "hr", "path", "rect", "circle"}
+_VOID = {"wbr", "meta", "link", "br", "img", "input", "hr", "path", "rect", "circle"}
 _RESOURCES = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
 
 
@@ -51,6 +51,7 @@ class Document(HTMLParser):
         self.loads: list[str] = []
         self.problems: list[str] = []
         self.words: list[str] = []
+        self._broken = False  # behind a <wbr>, which is within a word
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -59,6 +60,7 @@ class Document(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         own = {name: value or "" for name, value in attrs}
         self.tags.append((tag, own))
+        self._broken = tag == "wbr"
         self.ids += [own["id"]] if "id" in own else []
         self.loads += [value for name, value in own.items() if name in _RESOURCES and not value.startswith("#")]
         if tag not in _VOID:
@@ -78,7 +80,11 @@ class Document(HTMLParser):
             self._open.pop()
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if self._broken and self.words:
+            self.words[-1] += data
+        else:
+            self.words.append(data)
+        self._broken = False
 
     @property
     def text(self) -> str:

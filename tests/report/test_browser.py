@@ -13,7 +13,9 @@ from sage_pl.report import make
 from sage_pl.report.page import Options
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+PHONE, TABLET, DESK = {"width": 390, "height": 844}, {"width": 820, "height": 1180}, {"width": 1440, "height": 900}
+_WIDTHS = pytest.mark.parametrize("viewport", [PHONE, TABLET, DESK], ids=["phone", "tablet", "desktop"])
+_UNFOLD = "for (const one of document.querySelectorAll('details')) one.open = true"
 _BRIGHTNESS = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)"
 
 pytestmark = pytest.mark.slow
@@ -47,13 +49,16 @@ def open_page(browser: Any, file: Path, viewport: dict[str, int], **more: Any) -
     return page, said
 
 
-@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desktop"])
+@_WIDTHS
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_opens_without_complaint_and_fits(browser: Any, page_file: Path, viewport: dict[str, int], scheme: str) -> None:
     page, said = open_page(browser, page_file, viewport, color_scheme=scheme)
     assert said == []
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     assert (page.evaluate(_BRIGHTNESS) > 380) == (scheme == "light")
+    assert page.evaluate("document.documentElement.scrollHeight") <= 6000
+    page.evaluate(_UNFOLD)
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     drawn = page.evaluate(
         "[...document.querySelectorAll('.panel svg')].map(s => [s.getBoundingClientRect().width, "
         "s.querySelectorAll('path, rect, circle').length])"
@@ -120,11 +125,68 @@ def test_prints_on_white_paper(browser: Any, page_file: Path, tmp_path: Path) ->
     assert page.evaluate(_BRIGHTNESS) < 380
 
 
-def test_no_barriers_are_found(browser: Any, page_file: Path) -> None:
+@_WIDTHS
+def test_the_contents_stay_in_view_and_open_what_they_lead_to(
+    browser: Any, page_file: Path, viewport: dict[str, int]
+) -> None:
+    page, said = open_page(browser, page_file, viewport)
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.locator("nav.contents").evaluate("nav => nav.getBoundingClientRect().top") >= 0
+    link = page.locator("nav.contents a", has_text="Training")
+    link.evaluate("link => link.click()")
+    fold = page.locator("details", has=page.locator("[id$=-training]")).first
+    assert fold.evaluate("fold => fold.open")
+    page.locator("nav a[aria-current]", has_text="Training").wait_for()
+    assert said == []
+
+
+def test_a_wide_table_on_a_phone_says_so_and_keeps_its_names(browser: Any, page_file: Path) -> None:
+    page, _ = open_page(browser, page_file, PHONE)
+    box = page.locator(".scroll").nth(1)
+    assert "more" in box.get_attribute("class")
+    assert "scrolls sideways" in box.evaluate("box => getComputedStyle(box, '::before').content")
+    box.evaluate("box => { box.scrollLeft = 150 }")
+    edge = box.evaluate("box => box.getBoundingClientRect().left")
+    for part in ("tbody th", "caption"):  # the metric stands in the caption
+        assert abs(box.locator(part).first.evaluate("one => one.getBoundingClientRect().left") - edge) < 2, part
+    assert "NDCG@10" in box.locator("caption").inner_text()
+
+
+def test_the_points_of_a_map_have_titles(browser: Any, page_file: Path) -> None:
+    page, said = open_page(browser, page_file, DESK)
+    page.evaluate(_UNFOLD)
+    chart, words = page.locator("svg[data-points]").first, page.locator("#point")
+    chart.scroll_into_view_if_needed()
+    assert words.is_hidden()
+    chart.focus()
+    titles = set()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+        titles.add(words.inner_text())
+    assert len(titles) == 3
+    assert all(title.endswith("training events") for title in titles)
+    page.keyboard.press("Escape")
+    assert words.is_hidden()
+    x, y = chart.evaluate(
+        "map => { const [x, y] = map.querySelector('.dots').getAttribute('d').slice(1).split(/[ h]/).map(Number);"
+        "const box = map.getBoundingClientRect(), k = box.width / map.viewBox.baseVal.width;"
+        "return [box.left + x * k, box.top + y * k] }"
+    )
+    page.mouse.move(x, y)
+    assert words.inner_text().endswith("training events")
+    assert said == []
+
+
+@pytest.mark.parametrize("made_of", ["comparison", "run"])
+def test_no_barriers_are_found(
+    browser: Any, page_file: Path, runs: dict[str, Path], tmp_path: Path, made_of: str
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    rules = {"light": ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"], "dark": ["wcag2aa"]}  # contrast
-    for scheme, tags in rules.items():
-        page, _ = open_page(browser, page_file, DESK, color_scheme=scheme)
+    file = page_file if made_of == "comparison" else make.of_run(runs["sage"], Options(map_items=30), tmp_path)
+    every = ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]
+    for scheme, viewport, tags in (("light", DESK, every), ("light", PHONE, every), ("dark", TABLET, ["wcag2aa"])):
+        page, _ = open_page(browser, file, viewport, color_scheme=scheme)
+        page.evaluate(_UNFOLD)
         found = axe.Axe().run(page, options={"runOnly": tags, "resultTypes": ["violations"]})
         assert found.response["passes"], "axe looked at nothing"
-        assert found.violations_count == 0, f"{scheme}: {found.generate_report()}"
+        assert found.violations_count == 0, f"{scheme}, {viewport['width']}: {found.generate_report()}"

@@ -35,12 +35,26 @@ def test_ticks_of_whole_numbers_are_whole() -> None:
     assert [tick.label for tick in Scale(0, 2, 0, 100).ticks(least=1)] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("last", [5, 7, 12, 28, 99])
+def test_epochs_are_whole_numbers(last: int) -> None:
+    chart = drawing.lines("loss", [Series("s1", "sage", [0, last], [1.0, 2.0])], "epoch")
+    assert all(tick.label.isdigit() for tick in chart.x_ticks)
+    assert len(chart.x_ticks) >= 2
+
+
+@pytest.mark.parametrize(("values", "span"), [([59.4, 60.6], 30), ([-3.0, -2.9], 1.5), ([0.02, 2.0], 2)])
+def test_a_flat_line_is_drawn_flat(values: list[float], span: float) -> None:
+    chart = drawing.lines("rank", [Series("s1", "sage", [0, 1], values)], "epoch")
+    first, last = (y for _, y, _ in chart.paths[0].points)
+    assert abs(first - last) <= (BOTTOM - TOP) * (values[1] - values[0]) / span * 1.01
+
+
 def test_a_curve_runs_through_its_points() -> None:
     chart = drawing.lines("loss", [Series("s1", "sage", [0, 1, 2], [1.0, 2.0, 3.0])], "epoch", rule=(1, "best"))
     (curve,) = chart.paths
     (x0, y0, _), (x1, _, told), (x2, y2, _) = curve.points
     assert (x0, x1, x2) == (LEFT, (LEFT + RIGHT) / 2, RIGHT)
-    assert TOP < y2 < y0 < BOTTOM
+    assert TOP < y2 < y0 <= BOTTOM
     assert told == "sage, epoch 1: 2"
     assert curve.d.count("L") == 2
     assert chart.rule is not None

@@ -10,14 +10,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from omegaconf import OmegaConf
 
+from sage_pl.comparison import statistics
 from sage_pl.comparison.compare import compare_runs
+from sage_pl.comparison.runs import read
 from sage_pl.report import make
 from sage_pl.report.page import LARGEST, Options
-from sage_pl.report.reading import ReportError
+from sage_pl.report.reading import ReportError, run_subject
 
 ROOT = Path(__file__).parent.parent.parent
 ReadPage = Callable[[str], Any]
@@ -30,12 +33,15 @@ def opened(file: Path, read_page: ReadPage) -> Any:
     page = read_page(text)
     assert page.problems == []
     assert len(page.ids) == len(set(page.ids))
-    assert page.loads == []
+    assert all(
+        link.startswith("../") and (file.parent / unquote(link)).is_file() for link in page.loads
+    )  # pages of runs
     assert "url(" not in text.split("</style>")[0]
     assert "@import" not in text
     assert all(own.get("aria-label") or own.get("aria-hidden") for own in page.of("svg"))
     assert all("scope" in own for own in page.of("th"))
-    assert all(own["href"][1:] in page.ids for own in page.of("a"))
+    assert all(own["href"][1:] in page.ids for own in page.of("a") if own["href"].startswith("#"))
+    assert not re.search(r"(?<![\w.…])/(home|root|tmp|work|usr|var)/", page.text), "an absolute path"
     labels = [own["aria-labelledby"] for own in page.of("section")]
     assert labels
     assert set(labels) <= set(page.ids)
@@ -47,7 +53,8 @@ def opened(file: Path, read_page: ReadPage) -> Any:
 def test_training_writes_a_page_by_its_switch(runs: dict[str, Path], read_page: ReadPage) -> None:
     page = opened(runs["plain"] / "report.html", read_page)
     assert not (runs["sage"] / "report.html").exists()
-    assert "plain/sasrec on folder" in page.text
+    assert "Plain SASRec on Folder" in page.text
+    assert "Run · method plain · backbone sasrec · dataset folder · seed" in page.text
     assert "NDCG@10" in page.text
 
 
@@ -61,19 +68,12 @@ def test_what_a_run_does_not_have_is_a_sentence(runs: dict[str, Path], read_page
 
 def test_a_run_shows_everything_it_has(runs: dict[str, Path], read_page: ReadPage, tmp_path: Path) -> None:
     page = opened(make.of_run(runs["sage"], Options(map_items=30, examples=2), tmp_path), read_page)
-    names = (
-        "results",
-        "groups",
-        "lists",
-        "examples",
-        "training",
-        "embeddings",
-        "clusters",
-        "prototypes",
-        "costs",
-        "provenance",
-    )
-    assert [f"c-folder-{name}" for name in names] == [own["id"] for own in page.of("section")]
+    sections = ("results", "data", "examples", "lists", "research")
+    assert [f"c-folder-{name}" for name in sections] == [own["id"] for own in page.of("section")]
+    research = ("groups", "training", "embeddings", "clusters", "prototypes", "costs", "provenance")
+    assert [f"c-folder-{name}" for name in research] == [
+        o["id"] for o in page.of("div") if o.get("class") == "research"
+    ]
     metrics = json.loads((runs["sage"] / "metrics.json").read_text())
     for name in ("full/ndcg@10", "sampled10/hr@10", "full/ndcg@10/item_tail"):
         assert f"{100 * metrics[f'test/{name}']:.2f}" in page.text, name
@@ -88,7 +88,7 @@ def test_a_run_shows_everything_it_has(runs: dict[str, Path], read_page: ReadPag
 
 def test_a_comparison_shows_both_sides(comparison: Path, read_page: ReadPage) -> None:
     page = opened(make.of_comparison(comparison, Options(maps=False)), read_page)
-    assert "sage against plain on folder" in page.text
+    assert "SAGE against plain on Folder" in page.text
     record = json.loads((comparison / "comparison.json").read_text())
     for value in record["values"]:
         if value["group"] == "overall":
@@ -151,7 +151,49 @@ def test_every_system_has_its_own_baseline(comparison: Path, read_page: ReadPage
     assert "sage minus plain" in page.text
     assert "sage/gru4rec minus plain/gru4rec" in page.text
     assert "sage/gru4rec finds the answer, plain/gru4rec does not" in page.text
-    assert "of the difference to plain or plain/gru4rec" in page.text
+    assert "Differences are to plain or plain/gru4rec" in page.text
+
+
+def test_a_comparison_and_its_runs_link_to_each_other(
+    runs: dict[str, Path], read_page: ReadPage, tmp_path: Path
+) -> None:
+    for method, folder in runs.items():
+        shutil.copytree(folder, tmp_path / "a run" / method)
+    shutil.copy(runs["plain"] / "report.html", tmp_path / "a run" / "plain" / "report.html")
+    options = OmegaConf.load(ROOT / "conf" / "compare.yaml")
+    del options["hydra"], options["defaults"]
+    given = {"runs": [f"{tmp_path}/a run/*"], "folder": str(tmp_path / "c"), "resamples": 100}
+    compare_runs(OmegaConf.to_container(OmegaConf.merge(options, given), resolve=True))  # type: ignore[arg-type]
+    page = opened(make.of_comparison(tmp_path / "c", Options(maps=False)), read_page)
+    links = [own["href"] for own in page.of("a") if not own["href"].startswith("#")]
+    assert links == ["../a%20run/plain/report.html"]
+    assert "A run without a link has no page yet" in page.text
+    run = tmp_path / "a run" / "plain" / "report.html"
+    for _ in range(2):  # made again, the page keeps its link
+        back = read_page(run.read_text())
+        assert [own["href"] for own in back.of("a") if not own["href"].startswith("#")] == ["../../c/report.html"]
+        assert "Compared in: SAGE against plain on Folder" in back.text
+        make.of_run(run.parent, Options(maps=False))
+    (tmp_path / "c" / "report.html").unlink()
+    make.of_run(run.parent, Options(maps=False))
+    assert "Compared in" not in run.read_text()
+
+
+def test_a_run_has_one_interval_on_both_pages(runs: dict[str, Path], tmp_path: Path) -> None:
+    options = OmegaConf.load(ROOT / "conf" / "compare.yaml")
+    assert options.resamples == statistics.RESAMPLES
+    del options["hydra"], options["defaults"]
+    given = {"runs": [str(runs["sage"])], "folder": str(tmp_path), "baseline": None}
+    compare_runs(OmegaConf.to_container(OmegaConf.merge(options, given), resolve=True))  # type: ignore[arg-type]
+    alone = run_subject(read(runs["sage"]), ["ndcg@10"], statistics.RESAMPLES, Options().seed)
+    values = json.loads((tmp_path / "comparison.json").read_text())["values"]
+    compared = {
+        v["group"]: v for v in values if v["system"] == "sage" and v["metric"] == "ndcg@10" and v["protocol"] == "full"
+    }
+    for group in ("overall", "item_tail", "user_short"):
+        one = alone.find("sage/sasrec", group)
+        assert one is not None
+        assert (one.low, one.high) == (compared[group]["low"], compared[group]["high"])
 
 
 def test_the_command(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

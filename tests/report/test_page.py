@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sage_pl.report import drawing, page
@@ -17,12 +18,17 @@ from sage_pl.report.blocks import (
     Examples,
     Facts,
     Figure,
+    Folded,
     Line,
+    Links,
+    Names,
     Prose,
     RecommendedList,
     Section,
+    SideBySide,
     Table,
     Value,
+    Verdict,
 )
 from sage_pl.report.page import Chapter, Page
 from sage_pl.report.reading import ReportError
@@ -32,9 +38,9 @@ EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></title></style
 
 def built(*blocks: Block, text: str = "tea") -> Page:
     section = Section("results", text, blocks)
-    return Page(
-        text, text, [text], Facts({text: (text, text)}), [Chapter("c-tea", text, [section], [(text, text)])], text
-    )
+    research = [Section("more", text, [Prose(text)])]
+    chapter = Chapter("c-tea", text, [section], research, [(text, text)])
+    return Page(text, text, [Verdict(text, text, text)], [chapter], text, {"../report.html": text})
 
 
 def every_block(text: str) -> list[Block]:
@@ -46,14 +52,17 @@ def every_block(text: str) -> list[Block]:
     example = Example(text, 2, [line], line, [RecommendedList(text, 4, [line])])
     code = Code(text, text, text)
     figure = Figure(text, text, [chart, bars, arrows], {"s1": text}, table)
-    return [Prose(text), table, figure, Facts({text: (text, text)}), code, Examples(text, text, [example])]
+    dots = drawing.scatter(text, np.zeros((2, 2)), ["s1", "s1"], text, [0, 1])
+    beside = SideBySide(Figure(text, text, [dots]), Table(text, [Column(text)], [[Value(text)]]))
+    plain = [Prose(text), table, figure, Facts({text: (text, text)}), code, Examples(text, text, [example])]
+    return [*plain, Names([text, text]), beside, Links({text: ("report.html", text)}), Folded(text, [Prose(text)])]
 
 
 def test_hostile_text_stays_text(read_page: Callable[[str], Any]) -> None:
     html = page.html(built(*every_block(EVIL), text=EVIL))
     document = read_page(html)
     assert document.problems == []
-    assert [tag for tag, _ in document.tags].count("script") == 1  # the page's own
+    assert [own.get("type") for own in document.of("script")] == ["application/json", None]  # names, and the page's own
     assert not document.of("img")
     assert not any(name.startswith("on") for _, own in document.tags for name in own)
     assert document.text.count("<script>alert(1)</script>") > 20
@@ -74,9 +83,9 @@ def test_lines_of_code_stay(read_page: Callable[[str], Any]) -> None:
 def test_every_block_is_drawn_and_named(read_page: Callable[[str], Any]) -> None:
     document = read_page(page.html(built(*every_block("tea"))))
     assert document.problems == []
-    assert [own["aria-label"][:5] for own in document.of("svg") if own.get("role") == "img"] == ["tea. "] * 3
+    assert [own["aria-label"][:5] for own in document.of("svg") if own.get("role") == "img"] == ["tea. "] * 4
     assert {own["scope"] for own in document.of("th")} == {"col", "row"}
-    assert len(document.of("caption")) == 2
+    assert len(document.of("caption")) == 3
     regions = [own for own in document.of("div") if own.get("role") == "region"]
     assert all(own["tabindex"] == "0" and own["aria-label"] for own in regions)
     assert "the answer" in document.text

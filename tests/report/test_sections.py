@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sage_pl.comparison.runs import FinishedRun
 from sage_pl.evaluation.floors import label
 from sage_pl.report import labels
-from sage_pl.report.blocks import Examples
+from sage_pl.report.blocks import Example, Examples, Folded
 from sage_pl.report.reading import Record, RunFiles, Subject
-from sage_pl.report.sections import clusters, examples, groups, headline
+from sage_pl.report.sections import clusters, examples, groups, headline, verdict
 
 FLOOR = label("popularity")
 
@@ -39,34 +40,67 @@ def subject() -> Subject:
     return Subject("tea", systems, records, {"sage": "plain", "other": "plain"}, "sage")
 
 
-def test_values_carry_interval_mark_and_tone() -> None:
-    table = headline.table(subject(), "full")
+def test_values_stand_beside_differences_with_intervals() -> None:
+    table = headline.table(subject(), "full", "ndcg@10")
     rows = {row[0].text: row for row in table.rows}
-    assert [column.label for column in table.columns] == ["system", "metric", "all", "tail items"]
-    assert table.columns[3].note == "40†"
-    sage, tail = rows["sage"][2:]
-    assert (sage.text, sage.mark, sage.tone, sage.sort) == ("7.00 ± 1.00", "*", "better", 0.07)
-    assert (tail.mark, tail.tone) == ("~", "")
+    names = [column.label for column in table.columns]
+    assert names == ["system", "all", "difference", "tail items", "difference"]
+    assert table.columns[3].note == "40† users"
+    assert [row[0].text for row in table.rows] == ["sage", "plain", "other", FLOOR]  # the best first
+    value, change, _, tail = rows["sage"][1:]
+    assert (value.text, value.sort) == ("7.00 ± 1.00", 0.07)
+    assert (change.text, change.note, change.mark, change.tone) == ("+2.00", "+1.00 to +3.00", "*", "better")
+    assert (tail.text, tail.mark, tail.tone) == ("−0.20", "", "muted")  # within the noise: an interval, and no sign
     assert rows["other"][2].tone == "worse"
     assert rows["other"][3].text == "–"
+    assert rows["plain"][2].text == "–"
     assert rows["sage"][0].note == "3 seeds"
     assert rows[FLOOR][0].note == ""
-    for told in (
-        "the difference to plain",
+    for meaning in (
+        "NDCG@10 in percent",
+        "to plain",
         "* is above the noise of seeds",
-        "~ is within the noise",
+        "without a sign",
         "†: fewer than 50",
     ):
-        assert told in table.caption
+        assert meaning in table.caption
 
 
-def test_findings_are_best_first_and_honest() -> None:
-    first, second = headline.findings(subject())
-    assert first == (
-        "sage against plain: NDCG@10 over all users +2.00 points (95 % interval +1.00 to +3.00); "
-        "for tail items −0.20 points (95 % interval +1.00 to +3.00; within the noise of seeds)."
+def test_a_system_stands_beside_its_baseline() -> None:
+    pair = headline.duel(subject(), "plain", "sage", "full", "ndcg@10")
+    assert [column.label for column in pair.columns] == ["group", "sage", "difference", "relative", "plain"]
+    assert [cell.text for cell in pair.rows[0]] == ["all", "7.00 ± 1.00", "+2.00", "+40 %", "5.00 ± 1.00"]
+    assert pair.rows[0][2].note == "+1.00 to +3.00"
+
+
+def test_verdicts_are_a_word_and_honest() -> None:
+    first, second = verdict.verdicts(subject())
+    assert first.word == "better"
+    assert first.text == (
+        "sage against plain: NDCG@10 over all users +2.00 points, +40 % (95 % interval +1.00 to +3.00). "
+        "Unclear for tail items (from 0)."
     )
-    assert second.startswith("other against plain: NDCG@10 over all users −1.00 points")
+    assert second.word == "worse"
+    assert second.text.startswith("other against plain: NDCG@10 over all users −1.00 points, −20 %")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"mark": "*"}, "better"),
+        ({"mark": "*", "difference": -0.02}, "worse"),
+        ({"mark": "~"}, "unclear"),
+        ({"mark": ""}, "unclear"),
+        ({"mark": "*", "converged": False}, "not converged"),
+        ({"baseline": FLOOR, "seeds": 1, "mark": "~"}, "better"),
+        ({"baseline": FLOOR, "seeds": 1, "difference_low": -0.01}, "unclear"),
+        ({"baseline": FLOOR, "seeds": 1, "difference_low": -0.03, "difference_high": -0.01}, "worse"),
+    ],
+)
+def test_the_word_of_a_verdict(changes: dict[str, object], word: str) -> None:
+    one = subject().find("sage")
+    assert one is not None
+    assert verdict.word(subject(), one._replace(**changes)) == word  # type: ignore[arg-type]
 
 
 def test_styles_are_fixed_by_role() -> None:
@@ -88,28 +122,36 @@ def test_kinds_of_users_include_where_the_system_is_worse() -> None:
 def test_examples_are_what_the_runs_recommended(runs: dict[str, Path], comparison: Path) -> None:
     import json
 
-    import polars as pl
-
     from sage_pl.comparison.runs import read
     from sage_pl.report.reading import comparison_subject
 
     content = json.loads((comparison / "comparison.json").read_text())
     pair = comparison_subject(content, {name: [read(folder)] for name, folder in runs.items()}, "folder")
-    kinds = [block for block in examples.make(pair, 2, 0).blocks if isinstance(block, Examples)]
+    blocks = examples.make(pair, 2, 0).blocks
+    kinds = [one for block in blocks for one in (block.blocks if isinstance(block, Folded) else [block])]
     frame = {name: pl.read_parquet(folder / "ranks.parquet") for name, folder in runs.items()}
+    users = frame["plain"]["user_id"].cast(pl.String).to_list()
     shown = 0
-    for kind in kinds:
-        for one in kind.examples:
-            case = frame["plain"]["user"].to_list().index(int(one.user.removeprefix("User ")))
-            assert one.earlier + len(one.history) == frame["plain"]["history"][case]
-            for side in one.lists:
-                assert side.rank == frame[side.system]["full"][case]
-                hits = [place for place, item in enumerate(side.items, 1) if item.hit]
-                assert hits == ([side.rank] if side.rank <= 10 else [])
-                assert all(item.title == one.answer.title for item in side.items if item.hit)
-                shown += 1
+    for one in (user for kind in kinds if isinstance(kind, Examples) for user in kind.examples):
+        case = users.index(one.user.removeprefix("User "))
+        assert one.earlier + len(one.history) == frame["plain"]["history"][case]
+        shown += check_lists(one, frame, case)
     assert shown >= 8
-    assert sum(int(kind.share.split(" of ")[0]) for kind in kinds) == len(frame["plain"])
+    shares = [kind.share for kind in kinds if isinstance(kind, Examples) and kind.share]
+    assert sum(int(share.split(" of ")[0].replace(",", "")) for share in shares) == len(frame["plain"])
+
+
+def check_lists(one: Example, frame: dict[str, pl.DataFrame], case: int) -> int:
+    """Number of lists: the answer is marked at its rank, and items of the history are marked as such."""
+    history = {line.title for line in one.history}
+    for side in one.lists:
+        assert side.rank == frame[side.system]["full"][case]
+        hits = [place for place, item in enumerate(side.items, 1) if item.hit]
+        assert hits == ([side.rank] if side.rank <= 10 else [])
+        assert all(item.title == one.answer.title for item in side.items if item.hit)
+        assert all(item.seen for item in side.items if item.title in history)
+        assert one.earlier or not any(item.seen for item in side.items if item.title not in history)
+    return len(one.lists)
 
 
 def test_typical_items_belong_most_firmly_then_are_popular() -> None:
@@ -142,6 +184,21 @@ def test_no_finding_is_claimed_from_a_system_that_is_not_converged() -> None:
     whole = subject()
     early = [r._replace(converged=False) if r.system == "sage" else r for r in whole.records]
     changed = Subject("tea", whole.systems, early, whole.bases, "sage")
-    first = headline.findings(changed)[0]
-    assert first == "sage against plain: no finding, since sage had not converged (the best epoch is the last)."
-    assert "‡: not converged" in headline.table(changed, "full").caption
+    first = verdict.verdicts(changed)[0]
+    assert first.word == "not converged"
+    assert first.text.startswith("sage against plain: no finding, since sage had not converged")
+    assert "‡: not converged" in headline.table(changed, "full", "ndcg@10").caption
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("/home/me/runs/a/ranks.parquet lacks x", "…/a/ranks.parquet lacks x"),
+        ("paths.data=/data/sets, run", "paths.data=…/sets, run"),
+        ("path: '/home/me/x'", "path: '…/me/x'"),
+        ("and/or w/o, 1/2", "and/or w/o, 1/2"),
+        ("outputs/runs/beauty/x", "outputs/runs/beauty/x"),
+    ],
+)
+def test_absolute_paths_keep_their_last_names(text: str, short: str) -> None:
+    assert labels.without_folders(text) == short

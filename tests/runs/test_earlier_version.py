@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from sage_pl.artifacts.renamed import current
 from sage_pl.artifacts.store import ArtifactError
 from sage_pl.comparison.runs import read
-from sage_pl.runs import checkpoint, evaluated, fit
+from sage_pl.runs import checkpoint, evaluated, tested
 
 FILES = Path(__file__).parent / "earlier_version"
 
@@ -38,7 +38,7 @@ def test_it_is_evaluated_with_the_artifacts_it_was_trained_with(folder: Path, ca
     assert sorted((folder / "artifacts").glob("*/*/manifest.json")) == manifests
     assert "running" not in caplog.text
     assert "the model was trained with" not in caplog.text
-    metrics = fit.test(config, checkpoint.trained(config, earlier), folder / "out", folder / "artifacts")
+    metrics = tested.test(config, checkpoint.trained(config, earlier), folder / "out", folder / "artifacts")
     for name, value in json.loads((folder / "metrics.json").read_text()).items():
         assert metrics[name] == pytest.approx(value, abs=1e-6), name
 
@@ -67,7 +67,7 @@ def test_it_is_recorded_as_a_run_with_another_scorer(folder: Path) -> None:
     changes["scorer"] |= {"text": "${artifacts.embed}", "weight": 1}
     config = checkpoint.prepared(earlier, changes)
     evaluated.record(evaluated.as_a_run(earlier, changes, "semantic", config), folder)
-    fit.test(config, checkpoint.trained(config, earlier), folder, folder / "artifacts")
+    tested.test(config, checkpoint.trained(config, earlier), folder, folder / "artifacts")
     run = read(folder)
     assert (run.scorer, run.name_by("scorer"), run.converged) == ("semantic", "semantic", None)
 

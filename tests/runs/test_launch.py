@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal import utils as hydra_utils
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import InstantiationException
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    InstantiationException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,6 +38,7 @@ from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.launch import JobError, in_own_process, one_line_errors
 
 CONF = Path(__file__).parents[2] / "conf"
+OF_SWEEPS = ["hydra.mode=MULTIRUN", "hydra.sweep.dir=x", "hydra/launcher=ray", "+hydra.launcher.ray.remote.num_gpus=1"]
 
 
 def failing(error: BaseException) -> Callable[[DictConfig], None]:
@@ -80,10 +88,31 @@ def test_hydras_own_files_on_a_full_disk_are_one_line(capsys: pytest.CaptureFixt
     def create_the_run_folder() -> None:
         raise OSError(errno.EROFS, "Read-only file system", "/runs")
 
-    with launch.machine_problems_in_words(), pytest.raises(SystemExit) as stop:
+    with launch.errors_in_words(), pytest.raises(SystemExit) as stop:
         hydra_utils.run_and_report(create_the_run_folder)
     assert stop.value.code == 1
-    assert capsys.readouterr().err.splitlines()[0] == "/runs: the file system is read-only; choose another folder"
+    assert capsys.readouterr().err == "/runs: the file system is read-only; choose another folder\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "lines", "printed"),
+    [
+        (ConfigCompositionException("a hundred lines"), ["did you mean b?"], "did you mean b?\n"),
+        (OverrideParseException("x", "no override"), ["x"], "x\n"),
+        (ConfigCompositionException("Hydra's words"), [], "Hydra's words\n\nSet the environment variable"),
+        (CompactHydraException("of no configuration"), ["did you mean b?"], "of no configuration\n\nSet"),
+    ],
+)
+def test_an_error_of_composing_is_what_explains_it(
+    error: Exception, lines: list[str], printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def composes() -> None:
+        raise error
+
+    with launch.errors_in_words(lambda _: lines), pytest.raises(SystemExit) as stop:
+        hydra_utils.run_and_report(composes)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith(printed)
 
 
 @pytest.mark.parametrize("error", [KeyError("bug"), TypeError("bug")], ids=lambda error: type(error).__name__)
@@ -154,9 +183,9 @@ def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     ]
     known = SimpleNamespace(
         mode=RunMode.MULTIRUN,
-        overrides=SimpleNamespace(hydra=["hydra.mode=MULTIRUN", "hydra.sweep.dir=x", "hydra.verbose=true"], task=task),
+        overrides=SimpleNamespace(hydra=[*OF_SWEEPS, "hydra.verbose=true"], task=task),
         sweep=SimpleNamespace(dir="outputs/sweeps/today"),
-        runtime=SimpleNamespace(config_sources=sources, output_dir=str(tmp_path)),
+        runtime=SimpleNamespace(config_sources=sources, output_dir=str(tmp_path), cwd=str(tmp_path)),
         job=SimpleNamespace(num=1),
     )
     monkeypatch.setattr(launch.HydraConfig, "get", lambda: known)
@@ -201,6 +230,35 @@ def test_a_job_gets_its_own_overrides_and_folder(
             f"hydra.run.dir='{tmp_path}'",
         ]
     ]
+
+
+@pytest.mark.usefixtures("hydra")
+def test_a_job_has_the_directory_of_the_command_and_is_no_task_of_slurm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Lightning takes a process in a Slurm task for a rank that the scheduler started, unless its job is interactive."""
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    settings: dict[str, Any] = {}
+
+    def run(command: list[str], **keywords: Any) -> subprocess.CompletedProcess[str]:
+        settings.update(keywords)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(launch.subprocess, "run", run)
+    assert in_own_process(OmegaConf.create(), ("train.py",))
+    assert settings["cwd"] == str(tmp_path)
+    assert settings["env"] == {**os.environ, "SLURM_JOB_NAME": "interactive"}
+
+
+def test_a_machine_without_the_directory_of_the_command_is_named(
+    hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = called(monkeypatch, 0)
+    hydra.runtime.cwd = "/home/of/another/machine"
+    with pytest.raises(JobError, match=r"was sent to .*, which has no /home/of/another/machine; .* one file system"):
+        in_own_process(OmegaConf.create(), ("train.py",))
+    assert not commands
 
 
 @pytest.mark.parametrize(

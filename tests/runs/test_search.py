@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from sage_pl.errors import SettingError
 from sage_pl.runs.search import NAME, Search, SearchError, distribution, failed, finished, storage
 
 optuna = pytest.importorskip("optuna")
@@ -24,8 +25,10 @@ def overrides(*texts: str) -> dict[str, Any]:
     return {o.key_or_group: o for o in OverridesParser.create().parse_overrides(list(texts))}
 
 
-def search(folder: Path, seed: int = 0, settings: tuple[str, ...] = ("dataset=tea",), default: Any = 2.0) -> Search:
-    return Search(folder, overrides(*SPACE), settings, {"x": default, "kind": "a"}, startup=3, seed=seed)
+def search(
+    folder: Path, seed: int = 0, settings: tuple[str, ...] = ("dataset=tea",), default: Any = 2.0, **more: Any
+) -> Search:
+    return Search(folder, overrides(*SPACE), settings, {"x": default, "kind": "a"}, startup=3, seed=seed, **more)
 
 
 def runs(objective: Objective, ends: Callable[[int], bool] = lambda number: True) -> Any:
@@ -36,7 +39,7 @@ def runs(objective: Objective, ends: Callable[[int], bool] = lambda number: True
             trial.report(objective(trial.params) * share, epoch)
         return ends(trial.number), Path(f"/runs/{trial.number}")
 
-    return run
+    return lambda trials: list(map(run, trials))
 
 
 def near_seven(params: dict[str, Any]) -> float:
@@ -100,7 +103,7 @@ def test_trials_that_fail_or_are_given_up_are_told_apart(tmp_path: Path) -> None
         trial.report(1.0, 0)
         return trial.number in (0, 3), Path("/somewhere")
 
-    study = search(tmp_path).run(4, run)
+    study = search(tmp_path).run(4, lambda trials: list(map(run, trials)))
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "FAIL", "COMPLETE"]
     assert [trial.number for trial in failed(study)] == [2]
     assert [trial.number for trial in finished(study)] == [0, 3]
@@ -148,3 +151,74 @@ def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "search.csv").open()))
     assert {row["kind"].strip("'\"") for row in rows} <= {"=1+1", "-0.5"}
     assert not any(row["kind"].startswith("=") for row in rows)
+
+
+def test_trials_are_asked_for_at_once(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def run(trials: Any) -> Any:
+        sizes.append(len(trials))
+        return runs(near_seven)(trials)
+
+    study = search(tmp_path, parallel=3).run(7, run)
+    assert sizes == [3, 3, 1]
+    assert study.trials[0].params == {"x": 2.0, "kind": "a"}
+    assert len({trial.params["x"] for trial in study.trials}) == 7
+
+
+ADDRESSES = pytest.mark.parametrize(
+    "address", ["sqlite:///{}/study.db", "{}/study.journal"], ids=["database", "journal"]
+)
+
+
+@ADDRESSES
+def test_two_searches_share_a_study(tmp_path: Path, address: str) -> None:
+    """The second one adds what is missing, counts the trials that run in the first, and sees its results."""
+    shared = address.format(tmp_path)
+    trials_of_second: list[int] = []
+
+    def first_runs(trials: Any) -> Any:
+        results = runs(near_seven)(trials)
+        if trials[0].number == 2:
+            study = search(tmp_path / "second", parallel=2, shared=shared).run(6, second_runs)
+            assert [trial.state.name for trial in study.trials].count("RUNNING") == 2
+        return results
+
+    def second_runs(trials: Any) -> Any:
+        trials_of_second.extend(trial.number for trial in trials)
+        return runs(near_seven)(trials)
+
+    study = search(tmp_path / "first", parallel=2, shared=shared).run(6, first_runs)
+    assert trials_of_second == [4, 5]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
+    assert len(list(csv.DictReader((tmp_path / "first" / "search.csv").open()))) == 6
+
+
+@ADDRESSES
+def test_trials_of_a_search_that_ended_are_repeated_by_another(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only without a sign of life; what the first one reports later is left out."""
+    monkeypatch.setattr("sage_pl.runs.study.GRACE", 60.0)
+    shared = address.format(tmp_path)
+
+    def slow(trials: Any) -> Any:
+        results = runs(near_seven)(trials)
+        if trials[0].number == 1:
+            other = search(tmp_path / "other", shared=shared)
+            assert len(other.run(2, runs(near_seven)).trials) == 2  # this trial shows that it runs
+            monkeypatch.setattr("sage_pl.runs.study.GRACE", -1.0)
+            states = [trial.state.name for trial in other.run(3, runs(near_seven)).trials]
+            assert states == ["COMPLETE", "FAIL", "COMPLETE"]
+            monkeypatch.setattr("sage_pl.runs.study.GRACE", 60.0)
+        return results
+
+    study = search(tmp_path / "first", shared=shared).run(3, slow)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert study.trials[2].params == study.trials[1].params
+    assert study.trials[2].user_attrs["folder"] == "/runs/2"
+
+
+def test_a_password_in_an_address_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="holds a password"):
+        search(tmp_path, shared="postgresql://me:secret@host/studies")

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.identity import identity
-from sage_pl.runs import fit
+from sage_pl.runs import tested
 from sage_pl.runs.plan import make_plan, recipe_of
 from sage_pl.runs.stages import Stage
 
@@ -83,11 +83,11 @@ def test_an_interrupted_stage_goes_on_from_its_last_epoch(
 ) -> None:
     """Interrupted while it is tested, after both epochs: the second command trains none of them again."""
     command = ["method=llmemb", "embedder=tfidf", "seed=11"]
-    write = fit._write
-    monkeypatch.setattr(fit, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    write = tested.write
+    monkeypatch.setattr(tested, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(SystemExit):
         run_train(*command)
-    monkeypatch.setattr(fit, "_write", write)
+    monkeypatch.setattr(tested, "write", write)
     folder = run_train(*command)
     lines = (folder / "train.log").read_text().splitlines()
     begin, end = (next(i for i, line in enumerate(lines) if mark in line) for mark in ("goes on from", "plain      "))

@@ -1,4 +1,4 @@
-"""More than one device or process is refused when a run is planned."""
+"""Devices that no process could drive are refused when a run is planned."""
 
 from __future__ import annotations
 
@@ -12,19 +12,39 @@ TRAINER = {"_target_": "pytorch_lightning.Trainer", "accelerator": "cpu", "devic
 
 
 @pytest.mark.parametrize("devices", [2, "2", [0, 1], "0,1", -1, 0])
-def test_one_device(devices: Any) -> None:
+def test_a_step_has_one_device(devices: Any) -> None:
+    (line,) = device_problems({"steps": {"scft": {"trainer": {**TRAINER, "devices": devices}}}})
+    assert line.startswith("steps.scft.trainer.devices is ")
+    assert line.endswith("set steps.scft.trainer.devices=1")
+
+
+@pytest.mark.parametrize("devices", [2, "2", [0, 1], "0,1"])
+@pytest.mark.parametrize("strategy", [None, "auto", "ddp"])
+def test_a_run_may_have_several(devices: Any, strategy: str | None) -> None:
+    assert not list(device_problems({"trainer": {**TRAINER, "devices": devices, "strategy": strategy}}))
+
+
+@pytest.mark.parametrize("devices", [-1, 0])
+def test_a_run_has_a_device(devices: Any) -> None:
     (line,) = device_problems({"trainer": {**TRAINER, "devices": devices}})
-    assert line.startswith("trainer.devices is ")
     assert line.endswith("set trainer.devices=1")
 
 
 @pytest.mark.parametrize("devices", [1, "1", "auto", [1], "0,"])
-def test_every_way_to_name_one_device(devices: Any) -> None:
-    assert not list(device_problems({"trainer": {**TRAINER, "devices": devices, "strategy": "auto"}}))
+@pytest.mark.parametrize("path", ["trainer", "step"])
+def test_every_way_to_name_one_device(devices: Any, path: str) -> None:
+    assert not list(device_problems({path: {**TRAINER, "devices": devices, "strategy": "auto"}}))
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook", "fsdp"])
+def test_other_strategies_are_refused(strategy: str) -> None:
+    (line,) = device_problems({"trainer": {**TRAINER, "devices": 2, "strategy": strategy}})
+    assert line.startswith(f"trainer.strategy is {strategy!r}")
+    assert line.endswith("set trainer.strategy=ddp")
 
 
 @pytest.mark.parametrize("more", [{"strategy": "ddp"}, {"strategy": "fsdp"}, {"num_nodes": 2}])
-def test_one_node_without_a_strategy(more: dict[str, Any]) -> None:
+def test_one_node_and_no_strategy_of_a_step(more: dict[str, Any]) -> None:
     (line,) = device_problems({"steps": {"scft": {"_target_": "x", "trainer": {**TRAINER, **more}}}})
     assert line.startswith("steps.scft.trainer.")
 

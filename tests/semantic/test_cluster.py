@@ -18,6 +18,29 @@ def blobs(rng, make_artifact):
     return make_artifact("reduce", table=padded(middle + rng.normal(size=(60, 3))))
 
 
+@pytest.mark.parametrize(
+    ("items", "sizes"),
+    [(28, (5, 2, 3, 2)), (300, (9, 2, 6, 3)), (999, (30, 7, 19, 9)), (1000, (30, 8, 20, 10)), (10**6, (30, 8, 20, 10))],
+)
+def test_sizes_that_are_not_set_follow_the_number_of_items(items: int, sizes: tuple[int, ...]) -> None:
+    names = ("n_neighbors", "n_components", "min_cluster_size", "min_samples")
+    step = Cluster(**dict.fromkeys(names)).sized(items)
+    assert tuple(getattr(step, name) for name in names) == sizes
+    assert SMALL.sized(items) == SMALL, "a size that is set stays"
+
+
+def test_much_noise_is_a_hint_with_the_keys_to_change(make_artifact, rng, out, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(Cluster, "_project", lambda self, points: points[:, :2])
+    labels = np.repeat([0, 1, -1], [5, 5, 12])
+    monkeypatch.setattr(Cluster, "_cluster", lambda self, projected: (labels, np.ones(22)))
+    reduce = make_artifact("reduce", table=padded(rng.normal(size=(22, 3))))
+    Cluster(5, n_components=2, min_cluster_size=4, min_samples=3).run({"reduce": reduce}, out)
+    assert (
+        "55 % of the items are noise, in no cluster: lower steps.cluster.min_samples (now 3) or "
+        "steps.cluster.min_cluster_size (now 4)"
+    ) in caplog.text
+
+
 def test_groups_far_apart_are_found_and_stored_alike_by_two_runs(blobs, out, tmp_path) -> None:
     SMALL.run({"reduce": blobs}, out)
     SMALL.run({"reduce": blobs}, tmp_path)

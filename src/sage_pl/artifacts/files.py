@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sage_pl.errors import UserError
+from sage_pl.errors import SettingError, UserError
 
 MANIFEST = "manifest.json"
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -61,6 +61,12 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             _flush(file)
         _flush(part)
         os.replace(part, path)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise an error where a folder that a command writes is there."""
+    if folder.exists():
+        raise SettingError(f"{folder} exists already; choose another folder=DIR or remove it")
 
 
 @contextmanager

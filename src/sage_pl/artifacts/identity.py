@@ -26,7 +26,7 @@ _WHOLE = (
 )
 _TRAINER = (
     "accelerator|default_root_dir|devices|enable_model_summary|enable_progress_bar|log_every_n_steps|logger|"
-    "num_sanity_val_steps|profiler|use_distributed_sampler"
+    "num_sanity_val_steps|profiler|strategy|use_distributed_sampler"
 )
 _INDIFFERENT = re.compile(
     rf"({_WHOLE})(\..*)?"

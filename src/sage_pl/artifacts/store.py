@@ -5,8 +5,8 @@ identity is its class, its fields and its parents' keys, without fields declared
 paths, devices). An object with a ``fingerprint()`` method is identified by it (a data source hashes its files).
 
 A result is written to a temporary folder, then renamed (:func:`whole_folder`), so a crash leaves no partial result. A lock
-makes one of several processes do the work while the others wait. The manifest holds every file's size and hash; a result that
-differs from them is computed anew.
+makes one of several processes do the work while the others wait; those that train together ask through rank 0. The
+manifest holds every file's size and hash; a result that differs from them is computed anew.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import polars as pl
 
+from sage_pl import processes
 from sage_pl.artifacts.files import MANIFEST, ArtifactError, damage_in, records_of, remove, unfinished, whole_folder
 from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.locks import locked
 
 log = logging.getLogger(__name__)
+_TAKE_PART = "take part"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +169,24 @@ class Store:
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
     def get(self, step: Step, parents: Mapping[str, Artifact]) -> Artifact:
-        """The finished result, computed if it is absent or damaged."""
+        """The finished result, computed if it is absent or damaged.
+
+        Of processes that train together (:mod:`sage_pl.processes`) rank 0 computes it. The others wait, and take part where the
+        step is ``joint``.
+        """
         key = self.key(step, parents)
+        if processes.rank() == 0:
+            artifact = self._get(step, parents, key)
+            processes.agreed(None)
+            return artifact
+        if processes.agreed(None) == _TAKE_PART:
+            step.run({name: parents[name] for name in step.inputs}, self.root / step.name / key)
+            processes.agreed(None)
+        finished = self.open(step.name, key)
+        assert finished is not None
+        return finished
+
+    def _get(self, step: Step, parents: Mapping[str, Artifact], key: str) -> Artifact:
         left = unfinished(self.root / step.name / key)  # beside a finished result: of a process killed after the rename
         with suppress(ArtifactError):  # examined again, and announced, below the lock
             if not left.is_dir() and (artifact := self.open(step.name, key)):
@@ -216,6 +234,8 @@ class Store:
             remove(remnant)
         log.info("%-10s %s  running", step.name, key)
         start = time.perf_counter()
+        if getattr(step, "joint", False):
+            processes.agreed(_TAKE_PART)
         with whole_folder(final) as work:
             step.run({name: parents[name] for name in step.inputs}, work)
             seconds = time.perf_counter() - start

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import hydra
-from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
 from sage_pl import hardware
 from sage_pl.commands.importing import command_module
+from sage_pl.errors import UserError, machine_problem
 from sage_pl.escaping import visible
 from sage_pl.runs import launch
 from sage_pl.runs.hints import hints
@@ -26,11 +27,13 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "export": "export.export",
     "export_handled": "prepare.export_handled",
     "report": "report.report",
+    "data": "data.data",
 }
-_NOT_COMPOSED = (ConfigCompositionException, OverrideParseException)
+PROGRAMS = {"serve": "serve.serve", "explore": "explore.explore"}  # those that take options in place of a configuration
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
-commands: {", ".join(COMMANDS).replace("_", "-")}
+       sage-pl {"|".join(PROGRAMS)} FOLDER [--option value]
+commands: {", ".join([*COMMANDS, *PROGRAMS]).replace("_", "-")}
 `sage-pl COMMAND --help` lists what a command takes."""
 
 
@@ -52,6 +55,7 @@ def job(command: str, program: tuple[str, ...]) -> Callable[[DictConfig], None]:
 
     def run(config: DictConfig) -> None:
         if "sweep" not in config or not launch.in_own_process(config, program):
+            launch.end_with_worker()
             getattr(command_module(f"sage_pl.commands.{module}"), function)(config)
 
     run.__module__ = command  # Hydra names a job after it: hydra.job.name
@@ -71,10 +75,22 @@ def without_group(argument: str, conf: Path) -> str:
     return f"{group}=none" if (conf / group / "none.yaml").is_file() else f"~{group}"
 
 
+def named(arguments: Sequence[str]) -> list[str]:
+    """The arguments of ``data``, whose first may be a bare name, as overrides.
+
+    >>> named(["beauty", "--yes", "paths.data=DIR"])
+    ['download=beauty', 'accept=true', 'paths.data=DIR']
+    """
+    first, *others = list(arguments) or ["download=null"]
+    if "=" not in first and not first.startswith("-"):
+        first = f"download={first}"
+    return ["accept=true" if argument == "--yes" else argument for argument in (first, *others)]
+
+
 def open_door(command: str, script: str | None = None) -> None:
     """Run a command with the arguments of the command line.
 
-    Only where its configuration cannot be composed, each mistyped key gets a line with the key that was probably meant.
+    Where its configuration cannot be composed, each mistyped choice or key is answered with the one that was probably meant.
 
     Args:
         command: a key of :data:`COMMANDS`.
@@ -88,15 +104,28 @@ def open_door(command: str, script: str | None = None) -> None:
     hardware.wait_asleep()
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
-    sys.argv[1:] = [without_group(argument, conf) for argument in sys.argv[1:]]
+    arguments = named(sys.argv[1:]) if command == "data" else sys.argv[1:]
+    sys.argv[1:] = [without_group(argument, conf) for argument in arguments]
+    explain = partial(hints, sys.argv[1:], conf, command)
+    with launch.errors_in_words(explain):
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
+
+
+def open_program(name: str, arguments: Sequence[str]) -> None:
+    """Run a command that takes options; an error of the user, or of the machine, is one line.
+
+    Args:
+        name: a key of :data:`PROGRAMS`.
+        arguments: of the command line.
+    """
+    module, _, function = PROGRAMS[name].partition(".")
     try:
-        with launch.machine_problems_in_words():
-            hydra.main(version_base="1.3", config_path=str(conf), config_name=command)(job(command, program))()
-    except SystemExit as stop:
-        if isinstance(stop.__context__, _NOT_COMPOSED):
-            for line in hints(sys.argv[1:], conf, command):
-                print(visible(line), file=sys.stderr)
-        raise
+        getattr(command_module(f"sage_pl.commands.{module}"), function)(arguments)
+    except (UserError, OSError) as error:
+        problem = None if isinstance(error, UserError) else machine_problem(error)
+        if problem is None and not isinstance(error, UserError):
+            raise
+        sys.exit(visible(problem or str(error)))
 
 
 def main() -> None:
@@ -108,6 +137,8 @@ def main() -> None:
     elif name in COMMANDS:
         sys.argv = [f"{sys.argv[0]} {command}", *arguments]
         open_door(name)
+    elif name in PROGRAMS:
+        open_program(name, arguments)
     else:
-        close = difflib.get_close_matches(name, COMMANDS, n=1) or ["--help"]
+        close = difflib.get_close_matches(name, [*COMMANDS, *PROGRAMS], n=1) or ["--help"]
         sys.exit(f"there is no command {command!r}; try: sage-pl {close[0].replace('_', '-')}")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from sage_pl import hosts
 from sage_pl.artifacts.identity import value_at
 from sage_pl.commands.quiet import quiet_libraries
-from sage_pl.runs import checkpoint, checks, evaluated, fit
+from sage_pl.runs import checkpoint, checks, evaluated, tested
 from sage_pl.runs.scoring import choose_weights, with_scorer
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             run = evaluated.as_a_run(trained, overrides, hydra.choices.get("scorer"), prepared)
         parts = checkpoint.trained(prepared, trained)
         choose_weights(parts, anew="scorer" in config)
-        metrics = fit.test(prepared, parts, folder, cache, {} if run is None else evaluated.training_facts(trained))
+        metrics = tested.test(prepared, parts, folder, cache, {} if run is None else evaluated.training_facts(trained))
         if run is not None:
             evaluated.record(run, folder)
     log.info("metrics     %s", folder / "metrics.json")

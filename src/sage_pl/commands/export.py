@@ -11,13 +11,15 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.runs import checkpoint, checks
 from sage_pl.runs.scoring import choose_weights, with_scorer
+from sage_pl.serving.exported import catalogue_of, in_memory, knows_users
 from sage_pl.serving.new_items import TextSource
+from sage_pl.serving.tower import write_tower
 
 log = logging.getLogger(__name__)
 
 
 def export(config: DictConfig) -> None:
-    """Write ``config.checkpoint`` into ``config.folder``.
+    """Write ``config.checkpoint`` into ``config.folder``, in the form ``config.format``.
 
     Raises:
         ConfigError, MissingFileError: the checkpoint or the folder cannot be used.
@@ -31,8 +33,13 @@ def export(config: DictConfig) -> None:
         prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
         parts = checkpoint.trained(prepared, trained)
         choose_weights(parts, anew="scorer" in config)
-    steps, dataset = checkpoint.text_settings(trained, overrides)
-    texts = TextSource.of(steps, dataset, Artifact.at(prepared.artifacts.sequences))
+    sequences = Artifact.at(prepared.artifacts.sequences)
+    if config.format != "folder":
+        catalogue = catalogue_of(sequences, prepared.evaluation.seen, knows_users(prepared))
+        write_tower(in_memory(parts.model), catalogue, config.folder, config.format)
+        log.info("written to %s; its README.md has a program that uses it", config.folder)
+        return
+    texts = TextSource.of(*checkpoint.text_settings(trained, overrides), sequences)
     serving.save(parts.model, prepared, config.folder, serving.model_name(trained.path, overrides, prepared), texts)
     log.info(
         "written to %s; in Python: sage_pl.serving.load(folder).recommend(history=[ITEM, ITEM], k=10); its README.md has more",

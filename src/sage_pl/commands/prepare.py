@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sage_pl.commands import following
 from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.reference.export import export_handled as write_handled
 from sage_pl.runs import checks, preparation, requirements
@@ -28,6 +29,7 @@ def prepare(config: DictConfig) -> None:
     wanted = [config.wanted] if isinstance(config.wanted, str) else config.wanted
     for name, artifact in preparation.prepare(_plan(config, wanted)).items():
         log.info("%-10s %s", name, artifact.path)
+    log.info("next       %s", following.training(HydraConfig.get().overrides.task))
 
 
 def export_handled(config: DictConfig) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sage_pl import hardware, hosts
+from sage_pl import hardware, hosts, processes
+from sage_pl.commands import following
 from sage_pl.commands.quiet import quiet_libraries
-from sage_pl.report import make
+from sage_pl.report import index, make
 from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, refuse_places
 from sage_pl.runs.checks import ConfigError, check_weights
+from sage_pl.runs.choices import plain_choices
 from sage_pl.runs.construct import stored
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
@@ -30,6 +32,7 @@ from sage_pl.runs.resuming import (
     open_last,
     own_hosts,
 )
+from sage_pl.runs.together import together
 from sage_pl.runs.trained_ids import carried
 from sage_pl.runs.unread import unread
 
@@ -62,7 +65,9 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
     report = None if repeats else make.after_run("run", plan.config.report)
     with _guard(checkpoint):
         loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
-    with _ctrl_c_ends_cleanly(Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"):
+    last = Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"
+    with _ctrl_c_ends_cleanly(last), together(config, plan.config.trainer, train):
+        log.info("%s; results in %s", titled(plan.config), plan.config.run_dir)
         artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
         keys = {name: artifact.key for name, artifact in artifacts.items()}
         if checkpoint is not None and refit:
@@ -70,20 +75,37 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
         elif checkpoint is not None:
             check_artifacts(checkpoint, keys)
         stored_values, filled = carried(plan.recipe, artifacts, begun_with), fill_in_artifacts(plan.config, artifacts)
-        if equal := sweeps.equal_run(filled):
-            return sweeps.take_results(equal, filled)
+        if equal := processes.agreed(sweeps.equal_run(filled)):
+            if processes.rank() > 0:
+                return {}
+            metrics = sweeps.take_results(equal, filled)
+            index.refresh(plan.config.paths.outputs, plan.config.run_dir)
+            return metrics
         with _guard(checkpoint):
             run = fit.build(filled, stored_values, loggers)
             if checkpoint is not None and not refit:
                 check_weights(run.parts.model, checkpoint.weights)
         results = fit.fit(run)
+        if processes.rank() > 0:
+            return {}
         fit.finish(run, results, report)
+        index.refresh(plan.config.paths.outputs, plan.config.run_dir)
     for name in plan.stages:
         log.info("%-11s %s", f"stage {name}", artifacts[name].path)
     log.info("run folder  %s", plan.config.run_dir)
     log.info("metrics     %s", Path(plan.config.run_dir) / "metrics.json")
     log.info("checkpoint  %s", results.checkpoint)
+    if plan.config.get("sweep") is None:
+        log.info("next        %s", following.recommending(results.checkpoint, artifacts["sequences"]))
     return results.metrics
+
+
+def titled(config: DictConfig) -> str:
+    """What a run is, in words: ``sage with sasrec on journey, seed 42``."""
+    choices = plain_choices(config)
+    names = [choices.get("method"), choices.get("backbone")]
+    parts = " with ".join(str(name) for name in names if name not in (None, "none")) or "a run"
+    return f"{parts} on {config.dataset.name}, seed {config.seed}"
 
 
 def _guard(checkpoint: Checkpoint | None) -> AbstractContextManager[None]:

@@ -18,6 +18,7 @@ IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 
 _METRIC = re.compile(r"(hr|ndcg|mrr)@([1-9]\d*)")
+RESAMPLES = 2000  # of conf/compare.yaml, and of a run's page: one run has one interval on both
 _BLOCK = 4_000_000  # random numbers in memory at a time
 _ROUNDING = 1e-9  # sums nearer than this share of their size are equal
 
@@ -105,7 +106,7 @@ def sign_flip_p(differences: FloatArray, members: BoolArray, n: int, seed: int =
     """Two-sided p-values of the paired permutation test, [S, G]; NaN for an empty group.
 
     Under the null hypothesis each user's difference is as likely as its negative. With T the sum of a group's
-    differences and T_1..T_n sums under random signs: p = (1 + #{|T_i| >= |T|}) / (1 + n) > 0.
+    differences and T_1..T_n sums under random signs: ``p = (1 + #{|T_i| >= |T|}) / (1 + n) > 0``.
 
     Args:
         differences: [S, U] system minus baseline, by user.

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from sage_pl import processes
 from sage_pl.data.loader import HeldOutCases, LengthGroupedSampler, TrainingUsers, load_candidates, load_sequences
 from sage_pl.data.neighbours import BatchExtra
 from sage_pl.errors import SettingError
@@ -78,20 +79,24 @@ class SequenceDataModule(pl.LightningDataModule):
         return self._loader(TrainingUsers(self.sequences, self.max_len, list(self.extras.values()), device), sampler)
 
     def val_dataloader(self) -> DataLoader:
-        return self.held_out("valid")
+        return self.held_out("valid", rank=processes.rank(), world=processes.world())
 
     def test_dataloader(self) -> DataLoader:
-        return self.held_out("test")
+        return self.held_out("test", rank=processes.rank(), world=processes.world())
 
-    def held_out(self, split: str, most: int | None = None) -> DataLoader:
-        """The cases of a split in batches; ``most``: so many of them at most, evenly spaced."""
+    def held_out(self, split: str, most: int | None = None, rank: int = 0, world: int = 1) -> DataLoader:
+        """The cases of a split in batches; ``most``: so many of them at most, evenly spaced.
+
+        ``rank`` and ``world``: see :class:`sage_pl.data.loader.LengthGroupedSampler`.
+        """
         cases = getattr(self.sequences, split)
         if not len(cases):
             raise SettingError(f"the {split} split holds no case: no user has enough events (leave-one-out needs 3)")
         data = HeldOutCases(self.sequences, cases, self.max_len, self.candidates[split], self.mask_seen)
         rows = np.arange(0, len(cases), 1 if most is None else -(-len(cases) // most))
         lengths = np.minimum(cases.at, self.max_len)[rows]
-        return self._loader(data, LengthGroupedSampler(rows, lengths, self.eval_batch_size, shuffle=False))
+        size = self.eval_batch_size
+        return self._loader(data, LengthGroupedSampler(rows, lengths, size, shuffle=False, rank=rank, world=world))
 
     def _loader(self, data: TrainingUsers | HeldOutCases, sampler: LengthGroupedSampler) -> DataLoader:
         # A generator of its own, since DataLoader draws a seed from it for every iteration.

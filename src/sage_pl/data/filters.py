@@ -7,12 +7,14 @@ rows, in the same order. A lazy table is collected to check that rows remain, an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+import numpy as np
 import polars as pl
 
+from sage_pl.data.events import Events
 from sage_pl.data.sources.raw import DataError, unix_seconds
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count, Natural, Signed
@@ -25,9 +27,11 @@ class Filter(ABC):
 
     Attributes:
         of_history: the rule says what belongs to a history, also of later events and of users whom another rule left out.
+        per_user: the rule reads each user's rows alone, so that large data pass it part by part.
     """
 
     of_history: ClassVar[bool] = False
+    per_user: ClassVar[bool] = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -44,15 +48,34 @@ class Filter(ABC):
             return self._checked(frame.collect(engine="streaming")).lazy()
         return self._checked(frame)
 
+    def over(self, events: Events) -> Events:
+        """The events that pass; a rule that compares users gets all of them at once.
+
+        Raises:
+            DataError: none passes.
+        """
+        rows = self.keep_parts(events)
+        if not any(part.height for part in rows.read("user_id")):
+            raise self._leaves_nothing(events.counts())
+        return rows
+
+    def keep_parts(self, events: Events) -> Events:
+        if self.per_user or events.whole:
+            return events.each(self.keep)
+        return Events([self.keep(pl.concat(events))], events.folder, events.n_users, events.n_items)
+
     def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
         rows = self.keep(frame)
         if rows.is_empty():
             users, items = (frame[column].n_unique() for column in ("user_id", "item_id"))
-            raise DataError(
-                f"{self} leaves nothing of {frame.height} interactions of {users} users and {items} items; "
-                "choose a weaker filter (dataset.filters) or check the data"
-            )
+            raise self._leaves_nothing({"interactions": frame.height, "users": users, "items": items})
         return rows
+
+    def _leaves_nothing(self, counts: Mapping[str, int]) -> DataError:
+        return DataError(
+            f"{self} leaves nothing of {counts['interactions']} interactions of {counts['users']} users and "
+            f"{counts['items']} items; choose a weaker filter (dataset.filters) or check the data"
+        )
 
     @abstractmethod
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame: ...
@@ -93,6 +116,18 @@ class KCore(Filter):
             frame = frame.filter(_frequent("user_id", self.user))
         return frame
 
+    def keep_parts(self, events: Events) -> Events:
+        """The same, by the counts of users and items in turn."""
+        if events.whole:
+            return super().keep_parts(events)
+        users, items = np.ones(events.n_users, bool), np.ones(events.n_items, bool)
+        before = -1
+        while (left := users.sum() + items.sum()) != before:
+            before = left
+            of_users, of_items = events.tally(users, items)
+            users, items = users & (of_users >= self.user), items & (of_items >= self.item)
+        return events.rows(users, items)
+
 
 @dataclass(frozen=True)
 class SinglePass(Filter):
@@ -114,12 +149,20 @@ class SinglePass(Filter):
         frame = frame.filter(_frequent("user_id", self.user) & _frequent("item_id", self.item))
         return frame.filter(_frequent("user_id", self.user))
 
+    def keep_parts(self, events: Events) -> Events:
+        """The same, by the counts of users and items."""
+        if events.whole:
+            return super().keep_parts(events)
+        of_users, of_items = events.tally()
+        users, items = of_users >= self.user, of_items >= self.item
+        return events.rows(users & (events.tally(users, items)[0] >= self.user), items)
+
 
 @dataclass(frozen=True)
 class DropRepeats(Filter):
     """Keeps the first event of each user with each item: first purchases, no repeats."""
 
-    of_history = True
+    of_history = per_user = True
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         first = _in_time(frame).unique(["user_id", "item_id"], keep="first", maintain_order=True)
@@ -130,7 +173,7 @@ class DropRepeats(Filter):
 class DropDuplicates(Filter):
     """Keeps one event of each user, item and time: a file that was appended twice counts once."""
 
-    of_history = True
+    of_history = per_user = True
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
@@ -148,7 +191,7 @@ class AtLeast(Filter):
         DataError: a value is no number.
     """
 
-    of_history = True
+    of_history = per_user = True
 
     column: str
     value: Signed
@@ -182,7 +225,7 @@ class OneOf(Filter):
         values: those that pass, for example ``[purchase]``.
     """
 
-    of_history = True
+    of_history = per_user = True
 
     column: str
     values: Sequence[str | Signed | bool]
@@ -210,6 +253,8 @@ class LastItems(Filter):
         n: largest number of events per user, at least 1.
     """
 
+    per_user = True
+
     n: Count
 
     def __post_init__(self) -> None:
@@ -229,6 +274,8 @@ class Period(Filter):
         start: ISO date (midnight UTC) or Unix seconds; None for no border.
         end: likewise.
     """
+
+    per_user = True
 
     start: str | int | None = None
     end: str | int | None = None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -16,9 +17,10 @@ import polars as pl
 from sage_pl.artifacts.identity import settings
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.changes import states_of, write_states
+from sage_pl.data.events import Events, encode
 from sage_pl.data.filters import Filter
-from sage_pl.data.sources.raw import CLOCK, COLUMNS, Catalogue, DataError, RawData, Source, check_items, require_columns
-from sage_pl.data.split import IntArray, Split, SplitRule, refuse_positions
+from sage_pl.data.sources.raw import CLOCK, COLUMNS, Catalogue, DataError, Source
+from sage_pl.data.split import IntArray, Split, SplitRule, are_positions, refuse_positions
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Natural
 
@@ -35,7 +37,8 @@ class Interactions:
     Users are numbered 1..U by their first row in the source, items 1..N by first appearance in the sequences, user after
     user, then those without events in the order of their table. A user's events are sorted by time; equal times keep the
     source's order. Repeats stay unless a filter drops them.
-    Internally ids are dense 32-bit codes, so filters and sorts cost the same for any type of id.
+    Internally ids are dense 32-bit codes, so filters and sorts cost the same for any type of id. Tables beyond one part are
+    streamed through the disk (:mod:`sage_pl.data.events`).
 
     Args:
         source: where the interactions come from.
@@ -81,36 +84,44 @@ class Interactions:
         return {name: value for name, value in settings(self).items() if (name, value) != ("catalogue", "bought")}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        with TemporaryDirectory(dir=out, prefix=".parts-") as parts:
+            self._run(out, Path(parts))
+
+    def _run(self, out: Path, parts: Path) -> None:
         columns, states = self._filter_columns(), states_of(self.source)
         raw = self.source.load(*columns)
-        frame, user_ids, item_ids = _encode(raw, columns)
-        warnings = [text for ids in (user_ids, item_ids) if (text := two_spellings(ids))]
+        events, ids = encode(raw, columns, parts)
+        warnings = [text for part in ids if (text := two_spellings(part))]
         for text in warnings:
             log.warning("%s", text)
-        # Sort and filter; two stable sorts of one column are far quicker than one sort of two columns.
-        frame = frame.sort("timestamp", maintain_order=True).sort("user_id", maintain_order=True)
         if self.split.needs_clock:  # before the filters, which leave gaps in positions
-            refuse_positions(_offsets(frame["user_id"].to_numpy(), len(user_ids)), frame["timestamp"].to_numpy())
-        stages = [_counts("source", frame)]
-        aside = frame.clear()
+            _refuse_positions(events)
+
+        # Filter.
+        stages: list[dict[str, Any]] = [{"stage": "source", **events.counts()}]
+        aside: list[Events] = []  # events of the users whom each rule left out
         for rule in self.filters:
-            before, frame = frame, rule(frame)
-            aside = rule.keep(aside) if rule.of_history else pl.concat([aside, _of_absent_users(before, frame)])
-            stages.append(_counts(str(rule), frame))
+            before, events = events, rule.over(events)
+            aside = [part.each(rule.keep) for part in aside] if rule.of_history else [*aside, _absent(before, events)]
+            before.discard()
+            stages.append({"stage": str(rule), **events.counts()})
         self._check(stages[-1])
 
-        # Number and split.
-        users = frame["user_id"].unique(maintain_order=True)
-        items = frame["item_id"].unique(maintain_order=True)
-        user = _number(users, len(user_ids))[frame["user_id"].to_numpy()]
-        item_of = _number(items, len(item_ids))
-        values = item_of[frame["item_id"].to_numpy()]
-        times = frame["timestamp"].to_numpy()
-        offsets = _offsets(user, len(users) + 1)
-        split = self.split(offsets, times)
+        # Number, write the events and split.
+        users, items = events.numbers()
+        item_of = _number(items, len(ids.item))
+        table = _Columns(parts, stages[-1]["interactions"], CLOCK in raw.interactions.collect_schema())
+        for part in events:
+            table.add(part, item_of)
+        offsets = np.concatenate([[0, 0], np.cumsum(events.tally()[0][users])])
+        split = self.split(offsets, table.arrays["times"])
+        for name in table.arrays:
+            (parts / f"{name}.npy").rename(out / f"{name}.npy")
+        for name, array in (split._asdict() | {"offsets": offsets}).items():
+            np.save(out / f"{name}.npy", array.astype(np.int64, copy=False))
 
-        # Write.
-        rest = _without_events(raw.items, item_ids[items])
+        # Write the tables.
+        rest = _without_events(raw.items, ids.item[items])
         if self.catalogue == "all" and raw.items is None:
             raise SettingError(
                 "dataset.catalogue=all takes the items of a table, and this data set has none; use bought"
@@ -118,30 +129,23 @@ class Interactions:
         if len(rest):
             bought = f"left out; {_ALL}" if self.catalogue == "bought" else "candidates by their text alone"
             log.info("%s items of the table have a text and no events: %s", f"{len(rest):,}", bought)
-        ids = item_ids[items] if self.catalogue == "bought" else pl.concat([item_ids[items], rest])
-        item_table = _item_table(raw.items, ids)
-        arrays = {"values": values, "offsets": offsets, "times": times}
-        if CLOCK in frame.columns:
-            arrays["clock"] = frame[CLOCK].fill_null(-1).to_numpy()
-        for name, array in (arrays | split._asdict()).items():
-            np.save(out / f"{name}.npy", array.astype(np.int32 if name == "values" else np.int64, copy=False))
-        _numbered("user", user_ids[users]).write_parquet(out / "users.parquet")
+        chosen = ids.item[items] if self.catalogue == "bought" else pl.concat([ids.item[items], rest])
+        item_table = _item_table(raw.items, chosen)
+        _numbered("user", ids.user[users]).write_parquet(out / "users.parquet")
         item_table.write_parquet(out / "items.parquet")
-        if (item := item_of[aside["item_id"].to_numpy()]).any():
-            ids = user_ids[aside["user_id"]].cast(pl.String)
-            others = pl.DataFrame({"user_id": ids, "item": item, "timestamp": aside["timestamp"]})
-            others.filter(item > 0).write_parquet(out / LEFT_OUT)
+        others = [_others(part, ids.user, item_of) for left in aside for part in left]
+        if any(part.height for part in others):
+            pl.concat(others).rechunk().write_parquet(out / LEFT_OUT)
         report = {
             "stages": stages,
             "left_out": left_out(stages),
             "source": [*raw.notes, *warnings],
-            **_describe(offsets, times, values, split),
+            **_describe(offsets, table, split),
             "items_without_events": len(rest),
             "items_without_title": int((item_table["title"] == "").sum()) if "title" in item_table.columns else None,
         }
         (out / "report.json").write_text(json.dumps(report, indent=2))
         write_states(out, states)
-        log.info("%(users)s users, %(items)s items, %(interactions)s interactions", stages[-1])
 
     def _filter_columns(self) -> list[str]:
         """What the filters read beside ids and times.
@@ -160,49 +164,61 @@ class Interactions:
             raise DataError(f"after the filters the data have {texts}; check the files, or set dataset.expect=null")
 
 
-def _encode(raw: RawData, further: Sequence[str] = ()) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
-    """The interactions with ids replaced by codes 0, 1, ... in order of first row; user ids and item ids by code."""
-    schema = raw.interactions.collect_schema()
-    require_columns(schema, COLUMNS, "the source's interactions", f"wanted: {', '.join(COLUMNS)}")
-    require_columns(schema, further, "the source", "a filter reads it; see dataset.filters")
-    columns = [*COLUMNS, *([CLOCK] if CLOCK in schema else []), *further]
-    frame = raw.interactions.select(columns).collect(engine="streaming")
-    if frame.is_empty():
-        raise DataError("the source has no interactions; wanted at least one")
-    for column in COLUMNS:
-        if nulls := frame[column].null_count():
-            raise DataError(f"{column} is null in {nulls} of {frame.height} interactions; drop or fill them there")
-    if raw.items is not None:
-        _check_texts(raw.items, frame.schema["item_id"])
-    ids = {}
-    for column in ("user_id", "item_id"):
-        ids[column] = frame[column].unique(maintain_order=True)
-        if frame.schema[column] == pl.String and (ids[column].str.strip_chars() == "").any():
-            raise DataError(f"{column} is blank in some of {frame.height} interactions; drop or fill them there")
-        codes = pl.DataFrame({column: ids[column]}).with_row_index("code")
-        frame = frame.join(codes, on=column, how="left", maintain_order="left").drop(column).rename({"code": column})
-    return frame.select(columns), ids["user_id"], ids["item_id"]
+class _Columns:
+    """The events of all users in turn, written part by part into mapped files; ties and repeats are counted meanwhile.
+
+    Args:
+        folder: of the files.
+        n: number of events.
+        clock: whether there are real times beside positions.
+    """
+
+    def __init__(self, folder: Path, n: int, clock: bool) -> None:
+        kinds = {"values": np.int32, "times": np.int64} | ({"clock": np.int64} if clock else {})
+        self.arrays = {
+            name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, (n,)) for name, kind in kinds.items()
+        }
+        self.n = self.ties = self.of = self.repeats = 0
+
+    def add(self, part: pl.DataFrame, item_of: IntArray) -> None:
+        """Append users; items are numbered by code."""
+        here = slice(self.n, self.n + part.height)
+        user, item, time = (part[name].to_numpy() for name in COLUMNS)
+        self.arrays["values"][here] = item_of[item]
+        self.arrays["times"][here] = time
+        if "clock" in self.arrays:
+            self.arrays["clock"][here] = part[CLOCK].fill_null(-1).to_numpy()
+        later = user[1:] == user[:-1]  # the first event of a user has none before it
+        self.ties += int((later & (time[1:] == time[:-1])).sum())
+        self.of += int(later.sum())
+        self.repeats += part.height - part.select(pl.struct("user_id", "item_id").n_unique()).item()
+        self.n = here.stop
 
 
-def _check_texts(items: pl.DataFrame, id_type: object) -> None:
-    check_items(items, "the source's item table")
-    if items.schema["item_id"] != id_type:
-        raise DataError(
-            f"item_id is {id_type} in the interactions but {items.schema['item_id']} in the item table; make them equal"
-        )
-    if "item" in items.columns:
-        raise DataError("the item table has a column `item`, the name of the new ids; rename it")
+def _refuse_positions(events: Events) -> None:
+    """See :func:`sage_pl.data.split.refuse_positions`; parts without any are enough."""
+    for part in events.read("user_id", "timestamp"):
+        if not are_positions(_offsets(part["user_id"].to_numpy(), events.n_users), part["timestamp"].to_numpy()):
+            return
+    refuse_positions(np.zeros(1, np.int64), np.zeros(0, np.int64))
 
 
-def _of_absent_users(frame: pl.DataFrame, rest: pl.DataFrame) -> pl.DataFrame:
+def _absent(events: Events, rest: Events) -> Events:
     """The rows of users who have none in ``rest``."""
-    return frame.join(rest.select("user_id").unique(), on="user_id", how="anti", maintain_order="left")
+    return events.rows(rest.tally()[0] == 0, np.ones(events.n_items, bool))
 
 
-def _number(codes: pl.Series, n_codes: int) -> IntArray:
+def _others(part: pl.DataFrame, user_ids: pl.Series, item_of: IntArray) -> pl.DataFrame:
+    """Events of users that were left out with items that were not."""
+    numbered = part.with_columns(item=pl.Series(item_of[part["item_id"].to_numpy()])).filter(pl.col("item") > 0)
+    ids = user_ids[numbered["user_id"]].cast(pl.String)
+    return numbered.select(ids.alias("user_id"), "item", "timestamp")
+
+
+def _number(codes: IntArray, n_codes: int) -> IntArray:
     """Ids 1, 2, ... in the order of ``codes``, indexed by code; 0 for absent codes."""
     ids = np.zeros(n_codes, dtype=np.int32)
-    ids[codes.to_numpy()] = np.arange(1, len(codes) + 1)
+    ids[codes] = np.arange(1, len(codes) + 1)
     return ids
 
 
@@ -274,22 +290,13 @@ def two_spellings(ids: pl.Series) -> str | None:
     )
 
 
-def _counts(stage: str, frame: pl.DataFrame) -> dict[str, Any]:
-    users, items = (frame[column].n_unique() for column in ("user_id", "item_id"))
-    return {"stage": stage, "users": users, "items": items, "interactions": frame.height}
-
-
-def _describe(offsets: IntArray, times: IntArray, values: IntArray, split: Split) -> dict[str, Any]:
+def _describe(offsets: IntArray, table: _Columns, split: Split) -> dict[str, Any]:
     """Lengths, ties, repeats and the sizes of the parts."""
     lengths = np.diff(offsets)[1:]
-    inside = np.ones(len(times), dtype=bool)
-    inside[offsets[1:-1]] = False  # the first event of a user has none before it
-    ties = int((inside[1:] & (times[1:] == times[:-1])).sum())
-    pairs = np.repeat(np.arange(len(lengths)), lengths) * (int(values.max()) + 1) + values
     quantiles = {f"q{q}": float(np.percentile(lengths, q)) for q in (10, 25, 50, 75, 90, 95, 99)}
     return {
         "lengths": {"min": int(lengths.min()), "mean": float(lengths.mean()), "max": int(lengths.max()), **quantiles},
-        "ties": {"pairs": ties, "of": int(inside.sum())},
-        "repeats": len(values) - pl.Series(pairs).n_unique(),
+        "ties": {"pairs": table.ties, "of": table.of},
+        "repeats": table.repeats,
         "split": {"train": int(split.train_end.sum()), "valid": len(split.valid_user), "test": len(split.test_user)},
     }

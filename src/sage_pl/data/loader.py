@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.neighbours import BatchExtra
 from sage_pl.data.sequences import Cases, IntArray, Sequences
-from sage_pl.ranges import Count, Length, Seed
+from sage_pl.ranges import Count, Length, Natural, Seed
 from sage_pl.types import SeqBatch
 
 
@@ -86,6 +86,8 @@ class LengthGroupedSampler(Sampler):
         seed: fixes the order, together with the epoch.
         block: batches sorted together; 1 turns grouping off.
         shuffle: False gives one fixed order, shortest first, in batches of equal size, for evaluation.
+        rank, world: of ``world`` processes this is number ``rank`` and gets every ``world``-th batch as it is in the whole, at
+            least one; for evaluation.
     """
 
     def __init__(
@@ -96,6 +98,8 @@ class LengthGroupedSampler(Sampler):
         seed: Seed = 0,
         block: Count = 32,
         shuffle: bool = True,
+        rank: Natural = 0,
+        world: Count = 1,
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.int64)
         self.lengths = np.asarray(lengths, dtype=np.int64)
@@ -104,17 +108,20 @@ class LengthGroupedSampler(Sampler):
         self.block = block
         self.shuffle = shuffle
         self.epoch = 0
+        self.count = -(-len(self.rows) // batch_size)  # batches of all processes
+        self.mine = range(min(rank, max(self.count - 1, 0)), self.count, world)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return len(self.mine)
 
     def __iter__(self) -> Iterator[IntArray]:
         if not self.shuffle:
             order = np.argsort(self.lengths, kind="stable")
-            yield from (self.rows[order[i : i + self.batch_size]] for i in range(0, len(order), self.batch_size))
+            size = self.batch_size
+            yield from (self.rows[order[i * size : (i + 1) * size]] for i in self.mine)
             return
         # shuffle, cut blocks into batches, shuffle the batches
         generator = np.random.default_rng((self.seed, self.epoch))

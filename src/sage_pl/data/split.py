@@ -122,14 +122,21 @@ def _before(offsets: IntArray, times: IntArray, border: int) -> IntArray:
     return np.diff(running[offsets])
 
 
+def are_positions(offsets: IntArray, times: IntArray) -> bool:
+    """Whether times merely count each user's events from 0."""
+    starts = offsets[:-1][np.diff(offsets) > 0]
+    if times[starts].any():  # far cheaper than all positions
+        return False
+    return np.array_equal(np.arange(len(times)) - np.repeat(offsets[:-1], np.diff(offsets)), times)
+
+
 def refuse_positions(offsets: IntArray, times: IntArray) -> None:
     """Refuse times that merely count each user's events from 0.
 
     Raises:
         DataError: every user's times are 0, 1, 2, ...
     """
-    positions = np.arange(len(times)) - np.repeat(offsets[:-1], np.diff(offsets))
-    if np.array_equal(positions, times):
+    if are_positions(offsets, times):
         raise DataError(
             "timestamps are positions in each user's sequence (0, 1, 2, ...), not dates, so they cannot be compared between "
             "users; take split=leave_one_out or a data set with real times (journey, clothing)"

@@ -99,8 +99,6 @@ class Groups(Mapping[str, BoolArray]):
         )
         self._members = members(self.facts)
         self.n_cases = len(cases)
-        if len(cases):
-            log.info("groups of %d cases: %s", len(cases), ", ".join(f"{name} {self[name].sum()}" for name in BASIC))
 
     def __getitem__(self, name: str) -> BoolArray:
         return self._members[name]

@@ -71,7 +71,7 @@ def gini(times: IntArray) -> float:
 def text_similarity(lists: IntArray, words: csr_array) -> float | None:
     """Mean over lists of the mean cosine of two of its items; None if no list has two items with words.
 
-    With unit vectors x of the list's n items that have words, the mean over pairs is (|sum x|^2 - n) / (n (n - 1)).
+    With unit vectors x of the list's n items that have words, the mean over pairs is ``(|sum x|^2 - n) / (n (n - 1))``.
 
     Args:
         lists: [K, k] item ids, 0 where nothing was recommended.

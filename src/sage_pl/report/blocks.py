@@ -93,11 +93,12 @@ class Code:
 
 
 class Line(NamedTuple):
-    """An item of a list: title, training events, whether it is the answer."""
+    """An item of a list: title, training events, whether it is the answer, whether the history holds it."""
 
     title: str
     events: int
     hit: bool = False
+    seen: bool = False
 
 
 class RecommendedList(NamedTuple):
@@ -128,7 +129,37 @@ class Examples:
     examples: Sequence[Example]
 
 
-Block = Table | Figure | Prose | Facts | Code | Examples
+@dataclass(frozen=True)
+class Links:
+    """Addresses of other pages, relative to this one: name -> (address, note)."""
+
+    links: Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of the points of all maps of a section, by a point's number (:attr:`Chart.points`)."""
+
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """A figure and a table of the same numbers: beside each other where there is room."""
+
+    figure: Figure
+    table: Table
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that open on demand."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+Block = Table | Figure | Prose | Facts | Code | Examples | Links | Names | SideBySide | Folded
 
 
 @dataclass(frozen=True)
@@ -138,3 +169,17 @@ class Section:
     name: str
     title: str
     blocks: Sequence[Block]
+
+
+class Verdict(NamedTuple):
+    """The result in a word and a sentence.
+
+    Args:
+        word: ``better``, ``worse``, ``unclear`` or ``not converged``.
+        text: the difference that it stands for.
+        place: the data set, on a page with several.
+    """
+
+    word: str
+    text: str
+    place: str = ""

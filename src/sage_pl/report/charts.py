@@ -37,13 +37,14 @@ class Scale(NamedTuple):
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self, n: int = 6, least: float = 0) -> list[Tick]:
-        """At most ``n`` round numbers: multiples of 1, 2, 2.5 or 5 times a power of ten, at least ``least`` apart."""
+        """At most ``n`` round numbers: multiples of 1, 2, 2.5 or 5 times a power of ten, and of ``least`` if it is set."""
         span = self.high - self.low
         if not span > 0:
             return [Tick(self(self.low), _number(self.low, 1))]
         raw = max(span / max(n - 1, 1), least)
         power = 10.0 ** math.floor(math.log10(raw))
-        step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw * (1 - 1e-9))
+        steps = [s * power for s in (1, 2, 2.5, 5, 10) if not least or s * power % least == 0]
+        step = next(one for one in steps if one >= raw * (1 - 1e-9))
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         return [Tick(self(i * step), _number(i * step, step)) for i in range(first, last + 1)]
@@ -105,6 +106,7 @@ class Chart:
         description: for screen readers.
         x_ticks, y_ticks: labelled positions; ``x_name``, ``y_name``: names of the axes.
         dots: style class -> path of points, each a move and a line of length 0.
+        points: number of each dot, in the order of ``dots``, among the names of its section (:class:`Names`).
         rule: x of a vertical line, with its name.
     """
 
@@ -120,6 +122,7 @@ class Chart:
     bars: Sequence[Bar] = ()
     squares: Sequence[Square] = ()
     dots: Sequence[tuple[str, str]] = ()
+    points: Sequence[int] = ()
     labels: Sequence[Label] = ()
     rule: Tick | None = None
     left: int = LEFT

@@ -32,13 +32,14 @@ def lines(
     zero: bool = False,
     rule: tuple[float, str] | None = None,
     places: Sequence[str] = (),
+    y_name: str = "",
 ) -> Chart:
-    """Curves over a common axis.
+    """Curves over a common axis, whose vertical range is at least half of the largest value: a flat line looks flat.
 
     Args:
         title: above the panel.
         series: the curves.
-        x_name: of the horizontal axis.
+        x_name, y_name: of the axes; whole numbers of the horizontal axis have whole ticks.
         zero: the vertical axis begins at 0.
         rule: x of a vertical line, with its name.
         places: names of the positions 0, 1, ... of the horizontal axis, in place of numbers.
@@ -51,9 +52,8 @@ def lines(
         raise SettingError(f"the chart {title!r} has no points to draw")
     x = Scale(min(xs), max(xs), LEFT, RIGHT)
     ys += [v for s in series for v in (*s.low, *s.high)]
-    low, high = (0.0 if zero else min(ys)), max(ys)
-    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    y = Scale(low if zero else low - room, high + room, BOTTOM, TOP)
+    low, high = _range(ys, zero)
+    y = Scale(low, high, BOTTOM, TOP + 12 * bool(y_name))
     paths = []
     for s in series:
         at = [(x(a), y(b)) for a, b in zip(s.x, s.y, strict=True)]
@@ -69,11 +69,21 @@ def lines(
         title,
         f"Line chart over {x_name} {', '.join(places) or f'{min(xs):g} to {max(xs):g}'}: {ends}.",
         x_name=x_name,
+        y_name=y_name,
         x_ticks=[Tick(x(i), name) for i, name in enumerate(places)] or x.ticks(least=1),
         y_ticks=y.ticks(),
         paths=paths,
         rule=Tick(x(rule[0]), rule[1]) if rule else None,
     )
+
+
+def _range(values: Sequence[float], zero: bool = False) -> tuple[float, float]:
+    """The ends of an axis: at least half of the largest value apart, and not below 0 for values that are not."""
+    low, high = (0.0 if zero else min(values)), max(values)
+    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    least = max(map(abs, values)) / 2
+    start = min(low - room, high - least) if not zero else low
+    return (max(start, 0.0) if low >= 0 else start), high + room
 
 
 class Height(NamedTuple):
@@ -86,11 +96,14 @@ class Height(NamedTuple):
     high: float | None = None
 
 
-def bars(title: str, groups: Sequence[tuple[str, str, Sequence[Height]]], y_name: str, x_name: str = "") -> Chart:
+def bars(
+    title: str, groups: Sequence[tuple[str, str, Sequence[Height]]], y_name: str, x_name: str = "", unit: str = ""
+) -> Chart:
     """Bars side by side in each group, from 0, with intervals.
 
     Args:
         groups: (name, note, bars); a bar without a value leaves a gap.
+        unit: behind the numbers of the vertical axis.
     """
     ends = [v for _, _, heights in groups for h in heights for v in (h.value, h.high) if v is not None]
     y = Scale(0, (max(ends, default=0) or 1) * 1.05, BOTTOM - 8, TOP)
@@ -124,7 +137,7 @@ def bars(title: str, groups: Sequence[tuple[str, str, Sequence[Height]]], y_name
         x_name=x_name,
         y_name=y_name,
         x_ticks=ticks,
-        y_ticks=y.ticks(),
+        y_ticks=[tick._replace(label=tick.label + unit) for tick in y.ticks()],
         bars=boxes,
         bottom=int(y(0)),
     )
@@ -181,18 +194,26 @@ def heat(
     )
 
 
-def scatter(title: str, points: FloatArray, styles: Sequence[str], description: str) -> Chart:
-    """A square map of points [M, 2] without axes; styles are layers in the order of their first occurrence."""
+def scatter(
+    title: str, points: FloatArray, styles: Sequence[str], description: str, numbers: Sequence[int] = ()
+) -> Chart:
+    """A square map of points [M, 2] without axes; styles are layers in the order of their first occurrence.
+
+    Args:
+        numbers: [M] of each point, among the names of the section.
+    """
     size, margin = 340, 8
     low, high = np.quantile(points, 0.002, axis=0), np.quantile(points, 0.998, axis=0)
     inside = np.clip((points - low) / np.where(high > low, high - low, 1), 0, 1)
     pixels = np.rint((margin + inside * (size - 2 * margin)) * 2) / 2
     names = np.asarray(styles)
-    dots = []
+    dots: list[tuple[str, str]] = []
+    order: list[int] = []
     for style in dict.fromkeys(styles):
         d = "".join(f"M{x:g} {y:g}h0" for x, y in pixels[names == style])
         dots.append((style, d))
-    return Chart(title, description, size, size, dots=dots, left=0, right=size, top=0, bottom=size)
+        order += np.asarray(numbers)[names == style].tolist() if len(numbers) else []
+    return Chart(title, description, size, size, dots=dots, points=order, left=0, right=size, top=0, bottom=size)
 
 
 def arrows(
@@ -205,10 +226,12 @@ def arrows(
     """
     flat = np.array([point for _, _, points in moves for point in points], dtype=float)
     low, high = flat.min(0), flat.max(0)
-    room = np.where(high > low, (high - low) * 0.18, np.maximum(np.abs(high) * 0.2, 0.1))
+    room = np.where(high > low, (high - low) * 0.18, 0.1)
+    half = np.maximum((high - low) / 2 + room, np.abs(flat).max(0) / 4)  # a small move looks small
+    (left, down), (right, up) = (low + high) / 2 - half, (low + high) / 2 + half
     height = 300
-    x = Scale(low[0] - room[0], high[0] + room[0], LEFT, RIGHT)
-    y = Scale(low[1] - room[1], high[1] + room[1], height - HEIGHT + BOTTOM, TOP + 14)
+    x = Scale(left, right, LEFT, RIGHT)
+    y = Scale(down, up, height - HEIGHT + BOTTOM, TOP + 14)
     labels = []
     for style, name, points in moves:
         at = [(x(a), y(b)) for a, b in points]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _GROUPS = {
     "overall": "all",
@@ -16,7 +17,49 @@ _GROUPS = {
     "day_own": "a day of its own",
     "day_shared": "a shared day",
 }
+_UPPER = ("sage", "pad", "sam", "sine", "mind", "melt", "ctrl", "smem", "eimf", "stosa", "said", "tiger")
+_SPELLINGS = {name: name.upper() for name in _UPPER} | {
+    "sasrec": "SASRec",
+    "bert4rec": "BERT4Rec",
+    "gru4rec": "GRU4Rec",
+    "bsarec": "BSARec",
+    "llm_esr": "LLM-ESR",
+    "llmemb": "LLMEmb",
+    "llm_init": "LLM-init",
+    "comirec": "ComiRec",
+    "tslrec": "TSLRec",
+    "text_knn": "Text KNN",
+    "id_and_text": "ID and text",
+    "llmesr_yelp": "Yelp (LLM-ESR)",
+    "llmesr_fashion": "Fashion (LLM-ESR)",
+}
+_PATH = re.compile(r"(?<![^\s'\"(=\[,])(?:file://|~)?(?:/[^\s,;'\")\]/]+){2,}")
 _CELL = re.compile(r"user_(short|long)_item_(head|tail)")
+
+
+def title(name: str) -> str:
+    """A choice or a data set as a title has it: ``llm_esr`` -> ``LLM-ESR``, ``learned_fusion`` -> ``Learned fusion``."""
+    return _SPELLINGS.get(name, name[:1].upper() + name[1:].replace("_", " "))
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def without_folders(text: str) -> str:
+    """A text whose absolute paths keep their last two names: a page says nothing of the machine that made it."""
+    return _PATH.sub(
+        lambda path: "/".join(["…", *path.group().rsplit("/", 2 if path.group().count("/") > 2 else 1)[1:]]), text
+    )
+
+
+def relative(value: float | None, base: float | None) -> str:
+    """A difference as a share of its base, in percent with its sign: ``+51 %``; a dash where the base is 0 or unknown."""
+    if value is None or not base:
+        return "–"
+    share = 100 * value / base
+    return f"{share:+.{0 if abs(share) >= 10 else 1}f} %".replace("-", "−")
 
 
 def group(name: str) -> str:

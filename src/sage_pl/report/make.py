@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sage_pl.artifacts.plain import read_json
+from sage_pl.comparison import statistics
 from sage_pl.comparison.runs import FinishedRun, RunError, read
 from sage_pl.errors import machine_problem
-from sage_pl.report import labels, reading
-from sage_pl.report.blocks import Block, Column, Facts, MissingError, Prose, Section, Table, Value
+from sage_pl.report import labels, links, reading, titles
+from sage_pl.report.blocks import Block, Column, Folded, Links, MissingError, Prose, Section, Table, Value
 from sage_pl.report.page import Options, Page, chapter, write
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import curves, headline
+from sage_pl.report.sections.verdict import verdicts
 
 log = logging.getLogger(__name__)
 FILE = "report.html"
 MOST_VALUES = 10_000_000  # of a comparison of many runs
 _METRICS = ("ndcg@10", "hr@10")
-_RESAMPLES = 1000
+_OPEN = 4  # links to runs that stand open
+_ONE_SEED = "One seed: differences of a few percent may be noise of the seed."
 
 
 def after_run(what: Literal["run", "comparison"], how: str) -> Callable[[Path], None]:
@@ -63,12 +66,21 @@ def of_run(folder: str | Path, options: Options, out: str | Path | None = None) 
         RunError: the folder holds no finished run.
         ReportError: unusable ranks, or the page is too large.
     """
-    run = read(Path(folder))
-    subject = reading.run_subject(run, _METRICS, _RESAMPLES, options.seed)
-    title = f"{subject.focus} on {run.dataset}"
-    footer = f"Made from the run folder {run.folder}. One seed: differences of a few percent may be noise of the seed."
-    page = Page("Run", title, headline.findings(subject), _run_facts(subject), [chapter(subject, options)], footer)
-    return write(page, Path(out or folder) / FILE)
+    run, page = read(Path(folder)), Path(out or folder) / FILE
+    subject = reading.run_subject(run, _METRICS, statistics.RESAMPLES, options.seed)
+    title = titles.of_run(run)
+    footer = f"Made from the run folder {run.folder.name}, seed {run.seed}. {_ONE_SEED}"
+    chapters = [chapter(subject, options)]
+    return write(Page(_kind(run), title, verdicts(subject), chapters, footer, links.comparisons(page)), page)
+
+
+def _kind(run: FinishedRun) -> str:
+    """The choices and the end of a run in a line."""
+    choices = [f"{key} {run.choices[key]}" for key in ("method", "backbone", "dataset") if key in run.choices]
+    parts = ["Run", *choices, f"seed {run.seed}"]
+    if epochs := int(run.metrics.get("epochs", 0)):
+        parts.append(f"best epoch {int(run.metrics['best_epoch'])} of 0 to {epochs - 1}")
+    return " · ".join(parts)
 
 
 def of_comparison(folder: str | Path, options: Options, out: str | Path | None = None) -> Path:
@@ -88,17 +100,50 @@ def of_comparison(folder: str | Path, options: Options, out: str | Path | None =
     if not subjects:
         raise ReportError(f"none of the runs of {folder} can be read: {'; '.join(losses)}")
     first, *others = subjects
+    page = Path(out or folder) / FILE
     chapters = [chapter(first, options, [*_curves(content, first), *_published(content)])]
     chapters += [chapter(other, options, _curves(content, other)) for other in others]
+    chapters = [replace(c, sections=[*c.sections, _of_runs(s, page)]) for c, s in zip(chapters, subjects, strict=True)]
     chapters[-1] = replace(chapters[-1], sections=[*chapters[-1].sections, *_remarks(content, losses)])
-    findings = [
-        f"{s.dataset}: {line}" if len(subjects) > 1 else line for s in subjects for line in headline.findings(s)
+    results = [
+        verdict._replace(place=labels.title(s.dataset) if len(subjects) > 1 else "")
+        for s in subjects
+        for verdict in verdicts(s)
     ]
-    title = f"{_systems(subjects)} on {', '.join(s.dataset for s in subjects)}"
+    title = titles.of_comparison(subjects, _by(content))
     about = ", ".join(f"{key} {value}" for key, value in content.get("about", {}).items())
-    footer = f"Made from {Path(folder) / 'comparison.json'}: {about}."
-    page = Page("Comparison", title, findings, None, chapters, footer)
-    return write(page, Path(out or folder) / FILE)
+    footer = f"Made from comparison.json of the folder {Path(folder).resolve().name}: {about}."
+    write(
+        Page(f"Comparison of {sum(len(s.systems) for s in subjects)} systems", title, results, chapters, footer), page
+    )
+    _link_back(subjects, page, title)
+    return page
+
+
+def _of_runs(subject: Subject, page: Path) -> Section:
+    """Every run, with a link to its page where it has one."""
+    by_run = {}
+    for system, runs in subject.systems.items():
+        for files in runs:
+            target = files.run.place / FILE
+            link = links.address(page, target) if target.is_file() else ""
+            name = f"{system}, seed {files.run.seed}"
+            by_run[name] = link, files.run.place.name
+    text = "A run without a link has no page yet: scripts/report.py run=FOLDER writes it."
+    remarks = [Prose(text)] if not all(link for link, _ in by_run.values()) else []
+    blocks: list[Block] = [Links(by_run), *remarks]
+    return Section("runs", "Runs", blocks if len(by_run) <= _OPEN else [Folded(f"All {len(by_run)} runs", blocks)])
+
+
+def _link_back(subjects: Sequence[Subject], page: Path, title: str) -> None:
+    """The pages of the runs get a link to this one."""
+    for files in (files for subject in subjects for runs in subject.systems.values() for files in runs):
+        target = files.run.place / FILE
+        try:
+            if target.is_file():
+                links.add(target, page, title)
+        except OSError as error:
+            log.warning("%s gets no link to the comparison: %s", target, error)
 
 
 def _content(folder: Path) -> Mapping[str, Any]:
@@ -132,18 +177,27 @@ def _runs(content: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[Fini
 
 def _curves(content: Mapping[str, Any], subject: Subject) -> list[Section]:
     """Where the systems are named by a number that varies."""
-    by = str(content.get("about", {}).get("by") or "")
     try:
-        return [curves.make(subject, by.split(", ") if by else [])]
+        return [curves.make(subject, _by(content))]
     except MissingError:
         return []
+
+
+def _by(content: Mapping[str, Any]) -> list[str]:
+    """The keys that name systems."""
+    by = str(content.get("about", {}).get("by") or "")
+    return by.split(", ") if by else []
 
 
 def _remarks(content: Mapping[str, Any], losses: Sequence[str]) -> list[Section]:
     """Unfinished runs, runs the comparison left out, and runs that have vanished since."""
     unfinished = [f"{one['folder']}: {one['reason']}" for one in content.get("unfinished", [])]
     lines = dict.fromkeys([*unfinished, *content.get("remarks", []), *losses])
-    return [Section("remarks", "Left out, and other remarks", [Prose(line) for line in lines])] if lines else []
+    return (
+        [Section("remarks", "Left out, and other remarks", [Prose(labels.without_folders(line)) for line in lines])]
+        if lines
+        else []
+    )
 
 
 def _published(content: Mapping[str, Any]) -> list[Section]:
@@ -164,27 +218,3 @@ def _cells(row: Mapping[str, Any]) -> list[Value]:
     tone = "muted" if row["origin"] == "printed" else ""
     pairs = zip(row["values"], row["marks"], strict=True)
     return [Value("–" if value is None else f"{value:.4f}", value, mark=mark, tone=tone) for value, mark in pairs]
-
-
-def _run_facts(subject: Subject) -> Facts:
-    """The most important figures."""
-    values: dict[str, tuple[str, str]] = {}
-    for group in ("overall", "item_head", "item_tail"):
-        record = subject.find(subject.focus or "", group)
-        if record is None or record.mean is None:
-            continue
-        floor = subject.find(subject.floor() or "", group)
-        beside = f"{floor.system} {labels.percent(floor.mean)} %" if floor and floor.mean is not None else ""
-        label = f"{labels.metric(record.metric)}, {labels.group(group)}"
-        values[label] = (f"{labels.percent(record.mean)} %", beside)
-    run = subject.first().run
-    values["Seed"] = (str(run.seed), "")
-    return Facts(values, large=True)
-
-
-def _systems(subjects: Sequence[Subject]) -> str:
-    names = list(dict.fromkeys(name for subject in subjects for name in subject.systems))
-    baselines = {subject.baseline for subject in subjects}
-    if len(names) == 2 and len(baselines) == 1 and (base := baselines.pop()) in names:
-        return f"{next(name for name in names if name != base)} against {base}"
-    return ", ".join(names) if len(names) <= 4 else f"{len(names)} systems"

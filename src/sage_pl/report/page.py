@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sage_pl.artifacts.files import whole_file
 from sage_pl.escaping import visible
 from sage_pl.ranges import Count, Natural, Seed
-from sage_pl.report.blocks import Facts, MissingError, Section
+from sage_pl.report import labels, links
+from sage_pl.report.blocks import MissingError, Section, Verdict
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import (
     clusters,
     costs,
+    data,
     embeddings,
     examples,
     groups,
@@ -25,6 +28,9 @@ from sage_pl.report.sections import (
     training,
 )
 from sage_pl.report.vectors import RunVectors
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 LARGEST = 3_000_000  # bytes of a report
 
@@ -50,24 +56,25 @@ class Options:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A data set's sections; ``left_out``: title and reason of each missing one."""
+    """A data set's sections: the open ones, those for research, which are folded, and title and reason of each missing one."""
 
     name: str
     title: str
     sections: Sequence[Section]
-    left_out: Sequence[tuple[str, str]]
+    research: Sequence[Section] = ()
+    left_out: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """The input of ``templates/page.html.j2``."""
+    """The input of ``templates/page.html.j2``; ``comparisons``: address -> title of the comparisons of a run."""
 
     kind: str
     title: str
-    findings: Sequence[str]
-    facts: Facts | None
+    verdicts: Sequence[Verdict]
     chapters: Sequence[Chapter]
     footer: str
+    comparisons: Mapping[str, str] = field(default_factory=dict)
 
 
 def chapter(subject: Subject, options: Options, more: Sequence[Section] = ()) -> Chapter:
@@ -78,10 +85,14 @@ def chapter(subject: Subject, options: Options, more: Sequence[Section] = ()) ->
     """
     vectors = {name: RunVectors(runs[0]) for name, runs in subject.systems.items()}
     seed = options.seed
-    makers: list[tuple[str, Callable[[], Section]]] = [
-        (groups.TITLE, lambda: groups.make(subject)),
-        (lists.TITLE, lambda: lists.make(subject)),
+    charted = groups.charted_systems(subject)
+    shown: list[_Maker] = [
+        (data.TITLE, lambda: data.make(subject)),
         (examples.TITLE, lambda: examples.make(subject, options.examples, seed)),
+        (lists.TITLE, lambda: lists.make(subject)),
+    ]
+    research: list[_Maker] = [
+        (groups.TITLE, lambda: groups.make(subject)),
         (training.TITLE, lambda: training.make(subject)),
         (embeddings.TITLE, lambda: embeddings.make(subject, vectors, options.maps, options.map_items, seed)),
         (clusters.TITLE, lambda: clusters.make(subject)),
@@ -89,14 +100,24 @@ def chapter(subject: Subject, options: Options, more: Sequence[Section] = ()) ->
         (costs.TITLE, lambda: costs.make(subject)),
         (provenance.TITLE, lambda: provenance.make(subject)),
     ]
-    sections, left_out = [headline.make(subject), *more], []
+    left_out: list[tuple[str, str]] = []
+    sections = [headline.make(subject, charted), *more, *_made(shown, left_out)]
+    return Chapter(slug(subject.dataset), labels.title(subject.dataset), sections, _made(research, left_out), left_out)
+
+
+_Maker = tuple[str, Callable[[], Section]]
+
+
+def _made(makers: Sequence[_Maker], left_out: list[tuple[str, str]]) -> list[Section]:
+    """The sections that can be made; each other one adds its title and the reason to ``left_out``."""
+    sections = []
     for title, make in makers:
         try:
             sections.append(make())
         except MissingError as reason:
-            text = str(reason)
+            text = labels.without_folders(str(reason))
             left_out.append((title, f"{text[0].upper()}{text[1:].rstrip('.')}."))
-    return Chapter(slug(subject.dataset), subject.dataset, sections, left_out)
+    return sections
 
 
 def write(page: Page, file: Path) -> Path:
@@ -118,20 +139,37 @@ def write(page: Page, file: Path) -> Path:
 
 def html(page: Page) -> str:
     """The page as text, with all data escaped."""
+    from markupsafe import Markup
+
+    back = Markup(links.markup(dict(page.comparisons)))
+    return environment().get_template("page.html.j2").render(page=page, comparisons=back)
+
+
+def environment() -> Environment:
+    """The templates, which escape all data."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import escape
 
     loader = PackageLoader("sage_pl.report", "templates")
-    environment = Environment(
+    templates = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible
     )
-    environment.filters["lines"] = lambda text: escape(visible(text, keep="\n"))
-    return environment.get_template("page.html.j2").render(page=page)
+    templates.filters["lines"] = lambda text: escape(visible(text, keep="\n"))
+    templates.filters["visible"] = visible
+    templates.filters["breakable"] = _breakable
+    return templates
 
 
 def _visible(value: object) -> object:
     """A text of the data with its unseen characters by name, before it is escaped; HTML of a macro or a filter stays."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _breakable(text: str) -> str:
+    """A name that may go on in the next line behind / and _."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[/_])(?=\w)", "<wbr>", escape(visible(text))))
 
 
 def slug(text: str) -> str:

@@ -20,10 +20,11 @@ from sage_pl.artifacts.weights import read_weights
 from sage_pl.data.mapped import Ids
 from sage_pl.errors import MissingFileError, UserError
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs import checks, fit
+from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.construct import construct, foreign_resolvers, stored
 from sage_pl.runs.idle_parts import drop_idle_parts
+from sage_pl.runs.parts import Parts, build_parts
 from sage_pl.runs.places import foreign_places
 from sage_pl.runs.plan import (
     PARTS,
@@ -38,6 +39,7 @@ from sage_pl.runs.reopening import made_again, note_changes
 from sage_pl.runs.scoring import SCORER
 from sage_pl.runs.trained_ids import read_ids
 
+_TERMS = "term_modules."  # losses' own parameters, which only training needs
 _READ = ("dataset", "evaluation", "trainer")  # parts of a recipe that commands read, beside those that are built
 
 
@@ -272,7 +274,7 @@ def _check_read(checkpoint: Checkpoint, plan: Plan) -> None:
         raise ConfigError(f"{checkpoint.path} holds a configuration without {', '.join(absent)}; train the model again")
 
 
-def trained(config: DictConfig, checkpoint: Checkpoint) -> fit.Parts:
+def trained(config: DictConfig, checkpoint: Checkpoint) -> Parts:
     """Data, model and evaluation of a prepared configuration, the model with the checkpoint's weights, ready to serve."""
     values = {
         "config": checkpoint.recipe,
@@ -281,7 +283,7 @@ def trained(config: DictConfig, checkpoint: Checkpoint) -> fit.Parts:
         "ids": checkpoint.packed_ids,
     }
     with stored(checkpoint.path):
-        parts = fit.build_parts(config, values)
+        parts = build_parts(config, values)
         _load_weights(parts.model, checkpoint.weights)
     parts.model.eval()
     return parts
@@ -305,7 +307,7 @@ def model_of(node: Mapping[str, Any], weights: Mapping[str, torch.Tensor] | None
 
 
 def _load_weights(model: RecommenderModule, weights: Mapping[str, torch.Tensor]) -> None:
-    served = {name: value for name, value in weights.items() if not name.startswith((fit.TERMS, SCORER))}
+    served = {name: value for name, value in weights.items() if not name.startswith((_TERMS, SCORER))}
     scorer = {name: value for name, value in model.state_dict().items() if name.startswith(SCORER)}
     for name, value in scorer.items():  # not those of another scorer, which are chosen anew
         kept = weights.get(name, value)

@@ -6,10 +6,8 @@ import functools
 import json
 import logging
 import shutil
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -17,45 +15,27 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
-from rich.console import Console
 
+from sage_pl import processes
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
 from sage_pl.artifacts.files import whole_file, write_text
-from sage_pl.artifacts.store import Artifact
-from sage_pl.comparison.cells import UNCONVERGED
-from sage_pl.data.datamodule import SequenceDataModule
-from sage_pl.data.mapped import in_words, mapped_counts
 from sage_pl.data.targets import NextItem
 from sage_pl.errors import SettingError, UserError, machine_problem
-from sage_pl.evaluation.floors import best_floor, label, standing
-from sage_pl.evaluation.groups import Groups, days
-from sage_pl.evaluation.lists import word_vectors
-from sage_pl.evaluation.results import cases_frame, write_results
-from sage_pl.evaluation.table import results_table, select
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs import checks
+from sage_pl.runs import checks, tested, together
 from sage_pl.runs.construct import construct
 from sage_pl.runs.floors import floors_of
 from sage_pl.runs.folders import CHECKPOINTS, METRICS, TABLE, clear_run, continues_in
-from sage_pl.runs.plan import PARTS, filled_artifacts
+from sage_pl.runs.parts import Parts, build_parts
+from sage_pl.runs.plan import filled_artifacts
 from sage_pl.runs.recorded import recorded, save
 from sage_pl.runs.scoring import carry_weights, choose_for
-from sage_pl.semantic.texts import text_columns
 from sage_pl.training.callbacks.ended_early import EndedEarly, ended_early
 from sage_pl.training.callbacks.pruning import Pruning
-from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 from sage_pl.training.callbacks.recommended import RecommendedLists
+from sage_pl.training.loggers.silent import Silent
 
 log = logging.getLogger(__name__)
-TERMS = "term_modules."  # losses' own parameters, which only training needs
-
-
-class Parts(NamedTuple):
-    """The parts that evaluation and serving need."""
-
-    datamodule: SequenceDataModule
-    model: RecommenderModule
-    evaluation: RankingEvaluation
 
 
 class Run(NamedTuple):
@@ -84,25 +64,6 @@ class Results(NamedTuple):
     checkpoint: Path
 
 
-def build_parts(config: DictConfig, stored: dict[str, Any]) -> Parts:
-    """Data, model and evaluation of a configuration whose artifacts are filled in; ``stored`` goes into the checkpoint.
-
-    Raises:
-        ConfigError: the parts do not fit each other.
-    """
-    plain: Any = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
-    torch.set_float32_matmul_precision(config.matmul_precision)
-    torch.backends.cuda.enable_cudnn_sdp(False)  # makes a plan for every new length, which takes longer than many steps
-    datamodule, model = construct("data", plain["data"]), construct("model", plain["model"])
-    model.stored = stored
-    checks.check_needs(model.needs, datamodule.provides)
-    rules: Any = OmegaConf.to_container(config.evaluation.groups, resolve=True)
-    rules["days"] = days(Artifact.at(config.artifacts.sequences))
-    splits = {name: getattr(datamodule.sequences, name) for name in ("valid", "test")}
-    groups = {name: Groups(datamodule.sequences, cases, **rules) for name, cases in splits.items()}
-    return Parts(datamodule, model, RankingEvaluation(groups, list(config.evaluation.ks)))
-
-
 def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> Run:
     """The run of a configuration whose artifacts are filled in; its folder is made and ``config.yaml`` written.
 
@@ -115,12 +76,13 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
         ConfigError: the parts do not fit each other.
     """
     folder = Path(config.run_dir)
-    clear_run(folder, config.resume)
-    _carry_table(folder, config.resume)
-    save(config, folder / "config.yaml")
+    if processes.rank() == 0:
+        clear_run(folder, config.resume)
+        _carry_table(folder, config.resume)
+        save(config, folder / "config.yaml")
     pl.seed_everything(config.seed, verbose=False)
     parts = build_parts(config, stored)
-    lists = _lists(config, parts)
+    lists = tested.lists_of(config, parts)
     callbacks = [*(_instance(node) for node in config.callbacks.values()), EndedEarly(), parts.evaluation, lists]
     unvalidated = {}
     if config.get("refit") is None:
@@ -130,7 +92,7 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
         unvalidated = {"limit_val_batches": 0}
     for logger in loggers:
         logger.log_hyperparams({**recorded(config), "artifact_keys": stored["artifact_keys"]})
-    trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers, **unvalidated)
+    trainer = _instance(config.trainer, callbacks=callbacks, logger=loggers, **unvalidated, **together.strategy())
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     _describe(parts.model, trainer)
     return Run(config, parts, lists, loggers, trainer)
@@ -139,6 +101,7 @@ def build(config: DictConfig, stored: dict[str, Any], loggers: list[Logger]) -> 
 def fit(run: Run) -> Results:
     """Train, choose the scorer's weights, test the best checkpoint and write the folder: checkpoints, metrics, ranks.
 
+    Of processes that train together all take part, and rank 0 writes; the others return no metrics.
     A refit is not tested: its result are the weights of its last epoch (:mod:`sage_pl.runs.refitting`).
 
     Raises:
@@ -146,7 +109,8 @@ def fit(run: Run) -> Results:
         SettingError: the model diverged.
     """
     config, trainer, (datamodule, model, _) = run.config, run.trainer, run.parts
-    if not continues_in(Path(config.run_dir), config.resume):  # of an earlier run, whose epochs are no part of this one
+    # those of an earlier run, whose epochs are no part of this one
+    if processes.rank() == 0 and not continues_in(Path(config.run_dir), config.resume):
         shutil.rmtree(Path(config.run_dir) / CHECKPOINTS, ignore_errors=True)
     if not any(weight.requires_grad for weight in model.parameters()):
         return _untrained(run)
@@ -182,11 +146,13 @@ def _untrained(run: Run) -> Results:
 def _tested(run: Run, best: Path, ended: dict[str, float]) -> Results:
     """The results of a checkpoint, with the scorer's weights chosen for it and stored in it."""
     trainer, (datamodule, model, _) = run.trainer, run.parts
-    choose_for(run.parts, best, trainer.strategy.root_device)
+    if processes.rank() == 0:
+        choose_for(run.parts, best, trainer.strategy.root_device)
+    processes.agreed(None)
     trainer.test(model, datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
-    return Results(
-        _write(Path(run.config.run_dir), run.config, run.parts, run.lists, trainer, ended), model.eval(), best
-    )
+    write = tested.write if processes.rank() == 0 else lambda *_: {}
+    metrics = write(Path(run.config.run_dir), run.config, run.parts, run.lists, trainer, ended)
+    return Results(metrics, model.eval(), best)
 
 
 def _refitted(run: Run, last: Path) -> Results:
@@ -196,10 +162,12 @@ def _refitted(run: Run, last: Path) -> Results:
     """
     config, model = run.config, run.parts.model
     folder, repeats = Path(config.run_dir), Path(config.refit)
+    final = folder / CHECKPOINTS / "refit.ckpt"
+    if processes.rank() > 0:
+        return Results({}, model.eval(), final)
     carry_weights(model, repeats / CHECKPOINTS / "best.ckpt", last)
     if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
         raise SettingError(f"weights are not finite: {', '.join(bad[:3])}; the model diverged, nothing was written")
-    final = folder / CHECKPOINTS / "refit.ckpt"
     with whole_file(final) as part:
         shutil.copyfile(last, part)
     text = (repeats / METRICS).read_text()
@@ -249,43 +217,12 @@ def _or_warn(name: str, action: Callable[[], object]) -> None:
 def make_loggers(config: DictConfig) -> list[Logger]:
     """All of ``config.logger``; nothing is written yet, but a missing package or login is an error already.
 
+    A process that follows another has loggers that record nothing.
+
     Raises:
         ConfigError, LoggerError: with what is missing.
     """
-    return [_instance(node) for node in config.logger.values()]
-
-
-def test(
-    config: DictConfig,
-    parts: Parts,
-    folder: Path,
-    cache: str | Path | None,
-    ended: Mapping[str, float] = MappingProxyType({}),  # noqa: PT028 - no test of pytest
-) -> dict[str, float]:
-    """Test a trained model, and write metrics and ranks into ``folder``.
-
-    Args:
-        config: prepared.
-        parts: of it, the model trained.
-        folder: of the results.
-        cache: where missing floors are made; None: the run's.
-        ended: of the training, see :func:`_end`.
-    """
-    datamodule, model, evaluation = parts
-    evaluation.floors = floors_of(config, datamodule, model.stored["artifact_keys"], cache)
-    lists = _lists(config, parts)
-    trainer = pl.Trainer(
-        accelerator=config.trainer.accelerator,
-        precision=config.trainer.precision,
-        devices=1,
-        logger=False,
-        callbacks=[evaluation, lists],
-        enable_model_summary=False,
-        default_root_dir=folder,
-        enable_progress_bar=sys.stderr.isatty(),
-    )
-    trainer.test(model, datamodule, verbose=False)
-    return _write(folder, config, parts, lists, trainer, ended)
+    return [_instance(node) if processes.rank() == 0 else Silent() for node in config.logger.values()]
 
 
 def _carry_table(folder: Path, resume: str | None) -> None:
@@ -300,50 +237,6 @@ def _carry_table(folder: Path, resume: str | None) -> None:
 def _instance(node: DictConfig, **more: Any) -> Any:
     plain: Any = OmegaConf.to_container(node, resolve=True)
     return construct(str(node._key()), plain, **more)
-
-
-def _lists(config: DictConfig, parts: Parts) -> RecommendedLists:
-    data, groups = parts.datamodule, parts.evaluation.groups["test"]
-    items = Artifact.at(config.artifacts.sequences).frame("items")
-    prompt = text_columns(items) if config.dataset.prompt is None else config.dataset.prompt
-    words = word_vectors(items, [name for name in prompt if name in items.columns])
-    return RecommendedLists(data.sequences, groups.tail_items, words, data.mask_seen)
-
-
-def _write(
-    folder: Path,
-    config: DictConfig,
-    parts: Parts,
-    lists: RecommendedLists,
-    trainer: pl.Trainer,
-    ended: Mapping[str, float],
-) -> dict[str, float]:
-    """Write metrics, ranks and recommended lists, print them beside the best floor of the cases that were ranked.
-
-    ``ended``: see :func:`_end`; {} where it is not known.
-    """
-    datamodule, _, evaluation = parts
-    cases, facts = datamodule.sequences.test, evaluation.groups["test"].facts
-    tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    metrics = tested | evaluation.floor_metrics("test") | dict(ended)
-    artifact = Artifact.at(config.artifacts.sequences)
-    if counts := mapped_counts(artifact):
-        metrics |= {"data/current": 1.0, **{f"data/{name}": float(count) for name, count in counts.items()}}
-        log.warning("these are results on other data than the model was trained with: %s", in_words(counts))
-    ids = artifact.frame("users"), artifact.frame("items")
-    frame = cases_frame(cases, evaluation.test_ranks, evaluation.floors["test"], facts, *ids)
-    write_results(folder, metrics, frame, lists.lists)
-    name = "this run" if metrics.get("converged", 1) else f"this run {UNCONVERGED}"
-    for protocol in evaluation.test_ranks:
-        floor = best_floor(metrics, protocol)
-        rows = {label(floor): select(metrics, f"floor/{floor}"), name: select(metrics, "test")}
-        Console().print(results_table(rows, protocol))
-        Console().print(standing(metrics, protocol))
-    if name != "this run":
-        Console().print(f"{UNCONVERGED} not converged: the best epoch is the last")
-    of_lists = select(metrics, "test/lists")
-    log.info("recommended: %s", ", ".join(f"{name} {value:.3f}" for name, value in of_lists.items()))
-    return metrics
 
 
 def _waits_for_validation(callback: pl.Callback) -> bool:

@@ -38,6 +38,10 @@ class OwnFolder(Callback):
     def __init__(self) -> None:
         self._locks = ExitStack()
 
+    def __reduce__(self) -> tuple[type[OwnFolder], tuple[()]]:
+        """A copy for the worker of a launcher: the locks stay with the process that holds them."""
+        return type(self), ()
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         self._take(config, "hydra.run.dir")
 
@@ -106,7 +110,7 @@ def new_folder(config: DictConfig, key: str) -> Path:
     """
     before = None
     while True:
-        folder = _resolved(config, key)
+        folder = Path(_resolved(config, key)).absolute()
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -120,12 +124,17 @@ def new_folder(config: DictConfig, key: str) -> Path:
             return folder
 
 
-def _resolved(config: DictConfig, key: str) -> Path:
+def job_folder(config: DictConfig) -> Path:
+    """The folder of a sweep's job."""
+    return Path(_resolved(config, "hydra.sweep.dir"), _resolved(config, "hydra.sweep.subdir")).absolute()
+
+
+def _resolved(config: DictConfig, key: str) -> str:
     hydra = HydraConfig.instance()
     earlier = hydra.cfg
     hydra.set_config(config)
     try:
-        return Path(str(OmegaConf.select(config, key))).absolute()
+        return str(OmegaConf.select(config, key))
     finally:
         hydra.cfg = earlier
 

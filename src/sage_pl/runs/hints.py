@@ -1,28 +1,38 @@
-"""What a mistyped key of the command line probably was."""
+"""What a mistyped choice or key of the command line probably was."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
+_LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}  # -> extra
 _OVERRIDE = re.compile(r"^[+~]{0,2}([\w./@-]+)=?")
+_NEAR = 0.15  # by how much a further suggestion may be less alike than the best
 
 
 def suggest(key: str, known: Iterable[str]) -> str:
-    """The known key nearest to a mistyped one, as a hint, or nothing."""
+    """The known keys nearest to a mistyped one, as a hint, or nothing."""
     known = list(known)
-    close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    close = _near(key, known)
     if not close:  # the right name under the wrong parent, e.g. gamma for loss.gamma
         close = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:3]
     return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    """The known names most like a mistyped one, at most three, the best first."""
+    close = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.6)
+    alike = {one: difflib.SequenceMatcher(None, one, name).ratio() for one in close}
+    return [one for one in close if alike[one] >= alike[close[0]] - _NEAR]
 
 
 def known_keys(config: DictConfig) -> list[str]:
@@ -38,32 +48,89 @@ def known_keys(config: DictConfig) -> list[str]:
     return list(walk(OmegaConf.to_container(config, resolve=False), ""))
 
 
-def hints(arguments: list[str], config_dir: Path, config_name: str) -> list[str]:
-    """One line for every override whose key is unknown, or whose choice stands in a folder of its group.
+def hints(arguments: list[str], config_dir: Path, config_name: str, error: Exception | None = None) -> list[str]:
+    """What is wrong with the overrides of a configuration that could not be composed; nothing where that is unknown.
+
+    A line for a plugin that is not installed, or a choice that its group does not have, otherwise for every unknown key.
 
     Args:
         arguments: of the command line.
         config_dir, config_name: the configuration they are meant for.
+        error: of Hydra.
     """
-    keys = [m.group(1) for a in arguments if "=" in a and not a.startswith("-") and (m := _OVERRIDE.match(a))]
+    if absent := _absent_launchers(arguments):
+        return absent
+    if isinstance(error, MissingConfigException) and (line := _no_choice(error, arguments, config_dir)):
+        return [line]
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     groups = [str(p.relative_to(config_dir)) for p in config_dir.rglob("*") if p.is_dir()]
+    if line := _absent_group(str(error), overrides, groups):
+        return [line]
+    several = [a for a in overrides if a.partition("=")[0] in groups and "," in a]
+    if several and not {"-m", "--multirun"} & set(arguments):
+        return [f"{several[0]} names several choices; add -m to run each of them"]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir), version_base="1.3"):
-            choices = [a for a in arguments if a.partition("=")[0] in groups and "," not in a]
-            known = known_keys(compose(config_name, overrides=choices))
+            choices = [a for a in overrides if a.partition("=")[0] in groups and "," not in a]
+            known = known_keys(compose(config_name, overrides=choices)) + groups
     except HydraException:
-        return _in_folders(arguments, config_dir)  # Hydra's own message lists the choices that a group has itself
-    known += groups
-    unknown = [key for key in keys if key.partition("@")[0] not in known and not key.startswith("hydra.")]
-    return [f"{key}: no such key; {hint}" for key in unknown if (hint := suggest(key, known))]
+        return []
+    keys = [(m.group(1), a) for a in overrides if (m := _OVERRIDE.match(a))]
+    unknown = {k: a for k, a in keys if k.partition("@")[0] not in known and not k.startswith("hydra.")}
+    return [line for key, argument in unknown.items() if (line := _no_key(key, argument, known))]
 
 
-def _in_folders(arguments: list[str], config_dir: Path) -> list[str]:
-    """For every choice that only folders of its group have, such as ``without=prototype``, those choices."""
-    lines = []
-    for group, _, choice in (argument.partition("=") for argument in arguments):
-        files = sorted((config_dir / group).glob("*/*.yaml")) if choice else []
-        if names := [f"{group}={file.parent.name}/{choice}" for file in files if file.stem == choice]:
-            lines.append(f"{group}={choice}: no such choice; did you mean {' or '.join(names)}?")
-    return lines
+def _no_key(key: str, argument: str, known: Iterable[str]) -> str:
+    """The sentence about an unknown key; nothing about a new one that is added on purpose and resembles none."""
+    hint = suggest(key, known)
+    if hint or argument.startswith("+"):
+        return f"there is no key {key}; {hint}" if hint else ""
+    return f"there is no key {key}; --cfg job prints every key of the command, and +{argument} adds a new one"
+
+
+def _no_choice(error: MissingConfigException, arguments: list[str], config_dir: Path) -> str:
+    """The sentence about a choice that its group does not have; nothing where no argument made it.
+
+    Choices in folders below the group count too, such as ``without=sage/prototype`` for ``without=prototype``.
+    """
+    for argument in arguments:
+        key, _, values = argument.lstrip("+").partition("=")
+        group = key.partition("@")[0]
+        choice = (error.missing_cfg_file or "").removeprefix(f"{group}/").removesuffix(".yaml")
+        if choice not in (one.strip() for one in values.split(",")) or not (config_dir / group).is_dir():
+            continue
+        below = [
+            str(path.relative_to(config_dir / group).with_suffix("")) for path in (config_dir / group).glob("*/*.yaml")
+        ]
+        same = [name for name in sorted(below) if name.rpartition("/")[2] == choice]
+        options = sorted(error.options or ())
+        if meant := _near(choice, options) or same or _near(choice, below):
+            return f"there is no {key}={choice}; did you mean {' or '.join(f'{key}={name}' for name in meant)}?"
+        return f"there is no {key}={choice}; choices: {', '.join(options)}"
+    return ""
+
+
+def _absent_group(problem: str, overrides: Iterable[str], groups: Iterable[str]) -> str:
+    """The sentence about a group that no part of this configuration has, such as a gate, or nothing."""
+    for argument in overrides:
+        key = argument.partition("=")[0]
+        if f"Could not override '{key}'" not in problem or key.partition("@")[0] not in groups:
+            continue
+        if "@" in key:
+            return f"{key} is new in this run; write +{argument}"
+        return f"{argument} has no place in this run, no part of which has the group {key}; leave it out"
+    return ""
+
+
+def _absent_launchers(arguments: list[str]) -> list[str]:
+    """How to install the launchers that a command names."""
+    return [
+        f"hydra/launcher={name} comes with: pip install 'sage-pl[{extra}]'"
+        for name, extra in _LAUNCHERS.items()
+        if f"hydra/launcher={name}" in arguments and not _installed(f"hydra_{name.split('_')[0]}_launcher")
+    ]
+
+
+def _installed(plugin: str) -> bool:
+    return find_spec(f"hydra_plugins.{plugin}") is not None

@@ -8,8 +8,11 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,16 +20,25 @@ from typing import Any
 
 import hydra._internal.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, InstantiationException
+from hydra.errors import ConfigCompositionException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.identity import flat
 from sage_pl.errors import UserError, machine_problem
+from sage_pl.escaping import visible
 
 log = logging.getLogger(__name__)
 FAILURE = "failure.json"  # in the folder of a sweep's job that failed
+_WORKER = "SAGE_PL_WORKER"  # in the environment of a job: the process that waits for it
+_OF_SWEEPS = (
+    "hydra.mode",
+    "hydra.sweep",
+    "hydra.run",
+    "hydra/launcher",
+    "hydra.launcher",
+)  # settings that no job reads
 
 
 class JobError(RuntimeError):
@@ -94,8 +106,15 @@ def causes_in(folder: Path) -> list[list[str]]:
 
 
 @contextmanager
-def machine_problems_in_words() -> Iterator[None]:
-    """Have Hydra print the machine's errors in its own files (``.hydra/``, the log) as one line, and a failed log no trace."""
+def errors_in_words(explain: Callable[[Exception], Sequence[str]] = lambda error: ()) -> Iterator[None]:
+    """Have Hydra print its own errors as a line or two, without the list of all choices or a trace, and exit with code 1.
+
+    The machine's errors in Hydra's files (``.hydra/``, the log) become one sentence. A failed log prints no trace.
+    HYDRA_FULL_ERROR=1 shows what Hydra says.
+
+    Args:
+        explain: lines about an error of composing a configuration; none where Hydra's own message stands.
+    """
     logging.raiseExceptions = False
     original = hydra._internal.utils.run_and_report
 
@@ -104,9 +123,16 @@ def machine_problems_in_words() -> Iterator[None]:
             try:
                 return func()
             except Exception as error:
-                if not (problem := machine_problem(error)) or os.environ.get("HYDRA_FULL_ERROR"):
+                if os.environ.get("HYDRA_FULL_ERROR"):
                     raise
-                raise CompactHydraException(problem) from None
+                composing = isinstance(error, ConfigCompositionException | OverrideParseException)
+                problem = machine_problem(error)
+                lines = explain(error) if composing else [problem] if problem else []
+                if not lines:
+                    raise
+                for line in lines:
+                    print(visible(line), file=sys.stderr)
+                raise SystemExit(1) from error
 
         return original(in_words)
 
@@ -129,7 +155,9 @@ def _is_a_named_file(error: BaseException, config: DictConfig) -> bool:
 def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     """In a sweep, run this job as a process of its own and wait for it; True if that was done.
 
-    A job then starts with fresh memory and seeds, and one that crashes takes nothing with it.
+    A job then starts with fresh memory and seeds, and one that crashes takes nothing with it. Its working directory is that
+    of the command, whichever a launcher's worker has, it ends with the worker, and it is no task of Slurm to Lightning: it
+    starts its ranks itself.
 
     Args:
         config: of the job.
@@ -142,13 +170,21 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return False
-    settings = [o for o in hydra.overrides.hydra if not o.startswith(("hydra.mode", "hydra.sweep", "hydra.run"))]
+    settings = [o for o in hydra.overrides.hydra if not o.lstrip("+~").startswith(_OF_SWEEPS)]
     sources = [s.path.removeprefix("file://") for s in hydra.runtime.config_sources if s.provider == "command-line"]
     places = [f"--config-dir={place}" for place in sources]
     folder = Path(hydra.runtime.output_dir)
     single = ["hydra.mode=RUN", f"sweep={quoted(Path(hydra.sweep.dir).name)}", f"hydra.run.dir={quoted(str(folder))}"]
     command = [sys.executable, *program, *places, *hydra.overrides.task, *settings, *single]
-    done = subprocess.run(command, check=False)
+    if not Path(hydra.runtime.cwd).is_dir():
+        raise JobError(
+            f"job {hydra.job.num} was sent to {socket.gethostname()}, which has no {hydra.runtime.cwd}; the machines of a "
+            "launcher need one file system (docs/clusters.md)"
+        )
+    environment = os.environ | {_WORKER: str(os.getpid())}
+    if "SLURM_NTASKS" in environment:
+        environment["SLURM_JOB_NAME"] = "interactive"
+    done = subprocess.run(command, check=False, cwd=hydra.runtime.cwd, env=environment)
     if done.returncode:
         file = folder / "train.log"
         sentence = last_line(file)
@@ -159,6 +195,19 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
             causes_in(folder),
         )
     return True
+
+
+def end_with_worker() -> None:
+    """End a sweep's job when the process that started it has ended, since a launcher may start it again elsewhere."""
+    worker = os.environ.pop(_WORKER, None)
+
+    def watch() -> None:
+        while os.getppid() == int(worker or 0):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if worker is not None:
+        threading.Thread(target=watch, name="worker", daemon=True).start()
 
 
 def _named(code: int) -> str:

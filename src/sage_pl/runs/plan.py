@@ -66,7 +66,7 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     recipe["paths"] = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
     for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):
         for key in _FILES & set(node if isinstance(node, dict) else ()):
-            if isinstance(node[key], str) and Path(node[key]).exists():
+            if isinstance(node[key], str) and (Path(node[key]).exists() or "*" in node[key]):  # one, or a pattern
                 node[key] = str(Path(node[key]).resolve())
     if "choices" in recipe:
         recipe["choices"] = plain_choices(config)

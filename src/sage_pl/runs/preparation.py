@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 
@@ -17,6 +18,7 @@ from sage_pl.artifacts.building import build
 from sage_pl.artifacts.store import Artifact, Step, Store
 from sage_pl.data.interactions import left_out
 from sage_pl.errors import UserError
+from sage_pl.evaluation.groups import days
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
 from sage_pl.runs.recorded import Masked, hidden
@@ -44,20 +46,37 @@ def prepare(
     Returns:
         Artifacts by name, parents first.
     """
-    names = ["sequences", *plan.artifacts] if only is None else list(only)
+    names = [*plan.artifacts] if only is None else list(only)
     steps = {name: _step(plan, name) for name in plan.steps}
     if texts := hidden(plan.config):
         for handler in logging.root.handlers:
             handler.addFilter(Masked(texts))
     threads = torch.get_num_threads()
-    artifacts = build(steps, names, store_of(plan, root, also), opened, partial(_follows_from, plan))
+    store, around = store_of(plan, root, also), partial(_follows_from, plan)
+    data = build(steps, ["sequences"], store, opened, around)
+    _describe(plan.config.dataset.name, data["sequences"])
+    artifacts = build(steps, names, store, {**(opened or {}), **data}, around)
     torch.set_num_threads(threads)  # UMAP sets OpenMP's, which torch shares, to the number of cores
-    sequences = artifacts["sequences"]
+    return artifacts
+
+
+def _describe(name: str, sequences: Artifact) -> None:
+    """Log what data there are, and what the filters left out."""
+    n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")
+    n_events = len(sequences.array("values"))
+    counts = f"{n_users:,} users, {n_items:,} items, {n_events:,} events, {n_events / n_users:.1f} a user"
+    log.info("%s: %s%s", name, counts, _dates(sequences))
     for text in left_out(json.loads((sequences.path / "report.json").read_text())["stages"]):
         log.info("%s", text)
-    n_users, n_items = len(sequences.array("train_end")) - 1, sequences.height("items")
-    log.info("%s: %d users, %d items", plan.config.dataset.name, n_users, n_items)
-    return artifacts
+
+
+def _dates(sequences: Artifact) -> str:
+    """The first and the last day of the events, where their times are dates."""
+    day = days(sequences)
+    if day is None:
+        return ""
+    first, last = (str(np.datetime64(int(one), "D")) for one in (day[day >= 0].min(), day.max()))
+    return f", {first} to {last}"
 
 
 @contextmanager

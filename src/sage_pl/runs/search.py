@@ -1,11 +1,11 @@
-"""A search with Optuna: settings depend on earlier results, and the study is a file that can be continued."""
+"""A search with Optuna: settings depend on earlier results, and the study can be continued and shared."""
 
 from __future__ import annotations
 
 import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from hydra.errors import CompactHydraException
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.locks import LockError, locked
 from sage_pl.escaping import csv_cell
+from sage_pl.runs.study import alive, check_address, cut_off
 from sage_pl.runs.sweeps import progress
+from sage_pl.training.callbacks.pruning import open_storage
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NAME = "search"  # of the study in its file
-Run = Callable[["Trial"], tuple[bool, Path]]
+Run = Callable[[Sequence["Trial"]], Sequence[tuple[bool, Path]]]
 
 
 class SearchError(CompactHydraException):
@@ -51,21 +53,27 @@ def distribution(override: Override) -> BaseDistribution:
 
 
 class Search:
-    """A study: runs its trials one after the other, reports each to Optuna and writes ``search.csv``.
+    """A study: asks for ``parallel`` trials at once, reports each to Optuna and writes ``search.csv``.
 
     The first trial has the configuration's own values of the searched keys; the others' values are a function of the seed
     and the earlier trials. An interrupted trial is repeated when the search continues. The value of a trial is its best
     validation, as reported by :class:`sage_pl.training.callbacks.pruning.Pruning`.
 
+    Searches on several machines may share a study. Each then shows that its trials still run, and repeats those of one that
+    has ended (:mod:`sage_pl.runs.study`).
+
     Args:
-        folder: of the search; the study is its file ``search.db``.
+        folder: of the search.
         space: searched key -> distribution of its values.
         settings: all other settings of the trials.
         defaults: searched key -> the configuration's own value.
         startup: random trials before Optuna's TPE chooses.
         seed: of the draws.
+        parallel: trials that run at once.
+        shared: address of a shared study; None for ``search.db`` in the folder.
 
     Raises:
+        SettingError: the address holds a password.
         SearchError: Optuna is absent, the folder holds a search of other settings, or its first trial fails.
     """
 
@@ -77,45 +85,63 @@ class Search:
         defaults: Mapping[str, Any],
         startup: int,
         seed: int,
+        parallel: int = 1,
+        shared: str | None = None,
     ) -> None:
         try:
             import optuna
         except ModuleNotFoundError as error:
             raise SearchError("a search needs the package optuna: pip install 'sage-pl[search]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        check_address(shared or "")
         self.folder, self.startup, self.seed, self.defaults = folder, startup, seed, dict(defaults)
+        self.parallel, self.shared = parallel, shared is not None
+        self.address = shared or storage(folder)
         self.space = {key: distribution(override) for key, override in space.items()}
         self.about = {key: str(values) for key, values in self.space.items()}
         self.about["all trials"] = " ".join(sorted(settings))
 
     def run(self, trials: int, run: Run) -> Study:
-        """Run trials until ``trials`` have ended, those of earlier calls included.
+        """Run trials until the study has ``trials``, those of earlier calls and of other searches included.
 
         Args:
             trials: number of trials.
-            run: runs a trial; returns whether it finished, and its folder.
+            run: runs trials; returns of each whether it finished, and its folder.
         """
         import optuna
 
         with _locked(self.folder):
-            address = storage(self.folder)
-            study = optuna.create_study(storage=address, study_name=NAME, direction="maximize", load_if_exists=True)
+            study = optuna.create_study(
+                storage=open_storage(self.address), study_name=NAME, direction="maximize", load_if_exists=True
+            )
             self._check(study)
             self._queue(study)
-            while (n_ended := sum(trial.state.is_finished() for trial in study.trials)) < trials:
-                seed = self.seed + len(study.trials)
-                study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup)
-                trial = study.ask(self.space)
-                ended = [one.duration for one in study.trials if one.state.name in ("COMPLETE", "PRUNED")]
-                seconds = [duration.total_seconds() for duration in ended if duration is not None]
-                log.info("trial %d: %s", trial.number, progress(n_ended + 1, trials, seconds))
-                success, folder = run(trial)
-                trial.set_user_attr("folder", str(folder))
-                self._tell(study, trial.number, success)
+            while batch := self._ask(study, trials):
+                with alive(batch) if self.shared else nullcontext():
+                    results = run(batch)
+                for trial, (success, folder) in zip(batch, results, strict=True):
+                    self._tell(study, trial, success, folder)
                 self._write(study)
                 if not finished(study):
                     raise SearchError(f"no trial has finished yet, so the search ends; the log is {folder}/train.log")
         return study
+
+    def _ask(self, study: Study, trials: int) -> list[Trial]:
+        """The next trials; none where as many as wanted have ended or run."""
+        import optuna
+
+        if self.shared:
+            self._repeat(study, cut_off(study))
+        begun = [trial for trial in study.trials if trial.state.name != "WAITING"]
+        ended = [trial.duration for trial in begun if trial.state.name in ("COMPLETE", "PRUNED")]
+        seconds = [duration.total_seconds() / self.parallel for duration in ended if duration is not None]
+        batch = []
+        for number in range(len(begun), min(len(begun) + self.parallel, trials)):
+            seed = self.seed + len(study.trials)
+            study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup)
+            batch.append(study.ask(self.space))
+            log.info("trial %d: %s", batch[-1].number, progress(number + 1, trials, seconds))
+        return batch
 
     def _check(self, study: Study) -> None:
         earlier = study.user_attrs.get("about")
@@ -132,9 +158,14 @@ class Search:
         """Queue what precedes any draw: the interrupted trials, or the defaults."""
         from optuna.trial import TrialState
 
-        interrupted = study.get_trials(states=(TrialState.RUNNING,))
-        if not (interrupted or finished(study)):
+        running = study.get_trials(states=(TrialState.RUNNING,))
+        if not (running or finished(study)):
             study.enqueue_trial({key: self.defaults[key] for key in self.space if self._contains_default(key)})
+        self._repeat(study, cut_off(study) if self.shared else running)
+
+    def _repeat(self, study: Study, interrupted: Sequence[FrozenTrial]) -> None:
+        from optuna.trial import TrialState
+
         for trial in interrupted:
             log.info("trial %d was interrupted and is repeated", trial.number)
             study.tell(trial.number, state=TrialState.FAIL)
@@ -148,14 +179,18 @@ class Search:
             return default in values.choices
         return isinstance(default, int | float) and values.low <= default <= values.high
 
-    def _tell(self, study: Study, number: int, success: bool) -> None:
+    def _tell(self, study: Study, asked: Trial, success: bool, folder: Path) -> None:
         from optuna.trial import TrialState
 
-        trial = study.trials[number]
+        if study.trials[asked.number].state.is_finished():
+            log.warning("trial %d is repeated by another search, which had no sign of this one", asked.number)
+            return
+        asked.set_user_attr("folder", str(folder))
+        trial = study.trials[asked.number]
         if success:
-            study.tell(number, max(trial.intermediate_values.values()))
+            study.tell(asked, max(trial.intermediate_values.values()))
         else:
-            study.tell(number, state=TrialState.PRUNED if "pruned" in trial.user_attrs else TrialState.FAIL)
+            study.tell(asked, state=TrialState.PRUNED if "pruned" in trial.user_attrs else TrialState.FAIL)
 
     def _write(self, study: Study) -> None:
         """``search.csv``: the finished trials, best first, then the others."""

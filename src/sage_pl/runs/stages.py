@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from omegaconf import DictConfig
 
+from sage_pl import processes
 from sage_pl.artifacts.files import unfinished
 from sage_pl.artifacts.identity import SOURCES, decisive, is_decisive
 from sage_pl.artifacts.store import Artifact
@@ -55,6 +56,7 @@ class Stage:
     plan: Plan = field(compare=False)
 
     version: ClassVar[int] = 1
+    joint: ClassVar[bool] = True  # of processes that train together, every one runs it; rank 0 writes
     libraries: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -72,6 +74,8 @@ class Stage:
             log.info("stage %s: %s", self.name, f"goes on from {last}" if resume else "a run of its own")
             run = fit.build(config, stored, fit.make_loggers(config))
             results = fit.fit(run)
+            if processes.rank() > 0:
+                return
             fit.finish(run, results)
         np.save(out / "item_table.npy", results.model.output_table()[:].cpu().numpy())
         shutil.copyfile(results.checkpoint, out / "best.ckpt")

@@ -1,4 +1,4 @@
-"""What a Trainer must not be set to, found before preparation: several devices or processes, no end, no best epoch."""
+"""What a Trainer must not be set to, found before preparation: devices that no process drives, no end, no best epoch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ _STARTERS = {  # number of processes, set for each of them -> what starts them
     "SLURM_NTASKS": "srun",
 }
 _SINGLE = (None, "auto", "single_device")
+_TOGETHER = (None, "auto", "ddp")  # of a run's own trainer
 _ALONE = "a run is one process on one device"
 
 
 def device_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """A line for every Trainer of a configuration with more than one device, and for a process that is one of several.
+    """A line for every Trainer of a configuration whose devices cannot be used, and for a process that is one of several.
+
+    A run's own trainer may have several devices of this machine (:mod:`sage_pl.runs.together`), a step's has one.
 
     Args:
         config: plain values.
@@ -34,10 +37,20 @@ def device_problems(config: Mapping[str, Any]) -> Iterator[str]:
 def _of_devices(path: str, node: Mapping[str, Any]) -> Iterator[str]:
     nodes, strategy, devices = node.get("num_nodes", 1), node.get("strategy"), node.get("devices", "auto")
     if nodes != 1:
-        yield f"{path}.num_nodes is {nodes}, and {_ALONE}; leave it out"
+        yield f"{path}.num_nodes is {nodes}, and a run stays on one machine; leave it out"
+    count = hardware.device_count(str(node.get("accelerator", "auto")), devices)
+    if path == "trainer":
+        allowed = _TOGETHER if count > 1 else (*_TOGETHER, "single_device")
+        if strategy not in allowed:
+            yield (
+                f"{path}.strategy is {strategy!r}, and processes train together by 'ddp' alone, which starts them itself; set "
+                f"{path}.strategy=ddp"
+            )
+        if count < 1:
+            yield f"{path}.devices is {devices}, which are {count} devices here; set {path}.devices=1"
+        return
     if strategy not in _SINGLE:
         yield f"{path}.strategy is {strategy!r}, and {_ALONE}; leave it out"
-    count = hardware.device_count(str(node.get("accelerator", "auto")), devices)
     if count != 1:
         yield f"{path}.devices is {devices}, which are {count} devices here, and {_ALONE}; set {path}.devices=1"
 
@@ -48,8 +61,8 @@ def _started_often() -> Iterator[str]:
         count = os.environ.get(name, "1")
         if count.strip() not in ("", "0", "1") and not (interactive and name == "SLURM_NTASKS"):
             yield (
-                f"{name}={count} says that {starter} starts this command {count} times, and {_ALONE}; start it once, or "
-                f"unset {name}"
+                f"{name}={count} says that {starter} starts this command {count} times, and a run starts its processes itself "
+                f"(trainer.devices={count}); start it once, or unset {name}"
             )
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,13 @@ log = logging.getLogger(__name__)
 
 NOT_AN_ITEM = -2
 SILHOUETTE_SAMPLE = 5000
+MUCH_NOISE = 0.5  # share of items, from which on a hint is logged
+_FOLLOWING = {  # a size that is null: N // the first, at least the second, at most the third, its value from 1,000 items on
+    "n_neighbors": (33, 5, 30),
+    "n_components": (125, 2, 8),
+    "min_cluster_size": (50, 3, 20),
+    "min_samples": (100, 2, 10),
+}
 
 
 class ClusteringError(SettingError):
@@ -37,6 +44,8 @@ class Cluster:
 
     Labels come from the projection; centres and distances are in the reduced space, the input of this step. The formulas are
     those of :mod:`sage_pl.semantic.memberships`.
+
+    The four sizes follow the number of items where they are ``None``: below 1,000 items they shrink with it.
 
     Args:
         n_neighbors: UMAP: number of near items; larger values give coarser structure.
@@ -64,11 +73,11 @@ class Cluster:
     Reference: SAGE code line, clustering notebooks. Differs: docs/deviations.md.
     """
 
-    n_neighbors: Pair = 30
+    n_neighbors: Pair | None = 30
     min_dist: Share = 0.0
-    n_components: Width = 8
-    min_cluster_size: Pair = 20
-    min_samples: Count = 10
+    n_components: Width | None = 8
+    min_cluster_size: Pair | None = 20
+    min_samples: Count | None = 10
     epsilon: Weight = 0.0
     seed: Seed | None = 42
     fuzzy_m: Fuzzifier = 2.0
@@ -87,6 +96,22 @@ class Cluster:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         points = np.asarray(inputs["reduce"].array("table")[1:-1], dtype=np.float64)
+        self.sized(len(points))._write(points, out)
+
+    def sized(self, n_items: int) -> Cluster:
+        """The same step with its ``None`` sizes as they follow from the number of items.
+
+        >>> small = Cluster(None, n_components=None, min_cluster_size=None, min_samples=4).sized(300)
+        >>> small.n_neighbors, small.n_components, small.min_cluster_size, small.min_samples
+        (9, 2, 6, 4)
+        """
+        sizes: dict[str, Any] = {
+            key: min(most, max(least, n_items // per)) for key, (per, least, most) in _FOLLOWING.items()
+        }
+        return replace(self, **{key: size for key, size in sizes.items() if getattr(self, key) is None})
+
+    def _write(self, points: FloatArray, out: Path) -> None:
+        """The files of a step whose sizes are numbers."""
         self._check_size(len(points))
         projected = self._project(points)
         labels, strength = self._cluster(projected)
@@ -96,6 +121,12 @@ class Cluster:
         shares = memberships(points, centre, labels, strength, *settings)
         report = describe(projected, labels, shares)
         log.info("%(clusters)d clusters, noise %(noise).3f, silhouette %(silhouette).3f", report)
+        if report["noise"] > MUCH_NOISE:
+            log.warning(
+                "%.0f %% of the items are noise, in no cluster: lower steps.cluster.min_samples (now %d) or "
+                "steps.cluster.min_cluster_size (now %d)",
+                *(100 * report["noise"], self.min_samples, self.min_cluster_size),
+            )
         np.save(out / "memberships.npy", padded(shares))
         np.save(out / "centres.npy", centre.astype(np.float32))
         np.save(out / "labels.npy", np.pad(labels.astype(np.int32), 1, constant_values=NOT_AN_ITEM))
@@ -104,22 +135,26 @@ class Cluster:
         (out / "report.json").write_text(json.dumps(report, indent=2))
 
     def _check_size(self, n_items: int) -> None:
-        for key, least in (
-            ("n_neighbors", self.n_neighbors + 1),
-            ("n_components", self.n_components + 2),
-            ("min_cluster_size", 2 * self.min_cluster_size),
-            ("min_samples", self.min_samples + 1),
+        for key, times, more in (
+            ("n_neighbors", 1, 1),
+            ("n_components", 1, 2),
+            ("min_cluster_size", 2, 0),
+            ("min_samples", 1, 1),
         ):
-            if n_items < least:
+            value = getattr(self, key)
+            if n_items < (least := times * value + more):
                 raise ClusteringError(
-                    f"{n_items} items are too few for steps.cluster.{key}={getattr(self, key)}, which needs {least}; "
-                    f"set steps.cluster.{key} lower (in the data set's file: dataset.cluster.{key})"
+                    f"{n_items} items are too few for steps.cluster.{key}={value}, which needs {least}; set "
+                    f"steps.cluster.{key} lower, or to null, which follows the number of items (in the data set's file: "
+                    f"dataset.cluster.{key})"
                 )
 
     def _project(self, points: FloatArray) -> FloatArray:
         from sklearn.preprocessing import StandardScaler
 
+        assert self.n_neighbors is not None  # that of :meth:`sized`
         start = time.perf_counter()
+        log.info("UMAP of %s items begins; its code is compiled first (numba), once in a process", f"{len(points):,}")
         projected = project(
             StandardScaler().fit_transform(points),
             self.n_neighbors,

@@ -6,6 +6,7 @@ import logging
 import math
 import shutil
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def make_trainer(settings: partial[Trainer], folder: Path | None, **when: Any) -
         part = f"part{len(list(folder.glob('part*'))):03d}"  # CSVLogger empties a folder that exists
         loggers.append(CSVLogger(folder, name="", version=part))
         callbacks.append(ModelCheckpoint(folder, LAST, enable_version_counter=False, **when))
+    callbacks.append(_Estimate())
     trainer = settings(
         logger=loggers,
         callbacks=callbacks,
@@ -98,6 +100,38 @@ def finish(folder: Path, out: Path) -> None:
         rows = pl.concat(tables, how="diagonal_relaxed")
         rows.unique("step", keep="last", maintain_order=True).write_csv(out / METRICS)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Estimate(Callback):
+    """Logs once how long a training takes, by its first batches; the very first is left out, as it is slower."""
+
+    BATCHES = 10
+    LEAST = 5.0  # seconds, below which nothing is logged
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        done = self._done = getattr(self, "_done", -1) + 1
+        if done == 0:
+            self._start = time.perf_counter()
+        elif done == self.BATCHES:
+            steps = planned_steps(trainer, int(trainer.num_training_batches)) - trainer.global_step
+            seconds = (time.perf_counter() - self._start) / done * steps * trainer.accumulate_grad_batches
+            if seconds > self.LEAST:
+                log.info("about %s left, by the first %d batches", duration(seconds), done)
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in the unit that fits it.
+
+    >>> duration(40), duration(600), duration(7200)
+    ('40 s', '10 min', '2.0 h')
+    """
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds >= 5400
+        else f"{seconds / 60:.0f} min"
+        if seconds >= 90
+        else f"{seconds:.0f} s"
+    )
 
 
 def _listed(value: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.files import MANIFEST, file_digest, records_of, whole_folder
+from sage_pl.artifacts.files import MANIFEST, file_digest, records_of, refuse_existing, whole_folder
 from sage_pl.artifacts.identity import flat, is_decisive
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import write_counts
-from sage_pl.nn.item_encoders.cached import write_tables
+from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
-from sage_pl.runs.checks import ConfigError
+from sage_pl.nn.modules.served import SERVED
+from sage_pl.runs.checks import part_called
 from sage_pl.runs.plan import filled_artifacts
-from sage_pl.serving.exported_model import CATALOGUE, Catalogue
+from sage_pl.serving.exported_model import ADDED, CATALOGUE, Added, Catalogue
 from sage_pl.serving.new_items import ENCODER, TextSource
 from sage_pl.serving.parts import HERE, map_texts
 from sage_pl.serving.readme import readme
@@ -33,6 +34,7 @@ def save(
     folder: str | Path,
     name: Mapping[str, Any],
     texts: TextSource | None = None,
+    added: Sequence[Added] = (),
 ) -> None:
     """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts these parts read, atomically.
 
@@ -46,13 +48,13 @@ def save(
         name: plain values that identify the model (:class:`sage_pl.serving.Origin`).
         texts: encodes new items; with it the folder holds the item encoder, and the text vectors it reads. None for no new
             items.
+        added: items that were added to the model since; the folder has them too.
 
     Raises:
         ConfigError: the folder exists.
     """
     final = Path(folder)
-    if final.exists():
-        raise ConfigError(f"{final} exists already; choose another folder=DIR or remove it")
+    refuse_existing(final)
     parts = model.exported_parts if model.scorer is None else (*model.exported_parts, "scorer")
     with whole_folder(final) as work:
         (work / "items").mkdir()
@@ -80,15 +82,67 @@ def save(
             "new_items": new_items,
         }
         (work / "model.json").write_text(json.dumps({"name": dict(name), "manifest": True, **node}, indent=2))
-        catalogue = _catalogue(Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes))
-        (work / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
+        catalogue = catalogue_of(
+            Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes)
+        )
+        for one in added:
+            catalogue = catalogue.with_new(one)
+        write_added(work, catalogue, added)
         (work / "README.md").write_text(
             readme(catalogue, model.max_len, texts.columns if new_items and texts and texts.encodes_new else ())
         )
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
 
 
-def _catalogue(sequences: Artifact, seen: str, knows_users: bool) -> Catalogue:
+def write_added(folder: Path, catalogue: Catalogue, added: Sequence[Added]) -> None:
+    """Write ``catalogue.json`` and, where items were added to the model, ``added.pt`` with their vectors.
+
+    Args:
+        folder: that is being written.
+        catalogue: that ends with them.
+        added: since training.
+    """
+    if added:
+        with (folder / ADDED).open("wb") as stream:
+            torch.save([{"views": one.views, "text": one.text} for one in added], stream)
+    (folder / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
+
+
+def copy(place: Path, folder: str | Path, catalogue: Catalogue, added: Sequence[Added]) -> None:
+    """An exported folder again, with the items that were added to its model since.
+
+    Args:
+        place: the folder.
+        folder: must not exist.
+        catalogue, added: see :func:`write_added`.
+
+    Raises:
+        ConfigError: the folder exists.
+    """
+    final = Path(folder)
+    refuse_existing(final)
+    with whole_folder(final) as work:
+        shutil.copytree(place, work, dirs_exist_ok=True)
+        (work / MANIFEST).unlink(missing_ok=True)
+        write_added(work, catalogue, added)
+        (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
+
+
+def in_memory(model: RecommenderModule) -> Any:
+    """What serves the model (:mod:`sage_pl.nn.modules.served`), without a folder; the model stays as it is."""
+    kind = type(model)
+    served = part_called(SERVED[f"{kind.__module__}.{kind.__qualname__}"])
+    items = CachedItems.of(model.item_encoder, sorted(model.sequence_encoder.reads), model.device)
+    parts = {name: getattr(model, name) for name in model.exported_parts}
+    return served(items, **parts, max_len=model.max_len, scorer=model.scorer).eval()
+
+
+def knows_users(config: DictConfig) -> bool:
+    """Whether a prepared model has what it knows of each user beside the history."""
+    return "n_users" in str(OmegaConf.to_container(config.model, resolve=True))
+
+
+def catalogue_of(sequences: Artifact, seen: str, knows_users: bool) -> Catalogue:
     """Ids and titles of the data set, and users where the model knows them."""
     items = sequences.frame("items").sort("item")
     ids = items["item_id"].cast(pl.String).to_list()

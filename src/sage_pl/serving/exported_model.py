@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,16 +10,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from sage_pl.artifacts.plain import read_json
 from sage_pl.errors import SettingError
 from sage_pl.serving.restriction import allowed_rows, item_rows
-from sage_pl.types import PADDING, Recommender
+from sage_pl.types import PADDING, Views
 
-CATALOGUE = "catalogue.json"
+CATALOGUE, ADDED = "catalogue.json", "added.pt"
 _MOST = 50_000_000  # values of a catalogue
-Adder = Callable[[Any, Sequence[str], Sequence[str]], list[tuple[str, str]]]
-"""From a table, the known ids and allowed hosts to the ids and titles of the items that were appended to the model."""
+
+
+class Added(NamedTuple):
+    """Items that came after training."""
+
+    ids: Sequence[str]
+    titles: Sequence[str]  # "" where there is none
+    views: Views  # as sequences read them, and ``output``, each [M, E]
+    text: Float[Tensor, "M T"]  # of the text encoder, which a scorer reads
+
+
+Adder = Callable[[Any, Sequence[str], Sequence[str]], Added]
+"""From a table, the known ids and allowed hosts to its items with their vectors."""
 
 
 class Recommendation(NamedTuple):
@@ -54,6 +68,11 @@ class Catalogue:
         """
         return cls(**read_json(folder / CATALOGUE, _MOST)) if (folder / CATALOGUE).is_file() else None
 
+    def with_new(self, new: Added) -> Catalogue:
+        """These items, then new ones."""
+        titles = [*self.titles, *new.titles] if self.titles else []
+        return replace(self, ids=[*self.ids, *new.ids], titles=titles)
+
     @cached_property
     def numbers(self) -> Mapping[str, int]:
         return {name: number for number, name in enumerate(self.ids) if number}
@@ -77,12 +96,19 @@ class ExportedModel:
     Args:
         model: with the tensor interface ``recommend(items, k)``, over the model's item numbers.
         catalogue: ids, titles and the rule for seen items; None for a folder of an earlier version.
-        adder: appends items to the model; None where the folder cannot.
+        adder: encodes new items; None where the folder cannot.
+        added: the newest items of ``catalogue``, which the model has already.
+
+    Attributes:
+        added: items that came after training, in the order of their numbers.
     """
 
-    def __init__(self, model: Any, catalogue: Catalogue | None, adder: Adder | None = None) -> None:
+    def __init__(
+        self, model: Any, catalogue: Catalogue | None, adder: Adder | None = None, added: Sequence[Added] = ()
+    ) -> None:
         self._adder = adder
-        self.model: Recommender = model
+        self.added = list(added)
+        self.model = model
         self._catalogue = catalogue
         model.cache_item_vectors()
 
@@ -106,6 +132,7 @@ class ExportedModel:
         *,
         histories: Sequence[Sequence[str]] | None = None,
         user: str | None = None,
+        users: Sequence[str] | None = None,
         seen: str | None = None,
         candidates: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
@@ -117,6 +144,7 @@ class ExportedModel:
             k: items per history, at least 1; fewer where fewer remain.
             histories: several of them, instead of ``history``.
             user: id of the user of ``history``, for a model that knows its users (``sam``); an unknown one is a new user.
+            users: likewise, of each of ``histories``.
             seen: ``mask`` or ``keep`` items of the history; None for the rule of the evaluation.
             candidates: ids of the only items that are recommended; None for all.
             exclude: ids of items that are not.
@@ -130,14 +158,38 @@ class ExportedModel:
         if (history is None) == (histories is None):
             raise SettingError("give history=[ITEM, ITEM] or histories=[[ITEM], [ITEM, ITEM]], one of them")
         if histories is not None and user is not None:
-            raise SettingError("user= belongs to history=; with histories= leave it out")
-        if seen not in (None, "mask", "keep"):
-            raise SettingError(f"seen is {seen!r}, wanted 'mask', 'keep' or None")
+            raise SettingError("user= belongs to history=; with histories= give users=[USER, USER] or leave it out")
+        if users is not None and (histories is None or len(users) != len(histories)):
+            raise SettingError("users= names the user of each of histories=; give as many, or leave it out")
         chosen = histories if history is None else [history]
         rows = [self.catalogue.items(one) for one in chosen or ()]
-        allowed = allowed_rows(self.catalogue.numbers, candidates, exclude)
-        answers = self._answers(rows, k, user, (seen or self.catalogue.seen) == "mask", allowed) if rows else []
+        names: Sequence[str | None] = [user] * len(rows) if users is None else users
+        numbers = [self.catalogue.user_numbers.get(str(one), 0) for one in names]
+        answers = self.recommend_rows(rows, numbers, k, seen=seen, candidates=candidates, exclude=exclude)
         return answers[0] if histories is None else answers
+
+    def recommend_rows(
+        self,
+        histories: Sequence[Sequence[int]],
+        users: Sequence[int],
+        k: int = 10,
+        *,
+        seen: str | None = None,
+        candidates: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+    ) -> list[list[Recommendation]]:
+        """:meth:`recommend` after histories of the model's item numbers.
+
+        Args:
+            histories: oldest first.
+            users: the model's numbers of their users; 0 for a new one.
+            k, seen, candidates, exclude: see :meth:`recommend`.
+        """
+        if seen not in (None, "mask", "keep"):
+            raise SettingError(f"seen is {seen!r}, wanted 'mask', 'keep' or None")
+        allowed = allowed_rows(self.catalogue.numbers, candidates, exclude)
+        masked = (seen or self.catalogue.seen) == "mask"
+        return self._answers(histories, users, k, masked, allowed) if histories else []
 
     def add_items(self, table: Any, allow_host: Sequence[str] = ()) -> None:
         """Recommend new items too, by their text, without training; a second call adds to the first.
@@ -159,19 +211,29 @@ class ExportedModel:
                 "new items cannot be added to this model: it generates codes of the items it was trained with, or its data set "
                 "had no text; train again with the new items"
             )
-        added = self._adder(table, catalogue.ids[1:], allow_host)
-        ids, titles = [*catalogue.ids, *(item for item, _ in added)], [title for _, title in added]
-        self._catalogue = replace(catalogue, ids=ids, titles=[*catalogue.titles, *titles] if catalogue.titles else [])
+        new = self._adder(table, catalogue.ids[1:], allow_host)
+        self.model.append_rows(new.views, new.text)
+        self._catalogue, self.added = catalogue.with_new(new), [*self.added, new]
+
+    def copy(self) -> ExportedModel:
+        """The same model over the same tensors; items that are added to one of the two are unknown to the other."""
+        network: Any = self.model
+        tensors = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+        return ExportedModel(copy.deepcopy(network, tensors), self._catalogue, self._adder, self.added)
 
     def _answers(
-        self, rows: Sequence[Sequence[int]], k: int, user: str | None, exclude_seen: bool, allowed: list[bool] | None
+        self,
+        rows: Sequence[Sequence[int]],
+        users: Sequence[int],
+        k: int,
+        exclude_seen: bool,
+        allowed: list[bool] | None,
     ) -> list[list[Recommendation]]:
         longest = max(1, *map(len, rows))
         items = torch.tensor([[PADDING] * (longest - len(row)) + list(row) for row in rows])
-        users = torch.tensor([self.catalogue.user_numbers.get(str(user), 0)] * len(rows))
         with torch.inference_mode():
             top = self.model.recommend(
-                items, k, exclude_seen, users, *(() if allowed is None else (torch.tensor(allowed),))
+                items, k, exclude_seen, torch.tensor(users), *(() if allowed is None else (torch.tensor(allowed),))
             )
         return [
             [self._named(item, score) for item, score in zip(*pair, strict=True) if item != PADDING]

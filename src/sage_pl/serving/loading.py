@@ -15,7 +15,7 @@ from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems
 from sage_pl.nn.modules.served import SERVED
 from sage_pl.runs.checks import ConfigError, check_weights
-from sage_pl.serving.exported_model import Catalogue, ExportedModel
+from sage_pl.serving.exported_model import ADDED, Added, Catalogue, ExportedModel
 from sage_pl.serving.parts import built, of_folder, with_place
 
 _AGAIN = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
@@ -56,17 +56,38 @@ def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
         check_weights(model, weights)
         model.load_state_dict(weights)
         model.stored = name
-        adder = None if new_items is None else partial(_add, place, new_items, model)
-        return ExportedModel(model.eval(), Catalogue.read(place), adder)
+        adder = None if new_items is None else partial(_encoded, place, new_items, sorted(model.sequence_encoder.reads))
+        catalogue = Catalogue.read(place)
+        return ExportedModel(model.eval(), catalogue, adder, _append_added(place, model, catalogue))
 
 
-def _add(
-    place: Path, node: Mapping[str, Any], model: Any, table: Any, known_ids: Sequence[str], allow_host: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Append the items of a table to the model; this reads tables and texts, and so needs more than torch."""
-    from sage_pl.serving.new_items import append
+def _append_added(place: Path, model: Any, catalogue: Catalogue | None) -> list[Added]:
+    """Append the items that were added to the model before it was saved; its catalogue ends with them."""
+    if catalogue is None or not (place / ADDED).is_file():
+        return []
+    batches, added = read_weights(place / ADDED), []
+    start = len(catalogue.ids) - sum(len(one["text"]) for one in batches)
+    for one in batches:
+        end = start + len(one["text"])
+        titles = catalogue.titles[start:end] if catalogue.titles else [""] * (end - start)
+        added.append(Added(catalogue.ids[start:end], titles, one["views"], one["text"]))
+        model.append_rows(one["views"], one["text"])
+        start = end
+    return added
 
-    return append(place, node, model, table, known_ids, allow_host)
+
+def _encoded(
+    place: Path,
+    node: Mapping[str, Any],
+    reads: Sequence[str],
+    table: Any,
+    known_ids: Sequence[str],
+    allow_host: Sequence[str],
+) -> Added:
+    """The items of a table with their vectors; this reads tables and texts, and so needs more than torch."""
+    from sage_pl.serving.new_items import encoded_by_folder
+
+    return encoded_by_folder(place, node, reads, table, known_ids, allow_host)
 
 
 def _checked_node(place: Path) -> dict[str, Any]:

@@ -25,7 +25,9 @@ from sage_pl.errors import MissingFileError, SettingError
 from sage_pl.nn.item_encoders.new_items import new_views
 from sage_pl.runs.checks import part_called
 from sage_pl.semantic.texts import NO_TEXT, Texts, text_columns
+from sage_pl.serving.exported_model import Added
 from sage_pl.serving.parts import HERE, built, of_folder, with_place
+from sage_pl.types import ItemEncoder
 
 TEXTS, ENCODER = "new_items.json", "item_encoder.pt"  # of an exported folder
 _ADAPTER = "artifacts/scft"
@@ -168,29 +170,51 @@ class TextSource:
         return Texts(self.columns, self.labels, self.max_chars)
 
 
-def append(
-    place: Path, node: Mapping[str, Any], model: Any, table: Any, known_ids: Sequence[str], allow_host: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Append the items of a table to the model of an exported folder; their ids and titles.
+def encoded(
+    source: TextSource,
+    encoder: ItemEncoder,
+    embed: str | None,
+    reads: Sequence[str],
+    table: Any,
+    known_ids: Sequence[str],
+    allow_host: Sequence[str],
+) -> Added:
+    """The items of a table with their vectors.
+
+    Args:
+        source: of the data set's texts.
+        encoder: the item encoder as it was trained.
+        embed: folder of the ``embed`` artifact; None encodes the known texts anew.
+        reads: views that sequences read.
+        table, allow_host: see :meth:`sage_pl.serving.ExportedModel.add_items`.
+        known_ids: of the model's items.
+    """
+    frame = source.table(table) if isinstance(table, str | Path) else pl.DataFrame(table)
+    frame = source.checked(frame, known_ids)
+    known, new, trained = source.vectors(frame, None if embed is None else Path(embed), allow_host)
+    titles = frame["title"].to_list() if "title" in frame.columns else [""] * len(frame)
+    return Added(frame["item_id"].to_list(), titles, new_views(encoder, known, new, trained, reads), new)
+
+
+def encoded_by_folder(
+    place: Path,
+    node: Mapping[str, Any],
+    reads: Sequence[str],
+    table: Any,
+    known_ids: Sequence[str],
+    allow_host: Sequence[str],
+) -> Added:
+    """:func:`encoded` by the text source and the item encoder of an exported folder.
 
     Args:
         place: the folder.
         node: ``new_items`` of its ``model.json``, with paths.
-        model: of :mod:`sage_pl.nn.modules.served`.
-        table, allow_host: see :meth:`sage_pl.serving.ExportedModel.add_items`.
-        known_ids: of the model's items.
+        reads, table, known_ids, allow_host: see :func:`encoded`.
     """
-    source = TextSource.read(place)
-    frame = source.table(table) if isinstance(table, str | Path) else pl.DataFrame(table)
-    frame = source.checked(frame, known_ids)
     with of_folder(place):
         encoder = built("item_encoder", node["encoder"])
         encoder.load_state_dict(read_weights(place / ENCODER))
-    known = None if node["embed"] is None else Path(node["embed"])
-    vectors = source.vectors(frame, known, allow_host)
-    model.append_rows(new_views(encoder, *vectors, sorted(model.sequence_encoder.reads)), vectors[1])
-    titles = frame["title"].to_list() if "title" in frame.columns else [""] * len(frame)
-    return list(zip(frame["item_id"].to_list(), titles, strict=True))
+    return encoded(TextSource.read(place), encoder, node["embed"], reads, table, known_ids, allow_host)
 
 
 def _file_names(dataset: Mapping[str, Any]) -> dict[str, str]:

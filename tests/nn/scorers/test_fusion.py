@@ -113,6 +113,19 @@ def test_it_equals_the_formula_item_by_item(text: str, transitions: str, seen: L
     torch.testing.assert_close(got - got[:, :1], expected - expected[:, :1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("seen", ["keep", "mask"])
+def test_its_parts_sum_to_it(text: str, transitions: str, seen: Literal["keep", "mask"]) -> None:
+    scorer, scores = Fusion(N, text, transitions, seen, neighbours=3).double(), normal(len(HISTORIES), N + 2)
+    scorer.weights.copy_(torch.tensor(WEIGHTS))
+    items = left_pad(HISTORIES)
+    parts = {name: part[:, 1:-1] for name, part in scorer.split(scores, items).items()}
+    torch.testing.assert_close(sum(parts.values()), scorer(scores, items)[:, 1:-1])
+    assert set(parts) == {"model", "neighbours", "text", "transitions", "repeat"}
+    held = torch.tensor([[item in history for item in range(1, N + 1)] for history in HISTORIES])
+    torch.testing.assert_close(parts["repeat"][~held], torch.zeros_like(parts["repeat"][~held]), atol=1e-12, rtol=0)
+    assert not parts["neighbours"][:, :6].any(), "trained items keep the model's score"
+
+
 def test_without_weights_the_models_scores_rank(text: str, transitions: str) -> None:
     scorer, scores = Fusion(N, text, transitions), normal(len(HISTORIES), N + 2)
     assert not scorer.chosen

@@ -103,6 +103,18 @@ def test_it_equals_the_formula_item_by_item(text: str, transitions: str, relatio
     torch.testing.assert_close(got, torch.tensor(expected), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("seen", ["keep", "mask"])
+def test_its_columns_sum_to_it(text: str, transitions: str, relations: str, seen: Make) -> None:  # noqa: F811
+    scorer, scores = scorer_of(text, transitions, relations, seen).double(), normal(len(HISTORIES), N + 2)
+    scorer.weights.copy_(normal(8, len(COLUMNS) + 5))
+    items = left_pad(HISTORIES)
+    parts = {name: part[:, 1:-1] for name, part in scorer.split(scores, items).items()}
+    assert set(parts) == {*COLUMNS, "group", "repeat"}
+    torch.testing.assert_close(sum(parts.values()), scorer(scores, items)[:, 1:-1])
+    held = torch.tensor([[item in history for item in range(1, N + 1)] for history in HISTORIES])
+    torch.testing.assert_close(parts["repeat"][~held], torch.zeros_like(parts["repeat"][~held]), atol=1e-12, rtol=0)
+
+
 def test_without_weights_the_models_scores_rank(text: str, transitions: str, relations: str) -> None:  # noqa: F811
     scorer, scores = scorer_of(text, transitions, relations), normal(len(HISTORIES), N + 2)
     assert not scorer.chosen

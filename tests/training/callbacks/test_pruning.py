@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sage_pl.training.callbacks.pruning import PrunedError, Pruning
+from sage_pl.training.callbacks.pruning import PrunedError, Pruning, open_storage
 
 optuna = pytest.importorskip("optuna")
 FIGURE = "val/full/ndcg@10"
@@ -13,10 +13,10 @@ FIGURE = "val/full/ndcg@10"
 class Trials:
     """A study in which three trials have reached 0.1, 0.2, 0.3 at epoch 0 and a tenth more at epoch 1, and a running one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, storage: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.storage = f"sqlite:///{folder}/search.db"
-        self.study = optuna.create_study(storage=self.storage, study_name="search", direction="maximize")
+        self.storage = storage
+        self.study = optuna.create_study(storage=open_storage(storage), study_name="search", direction="maximize")
         for value in (0.1, 0.2, 0.3):
             trial = self.study.ask()
             for epoch in (0, 1):
@@ -32,9 +32,9 @@ class Trials:
         return self.study.trials[self.number]
 
 
-@pytest.fixture
-def trials(tmp_path: Path) -> Trials:
-    return Trials(tmp_path)
+@pytest.fixture(params=["sqlite:///{}/search.db", "{}/search.journal"], ids=["database", "journal"])
+def trials(request: pytest.FixtureRequest, tmp_path: Path) -> Trials:
+    return Trials(request.param.format(tmp_path))
 
 
 def validate(callback: Pruning, epoch: int, value: float, sanity: bool = False) -> None:
@@ -66,3 +66,10 @@ def test_none_is_pruned_too_early(trials: Trials, settings: dict[str, int]) -> N
 def test_the_sanity_check_is_left_out(trials: Trials) -> None:
     validate(trials.callback(startup=3, warmup=0), 0, 0.0, sanity=True)
     assert trials.running.intermediate_values == {}
+
+
+def test_a_trial_that_another_search_has_ended_ends(trials: Trials) -> None:
+    callback = trials.callback()
+    trials.study.tell(trials.number, state=optuna.trial.TrialState.FAIL)
+    with pytest.raises(PrunedError, match=r"trial 3 has ended in its study"):
+        validate(callback, 0, 0.25)

@@ -99,7 +99,7 @@ def test_cases_spread_over_processes_count_once(groups: dict[str, Groups]) -> No
 
     logged: dict[str, float] = {}
     stage = SimpleNamespace(strategy=SimpleNamespace(reduce=reduce), sanity_checking=False)
-    here = SimpleNamespace(device="cpu", log=lambda name, value, sync_dist: logged.update({name: value}))
+    here = SimpleNamespace(device="cpu", log=lambda name, value, **_: logged.update({name: value}))
     callback = RankingEvaluation(groups)
     outputs, batch = {"full": torch.ones(20, dtype=torch.int64)}, {"case": torch.arange(20)}
     callback.on_test_epoch_start(stage, here)  # type: ignore[arg-type]

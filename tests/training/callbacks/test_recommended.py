@@ -77,7 +77,7 @@ def test_cases_spread_over_processes_are_brought_together(random_sequences: Sequ
         return torch.maximum(lists, other)
 
     stage = SimpleNamespace(strategy=SimpleNamespace(reduce=reduce))
-    module = SimpleNamespace(device="cpu", log=lambda name, value, sync_dist: logged.update({name: value}))
+    module = SimpleNamespace(device="cpu", log=lambda name, value, **_: logged.update({name: value}))
     module.recommend = lambda items, *_: TopK(torch.tensor([[1, 2]] * len(items)), torch.zeros(20, 2))
     callback.on_test_batch_end(stage, module, None, {"case": torch.arange(20)}, 0)  # type: ignore[arg-type, typeddict-item]
     callback.on_test_epoch_end(stage, module)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A folder with interactions.parquet and, where there is text, items.parquet: the project's own format."""
+"""Tables of interactions and, where there is text, items in parquet: the project's own format, in one file or in parts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from sage_pl.data.sources.csv import CSV
+from sage_pl.data.sources.parts import parts_of, scan, split
 from sage_pl.data.sources.raw import (
     CLOCK,
     COLUMNS,
@@ -38,24 +39,26 @@ class Folder:
     hold the real time of an event, which does not affect the order. Further columns are for filters. The optional
     ``items.parquet`` has ``item_id``, ``title`` ('' where there is none) and any other text columns.
 
+    ``interactions.parquet`` may be a folder of parts, or the path a pattern of them, with ``items.parquet`` in the folder
+    before the first ``*``. The parts in the order of their paths are one table; folders named ``key=value`` are columns.
+
     Blanks around text ids are removed, milli-, micro- and nanoseconds become seconds (:mod:`sage_pl.data.sources.times`), and
     HTML entities in texts are resolved.
 
     Args:
-        path: the folder.
+        path: the folder, or a pattern: ``DIR/*.parquet``, ``DIR/**/*.parquet``.
         missing: help shown when the folder has no interactions, for a data set that cannot be redistributed.
 
     Raises:
         MissingFileError: the folder has no interactions.parquet.
-        DataError: a file is damaged or empty, lacks a column, has null ids or times, or repeats an item.
+        DataError: a file is damaged or empty, lacks a column, has null ids or times, or repeats an item, or parts differ.
     """
 
     path: str | Path = field(compare=False)
     missing: str = field(default="", compare=False)
 
     def load(self, *columns: str) -> RawData:
-        file = self._interactions()
-        frame = _interactions(file, columns)
+        file, frame = self._table(), self._interactions(columns)
         facts = _facts(frame)
         _check(frame, facts, file)
         notes: list[str] = []
@@ -70,12 +73,20 @@ class Folder:
         return RawData(frame, items, tuple(notes))
 
     def files(self) -> dict[str, InputFile]:
-        help = "name the folder of the data: paths.data=DIR (all data sets) or dataset.path=DIR (dataset=folder)"
-        files = {"interactions": InputFile(Path(self.path) / "interactions.parquet", self.missing or help)}
+        help = (
+            "name the folder of the data: paths.data=DIR (all data sets) or dataset.path=DIR (dataset=folder), or its parts: "
+            "'dataset.path=DIR/*.parquet'"
+        )
+        table = self._table()
+        parts = parts_of(table, without=("items.parquet",))
+        if list(parts.values()) in ([table], []):
+            files = {"interactions": InputFile(table, self.missing or help)}
+        else:
+            files = {f"interactions/{name}": InputFile(path, help) for name, path in parts.items()}
         return files if (items := self._items()) is None else {**files, "items": InputFile(items, help)}
 
     def fingerprint(self) -> dict[str, Any]:
-        frame = _interactions(self._interactions())
+        frame = self._interactions()
         clock = {"clock": CLOCK} if CLOCK in frame.collect_schema() else {}
         texts = {"entities": "resolved"} if self._items() is not None and entity_columns(self._texts()) else {}
         return (
@@ -89,50 +100,47 @@ class Folder:
         """The table of items with the blanks around text ids removed."""
         file = self._items()
         assert file is not None
-        items = _scan(file).collect()
+        items = scan([file]).collect()
         is_text = items.schema.get("item_id") == pl.String
         return items.with_columns(pl.col("item_id").str.strip_chars()) if is_text else items
 
-    def _interactions(self) -> Path:
-        return require_file(*self.files()["interactions"])
+    def _table(self) -> Path:
+        """The file, folder or pattern of the interactions."""
+        path = Path(self.path)
+        return path if split(path)[1] is not None and not path.is_dir() else path / "interactions.parquet"
 
     def _items(self) -> Path | None:
-        file = Path(self.path) / "items.parquet"
+        table = self._table()
+        folder, pattern = split(table)
+        file = (table.parent if pattern is None else folder) / "items.parquet"
         return file if file.is_file() else None
 
+    def _interactions(self, columns: Sequence[str] = ()) -> pl.LazyFrame:
+        """The columns that are read; dates of a parquet type as whole nanoseconds.
 
-def _scan(file: Path) -> pl.LazyFrame:
-    """The table, after a check of its header."""
-    if file.stat().st_size == 0:
-        raise DataError(f"{file} is empty (0 bytes); wanted a parquet file")
-    frame = pl.scan_parquet(file, glob=False)
-    try:
-        frame.collect_schema()
-    except pl.exceptions.ComputeError as error:
-        raise DataError(f"{file} is not a parquet file ({error}); write it with polars or pandas again") from error
-    return frame
-
-
-def _interactions(file: Path, columns: Sequence[str] = ()) -> pl.LazyFrame:
-    """The columns that are read; dates of a parquet type as whole nanoseconds.
-
-    Raises:
-        DataError: a column is missing, or a time is neither a whole number nor a date.
-    """
-    frame = _scan(file)
-    schema = frame.collect_schema()
-    require_columns(schema, [*COLUMNS, *columns], str(file), f"wanted: {', '.join(COLUMNS)}")
-    times = [name for name in ("timestamp", CLOCK) if name in schema]
-    for name in times:
-        if not schema[name].is_integer() and not isinstance(schema[name], pl.Date | pl.Datetime):
-            raise DataError(
-                f"column {name} of {file} is {schema[name]}, wanted integers (Unix seconds or positions) or dates; "
-                "dataset=csv dataset.path=FILE reads dates as text"
-            )
-    whole = [
-        pl.col(name).cast(pl.Int64) if schema[name].is_integer() else pl.col(name).dt.epoch("ns") for name in times
-    ]
-    return frame.select("user_id", "item_id", *whole, *(name for name in columns if name not in COLUMNS))
+        Raises:
+            MissingFileError: there is no file.
+            DataError: a column is missing, parts differ, or a time is neither a whole number nor a date.
+        """
+        table = self._table()
+        files = [require_file(*file) for name, file in self.files().items() if name != "items"]
+        frame = scan(files, [*COLUMNS, CLOCK, *columns])
+        schema = frame.collect_schema()
+        require_columns(schema, [*COLUMNS, *columns], str(table), f"wanted: {', '.join(COLUMNS)}")
+        times = [name for name in ("timestamp", CLOCK) if name in schema]
+        for name in times:
+            if not schema[name].is_integer() and not isinstance(schema[name], pl.Date | pl.Datetime):
+                raise DataError(
+                    f"column {name} of {table} is {schema[name]}, wanted integers (Unix seconds or positions) or dates; "
+                    "dataset=csv dataset.path=FILE reads dates as text"
+                )
+        for name in ("user_id", "item_id"):
+            if schema[name].is_nested() or schema[name] == pl.Binary:
+                raise DataError(f"column {name} of {table} is {schema[name]}, wanted integers or text; cast it")
+        whole = [
+            pl.col(name).cast(pl.Int64) if schema[name].is_integer() else pl.col(name).dt.epoch("ns") for name in times
+        ]
+        return frame.select("user_id", "item_id", *whole, *(name for name in columns if name not in COLUMNS))
 
 
 def _facts(frame: pl.LazyFrame) -> dict[str, int]:

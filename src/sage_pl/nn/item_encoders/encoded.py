@@ -35,7 +35,7 @@ class EncodedItems:
         return cls(encoder, torch.unique(torch.cat([t.reshape(-1) for t in id_tensors])), device)
 
     def inputs(self, ids: Int[Tensor, "*P"]) -> Views:
-        """Views of the items, as a sequence reads them, each [*P, D]."""
+        """Views of the items, as a sequence reads them, each ``[*P, D]``."""
         rows = ids if self._ids is None else torch.searchsorted(self._ids, ids.contiguous())
         return {name: F.embedding(rows, view) for name, view in self._views.items()}
 

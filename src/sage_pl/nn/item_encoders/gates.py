@@ -1,6 +1,6 @@
 """The share of each expert in an item's score: shares sum to 1, and may depend on the item's training frequency.
 
-A gate is built with the experts' names (a node with ``_partial_: true``) and maps ids [*P] to shares [*P, n_experts],
+A gate is built with the experts' names (a node with ``_partial_: true``) and maps ids ``[*P]`` to shares ``[*P, n_experts]``,
 columns in the order of the names. Shares depend on the item alone, so that a mixture of scores stays one inner product
 (:class:`sage_pl.nn.item_encoders.gated.GatedExperts`).
 """

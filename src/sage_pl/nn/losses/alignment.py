@@ -28,6 +28,7 @@ class Alignment(LossTerm):
     works with every backbone (the reference never adds it for BERT4Rec).
     """
 
+    extent = "users"
     needs = frozenset({"distinct_items"})
     reads = frozenset({"id", "text"})
 

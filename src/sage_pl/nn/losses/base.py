@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class LossTerm(nn.Module, ABC):
         decodes: True where it needs a :class:`sage_pl.types.CodeContext`, i.e. a model that decodes items.
         reads_itself: True where it passes sequences through a causal decoder by itself, so that positions inside of one can be
             predicted although the decoder reads whole sequences.
+        extent: what it reads of the sequences, so that several processes compute the same (:mod:`sage_pl.nn.modules.parts`).
+            ``positions``: labelled positions, of which it is a mean; a draw of the shape of ``targets`` belongs to them.
+            ``users``: users' last states and items. ``batch``: any state.
     """
 
     name: str = ""
@@ -37,6 +40,7 @@ class LossTerm(nn.Module, ABC):
     catalogue: bool = False
     decodes: bool = False
     reads_itself: bool = False
+    extent: Literal["positions", "users", "batch"] = "batch"
 
     def __init__(self, weight: Weight) -> None:
         super().__init__()

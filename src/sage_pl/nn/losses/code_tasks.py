@@ -29,6 +29,8 @@ class UniformItemsTerm(LossTerm):
         trained: leave out the items of no training sequence, so that their texts do not enter training.
     """
 
+    extent = "users"
+
     def __init__(self, weight: Weight, sequences: str, count: Count = 256, trained: bool = False) -> None:
         super().__init__(weight)
         counts = np.array(load_sequences(sequences).train_counts)
@@ -85,6 +87,7 @@ class TextsToCode(LossTerm):
     Reference: LC-Rec's fusion task from titles to codes.
     """
 
+    extent = "positions"
     decodes = True
     reads = frozenset({"text"})
 
@@ -111,6 +114,7 @@ class QueryToCode(LossTerm):
     Reference: LC-Rec's itemsearch, whose queries a larger language model writes.
     """
 
+    extent = "positions"
     decodes = True
     reads = frozenset({"text"})
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sage_pl import processes
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.code_tasks import UniformItemsTerm
 from sage_pl.nn.losses.contrastive import InfoNCE
@@ -63,7 +64,8 @@ class StateToText(LossTerm):
 
     def forward(self, step: CodeContext) -> Float[Tensor, ""]:
         memory, ids = step.predictions()
-        rows = torch.randperm(len(ids), device=ids.device)[: self.max_positions]
+        with processes.same_draws():
+            rows = torch.randperm(len(ids), device=ids.device)[: self.max_positions]
         states, ids = memory.vectors[rows, -1], ids[rows]
         texts = step.items.inputs(ids)["text"]
         scores = F.normalize(states, dim=1) @ F.normalize(texts, dim=1).T / self.temperature

@@ -37,6 +37,7 @@ class CrossModal(LossTerm):
     afterwards), compared by cosines.
     """
 
+    extent = "users"
     needs = frozenset({"distinct_items"})
     reads = frozenset({"id", "text"})
 

@@ -25,6 +25,7 @@ class DistanceMargin(LossTerm):
     Reference: STOSA (Fan et al. 2022), section 3.3. Differs: a negative of its own; the paper has that of the ranking loss.
     """
 
+    extent = "positions"
     reads = frozenset({"mean", "covariance"})
 
     def __init__(self, weight: Weight, n_items: Count) -> None:

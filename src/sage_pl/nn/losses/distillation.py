@@ -33,6 +33,7 @@ class UserDistillation(LossTerm):
     an empty input do not take part; BERT4Rec compares states at the appended mask token.
     """
 
+    extent = "users"
     needs = frozenset({"neighbours", "users_with_teachers", "neighbour_items"})
 
     def __init__(

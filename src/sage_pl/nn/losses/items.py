@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sage_pl import processes
 from sage_pl.types import PADDING, LossContext
 
 
@@ -31,5 +32,6 @@ def compared_items(
     batch: dict[str, Tensor] = step.batch  # type: ignore[assignment]
     ids = batch[f"distinct_{source}"] if unique else real_items(batch[source], step.mask_token)
     if max_items is not None and len(ids) > max_items:
-        ids = ids[torch.randperm(len(ids), device=ids.device)[:max_items]]
+        with processes.same_draws():
+            ids = ids[torch.randperm(len(ids), device=ids.device)[:max_items]]
     return ids

@@ -42,6 +42,8 @@ class UserBranch(LossTerm):
     batch, whose states the step has already (there: a batch of their own, of the same size over an epoch).
     """
 
+    extent = "users"
+
     def __init__(self, weight: Weight, short: Pair, max_len: Length = 50, epochs: Count = 200) -> None:
         super().__init__(weight)
         self.short = short
@@ -101,6 +103,7 @@ class ItemBranch(LossTerm):
     (there: as many as cover the head once an epoch).
     """
 
+    extent = "users"
     reads = frozenset({"id"})
 
     def __init__(

@@ -50,6 +50,7 @@ class PromptTask(LossTerm):
     Reference: LC-Rec's tasks; the texts of Semantic Convergence's prompts are not public.
     """
 
+    extent = "users"
     decodes = True
     reads_itself = True
     slots: ClassVar[frozenset[str]] = frozenset()

@@ -41,6 +41,7 @@ class Prototype(LossTerm):
     Reference: SAGE code line, ``ClusterHandler``; docs/deviations.md. Gradient reaches the ID table alone.
     """
 
+    extent = "users"
     reads = frozenset({"id"})
 
     def __init__(

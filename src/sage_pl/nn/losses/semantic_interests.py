@@ -42,6 +42,8 @@ class TypicalUsers(LossTerm):
     inference by behaviour are its; how samples are chosen, forms and weights of the tasks are ours.
     """
 
+    extent = "users"
+
     def __init__(
         self,
         weight: Weight,

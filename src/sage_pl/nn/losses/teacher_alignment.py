@@ -44,6 +44,7 @@ class TeacherAlignment(LossTerm):
     items, cosine InfoNCE, and a teacher of the run's own backbone instead of SASRec's for every backbone.
     """
 
+    extent = "users"
     needs = frozenset({"distinct_items", "distinct_targets"})
 
     def __init__(

@@ -32,6 +32,7 @@ class ViewAlignment(LossTerm):
         ValueError: ``views`` are other than two different ones, or ``max_items`` is below 2.
     """
 
+    extent = "users"
     needs = frozenset({"distinct_items"})
 
     def __init__(

@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sage_pl import processes
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.rows import row_ranks
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
 from sage_pl.nn.modules.histories import HistoryReader
+from sage_pl.nn.modules.parts import losses_of, part_of
 from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
 from sage_pl.ranges import Length
 from sage_pl.types import (
@@ -93,6 +95,18 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         self.means = EpochMeans()
         self.weighted_losses: dict[str, Tensor] = {}  # of the current step, for callbacks
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """A checkpoint holds the configuration that builds its parts, which Lightning does not read.
+
+        Raises:
+            SettingError: naming the call that does.
+        """
+        raise SettingError(
+            f"{cls.__name__}.load_from_checkpoint cannot build the parts that a checkpoint names; call "
+            f"sage_pl.load({str(checkpoint_path)!r}), whose .module is the {cls.__name__} with its weights"
+        )
+
     @property
     def needs(self) -> frozenset[str]:
         """Keys of a loaded training batch that the losses read."""
@@ -143,16 +157,27 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         return map_tensors(batch, lambda tensor: tensor.contiguous().pin_memory())
 
     def prepare(self, batch: SeqBatch) -> SeqBatch:
-        """A training batch with all that a step reads (:func:`prepare_batch`)."""
-        mask_token = self.item_encoder.n_items + 1
-        return prepare_batch(batch, self.targets, self.terms.values(), mask_token, self.current_epoch)
+        """A training batch with all that a step reads (:func:`prepare_batch`), and the part of this process of several."""
+        mask_token, terms = self.item_encoder.n_items + 1, self.terms.values()
+        with processes.same_draws():
+            ready = prepare_batch(batch, self.targets, terms, mask_token, self.current_epoch)
+        if processes.world() == 1:
+            return ready
+        of_positions = [term for term in terms if term.extent == "positions"]
+        return {**ready, "part": part_of(ready, of_positions, processes.rank(), processes.world())}
 
     def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
         return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def losses(self, batch: SeqBatch) -> dict[str, Float[Tensor, ""]]:
-        """Every term of one batch, unweighted, by name; the objective as ``recommendation``."""
-        step = self.step(batch if "labels" in batch else self.prepare(batch))
+        """Every term of one batch, unweighted, by name; the objective as ``recommendation``.
+
+        Of several processes, the mean over them is the term.
+        """
+        batch = batch if "labels" in batch else self.prepare(batch)
+        if "part" in batch:
+            return losses_of(self.step(batch["part"]), batch, self.terms.values())
+        step = self.step(batch)
         return {name: term(step) for name, term in self.terms.items()}
 
     def training_step(self, batch: SeqBatch, batch_idx: int) -> Tensor:
@@ -174,7 +199,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
             values: dict[str, Any] = {**self.means.take()}
             if self.schedule is not None:  # the rate of the step that follows
                 values["train/lr"] = self.trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0]
-            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["sage_pl"] = self.stored

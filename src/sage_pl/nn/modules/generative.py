@@ -158,4 +158,5 @@ class GenerativeRecommender(ItemSearch, RecommenderModule):
         if collisions:
             values.update(expected_hits(results, batch["answer"], batch.get("seen")))
         tensors = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
-        self.log_dict({f"test/generation/{name}": x for name, x in tensors.items()}, batch_size=len(batch["items"]))
+        values = {f"test/generation/{name}": x for name, x in tensors.items()}
+        self.log_dict(values, batch_size=len(batch["items"]), sync_dist=True)

@@ -15,6 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.encoded import EncodedItems
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.losses.items import real_items
+from sage_pl.nn.modules.gathering import in_parts
 from sage_pl.types import ItemEncoder, ItemTable, SeqBatch, SequenceEncoder, Targets, real
 
 # computed from the key beside each, for the losses that need them
@@ -87,9 +88,12 @@ class TrainingStep:
     @torch.no_grad()
     def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
         with _evaluation_mode(self.sequence_encoder):
-            return torch.cat([self.last_states(items) for items in groups])
+            return in_parts(groups, self._last_states)
 
     def last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
+        return in_parts([ids], self._last_states)
+
+    def _last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
         ids = self.targets.inference(ids)
         batch: SeqBatch = {"items": ids, "masked": ids == self.mask_token}
         return self.sequence_encoder(self.items.inputs(ids), real(ids), batch, last_only=True)[:, -1]

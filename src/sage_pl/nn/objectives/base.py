@@ -26,6 +26,8 @@ class Objective(LossTerm):
         weight: factor of this loss.
     """
 
+    extent = "positions"
+
     def __init__(self, sequences: str, candidates: Literal["trained", "all"] = "trained", weight: Weight = 1.0) -> None:
         super().__init__(weight)
         if candidates not in ("trained", "all"):

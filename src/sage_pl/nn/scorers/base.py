@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,15 @@ from sage_pl.nn.scorers.walks import Walks
 from sage_pl.types import real
 
 _NEGLIGIBLE = 1e-4  # recency weights below this count as 0
+
+
+@runtime_checkable
+class Splits(Protocol):
+    """A scorer whose scores are a sum of named parts."""
+
+    def split(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> dict[str, Float[Tensor, "b R"]]:
+        """Parts that sum to the scores of every item; arguments as for the scores."""
+        ...
 
 
 class History(NamedTuple):

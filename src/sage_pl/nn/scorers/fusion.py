@@ -118,3 +118,15 @@ class Fusion(FusedScorer):
         text, spread = (None, 1.0) if self.text is None else self.text(history.items, recent)
         walks = next((walks(history.items, recent) for walks in self.walks), None)
         return Parts(model, text, deviation / spread, walks, deviation, copies(*history) if self.recurs else None)
+
+    def split(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> dict[str, Float[Tensor, "b R"]]:
+        """The weighted parts; ``repeat`` is what copying adds to an item of the history, 0 for the others."""
+        if not self.chosen:
+            return {"model": scores}
+        parts, weights = self.parts(scores, items), Weights(*self.weights.tolist())
+        shares = {"model": scores, "neighbours": parts.model - scores}
+        if parts.text is not None:
+            shares["text"] = weights.text * parts.text_scale * parts.text
+        if parts.walks is not None:
+            shares["transitions"] = weights.transitions * parts.walk_scale * parts.walks
+        return shares | {"repeat": combine(parts, weights) - sum(shares.values())}

@@ -149,6 +149,18 @@ class LearnedFusion(FusedScorer):
     ) -> Float[Tensor, "b R"]:
         return self._combined(self._columns(scores, items), self.weights) if self.chosen else scores
 
+    def split(self, scores: Float[Tensor, "b R"], items: Int[Tensor, "b L"]) -> dict[str, Float[Tensor, "b R"]]:
+        """The weighted columns; ``repeat`` is what else an item of the history gets, 0 for the others."""
+        if not self.chosen:
+            return {"model": scores}
+        columns = self._columns(scores, items)
+        of_item = self.weights.to(scores).T.contiguous()[:, self.group]
+        shares = {
+            name: column * weight for name, column, weight in zip(self.columns, columns.of_all, of_item, strict=False)
+        }
+        shares["group"] = of_item[-1].expand_as(scores)
+        return shares | {"repeat": self._combined(columns, self.weights) - sum(shares.values())}
+
     def _combined(self, columns: Columns, weights: Float[Tensor, "G W"]) -> Float[Tensor, "b R"]:
         weights = weights.to(columns.of_all[0])
         of_item = weights.T.contiguous()[:, self.group]  # [W, R]

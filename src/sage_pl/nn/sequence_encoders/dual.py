@@ -68,7 +68,7 @@ class DualView(nn.Module):
             cross = self.id_from_text(text, ids, allowed, own), self.text_from_id(ids, text, allowed, own)
             ids, text = (ids + cross[0], text + cross[1]) if self.residual else cross
         if self.text_backbone is None:
-            hidden = self.backbone(torch.cat([ids, text]), mask.repeat(2, 1), last_only).chunk(2)
+            hidden = self.backbone(torch.cat([ids, text]), mask.repeat(2, 1), last_only).unflatten(0, (2, -1)).unbind()
         else:
             hidden = self.backbone(ids, mask, last_only), self.text_backbone(text, mask, last_only)
         return torch.cat(hidden, dim=-1)

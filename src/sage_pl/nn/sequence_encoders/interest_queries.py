@@ -33,7 +33,7 @@ class TextQueries(nn.Module):
     Raises:
         SettingError: the interests belong to another number of users.
 
-    Reference: SAM. Differs: its code pads to the largest number in the batch, with rows that take part (docs/methods.md).
+    Reference: SAM. Differs: its code pads to the largest number in the batch, with rows that take part (docs/methods/sam.md).
     """
 
     def __init__(self, interests: str, n_users: Count, dim: Width = 64) -> None:

@@ -40,7 +40,7 @@ class InterestAttention(nn.Module):
 
     Shape: states [B, L, D], mask [B, L], users [B] -> vectors [B, K, D], shares [B, K].
 
-    Reference: SAM's code. Differs: pre-norm for keys and values too, a norm at the end, masks (docs/methods.md).
+    Reference: SAM's code. Differs: pre-norm for keys and values too, a norm at the end, masks (docs/methods/sam.md).
     """
 
     per_user = True
@@ -63,7 +63,7 @@ class InterestAttention(nn.Module):
     def forward(
         self, states: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], users: Int[Tensor, "B"] | None
     ) -> Interests:
-        queries, real = self.queries(users, len(states))
+        queries, real = self.queries(users, states.shape[0])
         z = F.scaled_dot_product_attention(queries, self.position(states), states, visible(mask)[:, None])
         for block in self.blocks:
             z = block(z, real)

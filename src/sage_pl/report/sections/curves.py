@@ -94,4 +94,8 @@ def _chart(
                 ends = {side: [100 * getattr(record, side) for _, record in found] for side in ("low", "high")}
             positions = [float(position) for position, _ in found]
             series.append(Series(styles[name], name, positions, [100 * (r.mean or 0) for _, r in found], **ends))
-    return lines(labels.group(group), series, key, places=ordered) if series else None
+    return (
+        lines(labels.group(group), series, key, places=ordered, y_name=f"{labels.metric(metric)}, %")
+        if series
+        else None
+    )

@@ -10,7 +10,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.groups import POPULARITY
 from sage_pl.report import drawing, labels
-from sage_pl.report.blocks import Block, Column, Figure, MissingError, Prose, Section, Table, Value
+from sage_pl.report.blocks import Block, Column, Figure, MissingError, Names, Prose, Section, Table, Value
 from sage_pl.report.maps import project
 from sage_pl.report.reading import RunFiles, Subject
 from sage_pl.report.sections.clusters import typical, with_clusters
@@ -38,7 +38,7 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items:
     if not tables:
         raise MissingError(" ".join(remarks))
     data = Sequences.load(files.artifact("sequences"))
-    blocks: list[Block] = [Prose(remark) for remark in remarks]
+    blocks: list[Block] = [Prose(labels.without_folders(remark)) for remark in remarks]
     if maps:
         blocks += _maps(tables, data, files, _clusters_of(subject), items, seed)
     else:
@@ -84,7 +84,10 @@ def _maps(
         return [Prose(f"{reason}.")]
     counts = data.train_counts[ids]
     which = f"{len(ids):,} of {data.n_items:,} items, drawn at random" if len(ids) < data.n_items else "All items"
-    caption = f"{which}; UMAP of cosine distances, later maps start from the first. Directions and scales mean nothing."
+    caption = (
+        f"{which}; UMAP of cosine distances, later maps start from the first. Directions and scales mean nothing. "
+    )
+    caption += "A point's title appears under the pointer, and by the arrow keys on a chosen map."
     band = np.searchsorted(list(POPULARITY.values()), counts, side="right")
     bands = {f"b{i}": f"{n} training events" for i, n in enumerate(_BANDS)}
     colourings = [
@@ -93,14 +96,15 @@ def _maps(
     ]
     if clusters is not None:
         colourings.append(("Coloured by cluster", *_clusters(clusters, ids, files)))
-    blocks: list[Block] = []
+    titles = files.titles
+    names = [f"{labels.shorten(titles[i], 70)}, {n:,} training events" for i, n in zip(ids, counts, strict=True)]
+    blocks: list[Block] = [Names(names)]
     for title, styles, legend in colourings:
         order = np.argsort([_DEPTH.get(style, 2) for style in styles], kind="stable")
         in_order = [styles[i] for i in order]
+        text = f"Map of {len(ids):,} items by their {{}}, {title.lower()}; the arrow keys name the points."
         charts = [
-            drawing.scatter(
-                name, place[order], in_order, f"Map of {len(ids):,} items by their {name}, {title.lower()}."
-            )
+            drawing.scatter(name, place[order], in_order, text.format(name), order.tolist())
             for name, place in places.items()
         ]
         present = {style: name for style, name in legend.items() if style in set(styles)}
@@ -190,7 +194,9 @@ def _spectra(subject: Subject, tables: Mapping[str, FloatArray], vectors: Mappin
         "table's directions. A curve that falls early belongs to vectors that use few of their directions. Views are what an "
         "item's vector is made of, or what sequences read of it."
     )
-    panels = [drawing.lines(title, curves, "% of directions") for title, curves in charts.items()]
+    panels = [
+        drawing.lines(title, curves, "% of directions", y_name="log10 of the share") for title, curves in charts.items()
+    ]
     return Figure("Singular values", text, panels, {_style(subject, name): name for name in tables})
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sage_pl.data.sequences import Sequences
 from sage_pl.report import labels
-from sage_pl.report.blocks import Block, Example, Examples, Line, Prose, RecommendedList, Section
+from sage_pl.report.blocks import Block, Example, Examples, Folded, Line, Prose, RecommendedList, Section
 from sage_pl.report.reading import RunFiles, Subject
 
 NAME, TITLE = "examples", "Example users"
@@ -19,7 +19,7 @@ _Ranks = npt.NDArray[np.int64]
 
 
 def make(subject: Subject, n: int, seed: int) -> Section:
-    """``n`` users of each kind, drawn at random among those of the kind, tail answers first.
+    """``n`` users of each kind, drawn at random among those of the kind, tail answers first; the first of all stands open.
 
     Args:
         subject: with two systems or more, baseline and focus side by side.
@@ -51,7 +51,12 @@ def make(subject: Subject, n: int, seed: int) -> Section:
             f"{len(places):,} of {len(tail):,} users ({100 * share:.1f} %), "
             f"{100 * tail[places].mean():.0f} % of them with a tail answer."
         )
-        blocks.append(Examples(title, text, [_example(int(case), data, runs, protocol) for case in order]))
+        users = [_example(int(case), data, runs, protocol) for case in order]
+        if len(blocks) == 1 and users:
+            blocks.append(Examples(title, text, users[:1]))
+            users, title, text = users[1:], f"More of this kind: {title[0].lower()}{title[1:]}", ""
+        if users:
+            blocks.append(Folded(title, [Examples("", text, users)]))
     return Section(NAME, TITLE, blocks)
 
 
@@ -79,8 +84,7 @@ def _intro(subject: Subject, names: Sequence[str], runs: dict[str, RunFiles]) ->
     which = several if len(subject.systems) > 1 else "This run"
     return (
         f"{which}. Users are drawn at random within each kind, those with a tail answer first: they show what "
-        "recommendations look like, not how good they are on average. The number behind a title is how often the item occurs "
-        "in training."
+        "recommendations look like, not how good they are on average. The number behind a title counts its training events."
     )
 
 
@@ -90,13 +94,15 @@ def _example(case: int, data: Sequences, runs: dict[str, RunFiles], protocol: st
     start = int(data.offsets[user])
     earlier = max(at - _HISTORY, 0)
     titles, counts = files.titles, data.train_counts
+    before = set(data.values[start : start + at].tolist())
 
-    def line(item: int, hit: bool = False) -> Line:
-        return Line(labels.shorten(titles[item]), int(counts[item]), hit)
+    def line(item: int, hit: bool = False, seen: bool = False) -> Line:
+        return Line(labels.shorten(titles[item]), int(counts[item]), hit, seen)
 
     lists = []
     for name, one in runs.items():
-        items = [line(int(i), int(i) == answer) for i in one.recommended_items[case] if i]
+        items = [line(int(i), int(i) == answer, int(i) in before) for i in one.recommended_items[case] if i]
         lists.append(RecommendedList(name, int(one.ranks(protocol)[case]), items))
     history = [line(int(i)) for i in data.values[start + earlier : start + at]]
-    return Example(f"User {user}", earlier, history, line(answer), lists)
+    names = files.frame["user_id"] if "user_id" in files.frame.columns else files.frame["user"]
+    return Example(f"User {names[case]}", earlier, history, line(answer), lists)

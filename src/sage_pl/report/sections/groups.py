@@ -12,8 +12,7 @@ from sage_pl.comparison.cells import FEW, FEW_MARK
 from sage_pl.evaluation.groups import LENGTH, POPULARITY, members
 from sage_pl.report import drawing, labels
 from sage_pl.report.blocks import Block, Column, Figure, MissingError, Section, Table, Value
-from sage_pl.report.drawing import Height
-from sage_pl.report.reading import Record, Subject
+from sage_pl.report.reading import Subject
 from sage_pl.report.sections import headline
 
 NAME, TITLE = "groups", "Accuracy by popularity and history"
@@ -37,8 +36,8 @@ def make(subject: Subject) -> Section:
     above = {"overall", *headline.MAIN, *(band for _, bands in _BANDS.values() for band in bands)}
     others = list(dict.fromkeys(r.group for r in subject.records if r.group not in above))
     if others:
-        title = f"Other groups, {labels.protocol(subject.protocols[0])}."
-        blocks.append(headline.table(subject, subject.protocols[0], others, title))
+        place = subject.protocols[0], subject.metrics[0]
+        blocks.append(headline.table(subject, *place, others, "Other groups: "))
     return Section(NAME, TITLE, blocks)
 
 
@@ -70,22 +69,15 @@ def _bars(subject: Subject, title: str, what: str, bands: Sequence[str]) -> Figu
         for band in present:
             cells = {name: subject.find(name, band, protocol, metric) for name in charted}
             n = next((c.cases for c in cells.values() if c), 0)
-            heights = [_height(subject, name, cell) for name, cell in cells.items()]
+            heights = [headline.height(subject, name, cell) for name, cell in cells.items()]
             few = FEW_MARK if n < FEW else ""
             groups.append((labels.group(band).removesuffix(" items"), f"{n:,}{few}", heights))
-        charts.append(drawing.bars(labels.protocol(protocol).capitalize(), groups, labels.metric(metric), what))
+        charts.append(drawing.bars(labels.protocol(protocol).capitalize(), groups, labels.metric(metric), what, " %"))
     left_out = len(subject.systems.keys() - set(names))
     more = f" {left_out} more {'is' if left_out == 1 else 'are'} in the tables only." if left_out else ""
     text = f"{labels.metric(metric)} in percent with 95 % intervals over users; below each group its number of users.{more}"
-    table = headline.table(subject, subject.protocols[0], present, f"{title}, {labels.protocol(subject.protocols[0])}.")
+    table = headline.table(subject, subject.protocols[0], metric, present, f"{title}: ")
     return Figure(title, text, charts, legend(subject, names), table)
-
-
-def _height(subject: Subject, name: str, cell: Record | None) -> Height:
-    if cell is None:
-        return Height("none", name, None)
-    percents = [None if value is None else 100 * value for value in (cell.mean, cell.low, cell.high)]
-    return Height(subject.styles[name], name, *percents)
 
 
 def _map(subject: Subject) -> Figure:

@@ -115,7 +115,7 @@ def _figure(
         charts.append(drawing.bars(part, groups, part or title, "training events of the item"))
         legend |= {style: label for label, (style, _) in values.items() if label != "moved"}
     columns = [Column("what"), Column("events"), Column("vectors"), Column("value", True)]
-    return Figure(title, text, charts, legend, Table("Means by group.", columns, rows))
+    return Figure(title, text, charts, legend, Table(f"{title}: means by group.", columns, rows))
 
 
 def _rms(difference: FloatArray) -> FloatArray:

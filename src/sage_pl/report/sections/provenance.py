@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sage_pl.artifacts.plain import read_yaml
+from sage_pl.report import labels
 from sage_pl.report.blocks import Block, Code, Column, Facts, MissingError, Prose, Section, Table, Value
 from sage_pl.report.reading import RunFiles, Subject
 
@@ -22,7 +23,8 @@ def make(subject: Subject) -> Section:
     if len(runs) > 1:
         blocks.append(_differences(runs))
     else:
-        blocks.append(Code(_yaml(first.run.config), "configuration", "The whole configuration"))
+        text = labels.without_folders(_yaml(first.run.config))
+        blocks.append(Code(text, "configuration", "The whole configuration"))
     return Section(NAME, TITLE, blocks)
 
 
@@ -51,7 +53,7 @@ def _artifacts(runs: list[tuple[str, RunFiles]]) -> Table:
             Value(step),
             Value(key),
             Value(", ".join(manifest.get("parents", {})) or "–"),
-            Value(_plain(manifest.get("params", {}))),
+            Value(labels.without_folders(_plain(manifest.get("params", {})))),
             Value(", ".join(f"{k} {v}" for k, v in manifest.get("libraries", {}).items()) or "–"),
         ]
         for (step, key), manifest in manifests.items()
@@ -80,7 +82,7 @@ def _commands(runs: list[tuple[str, RunFiles]]) -> list[Block]:
             unknown.append(f"{name}, seed {files.run.seed}")
     blocks: list[Block] = []
     if lines:
-        blocks += [Prose("To do it again:"), Code("\n".join(dict.fromkeys(lines)), "commands")]
+        blocks += [Prose("To do it again:"), Code(labels.without_folders("\n".join(dict.fromkeys(lines))), "commands")]
     if unknown:
         text = f"No command on record for {'; '.join(unknown)}: the folder has no .hydra/overrides.yaml."
         blocks.append(Prose(text))
@@ -116,7 +118,7 @@ def _differences(runs: list[tuple[str, RunFiles]]) -> Table:
 
 
 def _bare(key: str, value: str) -> str:
-    return _short(value.rsplit(".", 1)[-1] if key.endswith("_target_") else value)
+    return _short(value.rsplit(".", 1)[-1] if key.endswith("_target_") else labels.without_folders(value))
 
 
 def _yaml(config: Mapping[str, Any]) -> str:

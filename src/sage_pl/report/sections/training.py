@@ -37,11 +37,23 @@ def make(subject: Subject) -> Section:
     spectra = {name: _figure(name.removeprefix(_SPECTRUM)) for name in _spectra(histories)}
     norms = {name: _part(name.removeprefix(_NORM)) for name in _columns(histories, _NORM)}
     validation = f"NDCG@10 in percent on the validation answers, {labels.protocol('full')}, by epoch.{_best_text(best)}"
+    mark = _mark(best)
     figures = [
-        ("Validation", validation, [_chart(subject, histories, *row, 100, _mark(best)) for row in _WATCHED.items()]),
-        ("Loss terms", _LOSS_TEXT, [_chart(subject, histories, *row) for row in losses.items()]),
-        ("Spectrum of the item vectors", _SPECTRUM_TEXT, [_chart(subject, histories, *row) for row in spectra.items()]),
-        ("Gradient norms", _NORM_TEXT, [_chart(subject, histories, *row) for row in norms.items()]),
+        (
+            "Validation",
+            validation,
+            [_chart(subject, histories, *row, "NDCG@10, %", 100, mark) for row in _WATCHED.items()],
+        ),
+        ("Loss terms", _LOSS_TEXT, [_chart(subject, histories, *row, "loss") for row in losses.items()]),
+        (
+            "Spectrum of the item vectors",
+            _SPECTRUM_TEXT,
+            [
+                _chart(subject, histories, *row, "directions" if "rank" in row[0] else "share")
+                for row in spectra.items()
+            ],
+        ),
+        ("Gradient norms", _NORM_TEXT, [_chart(subject, histories, *row, "L2 norm") for row in norms.items()]),
     ]
     key = legend(subject, list(runs)) if len(runs) > 1 else {}
     blocks: list[Block] = []
@@ -78,6 +90,7 @@ def _chart(
     histories: dict[str, pl.DataFrame],
     column: str,
     title: str,
+    unit: str,
     factor: float = 1,
     rule: tuple[float, str] | None = None,
 ) -> Chart | None:
@@ -88,7 +101,7 @@ def _chart(
         points = frame.select("epoch", pl.col(column) * factor).drop_nulls()
         if len(points):
             series.append(Series(subject.styles[name], name, points["epoch"].to_list(), points[column].to_list()))
-    return drawing.lines(title, series, "epoch", rule=rule) if series else None
+    return drawing.lines(title, series, "epoch", rule=rule, y_name=unit) if series else None
 
 
 def _spectra(histories: dict[str, pl.DataFrame]) -> list[str]:

@@ -58,7 +58,7 @@ class Grouping:
         SettingError: a number is out of range.
 
     Reference: SAM's description. Differs: its code chooses K by capsules with untrained weights, which is noise, and uses K
-    alone; docs/methods.md.
+    alone; docs/methods/sam.md.
     """
 
     max_interests: Count = 6

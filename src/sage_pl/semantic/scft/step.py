@@ -65,7 +65,7 @@ class Scft:
         ModelError: a package or the model is missing.
 
     Reference: LLMEmb, section on supervised contrastive fine-tuning, equations 2 to 5. Differs: cosine InfoNCE, fresh views at
-    every access, no end-of-text token, equal texts merged; docs/methods.md has the settings of the original.
+    every access, no end-of-text token, equal texts merged; docs/methods/llmemb.md has the settings of the original.
     """
 
     columns: tuple[str, ...]

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from sage_pl import processes
 from sage_pl.artifacts.files import whole_file
 from sage_pl.errors import MissingFileError
 
@@ -41,8 +42,9 @@ class BestCheckpoint(ModelCheckpoint):
         if not best.is_file():
             raise MissingFileError(f"the best checkpoint so far, {state_dict['best_model_path']}, is gone; put it back")
         if old != new:
-            with whole_file(new / best.name) as part:
-                shutil.copyfile(best, part)
+            if processes.rank() == 0:
+                with whole_file(new / best.name) as part:
+                    shutil.copyfile(best, part)
             paths = {path: str(new / Path(path).name) for path in state_dict["best_k_models"]}
             state_dict = {
                 **state_dict,

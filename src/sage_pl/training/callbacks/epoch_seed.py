@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytorch_lightning as pl
-import torch
 
+from sage_pl import processes
 from sage_pl.ranges import Seed
 
 
@@ -13,7 +13,7 @@ class EpochSeed(pl.Callback):
 
     Dropout, masking and negatives then depend on the seed and the epoch's number alone, as does the order of the batches
     (Lightning calls the sampler's ``set_epoch``). So a run that is resumed at an epoch's end continues bit for bit without
-    a random state in the checkpoint.
+    a random state in the checkpoint. Several processes draw masks and negatives alike, and dropout each its own.
 
     Args:
         seed: the run's seed.
@@ -23,4 +23,4 @@ class EpochSeed(pl.Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+        processes.seed(self.seed * 1_000_003 + trainer.current_epoch)

@@ -37,7 +37,7 @@ class GradientNorms(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         if self._step % self.every_n_steps == 0:
-            pl_module.log_dict(norms(pl_module), on_step=False, on_epoch=True, batch_size=1)
+            pl_module.log_dict(norms(pl_module), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         self._step += 1
 
 

@@ -101,5 +101,5 @@ class RankingEvaluation(Callback):
             of_all = trainer.strategy.reduce(of_process, reduce_op="max").cpu().numpy()
             self._ranks[protocol] = of_all
             for name, value in summarise(of_all, groups, self.ks).items():
-                # The value is equal in all processes; without sync_dist Lightning warns about each name.
-                pl_module.log(f"{PREFIX[split]}/{protocol}/{name}", value, sync_dist=True)
+                # The value is equal in all processes, so the largest is exact; without sync_dist Lightning warns of each name.
+                pl_module.log(f"{PREFIX[split]}/{protocol}/{name}", value, sync_dist=True, reduce_fx="max")

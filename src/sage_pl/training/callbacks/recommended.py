@@ -68,7 +68,7 @@ class RecommendedLists(Callback):
         self.lists = trainer.strategy.reduce(of_process, reduce_op="max").cpu().numpy()
         lists = self.lists[self.lists.any(1)]
         for name, value in list_metrics(lists, self.sequences.train_counts, self.tail_items, self.words).items():
-            pl_module.log(f"test/lists/{name}", value, sync_dist=True)
+            pl_module.log(f"test/lists/{name}", value, sync_dist=True, reduce_fx="max")
 
     def _empty(self) -> npt.NDArray[np.int64]:
         return np.zeros((len(self.sequences.test), self.k), np.int64)

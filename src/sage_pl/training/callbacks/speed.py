@@ -12,8 +12,8 @@ from sage_pl.types import SeqBatch
 class Speed(pl.Callback):
     """Logs ``train/seconds``, ``train/users_per_second`` and, after a validation, ``val/seconds``.
 
-    Wall-clock time of each epoch; users of all processes. On a GPU the last steps of an epoch may count as validation,
-    since nothing synchronises between them.
+    Wall-clock time of each epoch; every process sees the batch of all, so a user counts once. On a GPU the last steps of an
+    epoch may count as validation, since nothing synchronises between them.
     """
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -24,7 +24,7 @@ class Speed(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: SeqBatch, batch_idx: int
     ) -> None:
-        self._users += len(batch["user"]) * trainer.world_size
+        self._users += len(batch["user"])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end = time.perf_counter()

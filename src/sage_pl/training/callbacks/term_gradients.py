@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from sage_pl import processes
 from sage_pl.ranges import Count
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class TermGradients(pl.Callback):
         losses: Mapping[str, Tensor] = pl_module.weighted_losses  # type: ignore[assignment]
         shares = gradient_shares(losses, [p for p in pl_module.parameters() if p.requires_grad])
         for name, share in shares.items():
-            pl_module.log(f"train/grad_share/{name}", share, on_step=False, on_epoch=True, batch_size=1)
+            pl_module.log(f"train/grad_share/{name}", share, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
             self._report(name, share.item())
 
     def _report(self, name: str, share: float) -> None:
@@ -70,5 +71,6 @@ def gradient_shares(losses: Mapping[str, Tensor], parameters: Iterable[torch.nn.
 
 def _norm(loss: Tensor, parameters: list[torch.nn.Parameter]) -> Tensor:
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients if g is not None]
+    whole = [processes.mean(gradient) for gradient in gradients if gradient is not None]
+    dense = [g.coalesce().values() if g.is_sparse else g for g in whole]
     return get_total_norm(dense)

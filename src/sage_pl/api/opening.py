@@ -1,0 +1,52 @@
+"""Open a run, a checkpoint or an exported folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sage_pl import serving
+from sage_pl.api.model import Model
+from sage_pl.api.sources import FolderSource, RunSource
+from sage_pl.errors import MissingFileError
+from sage_pl.runs.folders import CHECKPOINTS
+
+_CHECKPOINTS = ("refit.ckpt", "best.ckpt")  # a refit is for serving
+
+
+def load(
+    path: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    artifacts: str | Path = "outputs/artifacts",
+    allow_host: Sequence[str] = (),
+) -> Model:
+    """Open a trained model.
+
+    Args:
+        path: folder of a run, a checkpoint, or a folder of ``scripts/export.py`` or :meth:`Model.save`.
+        overrides: changes to the configuration of a run, by dotted key, such as ``{"evaluation.seen": "mask"}``.
+        artifacts: where missing artifacts of a run are made; its own cache is read alone.
+        allow_host: hosts that it may contact, such as ``huggingface.co`` for a language model that it names.
+
+    Raises:
+        MissingFileError: nothing of the kind is there.
+        ConfigError, ArtifactError: it cannot be used.
+
+    >>> model = load(run_folder)
+    >>> len(model.recommend(users=["u1", "u2"], k=3))
+    6
+    """
+    place = Path(path)
+    if (place / "model.json").is_file():
+        return Model(serving.load(place, allow_host), FolderSource(place))
+    candidates = [place, *(place / CHECKPOINTS / name for name in _CHECKPOINTS)]
+    file = next((one for one in candidates if one.is_file()), None)
+    if file is None:
+        raise MissingFileError(
+            f"{place} is no checkpoint, no finished run (checkpoints/best.ckpt) and no exported folder (model.json); runs "
+            "are in outputs/runs/, and sage_pl.fit(...) or scripts/export.py make one"
+        )
+    source = RunSource.open(file, overrides or {}, artifacts, allow_host)
+    return Model(source.served(), source)

@@ -1,0 +1,136 @@
+"""A command in this process: composed, run and recorded as from the command line, with errors as exceptions."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, OverrideParseException
+from omegaconf import DictConfig
+
+from sage_pl.commands.door import COMMANDS, config_dir, without_group
+from sage_pl.escaping import LogFormatter
+from sage_pl.runs.checks import ConfigError
+from sage_pl.runs.hints import hints
+from sage_pl.runs.launch import Stopped, quoted
+
+
+class Done(NamedTuple):
+    """What a command returned, and its output folder."""
+
+    result: Any
+    folder: Path
+
+
+def run_command(command: str, settings: Mapping[str, Any]) -> Done:
+    """Run a command of :data:`sage_pl.commands.door.COMMANDS` with these settings.
+
+    Its folder, with ``.hydra/`` and the log, is that which the command line makes.
+
+    Args:
+        command: such as ``train``.
+        settings: choices of groups and values by dotted key; a key may begin with ``+`` or ``~`` as on the command line.
+
+    Raises:
+        ConfigError: the settings cannot be composed, or the folder is in use.
+        KeyboardInterrupt: the command was interrupted.
+        UserError: of the command.
+    """
+    arguments = arguments_of(settings)
+    module, _, function = COMMANDS[command].partition(".")
+
+    def task(config: DictConfig) -> Any:
+        with _logged(Path(HydraConfig.get().runtime.output_dir) / f"{command}.log"):
+            try:
+                return getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
+            except Exception as error:  # noqa: BLE001 - raised below; Hydra would print the overrides first
+                return error
+
+    with composing(arguments, command), initialize_config_dir(str(config_dir()), job_name=command, version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        done = hydra.run(command, task, list(arguments), with_log_configuration=False)
+    if isinstance(done.return_value, Exception):
+        raise done.return_value
+    folder: Any = done.hydra_cfg
+    return Done(done.return_value, Path(folder.hydra.runtime.output_dir))
+
+
+def arguments_of(settings: Mapping[str, Any]) -> list[str]:
+    """The command line of these settings."""
+    conf = config_dir()
+    lines = (
+        key if key.startswith("~") and value is None else f"{key}={_text(value)}" for key, value in settings.items()
+    )
+    return [without_group(line, conf) for line in lines]
+
+
+@contextmanager
+def composing(arguments: Sequence[str], command: str) -> Iterator[None]:
+    """Within it, what ends a command on a terminal is an exception.
+
+    Raises:
+        ConfigError: the arguments cannot be composed, with the keys that were probably meant; or the folder is in use.
+        KeyboardInterrupt: the command was interrupted.
+    """
+    try:
+        yield
+    except (ConfigCompositionException, OverrideParseException) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(" ".join([reason, *hints(list(arguments), config_dir(), command)])) from error
+    except Stopped as error:  # of the folder
+        raise ConfigError(str(error)) from None
+    except SystemExit as error:
+        if error.code != 130:
+            raise
+        raise KeyboardInterrupt from None
+
+
+def _text(value: Any) -> str:
+    r"""A value of Python in Hydra's grammar.
+
+    >>> print(_text({"ks": [5, 10], "name": "it's", "on": True, "none": None}))
+    {ks:[5,10],name:'it\'s',on:true,none:null}
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return "{" + ",".join(f"{key}:{_text(one)}" for key, one in value.items()) + "}"
+        case list() | tuple():
+            return f"[{','.join(map(_text, value))}]"
+        case str() | Path():
+            return quoted(str(value))
+        case _:
+            return str(value)
+
+
+@contextmanager
+def _logged(file: Path) -> Iterator[None]:
+    """Within it, the project's log is written to a file; without handlers of the user's, warnings go to stderr as ever."""
+    root, own = logging.getLogger(), logging.getLogger("sage_pl")
+    handlers: list[logging.Handler] = [logging.FileHandler(file)]
+    if not root.handlers:
+        handlers.append(logging.StreamHandler())
+        handlers[-1].setLevel(logging.WARNING)
+    level = own.level
+    own.setLevel(logging.INFO)
+    for handler in handlers:
+        handler.setFormatter(LogFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        own.setLevel(level)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

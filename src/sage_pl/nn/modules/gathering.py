@@ -1,0 +1,61 @@
+"""Rows that processes compute in parts, brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sage_pl import processes
+
+
+def in_parts(
+    groups: Sequence[Int[Tensor, "_ _"]], states: Callable[[Int[Tensor, "_ _"]], Float[Tensor, "_ E"]]
+) -> Float[Tensor, "M E"]:
+    """``states`` of every row of ``groups``, group after group; of several processes each computes every P-th row."""
+    total, world = sum(map(len, groups)), processes.world()
+    if world == 1 or total < world:
+        return torch.cat([states(group) for group in groups]) if len(groups) > 1 else states(groups[0])
+    parts, before = [], 0
+    for group in groups:
+        parts.append(group[(processes.rank() - before) % world :: world])
+        before += len(group)
+    return gather(torch.cat([states(part) for part in parts if len(part)]), total)
+
+
+def gather(part: Float[Tensor, "m *D"], total: int) -> Float[Tensor, "M *D"]:
+    """All M rows in order, of which process r of P has the rows r, r + P, ...; the gradient reaches each process's own.
+
+    Every process is expected to compute the same from the result, and the processes' gradients to be averaged. The gradient of
+    its rows is therefore that of its own loss times P.
+
+    Args:
+        part: the rows of this process, and any after them.
+        total: M, the same in every process.
+    """
+    return _Gather.apply(part, total)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, total: int) -> Tensor:
+        rank, world = processes.rank(), processes.world()
+        most = -(-total // world)
+        ctx.rows, ctx.count = slice(rank, None, world), len(part)
+        padded = part.new_zeros(most, *part.shape[1:])
+        mine = len(range(rank, total, world))
+        padded[:mine] = part[:mine]
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        torch.distributed.all_gather(parts, padded)
+        return torch.stack(parts, 1).flatten(0, 1)[:total]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        mine = grads[0][ctx.rows] * processes.world()
+        spare = mine.new_zeros(ctx.count - len(mine), *mine.shape[1:])
+        return torch.cat([mine, spare]), None

@@ -1,0 +1,130 @@
+"""The processes that train one run together; a process alone is rank 0 of 1, and every function here then does nothing.
+
+Rank 0 prepares, writes files and logs; the others follow it through the same code (:mod:`sage_pl.runs.together`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.distributed import Store
+
+Value = TypeVar("Value")
+_PATIENCE = timedelta(
+    days=30
+)  # of a follower, which waits while rank 0 prepares; a process that ends is noticed at once
+
+
+@dataclass
+class _Group:
+    rank: int = 0
+    world: int = 1
+    draws: Any = None  # states of torch's generators for the draws that all processes share
+
+
+_group = _Group()
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return _group.rank
+
+
+def world() -> int:
+    """How many processes train together."""
+    return _group.world
+
+
+def join(number: int, count: int, store: Store) -> None:
+    """Become process ``number`` of ``count``, which connect over this machine's loopback; waits for the others.
+
+    Args:
+        number: rank of this process.
+        count: of all processes.
+        store: torch's key-value store, by which they find each other.
+    """
+    import torch
+
+    if sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    torch.distributed.init_process_group(backend, store=store, rank=number, world_size=count, timeout=_PATIENCE)
+    _group.rank, _group.world, _group.draws = number, count, None
+
+
+def leave() -> None:
+    """Be alone again."""
+    import torch
+
+    _group.rank, _group.world, _group.draws = 0, 1, None
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def agreed(value: Value) -> Value:
+    """The value of rank 0, in every process; it waits for all of them."""
+    if _group.world == 1:
+        return value
+    import torch
+
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean over the processes, each of which calls it with a tensor of this shape."""
+    if _group.world == 1:
+        return value
+    import torch
+
+    total = value.clone()
+    torch.distributed.all_reduce(total)
+    return total / _group.world
+
+
+def seed(number: int) -> None:
+    """Seed torch: what is drawn within :func:`same_draws` alike in every process, all else, such as dropout, by rank."""
+    import torch
+
+    torch.manual_seed(number)
+    if _group.world > 1:
+        _group.draws = _states()
+        torch.manual_seed(number + 7919 * (1 + _group.rank))
+
+
+@contextmanager
+def same_draws() -> Iterator[None]:
+    """Within it, torch draws the same numbers in every process, and those of one process alone where it has no dropout."""
+    if _group.world == 1:
+        yield
+        return
+    of_rank = _states()
+    _restore(_group.draws or of_rank)
+    try:
+        yield
+    finally:
+        _group.draws = _states()
+        _restore(of_rank)
+
+
+def _states() -> list[Any]:
+    import torch
+
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
+
+
+def _restore(states: list[Any]) -> None:
+    import torch
+
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state)

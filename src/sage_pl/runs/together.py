@@ -1,0 +1,182 @@
+"""One run on several devices of this machine: a process for each, which the command's own process starts and ends.
+
+Lightning's launcher repeats the command when training begins: Hydra would compose it again, and a second process would ask
+for the run's folder and for artifacts that are being made. Here the processes start before preparation with the composed
+configuration, and follow rank 0 (:mod:`sage_pl.processes`).
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import setup_globals
+from omegaconf import DictConfig
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities import rank_zero_only
+from torch.distributed import TCPStore
+
+from sage_pl import hardware, processes
+from sage_pl.errors import UserError
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+_HOST = "127.0.0.1"
+_HERE = "here"
+
+
+class ProcessError(RuntimeError):
+    """A process that follows ended with an error; the message is its traceback."""
+
+
+class FollowedError(UserError):
+    """A process that follows met a mistake of the user."""
+
+
+class _Follower(NamedTuple):
+    rank: int
+    process: BaseProcess
+    pipe: Connection
+
+
+def devices_of(trainer: Mapping[str, Any]) -> int:
+    """How many devices of this machine the settings of a Trainer name."""
+    return hardware.device_count(str(trainer.get("accelerator", "auto")), trainer.get("devices", "auto"))
+
+
+def strategy() -> dict[str, Any]:
+    """Arguments of Lightning's Trainer by which it trains with the processes of this run."""
+    if processes.world() == 1:
+        return {"strategy": "auto"}
+    # buffers are alike by themselves, and a term may leave weights without a gradient in one step
+    return {
+        "strategy": DDPStrategy(cluster_environment=_Started(), find_unused_parameters=True, broadcast_buffers=False)
+    }
+
+
+class _Started(LightningEnvironment):
+    """Processes that exist already."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def world_size(self) -> int:
+        return processes.world()
+
+    def global_rank(self) -> int:
+        return processes.rank()
+
+    def local_rank(self) -> int:
+        return processes.rank()
+
+    def node_rank(self) -> int:
+        return 0
+
+
+@contextmanager
+def together(config: DictConfig, trainer: Mapping[str, Any], follow: Callable[[DictConfig], object]) -> Iterator[None]:
+    """Within it, ``trainer.devices`` processes are one group, of which this one is rank 0; they end with it.
+
+    An error of any of them ends all, and is the one that is raised. Ctrl-C reaches rank 0 alone.
+
+    Args:
+        config: as Hydra composed it.
+        trainer: settings of the Trainer.
+        follow: a function of a module; the other processes call it with ``config``, as members of the group.
+
+    Raises:
+        FollowedError, ProcessError: another process ended with an error.
+    """
+    count = devices_of(trainer)
+    if count == 1 or processes.world() > 1:
+        yield
+        return
+    store = TCPStore(_HOST, 0, count + 1, is_master=True, wait_for_workers=False)
+    followers = [_start(rank, count, store.port, config, follow) for rank in range(1, count)]
+    try:
+        for follower in followers:
+            _hear(follower)  # it has begun
+        processes.join(0, count, store)
+        yield
+        for follower in followers:
+            _hear(follower)  # it has ended
+    except Exception as error:
+        if not isinstance(error, UserError | ProcessError):
+            _raise_theirs(followers, error)
+        raise
+    finally:
+        for follower in followers:
+            follower.process.kill()  # it writes nothing; in a collective operation it would not see another signal
+            follower.process.join()
+        processes.leave()
+
+
+def _start(rank: int, count: int, port: int, config: DictConfig, follow: Callable[[DictConfig], object]) -> _Follower:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    hydra = HydraConfig.instance().cfg
+    process = context.Process(target=_run, args=(rank, count, port, hydra, config, follow, sender))
+    process.start()
+    sender.close()
+    return _Follower(rank, process, receiver)
+
+
+def _hear(follower: _Follower, seconds: float | None = None) -> None:
+    """Wait until a follower says that all is well."""
+    wait([follower.pipe, follower.process.sentinel], seconds)
+    try:
+        kind, text = follower.pipe.recv() if follower.pipe.poll() else (_HERE, "")
+    except EOFError:
+        follower.process.join()
+        code = follower.process.exitcode
+        raise ProcessError(f"process {follower.rank} of the run ended with exit code {code}") from None
+    if kind == "mistake":
+        raise FollowedError(text)
+    if kind == "error":
+        raise ProcessError(f"process {follower.rank} of the run failed:\n{text}")
+
+
+def _raise_theirs(followers: list[_Follower], error: Exception) -> None:
+    """Raise what another process ended with, by which this one then failed too."""
+    for follower in followers:
+        try:
+            _hear(follower, seconds=2)
+        except (FollowedError, ProcessError) as cause:
+            raise cause from error
+
+
+def _run(
+    rank: int,
+    count: int,
+    port: int,
+    hydra: DictConfig,
+    config: DictConfig,
+    follow: Callable[[DictConfig], object],
+    pipe: Connection,
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
+    setup_globals()
+    HydraConfig.instance().set_config(hydra)
+    try:
+        pipe.send((_HERE, ""))
+        processes.join(rank, count, TCPStore(_HOST, port, count + 1, is_master=False))
+        follow(config)
+        pipe.send((_HERE, ""))
+    except UserError as error:
+        pipe.send(("mistake", str(error)))
+    except BaseException:  # noqa: BLE001 - rank 0 raises it
+        pipe.send(("error", traceback.format_exc()))

@@ -1,0 +1,177 @@
+"""The present generation of a server; it follows the folder, the store and the file of kept lists."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sage_pl.artifacts.files import MANIFEST
+from sage_pl.data.mapped import digest
+from sage_pl.errors import UserError
+from sage_pl.service.generation import Generation
+from sage_pl.service.settings import Settings
+from sage_pl.service.state import KnownItemError, Store
+from sage_pl.serving import Origin, Recommendation, TopKCache
+
+log = logging.getLogger(__name__)
+Stamp = tuple[int, ...]
+NewItems = Sequence[tuple[str, Mapping[str, str]]]
+
+
+class Live:
+    """Replaces :attr:`generation` as a whole, so a request that holds one answers by it to its end.
+
+    What takes long (loading, encoding texts) runs on a thread beside the one that runs the model.
+
+    Args:
+        settings: of the server.
+        on_reload: called after each change of the export.
+
+    Raises:
+        UserError: the folder or the store cannot be used.
+    """
+
+    def __init__(self, settings: Settings, on_reload: Callable[[], object] = lambda: None) -> None:
+        self._settings = settings
+        self._on_reload = on_reload
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="changes")
+        self._task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self.problem: str | None = None
+        self.store = Store(settings.store)
+        self._folder_stamp, self._lists_stamp = _stamp(self._manifest), _stamp(settings.lists)
+        self._place = 0  # of the newest item that was read from the store
+        self.generation = self._with_added(Generation.of(settings.place))
+        self.lists = self._opened_lists()
+
+    @property
+    def _manifest(self) -> Path:
+        folder = self._settings.place
+        return folder / MANIFEST if (folder / MANIFEST).is_file() else folder / "model.json"
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._thread.shutdown()
+        self.store.close()
+
+    async def catch_up(self) -> None:
+        """Read what other processes added and what was replaced, now."""
+        async with self._lock:
+            await self.apart(self._look)
+
+    async def add_items(self, items: NewItems) -> Generation:
+        """Recommend new items too, here at once and in the other processes at their next look.
+
+        Raises:
+            KnownItemError: one is known, or occurs twice.
+            SettingError: one has no text, or the model takes no new items.
+        """
+        async with self._lock:
+            return await self.apart(self._added, items)
+
+    async def apart(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """A call on the thread of changes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    def kept(self, user: str, rows: Sequence[int], k: int, generation: Generation) -> list[Recommendation] | None:
+        """A user's kept list, if it is of this model and this history, and long enough."""
+        cache = self.lists
+        if cache is None or k > cache.k or (row := cache.row(user)) is None:
+            return None
+        origin = self._origin(generation)
+        if cache.lists.keys[row] != origin.key(user, rows):  # type: ignore[arg-type]
+            return None
+        return generation.named(cache.lists.ids[row].tolist(), cache.lists.scores[row].tolist(), k)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.follow)
+            try:
+                await self.catch_up()
+            except Exception:
+                log.exception("the server goes on with what it has")
+
+    def _look(self) -> None:
+        stamp = _stamp(self._manifest)
+        if stamp is not None and stamp != self._folder_stamp:
+            self._folder_stamp = stamp
+            self._reload()
+        elif self.store.items_after(self._place):
+            self.generation = self._with_added(self.generation)
+        stamp = _stamp(self._settings.lists)
+        if stamp != self._lists_stamp:
+            self._lists_stamp = stamp
+            self.lists = self._opened_lists()
+
+    def _reload(self) -> None:
+        before, self._place = self._place, 0
+        try:
+            generation = self._with_added(Generation.of(self._settings.place))
+        except (UserError, OSError) as error:
+            self.problem, self._place = f"the new export is not used: {error}", before
+            log.error("%s", self.problem)
+            return
+        self.generation, self.problem = generation, None
+        self.lists = self._opened_lists()
+        self._on_reload()
+        log.info("export %s serves now: %d items", generation.version, generation.n_items)
+
+    def _with_added(self, generation: Generation) -> Generation:
+        """With the items that were added since the last look."""
+        newer = self.store.items_after(self._place)
+        self._place = newer[-1].place if newer else self._place
+        unknown = [(item.id, item.texts) for item in newer if item.id not in generation.catalogue.numbers]
+        if not unknown:
+            return generation
+        try:
+            return generation.with_items(unknown)
+        except UserError as error:
+            self.problem = f"{len(unknown)} added items are not served: {error}"
+            log.error("%s", self.problem)
+            return generation
+
+    def _added(self, items: NewItems) -> Generation:
+        self.generation = self._with_added(self.generation)
+        numbers, ids = self.generation.catalogue.numbers, [item for item, _ in items]
+        if known := next((one for place, one in enumerate(ids) if one in numbers or one in ids[:place]), None):
+            raise KnownItemError(f"item {known!r} is known already; leave it out")
+        generation = self.generation.with_items(items)
+        self.store.add_items(items)
+        self.generation = generation
+        return generation
+
+    def _origin(self, generation: Generation) -> Origin:
+        return Origin(generation.network.stored, generation.catalogue.seen == "mask")
+
+    def _opened_lists(self) -> TopKCache | None:
+        """The kept lists, if they name items as this model does."""
+        if self._settings.lists is None:
+            return None
+        try:
+            cache = TopKCache(self._settings.lists)
+            cache.check_items(Origin(self.generation.network.stored, True, digest(self.generation.trained_ids)))
+        except (UserError, OSError) as error:
+            self.problem = f"the kept lists are not used: {error}"
+            log.error("%s", self.problem)
+            return None
+        return cache
+
+
+def _stamp(file: str | Path | None) -> Stamp | None:
+    """What changes when a file is replaced; None where there is none."""
+    try:
+        stat = None if file is None else Path(file).stat()
+    except OSError:
+        return None
+    return None if stat is None else (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)

@@ -1,0 +1,133 @@
+"""A model in Python: from frames to answers, mixed with the commands; what is wrong is one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import sage_pl
+from sage_pl.api.frames import Columns, events_of, write_dataset
+from sage_pl.data.sources.folder import Folder
+from sage_pl.data.sources.raw import DataError
+from sage_pl.errors import MissingFileError, SettingError
+from sage_pl.nn.modules.sequential import SequentialRecommender
+from sage_pl.runs.checks import ConfigError
+
+Fit = Callable[..., sage_pl.Model]
+
+
+def test_the_package_is_imported_without_what_it_uses() -> None:
+    program = "import sage_pl, sys; assert not {'torch', 'polars', 'hydra'} & set(sys.modules); sage_pl.no_name"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "module sage_pl has no attribute no_name" in done.stderr
+    assert {"fit", "load", "compare", "Model"} <= set(dir(sage_pl))
+
+
+def test_equal_frames_are_one_data_set(events: pl.DataFrame, texts: pl.DataFrame, tmp_path: Path) -> None:
+    folder = write_dataset(events, texts, Columns(), tmp_path)
+    assert write_dataset(events.to_dict(as_series=False), texts, Columns(), tmp_path) == folder
+    assert write_dataset(events[1:], texts, Columns(), tmp_path) != folder
+    assert Folder(folder).load().interactions.collect().height == len(events)
+
+
+def test_columns_are_named_and_order_stands_for_times(events: pl.DataFrame, tmp_path: Path) -> None:
+    renamed = events.rename({"user_id": "who", "item_id": "sku"}).drop("timestamp")
+    data = Folder(write_dataset(renamed, None, Columns("who", "sku", None), tmp_path)).load().interactions.collect()
+    assert data["timestamp"].to_list()[:3] == [0, 1, 2]
+    known = dict.fromkeys(events["item_id"], 1)
+    assert events_of(renamed, Columns("who", "sku", None), known) == events_of(
+        events, Columns("who", "sku", "t"), known
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"item_id": None}, "has no column item_id; it has user_id, timestamp; name the columns"),
+        ({"timestamp": ["2020-01-01"]}, "is String, wanted whole numbers or dates; parse it first"),
+    ],
+)
+def test_a_frame_that_cannot_be_used(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    columns = {"user_id": ["a"], "item_id": ["b"], "timestamp": [1], **change}
+    frame = {name: values for name, values in columns.items() if values}
+    with pytest.raises(DataError, match=message):
+        write_dataset(frame, None, Columns(), tmp_path)
+    with pytest.raises(DataError, match="wanted a frame of polars, pandas or Arrow"):
+        write_dataset(3, None, Columns(), tmp_path)
+
+
+def test_histories_of_a_frame_are_in_order_and_known() -> None:
+    frame = {"user_id": ["a", "b", "a", "c"], "item_id": ["x", "x", "y", "?"], "timestamp": [2, 1, 1, 0]}
+    users, histories = events_of(frame, Columns(), {"x": 1, "y": 2})
+    assert dict(zip(users, histories, strict=True)) == {"a": ["y", "x"], "b": ["x"], "c": []}
+
+
+def test_nothing_to_load(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"no checkpoint, no finished run .* and no exported folder"):
+        sage_pl.load(tmp_path)
+
+
+def test_lightnings_reflex_names_the_call() -> None:
+    with pytest.raises(SettingError, match=r"call sage_pl.load\('best.ckpt'\), whose .module"):
+        SequentialRecommender.load_from_checkpoint("best.ckpt")
+
+
+def test_a_setting_that_is_no_key_is_refused_before_anything_is_written(
+    events: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"loss.gama: no such key; did you mean loss.gamma"):
+        sage_pl.fit(events, method="plain", overrides={"loss.gama": 1})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_run_of_python_is_one_of_the_commands(
+    model: sage_pl.Model, fit: Fit, texts: pl.DataFrame, run_bare: Any
+) -> None:
+    """The command with the same settings makes the same numbers, of the same artifacts."""
+    overrides = (model.path / ".hydra" / "overrides.yaml").read_text()
+    settings = [line.removeprefix("- ") for line in overrides.splitlines()]
+    again = run_bare(*settings)
+    assert (again / "metrics.json").read_text() == (model.path / "metrics.json").read_text()
+    assert sage_pl.load(again).recommend(users="all").equals(model.recommend(users="all"))
+    assert (model.path / "train.log").read_text().count("epoch")
+
+
+@pytest.mark.slow
+def test_frames_users_and_histories_agree(model: sage_pl.Model, events: pl.DataFrame) -> None:
+    pandas = pytest.importorskip("pandas")
+    users = ["u3", "u5"]
+    known = model.recommend(users=users, k=4)
+    frame = events.filter(pl.col("user_id").is_in(users))
+    assert model.recommend(frame, k=4).sort("user_id", "rank").equals(known)
+    assert model.recommend(pandas.DataFrame(frame.to_dict(as_series=False)), k=4).sort("user_id", "rank").equals(known)
+    history = frame.filter(user_id="u3").sort("timestamp")["item_id"].to_list()
+    assert model.recommend(history, k=4).equals(known.filter(user_id="u3").drop("user_id"))
+    answers = model.recommend(users=users, candidates=["tea-1", "tea-2"])["item_id"]
+    assert set(answers) == {"tea-1", "tea-2"}
+    assert "tea-1" not in model.recommend(users=users, k=40, exclude=["tea-1"])["item_id"]
+
+
+@pytest.mark.slow
+def test_what_is_wrong_in_a_call_is_one_sentence(model: sage_pl.Model, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="one of them"):
+        model.recommend()
+    with pytest.raises(SettingError, match="have no user 'nobody'"):
+        model.recommend(users=["nobody"])
+    with pytest.raises(SettingError, match=r"write \['u1'\]"):
+        model.similar_users("u1")
+    with pytest.raises(SettingError, match="the nearest ids are tea-1"):
+        model.similar(["tea-1x"])
+    exported = sage_pl.load(model.save(tmp_path / "shop"))
+    for call in (exported.evaluate, exported.report, lambda: exported.module, lambda: exported.recommend(users=["u1"])):
+        with pytest.raises(SettingError, match="load the run"):
+            call()
+    with pytest.raises(ConfigError, match="exists already"):
+        model.save(tmp_path / "shop")

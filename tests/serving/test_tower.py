@@ -1,0 +1,106 @@
+"""The user tower of every method and backbone: ONNX Runtime and torch.export answer as the model does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sage_pl.artifacts.store import Artifact
+from sage_pl.errors import SettingError
+from sage_pl.runs import fit
+from sage_pl.serving.exported import catalogue_of, in_memory, knows_users
+from sage_pl.serving.exported_model import Catalogue
+from sage_pl.serving.tower import FILES, VECTORS, UserTower, exported_program, write_tower
+from tests.e2e.test_methods import METHODS, SMALL
+from tests.planned import planned, prepared
+
+GENERATORS = ("semantic_convergence", "tiger")
+SAMPLES = ((1, 1), (3, 5), (5, 13))  # histories, and their length; 8 items are read
+CELLS = [
+    *((method, "sasrec") for method in METHODS if method not in GENERATORS),
+    *(
+        (method, backbone)
+        for method in ("plain", "sage")
+        for backbone in ("bert4rec", "gru4rec", "bsarec", "caser", "none")
+    ),
+]
+
+
+@pytest.fixture
+def served(small_settings: list[str]):
+    """``served(method, backbone)``: an untrained model and its catalogue."""
+
+    def build(method: str, backbone: str = "sasrec", *more: str) -> tuple[torch.nn.Module, Catalogue]:
+        settings = [*small_settings, f"method={method}", f"backbone={backbone}", *SMALL.get(method, []), *more]
+        config = prepared(planned(*settings))
+        model = fit.build_parts(config, {}).model.eval()
+        return in_memory(model), catalogue_of(Artifact.at(config.artifacts.sequences), "mask", knows_users(config))
+
+    return build
+
+
+def agree(model: torch.nn.Module, catalogue: Catalogue, folder: Path, form: str) -> None:
+    write_tower(model, catalogue, folder, form)
+    n = len(catalogue.ids) - 1
+    for size, length in SAMPLES:
+        items = torch.randint(1, n + 1, (size, length), generator=torch.Generator().manual_seed(size))
+        items[0, : length // 2] = 0
+        users = (torch.arange(size),) if catalogue.users else ()
+        states = answered(folder, form, items, *users)
+        wanted = model.states(items, *users).numpy()
+        assert states.shape == wanted.shape
+        assert np.abs(states - wanted).max() <= 1e-5 * max(1, np.abs(wanted).max())
+    np.testing.assert_array_equal(np.load(folder / VECTORS), model.ranking_table().numpy())
+
+
+def answered(folder: Path, form: str, *arguments: torch.Tensor) -> np.ndarray:
+    if form == "torch":
+        return torch.export.load(folder / FILES[form]).module()(*arguments).detach().numpy()
+    session = pytest.importorskip("onnxruntime").InferenceSession(folder / FILES[form])
+    names = [one.name for one in session.get_inputs()]
+    assert names == ["items", "users"][: len(names)]
+    return session.run(None, {name: one.numpy() for name, one in zip(names, arguments, strict=False)})[0]
+
+
+@pytest.mark.parametrize("form", ["torch", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_a_tower_answers_as_its_model(served, form: str, tmp_path: Path) -> None:
+    agree(*served("plain"), tmp_path / "tower", form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "backbone"), CELLS)
+def test_every_tower_answers_as_its_model(served, method: str, backbone: str, tmp_path: Path) -> None:
+    agree(*served(method, backbone), tmp_path / "tower", "onnx")
+
+
+@pytest.mark.slow
+def test_generated_codes_have_no_tower(served) -> None:
+    model, _ = served("tiger")
+    with pytest.raises(SettingError, match="searches with beams, whose steps depend on what they meet"):
+        UserTower(model, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", list(FILES))
+def test_the_readme_of_a_tower_runs(
+    served, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, catalogue = served("plain", "sasrec", "scorer=fusion")
+    write_tower(model, catalogue, tmp_path / "tower", form)
+    text = (tmp_path / "tower" / "README.md").read_text()
+    assert "the tower gives the model's own scores; Fusion" in caplog.text
+    assert "Note: the tower gives" in text
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path / "tower")
+    exec(compile(program, "README.md", "exec"), {})  # noqa: S102 - the program this project writes
+
+
+def test_masks_kept_by_length_stay_tensors(served) -> None:
+    """An export runs the model on stand-ins; none of them may be kept for later calls."""
+    model, _ = served("plain")
+    exported_program(UserTower(model, False))
+    assert type(model.states(torch.ones(2, 8, dtype=torch.long))) is torch.Tensor

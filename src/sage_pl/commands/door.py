@@ -118,6 +118,7 @@ def open_program(name: str, arguments: Sequence[str]) -> None:
         name: a key of :data:`PROGRAMS`.
         arguments: of the command line.
     """
+    hardware.wait_asleep()
     module, _, function = PROGRAMS[name].partition(".")
     try:
         getattr(command_module(f"sage_pl.commands.{module}"), function)(arguments)

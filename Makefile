@@ -53,6 +53,7 @@ docs-serve: docs  ## and serve it on this machine: http://127.0.0.1:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory docs/_build
 
 bench: .venv/installed-dev  ## measure what the docs claim about speed
+	$(BIN)/python benchmarks/choices.py
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/comparison.py

@@ -82,7 +82,7 @@ def test_a_setting_that_is_no_key_is_refused_before_anything_is_written(
     events: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"loss.gama: no such key; did you mean loss.gamma"):
+    with pytest.raises(ConfigError, match=r"there is no key loss.gama; did you mean loss.gamma"):
         sage_pl.fit(events, method="plain", overrides={"loss.gama": 1})
     assert not list(tmp_path.iterdir())
 

@@ -129,5 +129,5 @@ def test_what_is_wrong_in_a_call_is_one_sentence(model: sage_pl.Model, tmp_path:
     for call in (exported.evaluate, exported.report, lambda: exported.module, lambda: exported.recommend(users=["u1"])):
         with pytest.raises(SettingError, match="load the run"):
             call()
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(SettingError, match="exists already"):
         model.save(tmp_path / "shop")

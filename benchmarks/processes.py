@@ -1,8 +1,9 @@
-"""Two processes beside one: whether a run is the same, and how long its steps and epochs take.
+"""Two processes beside one: whether a run is the same, and how long its steps and its ranking take.
 
 ``python benchmarks/processes.py equal METHOD... [key=value]`` trains each method by one process and by two, without dropout,
-and goes on from the two processes' first epoch by one. ``python benchmarks/processes.py speed [key=value]`` times epochs, one
-thread per process, runs of one and two processes in turns. Figures go to benchmarks/results/processes-equal.json and
+and goes on from the two processes' first epoch by one. ``python benchmarks/processes.py speed [key=value]`` takes the same
+steps, and ranks the same cases, by one process and by two in turns, one thread each; beside wall-clock time it reports the
+processor time of a process, which other work does not change. Figures go to benchmarks/results/processes-equal.json and
 processes-speed.json.
 """
 
@@ -10,22 +11,37 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from measuring import ROOT, about, write
+from steps import parts
+from torch.distributed import TCPStore
+
+from sage_pl import processes
 
 TOGETHER = ["trainer.devices=2", "trainer.strategy=ddp"]
+ALONE = ["trainer.devices=1", "trainer.strategy=auto"]
 EQUAL = ["dropout=0", "products=float32", "report=null", "trainer.accelerator=cpu"]
-SPEED = ["trainer.max_epochs=2", "trainer.accelerator=cpu", "report=null", "floors=false"]
-ROUNDS = 3
+NO_DROPOUT = {  # of parts with one of their own
+    "pad": [f"item_encoder.experts.aligned.{key}=0" for key in ("dropout", "adapter.dropout")],
+    "tiger": ["decoder.network.dropout=0", "sequence_encoder.dropout=0", "steps.tokens.quantiser.codes=6"],
+    "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
+    "sam": ["sequence_encoder.extractor.dropout=0"],
+}
+ROUNDS, STEPS, CASES = 1, 8, 2
 
 
 def run(folder: Path, *overrides: str) -> list[dict[str, str]]:
@@ -52,41 +68,92 @@ def apart(one: dict[str, float], two: dict[str, float], relative: bool = False) 
 
 
 def compared(method: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Differences between one process and two: losses and validation of the first epoch, test after going on alone, and the
-    test of the same checkpoint by both."""
-    settings = [f"method={method}", *EQUAL, *overrides]
-    alone = run(folder / "alone", *settings, "trainer.max_epochs=2")
-    first = run(folder / "first", *settings, *TOGETHER, "trainer.max_epochs=1")
-    last = f"resume={folder / 'first' / 'checkpoints' / 'last.ckpt'}"
-    run(folder / "again", last, "trainer.max_epochs=1", "trainer.devices=1", "trainer.strategy=auto")
-    on = run(folder / "on", last, "trainer.max_epochs=2", "trainer.devices=1", "trainer.strategy=auto")
-    tests = {
-        name: json.loads((folder / name / "metrics.json").read_text()) for name in ("alone", "first", "again", "on")
-    }
-    frames = [pl.read_parquet(folder / name / "ranks.parquet") for name in ("first", "again")]
-    lists = [np.load(folder / name / "recommended.npy") for name in ("first", "again")]
+    """Differences between a run of one process and one of two: losses and validations of two epochs, those of a third that the
+    other number of processes trains, and the tests; and whether both numbers test one checkpoint alike, to the last digit."""
+    settings = [f"method={method}", *EQUAL, *NO_DROPOUT.get(method, []), *overrides]
+    last = {name: f"resume={folder / name / 'checkpoints' / 'last.ckpt'}" for name in ("one", "two")}
+    one = run(folder / "one", *settings, "trainer.max_epochs=2")
+    two = run(folder / "two", *settings, "trainer.max_epochs=2", *TOGETHER)
+    run(folder / "again", last["two"], *ALONE)
+    one_two = run(folder / "one_two", last["one"], "trainer.max_epochs=3", *TOGETHER)
+    two_one = run(folder / "two_one", last["two"], "trainer.max_epochs=3", *ALONE)
+    tests = {file.parent.name: json.loads(file.read_text()) for file in folder.glob("*/metrics.json")}
+    files = [[folder / name / file for name in ("two", "again")] for file in ("ranks.parquet", "recommended.npy")]
+    names = [name for name in tests["one"] if name.startswith("test/full/ndcg@")]
+    pairs = {"test": ("one", "two"), "test, resumed": ("one_two", "two_one")}
     return {
-        "loss, relative": apart(values(alone, 0, "train/loss"), values(first, 0, "train/loss"), relative=True),
-        "validation": apart(values(alone, 0, "val/full/ndcg@10"), values(first, 0, "val/full/ndcg@10")),
-        "resumed by one": apart(*({"x": tests[name]["test/full/ndcg@10"]} for name in ("alone", "on"))),
-        "loss of the resumed epoch, relative": apart(
-            values(alone, 1, "train/loss"), values(on, 1, "train/loss"), relative=True
-        ),
-        "same test": bool(tests["first"] == tests["again"] and frames[0].equals(frames[1]) and np.array_equal(*lists)),
+        **{
+            f"loss of epoch {epoch}, relative": apart(
+                *(values(rows, epoch, "train/loss") for rows in both), relative=True
+            )
+            for epoch, both in ((0, (one, two)), (1, (one, two)), (2, (one_two, two_one)))
+        },
+        "validation": apart(*(values(rows, 0, "val/full/ndcg@") for rows in (one, two))),
+        **{name: apart(*({k: tests[one][k] for k in names} for one in pair)) for name, pair in pairs.items()},
+        "one checkpoint, tested by both": tests["two"] == tests["again"]
+        and pl.read_parquet(files[0][0]).equals(pl.read_parquet(files[0][1]))
+        and np.array_equal(*map(np.load, files[1])),
     }
 
 
-def speed(folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Seconds of training and of validation in the second epoch, and their ratios."""
-    found: dict[str, dict[str, list[float]]] = {"one": {}, "two": {}}
-    for number in range(ROUNDS):
-        for name, own in (("one", []), ("two", TOGETHER)):
-            rows = run(folder / f"{name}{number}", *SPEED, *overrides, *own)
-            for figure in ("train/seconds", "val/seconds"):
-                found[name].setdefault(figure, []).append(values(rows, 1, figure)[figure])
-    ratio = {k: median(found["one"][k]) / median(found["two"][k]) for k in found["one"]}
-    epochs = [median(map(sum, zip(*of.values(), strict=True))) for of in found.values()]
-    return {**found, "times faster": {**ratio, "epoch": epochs[0] / epochs[1]}}
+def worker(rank: int, count: int, port: int, overrides: list[str], pipe: Any) -> None:
+    """One of ``count`` processes: medians of a step, sums over the ranked cases; wall-clock and processor seconds."""
+    torch.set_num_threads(1)
+    if count > 1:
+        processes.join(rank, count, TCPStore("127.0.0.1", port, count + 1, is_master=False))
+    datamodule, model, _ = parts(overrides)
+    optimizer = model.configure_optimizers()
+    loader = datamodule.train_dataloader()
+
+    def train(users: Any) -> None:
+        optimizer.zero_grad()
+        model.training_step(loader.dataset[users], 0).backward()
+        model.on_after_backward()
+        optimizer.step()
+
+    steps = [timed(train, users) for users in islice(loader.sampler, STEPS + 2)][2:]
+    model.eval()
+    cases = list(islice(datamodule.held_out("valid"), CASES))[rank::count]
+    with torch.inference_mode():
+        model.cache_item_vectors()
+        ranked = [timed(model.answer_ranks, batch) for batch in cases]
+    pipe.send({"step": list(map(median, zip(*steps, strict=True))), "rank": list(map(sum, zip(*ranked, strict=True)))})
+    processes.agreed(None)
+
+
+def timed(work: Callable[[Any], object], argument: Any) -> tuple[float, float]:
+    """Wall-clock and processor seconds."""
+    wall, own = time.perf_counter(), time.process_time()
+    work(argument)
+    return time.perf_counter() - wall, time.process_time() - own
+
+
+def taken(count: int, overrides: list[str]) -> dict[str, list[float]]:
+    """The slowest process's figures."""
+    context = multiprocessing.get_context("spawn")
+    store = TCPStore("127.0.0.1", 0, count + 1, is_master=True, wait_for_workers=False)
+    pipes = [context.Pipe(duplex=False) for _ in range(count)]
+    started = [
+        context.Process(target=worker, args=(rank, count, store.port, overrides, sender))
+        for rank, (_, sender) in enumerate(pipes)
+    ]
+    for process in started:
+        process.start()
+    found = [receiver.recv() for receiver, _ in pipes]
+    for process in started:
+        process.join()
+    return {name: list(map(max, zip(*(one[name] for one in found), strict=True))) for name in found[0]}
+
+
+def speed(overrides: list[str]) -> dict[str, Any]:
+    """Medians over the rounds, and how many times as fast two processes are."""
+    rounds = [[taken(count, overrides) for count in (1, 2)] for _ in range(ROUNDS)]
+    results: dict[str, Any] = {}
+    for name in ("step", "rank"):
+        for number, clock in enumerate(("wall", "processor")):
+            one, two = (median(turn[which][name][number] for turn in rounds) for which in (0, 1))
+            results[f"{name}, {clock}"] = {"one, s": one, "two, s": two, "times": one / two}
+    return results
 
 
 def main(mode: str, *arguments: str) -> None:
@@ -95,7 +162,7 @@ def main(mode: str, *arguments: str) -> None:
     file = ROOT / "benchmarks" / "results" / f"processes-{mode}.json"
     with tempfile.TemporaryDirectory() as folder:
         if mode == "speed":
-            results = {" ".join(told): speed(Path(folder), overrides)}
+            results = {" ".join(told): speed(overrides)}
         else:
             methods = [argument for argument in arguments if "=" not in argument]
             results = {method: compared(method, Path(folder) / method, overrides) for method in methods}

@@ -91,6 +91,13 @@ def mean(value: Tensor) -> Tensor:
     return total / _group.world
 
 
+def share(value: Tensor) -> None:
+    """Set a tensor to that of rank 0, in every process."""
+    import torch
+
+    torch.distributed.broadcast(value.detach(), src=0)
+
+
 def seed(number: int) -> None:
     """Seed torch: what is drawn within :func:`same_draws` alike in every process, all else, such as dropout, by rank."""
     import torch

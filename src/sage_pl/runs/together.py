@@ -58,10 +58,19 @@ def strategy() -> dict[str, Any]:
     """Arguments of Lightning's Trainer by which it trains with the processes of this run."""
     if processes.world() == 1:
         return {"strategy": "auto"}
-    # buffers are alike by themselves, and a term may leave weights without a gradient in one step
-    return {
-        "strategy": DDPStrategy(cluster_environment=_Started(), find_unused_parameters=True, broadcast_buffers=False)
-    }
+    return {"strategy": _Together(cluster_environment=_Started())}
+
+
+class _Together(DDPStrategy):
+    """Lightning's processes without torch's wrapper around the module, which averages gradients itself
+    (:func:`sage_pl.nn.modules.gathering.average_gradients`): weights without a gradient, and gradients of rows, are no special
+    case, and nothing else is sent.
+    """
+
+    def configure_ddp(self) -> None:
+        assert self.model is not None
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            processes.share(tensor)
 
 
 class _Started(LightningEnvironment):

@@ -18,7 +18,7 @@ from sage_pl.nn.modules.sharing import shared_copy
 from sage_pl.serving.restriction import allowed_rows, item_rows
 from sage_pl.types import PADDING, Views
 
-CATALOGUE, ADDED = "catalogue.json", "added.pt"
+CATALOGUE, ADDED = "catalogue.json", "added"
 _MOST = 50_000_000  # values of a catalogue
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from sage_pl import processes
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
@@ -146,16 +145,13 @@ def test_every_loss_and_gradient_is_that_of_one_process(files: Files, no_dropout
 
 
 def weights_after(model: RecommenderModule, batches: list[Any]) -> dict[str, Tensor]:
-    """Weights after a step of each batch, as Lightning takes it: within torch's DDP where there are several processes."""
+    """Weights after a step of each batch, as Lightning takes it."""
     optimizer: Any = model.configure_optimizers()
-    step: Any = model.training_step
-    if processes.world() > 1:
-        model.forward = model.training_step  # type: ignore[method-assign]
-        step = DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
     processes.seed(3)
     for batch in batches:
         optimizer.zero_grad()
-        step(batch, 0).backward()
+        model.training_step(batch, 0).backward()
+        model.on_after_backward()
         optimizer.step()
     return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 

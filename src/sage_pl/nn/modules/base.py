@@ -15,6 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.evaluation.rows import row_ranks
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
+from sage_pl.nn.modules.gathering import average_gradients
 from sage_pl.nn.modules.histories import HistoryReader
 from sage_pl.nn.modules.parts import losses_of, part_of
 from sage_pl.nn.modules.step import DISTINCT, map_tensors, prepare_batch
@@ -187,6 +188,10 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         values = {f"train/loss/{name}": loss for name, loss in losses.items()}
         self.means.add({**values, "train/loss": total}, len(batch["items"]))
         return total
+
+    def on_after_backward(self) -> None:
+        if processes.world() > 1:
+            average_gradients(self.parameters())
 
     def on_train_epoch_start(self) -> None:
         self.means.take()  # drop those of an interrupted epoch

@@ -1,13 +1,13 @@
-"""Rows that processes compute in parts, brought together."""
+"""Rows that processes compute in parts, and their gradients, brought together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sage_pl import processes
@@ -38,6 +38,25 @@ def gather(part: Float[Tensor, "m *D"], total: int) -> Float[Tensor, "M *D"]:
         total: M, the same in every process.
     """
     return _Gather.apply(part, total)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """The mean of each gradient over the processes in its place; all of one type travel together, sparse ones by themselves.
+
+    Every process has gradients of the same parameters, since all of them compute the same terms.
+    """
+    dense: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if (gradient := parameter.grad) is None:
+            continue
+        if gradient.is_sparse:
+            parameter.grad = processes.mean(gradient.coalesce())
+        else:
+            dense.setdefault(gradient.dtype, []).append(gradient)
+    for gradients in dense.values():
+        together = processes.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 class _Gather(torch.autograd.Function):

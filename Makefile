@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint shapes format bench bench-peers bench-gpu clean
+.PHONY: help install demo test test-slow lint shapes format docs docs-serve bench bench-peers bench-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,18 @@ format: .venv/installed-dev  ## rewrite the code in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.venv/installed-docs: .venv/installed requirements-docs.txt
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	touch $@
+
+docs: .venv/installed-docs  ## build the documentation site, strictly, into docs/_build
+	$(BIN)/python -m sphinx -b html -q -W --keep-going docs docs/_build
+
+docs-serve: docs  ## and serve it on this machine: http://127.0.0.1:8000
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory docs/_build
+
 bench: .venv/installed-dev  ## measure what the docs claim about speed
+	$(BIN)/python benchmarks/choices.py
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/comparison.py

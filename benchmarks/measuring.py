@@ -15,12 +15,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from memory import Watch
 
+from sage_pl.hardware import wait_asleep
+
 ROOT = Path(__file__).parent.parent
+wait_asleep()  # as the doors do; the cases, processes of their own, load torch after it
 PACKAGES = ("torch", "pytorch-lightning", "numpy")
 
 
@@ -60,11 +64,16 @@ class Case:
 
     Args:
         command: arguments of this interpreter; it calls :func:`serve`.
+        environment: variables beside those of this process.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
         )
         self.seconds: list[float] = []
         self.processor: list[float] = []
@@ -102,13 +111,17 @@ class Case:
         return json.loads(line)
 
 
-def take_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> tuple[dict[str, dict[str, Any]], float]:
+def take_turns(
+    commands: Mapping[str, Sequence[str]],
+    rounds: int,
+    environments: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> tuple[dict[str, dict[str, Any]], float]:
     """All cases at once, one after the other in every round: what else happens on the machine hits all of them alike.
 
     Returns:
         The figures of each, and seconds of one G, measured in the same rounds.
     """
-    cases = {name: Case(command) for name, command in commands.items()}
+    cases = {name: Case(command, environments.get(name, {})) for name, command in commands.items()}
     try:
         for case in cases.values():
             case.wait_until_ready()

@@ -25,13 +25,15 @@ STEP = "first step at "
 
 def tell_the_first_step() -> None:
     """In the process of a command: when its first training step has ended, print the time of day."""
+    from sage_pl.commands.importing import command_module
     from sage_pl.runs import launch
 
     enter = launch.in_own_process
 
     def entered(config: Any, program: tuple[str, ...]) -> bool:
         alone = enter(config, program)
-        from sage_pl.nn.modules.base import RecommenderModule  # of what the command imports next
+        command_module("sage_pl.commands.train")  # what the command imports next
+        from sage_pl.nn.modules.base import RecommenderModule
 
         RecommenderModule.on_train_batch_end = lambda *_, **__: print(f"{STEP}{time.time()}", flush=True)  # type: ignore
         return alone

@@ -18,6 +18,8 @@ root_doc = "index"
 
 html_theme = "furo"
 html_title = "SAGE-PL"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 

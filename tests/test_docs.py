@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+GENERATED = tuple((ROOT / "docs" / name).as_posix() for name in ("_build", "reference/conf/", "reference/api/"))
+PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if not str(page).startswith(GENERATED)]
+NOT_YET_WRAPPED = {
+    *("README.md", "CHANGELOG.md", "docs/fusion.md", "docs/performance.md", "docs/serving.md", "docs/report.md"),
+    "docs/comparison.md",
+}
 _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -25,6 +33,34 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         target = page.parent / path if path else page
         assert target.exists(), f"{page.name} links to {path}"
         assert not anchor or anchor in anchors(target), f"{page.name} links to {path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_line_outside_tables_is_over_150_characters(page: Path) -> None:
+    name = str(page.relative_to(ROOT))
+    if name in NOT_YET_WRAPPED or name.startswith("docs/results"):
+        return
+    long = [n for n, line in enumerate(page.read_text().splitlines(), 1) if len(line) > 150 and line.lstrip()[0] != "|"]
+    assert not long, f"lines {long} of {name}: wrap them"
+
+
+def test_every_page_is_in_the_contents_of_the_site() -> None:
+    index = (ROOT / "docs" / "index.md").read_text().split()
+    pages = [page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in PAGES if "docs" in page.parts]
+    listed = {"index", *index, *(page for page in pages if page.startswith(("methods/", "results/")))}
+    assert not set(pages) - listed, "add them to docs/index.md"
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", ROOT / "docs", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tutorials/shop.html" in (tmp_path / "llms.txt").read_text()
+    assert "min_cluster_size" in (tmp_path / "reference" / "conf" / "semantic.html").read_text()
+    assert "sign_flip_p" in (tmp_path / "reference" / "api" / "sage_pl.comparison.html").read_text()
 
 
 def test_the_front_page_of_results_is_one_page() -> None:

@@ -19,6 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sage_pl.serving import load
+
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "train.py").is_file())
 
 
@@ -40,8 +42,6 @@ sh("scripts/export.py checkpoint=outputs/served_run/checkpoints/best.ckpt folder
 # `load` needs torch and numpy alone. A history is a list of the shop's own ids, the newest last.
 
 # %%
-from sage_pl.serving import load
-
 model = load("served")
 for item, title, score in model.recommend(history=["TEA-03", "TEA-05"], k=5):
     print(f"{score:6.2f}  {item:8} {title}")

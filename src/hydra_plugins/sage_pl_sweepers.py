@@ -25,7 +25,6 @@ from omegaconf import OmegaConf, open_dict
 from sage_pl.artifacts.locks import locked
 from sage_pl.artifacts.plain import read_json
 from sage_pl.ranges import Count, Natural
-from sage_pl.report import index
 from sage_pl.runs import search, sweeps
 from sage_pl.runs.folders import METRICS, job_folder
 from sage_pl.runs.launch import JobError, Stopped, quoted
@@ -122,6 +121,8 @@ class Grid(_Sweeper):
             log.warning("interrupted; the jobs that ended are compared")
         ended = {folder: _succeeded(folder, job) for folder, job in jobs}
         sweeps.compare_jobs(self.folder, ended, sweeps.variations(overrides), self.options())
+        from sage_pl.report import index  # not by every command that looks for plugins
+
         index.refresh(self.config.paths.outputs)
         total = sum(map(len, batches))
         if failed := total - sum(ended.values()):

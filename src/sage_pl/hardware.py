@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,14 +76,28 @@ def device_count(accelerator: str, devices: object) -> int:
 
 def keep_freed_memory() -> None:
     """Set glibc's malloc to keep freed memory, whose page faults cost a tenth of a training step. No-op elsewhere."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
-        libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
+    if mallopt := _of_libc("mallopt"):
+        mallopt(_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 
 def return_freed_memory() -> None:
     """Return glibc's freed memory to the system, for loops whose tensors differ in size at each step. No-op elsewhere."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
+    if trim := _of_libc("malloc_trim"):
+        trim(0)
+
+
+def _of_libc(name: str) -> Callable[..., int] | None:
+    """A function of the C library, where it has one: Windows opens no library without a name, others lack glibc's."""
+    return getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None
+
+
+def wait_asleep() -> None:
+    """Have OpenMP's threads wait for each other asleep after a fraction of a millisecond, if the environment sets nothing.
+
+    Call it before torch loads. By default they spin for several milliseconds. Where other processes run beside, the thread that
+    is waited for then lacks the processor that the waiting one keeps busy. Without any spinning, a step takes half as long
+    again on an idle machine; the number is the least that costs nothing there.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ |= {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}  # GNU's, and LLVM's and Intel's in milliseconds

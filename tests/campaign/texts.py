@@ -14,6 +14,7 @@ import polars as pl
 import yaml
 from markdown_it import MarkdownIt
 
+from sage_pl.report.labels import title
 from tests.campaign.bench import Bench, Case, Outcome, Verdict
 
 TEXTS = [
@@ -247,7 +248,7 @@ class Trials:
         _, folder = self.training(number)
         if not (folder / "report.html").is_file():
             return "traceback"
-        page = of_page(folder / "report.html", f"on {escaped(TEXTS[number])}", f"{escaped(TEXTS[number])} 1")
+        page = of_page(folder / "report.html", f"on {escaped(title(TEXTS[number]))}", f"{escaped(TEXTS[number])} 1")
         return "held" if page else "wrong result"
 
     def run_folder(self, number: int) -> Verdict:
@@ -351,7 +352,11 @@ class Trials:
         if not (folder / "report.html").is_file():
             return "traceback"
         text = escaped(TEXTS[number])
-        return "held" if of_page(folder / "report.html", f"on {text}", f"{text} against plain") else "wrong result"
+        return (
+            "held"
+            if of_page(folder / "report.html", f"on {escaped(title(TEXTS[number]))}", f"{text} against plain")
+            else "wrong result"
+        )
 
     def reported(self, number: int) -> Verdict:
         text = TEXTS[number]
@@ -361,7 +366,7 @@ class Trials:
         verdict = of_terminal(done)
         if verdict != "held":
             return verdict
-        return "held" if of_page(folder / "report.html", f"{escaped(text)}/sasrec on") else "wrong result"
+        return "held" if of_page(folder / "report.html", f"{escaped(text)}/sasrec against") else "wrong result"
 
     def not_unicode(self, place: str) -> Verdict:
         """Refused in words, since YAML cannot hold it, or a whole run that can be read."""

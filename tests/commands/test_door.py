@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -78,3 +79,26 @@ def test_an_argument_that_is_not_utf8_is_refused(monkeypatch: pytest.MonkeyPatch
         SystemExit, match=r"^the argument dataset.name=x\\udcff is not UTF-8; write it in UTF-8, or rename"
     ):
         door.open_door("train")
+
+
+def test_the_door_and_the_sweepers_load_no_heavy_library() -> None:
+    """Every command looks for Hydra's plugins before it answers, ``--help`` too."""
+    heavy = ("torch", "pytorch_lightning", "polars", "scipy")
+    code = f"import sys, sage_pl.commands.door, hydra_plugins.sage_pl_sweepers; print(*set({heavy}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_command_with_options_says_what_to_install_and_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for command in ("serve", "explore"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "fastapi", None)
+            with pytest.raises(SystemExit, match=r'needs the package fastapi: pip install "sage-pl\[serve\]"'):
+                door.open_program(command, [str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"has no checkpoints/best\.ckpt; name the folder of a finished run"):
+        door.open_program("explore", [str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        door.open_program("serve", [str(tmp_path), "--port", "70000"])
+    assert stop.value.code == 2

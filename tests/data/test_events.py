@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +89,10 @@ def test_parts_give_the_same_files(
 def test_parts_hold_whole_users_and_few_more_rows_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "PART", 10)
     rows = np.array([4, 5, 2, 30, 1, 1, 9])
-    borders = events._borders(rows)
-    assert (borders[0], borders[-1]) == (0, len(rows))
-    parts = [rows[start:end] for start, end in pairwise(borders)]
-    assert len(parts) == 5
+    numbers = events._part_numbers(rows)
+    assert (np.diff(numbers) >= 0).all()
+    parts = [rows[numbers == number] for number in np.unique(numbers)]
+    assert len(parts) == 4
     assert all(part.sum() < 10 + part[0] for part in parts)
 
 

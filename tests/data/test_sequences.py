@@ -16,6 +16,12 @@ def sequences(tmp_path: Path) -> Sequences:
     return Sequences.load(Artifact.at(write_sequences(tmp_path, USERS, n_items=9)))
 
 
+def test_events_stay_in_their_file(sequences: Sequences) -> None:
+    """Training maps the events, so that their number is not bounded by memory."""
+    assert isinstance(sequences.values.base, np.memmap)
+    assert isinstance(sequences.offsets.base, np.memmap)
+
+
 def test_an_artifact_is_opened(sequences: Sequences) -> None:
     assert (sequences.n_users, sequences.n_items) == (4, 9)
     assert sequences.lengths.tolist() == [0, 5, 2, 3, 1]
@@ -32,7 +38,11 @@ def test_an_artifact_is_opened(sequences: Sequences) -> None:
     assert len(sequences.test) == 2
 
 
-def test_counts_are_those_of_the_training_part(sequences: Sequences) -> None:
+@pytest.mark.parametrize("block", [1, 3, 2**22])
+def test_counts_are_those_of_the_training_part(
+    sequences: Sequences, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sage_pl.data.sequences.BLOCK", block)
     assert sequences.train_mask.tolist() == [1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 1]
     assert sequences.train_counts.tolist() == [0, 1, 2, 1, 0, 0, 2, 0, 1, 0, 0]
 

@@ -22,7 +22,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def run(block: str) -> str:
         capsys.readouterr()
-        for line in block.strip().splitlines():
+        for line in block.replace("\\\n", " ").strip().splitlines():
             words = shlex.split(line)
             while "=" in words[0]:
                 name, _, value = words.pop(0).partition("=")

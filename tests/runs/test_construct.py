@@ -95,3 +95,37 @@ def test_an_exported_folder_calls_nothing(tmp_path: Path) -> None:
 def test_the_configuration_of_a_run_folder_calls_nothing() -> None:
     with pytest.raises(ConfigError, match=r"model\.sequence_encoder holds '\$\{oc\.create"):
         model_of({**MODEL, "item_encoder": None}, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ModuleNotFoundError(
+                "Neither `tensorboard` nor `tensorboardX` is available. Try `pip install`ing either.\nA"
+            ),
+            'lacks a package: pip install "sage-pl[tensorboard]"',
+        ),
+        (
+            ModuleNotFoundError("No module named 'optuna'", name="optuna"),
+            'lacks a package: pip install "sage-pl[search]"',
+        ),
+        (
+            ModuleNotFoundError("No module named 'x'\nand more", name="x"),
+            "lacks a package: No module named 'x' and more",
+        ),
+    ],
+)
+def test_a_missing_package_is_one_line_with_the_extra_that_brings_it(
+    error: ModuleNotFoundError, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(self: object, *arguments: object, **more: object) -> None:
+        raise error
+
+    requirements = ["torch", "tensorboard; extra == 'tensorboard'", 'optuna>=5 ; extra == "search"']
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: requirements)
+    monkeypatch.setattr("pytorch_lightning.loggers.TensorBoardLogger.__init__", missing)
+    with pytest.raises(ConfigError) as problem:
+        construct("logger.tensorboard", {"_target_": "pytorch_lightning.loggers.TensorBoardLogger"})
+    assert str(problem.value).endswith(message)
+    assert "\n" not in str(problem.value)

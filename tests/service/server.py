@@ -56,6 +56,11 @@ class Server:
         self.process.send_signal(sign)
         return self.process.wait(60)
 
+    def processor(self) -> float:
+        """Seconds of processor time of the process so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> float:
         """MiB of the process and its children that are no file's."""
         pids = [self.process.pid]

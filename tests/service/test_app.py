@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sage_pl.serving import load
+from sage_pl.data.mapped import digest
+from sage_pl.serving import Histories, Origin, load, refresh
 from tests.service.conftest import HISTORY, TEA
 
 Client = Callable[..., Any]
@@ -97,6 +98,39 @@ def test_a_new_export_is_read_anew_with_the_added_items(client: Client, folder: 
     assert "the new export is not used" in served.get("/health").json()["problem"]
     assert served.post("/recommend", json={"history": [*HISTORY, "900"], "k": 10}).json() == after
     assert "sage_pl_reloads_total 1.0" in served.get("/metrics").text
+
+
+def test_a_kept_list_answers_while_it_is_of_the_present_history(client: Client, folder: Path, tmp_path: Path) -> None:
+    model, file = load(folder), tmp_path / "x.top_k"
+    numbers = model.catalogue.numbers
+    origin = Origin(model.model.stored, model.catalogue.seen == "mask", digest(model.catalogue.ids[1:]))  # type: ignore[attr-defined]
+
+    def keep(*histories: list[str]) -> None:
+        rows = [[numbers[item] for item in history] for history in histories]
+        refresh(file, Histories.of_lists([f"u{row}" for row in range(len(rows))], rows), origin, model.model, 8)
+
+    def ask(**more: Any) -> tuple[str, list[str]]:
+        answer = served.post("/recommend", json={"user": "u0", "k": 5, **more})
+        return answer.json()["lists"][0]["source"], ids(answer)
+
+    keep(HISTORY, ["3"])
+    served = client(lists=str(file))
+    served.post("/events", json={"events": [{"user_id": "u0", "item_id": item} for item in HISTORY]})
+    expected = [item.id for item in model.recommend(HISTORY, 8)]
+    assert ask() == ("lists", expected[:5])
+    assert ask(k=9)[0] == ask(exclude=["1"])[0] == ask(seen="mask")[0] == "live", "what the list was not made for"
+    served.post("/events", json={"events": [{"user_id": "u0", "item_id": "5"}]})
+    assert ask() == ("live", [item.id for item in model.recommend([*HISTORY, "5"], 5)])
+    keep([*HISTORY, "5"], ["3"])
+    deadline = time.monotonic() + 10
+    while ask()[0] != "lists" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ask() == ("lists", [item.id for item in model.recommend([*HISTORY, "5"], 5)]), "the new file is read"
+    file.write_bytes(b"no lists")
+    while served.get("/health").json()["status"] == "ok" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "the kept lists are not used" in served.get("/health").json()["problem"]
+    assert ask()[0] == "live"
 
 
 BAD = {

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
+import pyarrow.ipc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_pl.serving import Origin, TopKCache
+from sage_pl.serving import Origin, TopKCache, refresh
 from sage_pl.serving.top_k_cache import CacheError, Lists, user_hash, write
-from tests.serving.summing import ORIGIN
+from tests.serving.summing import ORIGIN, SumModel, made
 
 HASHES = np.sort(np.array([user_hash(name) for name in ("anna", "ben", "cleo")], np.uint64))
 LISTS = Lists(HASHES, np.array([5, 0, 2**64 - 1], np.uint64), np.arange(6).reshape(3, 2), -np.arange(6.0).reshape(3, 2))
@@ -31,9 +34,33 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
     rows = [cache.row(name) for name in ("anna", "ben", "cleo", "nobody")]
     assert sorted(rows, key=lambda row: -1 if row is None else row)[2:] == [0, 1]
     assert rows.count(None) == 2
-    told = json.loads((tmp_path / "new" / "x").open("rb").readline())
-    assert told["model"]["artifacts"]["tokens"] == "t"
-    assert (tmp_path / "new" / "x").stat().st_size == 64 * -(-len(json.dumps(told)) // 64) + 2 * (16 + 8 * 2)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x"]
+
+
+def test_lists_that_are_being_made_are_in_files_without_names(tmp_path: Path) -> None:
+    lists = Lists.empty(np.arange(1, 70_001, dtype=np.uint64), 3, tmp_path)
+    assert all(isinstance(column.base, np.memmap) for column in lists.values)
+    assert not list(tmp_path.iterdir())
+    lists.keys[::2] = 1
+    lists.ids[:] = np.arange(70_000, dtype=np.int32)[:, None]
+    complete = lists.complete(tmp_path)
+    np.testing.assert_array_equal(complete.users, lists.users[::2])
+    np.testing.assert_array_equal(complete.ids, lists.ids[::2])
+    again = Lists.empty(lists.users, 3, tmp_path)
+    again.fill(complete)
+    np.testing.assert_array_equal(again.keys, lists.keys)
+
+
+def test_other_readers_open_it(tmp_path: Path) -> None:
+    write(tmp_path / "x", ORIGIN, LISTS, ["anna", "ben", "cleo"])
+    frame = pl.read_ipc(tmp_path / "x")
+    assert frame.columns == ["user_hash", "key", "items", "scores", "user"]
+    assert frame["user"].to_list() == ["anna", "cleo"], "the row that was not made yet is left out"
+    assert frame["items"].to_list() == [[0, 1], [4, 5]]
+    table = pyarrow.ipc.open_file(str(tmp_path / "x")).read_all()
+    assert json.loads(table.schema.metadata[b"sage_pl"])["model"]["artifacts"]["tokens"] == "t"
+    duckdb = pytest.importorskip("duckdb", reason="the package duckdb is not installed")
+    assert duckdb.sql("SELECT user, items[1] FROM table ORDER BY user").fetchall() == [("anna", 0), ("cleo", 4)]
 
 
 @pytest.mark.parametrize(
@@ -42,9 +69,12 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
         (lambda content: b"", "no file of recommended items"),
         (lambda content: b"not an array", "no file of recommended items"),
         (lambda content: b"{}\n", "'format'"),
-        (lambda content: content.replace(b"items, 2", b"items, 9"), "items, 9"),
-        (lambda content: content[:-1], "wanted"),
-        (lambda content: content + b"\0", "wanted"),
+        (lambda content: content.replace(b"items, 3", b"items, 9"), "items, 9"),
+        (lambda content: content[:-1], "no file of recommended items"),
+        (lambda content: content + b"\0", "no file of recommended items"),
+        (lambda content: earlier(content, 2).replace(b"items, 2", b"items, 9"), "items, 9"),
+        (lambda content: earlier(content, 2)[:-1], "wanted"),
+        (lambda content: earlier(content, 2) + b"\0", "wanted"),
     ],
 )
 def test_another_file_is_refused(change: object, message: str, tmp_path: Path) -> None:
@@ -60,23 +90,39 @@ def test_a_flipped_bit_is_noticed(place: str, tmp_path: Path) -> None:
     file = tmp_path / "x"
     write(file, ORIGIN, LISTS)
     content = bytearray(file.read_bytes())
-    line = content.index(b"\n") + 1
-    at = {"header": content.index(b'"exclude_seen": ') - 3, "users": line + 2, "ids": line + 2 * 16 + 5}[place]
+    columns = {"users": HASHES[[0, 2]], "ids": np.array([[0, 1], [4, 5]], "<i4")}
+    at = content.rindex(b'"exclude_seen": ') - 3 if place == "header" else content.index(columns[place].tobytes()) + 5
     content[at] ^= 1
     file.write_bytes(content)
     with pytest.raises(CacheError, match="remove"):
         TopKCache(file)
 
 
-def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_of_earlier_formats_are_read_and_written_anew(version: int, tmp_path: Path) -> None:
     write(tmp_path / "x", ORIGIN, LISTS)
-    line, _, columns = (tmp_path / "x").read_bytes().partition(b"\n")
-    header = json.loads(line)
+    (tmp_path / "y").write_bytes(earlier((tmp_path / "x").read_bytes(), version))
+    new, old = TopKCache(tmp_path / "x"), TopKCache(tmp_path / "y")
+    assert (old.origin, old.k) == (new.origin, new.k)
+    for column, expected in zip(old.lists, new.lists, strict=True):
+        np.testing.assert_array_equal(column, expected)
+    refresh(tmp_path / "y", made({"anna": [3]}), ORIGIN, SumModel(), 2)
+    assert (tmp_path / "y").read_bytes().startswith(b"ARROW1")
+
+
+def earlier(content: bytes, version: int) -> bytes:
+    """The same lists as earlier versions wrote them: a line of JSON, then the columns."""
+    table = pyarrow.ipc.open_file(content).read_all()
+    header = json.loads(table.schema.metadata[b"sage_pl"])
+    header["format"] = header["format"].replace("3", str(version))
+    kinds = {"user_hash": "<u8", "key": "<u8", "items": "<i4", "scores": "<f4"}
+    columns = [np.array(table[name].to_pylist(), kind).tobytes() for name, kind in kinds.items()]
     del header["sha256"]
-    header["format"] = header["format"].replace("2", "1")
-    first = json.dumps(header).encode()
-    (tmp_path / "y").write_bytes(first + b" " * (63 - len(first) % 64) + b"\n" + columns)
-    assert TopKCache(tmp_path / "y").lists.ids.tolist() == TopKCache(tmp_path / "x").lists.ids.tolist()
+    if version == 2:
+        digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode() + b"".join(columns)).hexdigest()
+        header["sha256"] = digest
+    line = json.dumps(header).encode()
+    return line + b" " * (63 - len(line) % 64) + b"\n" + b"".join(columns)
 
 
 def test_no_file() -> None:

@@ -49,7 +49,7 @@ def agree(model: torch.nn.Module, catalogue: Catalogue, folder: Path, form: str)
     for size, length in SAMPLES:
         items = torch.randint(1, n + 1, (size, length), generator=torch.Generator().manual_seed(size))
         items[0, : length // 2] = 0
-        users = (torch.arange(size),) if catalogue.users else ()
+        users = (torch.arange(size),) if UserTower(model).knows_users else ()
         states = answered(folder, form, items, *users)
         wanted = model.states(items, *users).numpy()
         assert states.shape == wanted.shape
@@ -81,7 +81,7 @@ def test_every_tower_answers_as_its_model(served, method: str, backbone: str, tm
 def test_generated_codes_have_no_tower(served) -> None:
     model, _ = served("tiger")
     with pytest.raises(SettingError, match="searches with beams, whose steps depend on what they meet"):
-        UserTower(model, False)
+        UserTower(model)
 
 
 @pytest.mark.slow
@@ -102,5 +102,5 @@ def test_the_readme_of_a_tower_runs(
 def test_masks_kept_by_length_stay_tensors(served) -> None:
     """An export runs the model on stand-ins; none of them may be kept for later calls."""
     model, _ = served("plain")
-    exported_program(UserTower(model, False))
+    exported_program(UserTower(model))
     assert type(model.states(torch.ones(2, 8, dtype=torch.long))) is torch.Tensor

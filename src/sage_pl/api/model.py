@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sage_pl.api.card import model_card
 from sage_pl.api.frames import events_of
+from sage_pl.api.hub import upload, write_layout
 from sage_pl.api.nearest import directions, nearest, pairs, portions, rows_of
 from sage_pl.api.pages import Page
 from sage_pl.api.running import run_command
@@ -211,13 +213,14 @@ class Model:
         run = self._source.checkpoint("a report").parent.parent
         return Page(run_command("report", {"run": run, **settings}).result)
 
-    def save(self, path: str | Path, format: str = "folder") -> Path:
+    def save(self, path: str | Path, format: str = "folder", licence: str = "other") -> Path:
         """Write the model as a folder of its own, items that were added included; :func:`sage_pl.load` reads it anywhere.
 
         Args:
             path: must not exist.
-            format: ``folder``; or ``onnx`` or ``torch`` for the user tower alone and the item vectors (docs/serving.md), which
-                are served by other programs.
+            format: ``folder``; ``hub`` for the same with safetensors and a model card; ``onnx`` or ``torch`` for the user tower
+                alone and the item vectors, which other programs serve (docs/serving.md).
+            licence: of the weights, for the card, by the hub's names, such as ``mit``.
 
         Raises:
             SettingError: it exists, or the model has no tower.
@@ -227,10 +230,35 @@ class Model:
         True
         """
         if format == "folder":
-            self._source.write(Path(path), self.served.catalogue, self.served.added)
+            self._source.write(Path(path), self.served)
+        elif format == "hub":
+            self._write_layout(Path(path), licence)
         else:
             write_tower(self.served.model, self.served.catalogue, path, format)
         return Path(path)
+
+    def push_to_hub(self, repo: str, licence: str = "other", private: bool = True, token: str | None = None) -> str:
+        """Upload the model to the Hugging Face hub with a card made of the run; ``sage_pl.load("hf://OWNER/NAME")`` reads it.
+
+        Args:
+            repo: OWNER/NAME.
+            licence: of the weights, by the hub's names, such as ``mit``.
+            private: of a repository that is made now.
+            token: None for that of ``hf auth login``.
+
+        Returns:
+            the repository's address.
+
+        Raises:
+            SettingError: the model was loaded from an exported folder, or the hub refuses.
+        """
+        return upload(lambda folder: self._write_layout(folder, licence), repo, private, token)
+
+    def _write_layout(self, folder: Path, licence: str) -> None:
+        run = self._source.checkpoint("a model card").parent.parent
+        card = model_card(run, licence, bool(self.served.catalogue.users))
+        facts = {"library_name": "sage-pl", "architectures": [type(self.served.model).__name__]}
+        write_layout(lambda place: self._source.write(place, self.served), card, facts, folder)
 
     def __repr__(self) -> str:
         return f"Model({str(self.path)!r}, {len(self.served.catalogue.ids) - 1:,} items)"

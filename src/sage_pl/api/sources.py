@@ -22,7 +22,7 @@ from sage_pl.runs.fit import Parts
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.runs.scoring import choose_weights
 from sage_pl.serving.exported import catalogue_of, copy, in_memory, knows_users
-from sage_pl.serving.exported_model import Added, Catalogue, ExportedModel
+from sage_pl.serving.exported_model import Added, ExportedModel
 from sage_pl.serving.histories import Histories
 from sage_pl.serving.kept_events import KeptEvents
 from sage_pl.serving.new_items import TextSource, encoded
@@ -54,8 +54,8 @@ class Source(Protocol):
         """The checkpoint file; ``purpose`` is what it is for, in words."""
         ...
 
-    def write(self, folder: Path, catalogue: Catalogue, added: Sequence[Added]) -> None:
-        """Write the model as a folder of its own, with the items that were added to it."""
+    def write(self, folder: Path, served: ExportedModel) -> None:
+        """Write the model as a folder of its own, with the items that were added to ``served``."""
         ...
 
 
@@ -118,9 +118,10 @@ class RunSource:
     def checkpoint(self, purpose: str) -> Path:
         return self.trained.path
 
-    def write(self, folder: Path, catalogue: Catalogue, added: Sequence[Added]) -> None:
+    def write(self, folder: Path, served: ExportedModel) -> None:
+        kind = served.model.retrieval.kind if served.model.retrieval else "exact"
         name = serving.model_name(self.trained.path, self.overrides, self.config)
-        serving.save(self.parts.model, self.config, folder, name, self._texts, added)
+        serving.save(self.parts.model, self.config, folder, name, self._texts, served.added, kind)
 
     @property
     def _sequences(self) -> Artifact:
@@ -169,8 +170,8 @@ class FolderSource:
             f"{self.path} is an exported folder, which holds no data for {purpose}; load the run: sage_pl.load(RUN_FOLDER)"
         )
 
-    def write(self, folder: Path, catalogue: Catalogue, added: Sequence[Added]) -> None:
-        copy(self.path, folder, catalogue, added)
+    def write(self, folder: Path, served: ExportedModel) -> None:
+        copy(self.path, folder, served.catalogue, served.added)
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def holder(file: Path) -> str:
 def _this_process() -> dict[str, Any]:
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name
-        user = f"user {os.getuid()}"
+    except (OSError, KeyError, ImportError):  # a user id without a name; Windows without one has no ids either
+        user = f"user {os.getuid()}" if os.name == "posix" else "an unnamed user"
     since = dt.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     return {"pid": os.getpid(), "host": socket.gethostname(), "user": user, "since": since}
 

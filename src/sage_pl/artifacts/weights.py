@@ -40,6 +40,26 @@ def read_weights(file: str | Path, map_location: Any = "cpu") -> Any:
     raise CheckpointError(f"{file} is damaged: its record {damaged} differs from its checksum; {_HELP}")
 
 
+def read_tensors(folder: Path, name: str) -> Any:
+    """Tensors by name: ``name.safetensors`` of a folder, or ``name.pt`` by :func:`read_weights`.
+
+    Raises:
+        CheckpointError: the file is damaged, or the package safetensors is missing.
+    """
+    file = folder / f"{name}.safetensors"
+    if not file.is_file():
+        return read_weights(folder / f"{name}.pt")
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise CheckpointError(f'{file} needs the package safetensors; run: pip install "sage-pl[hub]"') from error
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is damaged ({_first_line(error)}); fetch or write the folder again") from error
+
+
 def _check_records(file: str | Path, archive: zipfile.ZipFile) -> None:
     records = archive.infolist()
     if any(one.compress_type for one in records) or sum(one.file_size for one in records) > Path(file).stat().st_size:

@@ -11,6 +11,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from sage_pl import hardware
 from sage_pl.commands.importing import command_module
 from sage_pl.errors import UserError, machine_problem
 from sage_pl.escaping import visible
@@ -28,10 +29,15 @@ COMMANDS = {  # command -> the function that runs it; imported late, so that --h
     "report": "report.report",
     "data": "data.data",
 }
-PROGRAMS = {"serve": "serve.serve", "explore": "explore.explore"}  # those that take options in place of a configuration
+PROGRAMS = {  # those that take options in place of a configuration
+    "serve": "serve.serve",
+    "explore": "explore.explore",
+    "wandb_report": "wandb_report.wandb_report",
+}
 USAGE = f"""\
 usage: sage-pl COMMAND [group=choice] [key=value]
-       sage-pl {"|".join(PROGRAMS)} FOLDER [--option value]
+       sage-pl serve|explore FOLDER [--option value]
+       sage-pl wandb-report ENTITY/PROJECT [--option value]
 commands: {", ".join([*COMMANDS, *PROGRAMS]).replace("_", "-")}
 `sage-pl COMMAND --help` lists what a command takes."""
 
@@ -100,6 +106,7 @@ def open_door(command: str, script: str | None = None) -> None:
             sys.exit(
                 f"the argument {visible(argument)} is not UTF-8; write it in UTF-8, or rename the file that it names"
             )
+    hardware.wait_asleep()
     program = ("-m", "sage_pl", command) if script is None else (str(Path(script).resolve()),)
     conf = config_dir()
     arguments = named(sys.argv[1:]) if command == "data" else sys.argv[1:]
@@ -116,6 +123,7 @@ def open_program(name: str, arguments: Sequence[str]) -> None:
         name: a key of :data:`PROGRAMS`.
         arguments: of the command line.
     """
+    hardware.wait_asleep()
     module, _, function = PROGRAMS[name].partition(".")
     try:
         getattr(command_module(f"sage_pl.commands.{module}"), function)(arguments)

@@ -40,7 +40,8 @@ def export(config: DictConfig) -> None:
         log.info("written to %s; its README.md has a program that uses it", config.folder)
         return
     texts = TextSource.of(*checkpoint.text_settings(trained, overrides), sequences)
-    serving.save(parts.model, prepared, config.folder, serving.model_name(trained.path, overrides, prepared), texts)
+    name = serving.model_name(trained.path, overrides, prepared)
+    serving.save(parts.model, prepared, config.folder, name, texts, retrieval=config.retrieval)
     log.info(
         "written to %s; in Python: sage_pl.serving.load(folder).recommend(history=[ITEM, ITEM], k=10); its README.md has more",
         config.folder,

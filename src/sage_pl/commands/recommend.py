@@ -41,6 +41,7 @@ from sage_pl.serving.kept_events import KeptEvents
 from sage_pl.serving.new_items import TextSource
 from sage_pl.serving.refreshing import refresh
 from sage_pl.serving.restriction import allowed_rows, item_rows
+from sage_pl.serving.retrieval import index_of
 from sage_pl.serving.top_k_cache import Origin, TopKCache
 
 log = logging.getLogger(__name__)
@@ -196,6 +197,9 @@ def respond(
     """
     if model is not None:
         model.to(chosen_device(config.device)).eval().cache_item_vectors()
+        model.retrieval = index_of(model, config.retrieval)
+    if config.retrieval != "exact":  # lists that are found otherwise are others
+        name = {**name, "retrieval": config.retrieval}
     allowed = _allowed(config, shop.names)
     if allowed is not None:  # lists among other items are others
         name = {**name, "allowed": hashlib.sha256(allowed.tobytes()).hexdigest()[:16]}

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 INSTALL = 'sage-pl serve needs the package {}: pip install "sage-pl[serve]"'
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ABOUT = "Serve an exported folder: POST /recommend /similar /items /events, GET /health /metrics and a page at /."
+_CONNECTIONS = 2048  # at once; a further one gets 503
 _ROWS = 100_000  # events written at a time
 
 
@@ -90,6 +91,7 @@ def serve(arguments: Sequence[str]) -> None:
         "log_level": "warning",
         "access_log": False,
         "server_header": False,
+        "limit_concurrency": _CONNECTIONS,
     }
     if options.workers == 1:
         uvicorn.run(create_app(settings), **common)

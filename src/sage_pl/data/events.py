@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,11 @@ import polars as pl
 from sage_pl.data.sources.raw import CLOCK, COLUMNS, DataError, RawData, check_items, require_columns
 
 PART = 20_000_000  # events of a part, about 1 GB while it is sorted
-_CODES = ("user_id", "item_id")
+_CODES, _ROW, _PART = ("user_id", "item_id"), "row of the source", "part of the users"
+_QUICK: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+}  # for files that live as long as the preparation
 IntArray = npt.NDArray[np.integer]
 Mask = npt.NDArray[np.bool_]
 
@@ -109,7 +113,7 @@ class Events:
             return part
         self.folder.mkdir(exist_ok=True)
         file = self.folder / f"{next(self._numbers)}.parquet"
-        part.write_parquet(file, compression="lz4")
+        part.write_parquet(file, **_QUICK)
         return file
 
 
@@ -142,11 +146,14 @@ def encode(raw: RawData, further: Iterable[str], folder: Path) -> tuple[Events, 
     if raw.items is not None:
         _check_texts(raw.items, schema["item_id"])
     ids = {column: _ids(frame, column, nulls["len"]) for column in _CODES}
-    for column, table in ids.items():
-        codes = table.lazy().select(column, pl.int_range(pl.len(), dtype=pl.UInt32).alias("code"))
-        frame = frame.join(codes, on=column, how="left", maintain_order="left").drop(column).rename({"code": column})
     rows = ids["user_id"]["rows"].to_numpy()
-    parts = _by_user(frame.select(columns), rows, folder)
+    numbers = _part_numbers(rows)
+    ids["user_id"] = ids["user_id"].with_columns(pl.Series(_PART, numbers))
+    frame = frame.with_row_index(_ROW)  # joins that keep the order of rows take five times as long
+    for column, table in ids.items():
+        codes = table.lazy().drop("first", "rows").with_columns(code=pl.int_range(pl.len(), dtype=pl.UInt32))
+        frame = frame.join(codes, on=column, how="left").drop(column).rename({"code": column})
+    parts = _by_user(frame.select(_PART, _ROW, *columns), np.unique(numbers), folder)
     events = Events(parts, folder, len(rows), ids["item_id"].height)
     return events, Ids(ids["user_id"]["user_id"], ids["item_id"]["item_id"])
 
@@ -160,27 +167,27 @@ def _ids(frame: pl.LazyFrame, column: str, height: int) -> pl.DataFrame:
     return ids
 
 
-def _by_user(frame: pl.LazyFrame, rows: IntArray, folder: Path) -> Iterator[pl.DataFrame]:
-    """Rows sorted by time and then by user, both stable, in parts of whole users."""
-    borders = _borders(rows)
-    if len(borders) > 2:
-        folder.mkdir(exist_ok=True)
-        file = folder / "codes.parquet"
-        frame.sink_parquet(file, compression="lz4", engine="streaming")
-        frame = pl.scan_parquet(file, glob=False)
-    for start, end in itertools.pairwise(borders):
-        part = frame if len(borders) == 2 else frame.filter(pl.col("user_id").is_between(start, end, closed="left"))
-        # Two stable sorts of one column are far quicker than one sort of two columns.
-        part_of_users = part.collect(engine="streaming").sort("timestamp", maintain_order=True)
-        yield part_of_users.sort("user_id", maintain_order=True)
-    if len(borders) > 2:
-        file.unlink()
+def _part_numbers(rows: IntArray) -> IntArray:
+    """The part of each user, in order: :data:`PART` rows and what its first user has more."""
+    return (np.cumsum(rows) - 1) // PART
 
 
-def _borders(rows: IntArray) -> list[int]:
-    """Users with which parts begin, and the number of users: parts have :data:`PART` rows, or are one user's."""
-    parts = (np.cumsum(rows) - 1) // PART
-    return [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(rows)]
+def _by_user(frame: pl.LazyFrame, numbers: IntArray, folder: Path) -> Iterator[pl.DataFrame]:
+    """Rows of each part sorted by time and then by user, both stable."""
+    if len(numbers) > 1:
+        place = folder / "unsorted"
+        frame.sink_parquet(pl.PartitionBy(place, key=_PART), mkdir=True, engine="streaming", **_QUICK)
+    for number in numbers:
+        if len(numbers) > 1:
+            files = sorted((place / f"{_PART}={number}").iterdir())
+            part = pl.read_parquet(files, glob=False, hive_partitioning=False)
+            for file in files:
+                file.unlink()
+        else:
+            part = frame.collect(engine="streaming")
+        # Stable sorts of one column are far quicker than one sort of two columns.
+        part = part.sort(_ROW).drop(_ROW, _PART).sort("timestamp", maintain_order=True)
+        yield part.sort("user_id", maintain_order=True)
 
 
 def _check_texts(items: pl.DataFrame, id_type: object) -> None:

@@ -191,7 +191,7 @@ class _Columns:
         later = user[1:] == user[:-1]  # the first event of a user has none before it
         self.ties += int((later & (time[1:] == time[:-1])).sum())
         self.of += int(later.sum())
-        self.repeats += part.height - part.select(pl.struct("user_id", "item_id").n_unique()).item()
+        self.repeats += part.height - pl.Series(user.astype(np.int64) * len(item_of) + item).n_unique()
         self.n = here.stop
 
 

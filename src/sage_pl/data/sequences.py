@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from sage_pl.artifacts.store import MANIFEST, Artifact
 from sage_pl.ranges import Count
 
 IntArray = npt.NDArray[np.integer]
+BLOCK = 2**22  # events that are read at once
 
 
 @dataclass(frozen=True)
@@ -67,18 +70,29 @@ class Sequences:
     @cached_property
     def train_mask(self) -> npt.NDArray[np.bool_]:
         """True for the events of ``values`` that belong to the training part."""
-        position = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
-        return position < np.repeat(self.train_end, self.lengths)
+        return np.concatenate([np.zeros(0, bool), *(inside for _, inside in self._training())])
 
     @cached_property
     def train_counts(self) -> IntArray:
         """Training events per item, [N + 2]: the popularity in all groups and floors."""
-        return np.bincount(self.values[self.train_mask], minlength=self.n_items + 2)
+        counts = np.zeros(self.n_items + 2, np.int64)
+        for values, inside in self._training():
+            counts += np.bincount(values[inside], minlength=len(counts))
+        return counts
 
     def train_csr(self) -> tuple[IntArray, IntArray]:
         """``values`` and ``offsets`` of the training events alone."""
         offsets = np.concatenate([[0], np.cumsum(self.train_end)])
         return self.values[self.train_mask], offsets
+
+    def _training(self) -> Iterator[tuple[IntArray, npt.NDArray[np.bool_]]]:
+        """The items of all users in turn and which are training events, some users at a time, so that memory is bounded."""
+        borders = np.searchsorted(self.offsets, np.arange(0, len(self.values), BLOCK), side="right") - 1
+        for start, end in pairwise([*np.unique(borders), len(self.offsets) - 1]):
+            offsets = self.offsets[start : end + 1]
+            lengths = np.diff(offsets)
+            position = np.arange(lengths.sum()) - np.repeat(offsets[:-1] - offsets[0], lengths)
+            yield self.values[offsets[0] : offsets[-1]], position < np.repeat(self.train_end[start:end], lengths)
 
     def window(self, users: IntArray, ends: IntArray, length: int) -> IntArray:
         """The last ``length`` items before position ``ends`` of each user, left-padded, trimmed to the longest.

@@ -79,7 +79,7 @@ def full_ranks(
     n_items = len(table) - 2
     if ((answers < 1) | (answers > n_items)).any():
         raise SettingError(f"answers must be item ids 1..{n_items}, got {int(answers.min())}..{int(answers.max())}")
-    answer_scores = _scores_of(states, table, answers[:, None], block).squeeze(1)
+    answer_scores = scores_of(states, table, answers[:, None], block).squeeze(1)
     higher, ties = torch.zeros_like(answers), torch.zeros_like(answers)
     excluded = answers[:, None] if seen is None else torch.cat([answers[:, None], seen.to(answers.dtype)], 1)
     for rows, _, scores in _score_blocks(states, table, excluded, block):
@@ -105,7 +105,7 @@ def sampled_ranks(
     Raises:
         SettingError: a score is NaN.
     """
-    scores = _scores_of(states, table, torch.cat([answers[:, None], candidates], 1).long(), block)
+    scores = scores_of(states, table, torch.cat([answers[:, None], candidates], 1).long(), block)
     return rank(scores[:, 0], scores[:, 1:])
 
 
@@ -159,7 +159,7 @@ def _counts(
     return higher, (scores == answer_scores).sum(1, dtype=torch.int32)
 
 
-def _scores_of(
+def scores_of(
     states: Float[Tensor, "B *I E"], table: VectorTable, ids: Int[Tensor, "B K"], block: int | None
 ) -> Float[Tensor, "B K"]:
     """Scores of each user's items ``ids``."""

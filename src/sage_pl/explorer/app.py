@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,12 +69,7 @@ def create_app(explorer: Explorer, hosts: tuple[str, ...] = (), timeout: float =
         hosts: values of the header Host that are answered; empty for any.
         timeout: seconds for an answer; the first map takes longest.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-
-    app = FastAPI(title="sage-pl explore", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="sage-pl explore", docs_url=None, redoc_url=None, openapi_url=None)
     _add_questions(app, explorer)
     _add_files(app)
     add_refusals(app)

@@ -16,6 +16,7 @@ from sage_pl.artifacts.plain import read_yaml
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import MissingFileError, SettingError
 from sage_pl.nn.modules.base import RecommenderModule
+from sage_pl.nn.modules.sharing import shared_copy
 from sage_pl.runs import checkpoint
 from sage_pl.runs.plan import filled_artifacts
 from sage_pl.runs.scoring import choose_weights
@@ -51,8 +52,6 @@ class OpenedRun:
         Raises:
             SettingError: the model takes no new items, or the item has no text.
         """
-        import copy
-
         if self.texts is None:
             raise SettingError(f"{self.name} takes no new items: its data have no text")
         table = pl.DataFrame(
@@ -60,8 +59,7 @@ class OpenedRun:
         )
         with hosts.only(()):
             vectors = self.texts.vectors(self.texts.checked(table, known), self.embed)
-        shared = {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
-        model = copy.deepcopy(self.model, shared)
+        model = shared_copy(self.model)
         model.add_items(*vectors)
         return model
 

@@ -185,9 +185,10 @@ class Subject:
 
     @cached_property
     def styles(self) -> dict[str, str]:
-        """System -> style class: the floor grey, the baseline quiet, the focus blue."""
+        """System -> style class: the floor grey, the baseline quiet, the focus blue, then the others, the best first."""
         order = [name for name in (self.baseline, self.focus) if name and name in self.systems]
-        order += [name for name in self.systems if name not in order]
+        scores = {name: (r.mean or 0) if (r := self.find(name)) else 0 for name in self.systems}
+        order += sorted((name for name in self.systems if name not in order), key=lambda name: -scores[name])
         start = 0 if self.baseline in self.systems else 1
         floor_rows = {record.system: "floor" for record in self.records if is_floor(record.system)}
         return floor_rows | {name: f"s{(start + i) % 8}" for i, name in enumerate(order)}

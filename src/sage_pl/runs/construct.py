@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,18 @@ def construct(name: str, node: Mapping[str, Any], **more: Any) -> Any:
     except InstantiationException as error:
         if not isinstance(error.__cause__, ModuleNotFoundError):
             raise
-        raise ConfigError(f"{node['_target_']} lacks a package: {error.__cause__}") from error
+        raise ConfigError(f"{node['_target_']} lacks a package: {_what_brings_it(error.__cause__)}") from error
+
+
+def _what_brings_it(error: ModuleNotFoundError) -> str:
+    """The extra of this distribution with the package that an error names; the error's own words where none has it."""
+    words = {word.lower().replace("_", "-") for word in re.findall(r"[\w-]+", f"{error.name} {error}")}
+    with suppress(importlib.metadata.PackageNotFoundError):
+        for requirement in importlib.metadata.requires("sage-pl") or ():
+            match = re.match(r"([\w-]+).*extra == .([\w-]+)", requirement)
+            if match and match[1].lower() in words:
+                return f'pip install "sage-pl[{match[2]}]"'
+    return " ".join(str(error).split())
 
 
 @contextmanager

@@ -72,6 +72,7 @@ class Floor:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         paths = {name: str(artifact.path) for name, artifact in inputs.items()}
+        log.info("floor %s: a ranker without training, made once for these data", self.ranker)
         data = SequenceDataModule(paths["sequences"], paths.get("candidates"), self.max_len, seen=self.seen)
         n_items = data.sequences.n_items
         scorer = Fusion(n_items, paths.get("embed"), paths.get("transitions"), self.seen)

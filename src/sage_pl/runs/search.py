@@ -17,7 +17,6 @@ from sage_pl.artifacts.locks import LockError, locked
 from sage_pl.escaping import csv_cell
 from sage_pl.runs.study import alive, check_address, cut_off
 from sage_pl.runs.sweeps import progress
-from sage_pl.training.callbacks.pruning import open_storage
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -109,6 +108,8 @@ class Search:
             run: runs trials; returns of each whether it finished, and its folder.
         """
         import optuna
+
+        from sage_pl.training.callbacks.pruning import open_storage  # with torch, which a search alone needs
 
         with _locked(self.folder):
             study = optuna.create_study(

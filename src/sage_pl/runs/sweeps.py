@@ -23,7 +23,6 @@ from sage_pl.artifacts.plain import read_json, read_yaml
 from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, TABLE
 from sage_pl.runs.launch import quoted
 from sage_pl.runs.recorded import recorded, save
-from sage_pl.semantic.trainers import duration
 
 log = logging.getLogger(__name__)
 Job = Sequence[str]  # overrides
@@ -111,7 +110,8 @@ def progress(number: int, total: int, seconds: Sequence[float]) -> str:
     if not seconds:
         return f"job {number} of {total}{'; how long all take is known after it' if number < total else ''}"
     left = sum(seconds) / len(seconds) * (total - number + 1)
-    return f"job {number} of {total}, about {duration(left)} left"
+    text = f"{left / 3600:.1f} h" if left >= 5400 else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+    return f"job {number} of {total}, about {text} left"
 
 
 def equal_run(config: DictConfig) -> Path | None:

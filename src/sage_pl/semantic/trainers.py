@@ -116,22 +116,7 @@ class _Estimate(Callback):
             steps = planned_steps(trainer, int(trainer.num_training_batches)) - trainer.global_step
             seconds = (time.perf_counter() - self._start) / done * steps * trainer.accumulate_grad_batches
             if seconds > self.LEAST:
-                log.info("about %s left, by the first %d batches", duration(seconds), done)
-
-
-def duration(seconds: float) -> str:
-    """A time in words, in the unit that fits it.
-
-    >>> duration(40), duration(600), duration(7200)
-    ('40 s', '10 min', '2.0 h')
-    """
-    return (
-        f"{seconds / 3600:.1f} h"
-        if seconds >= 5400
-        else f"{seconds / 60:.0f} min"
-        if seconds >= 90
-        else f"{seconds:.0f} s"
-    )
+                log.info("about %.1f min left, by the first %d batches", seconds / 60, done)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sage_pl.service.metrics import Metrics
 from sage_pl.service.settings import Settings
 
+SLOW, _PATIENCE = ("/items",), 12  # a text encoder is loaded first
 OPEN = ("/", "/health", "/openapi.json")  # without a token: they tell nothing of users and items
 
 
@@ -69,9 +70,9 @@ class Guard:
             begun = True
             await send(message)
 
-        reading = True
+        reading, seconds = True, self._settings.timeout * (_PATIENCE if scope["path"] in SLOW else 1)
         try:
-            async with asyncio.timeout(self._settings.timeout):
+            async with asyncio.timeout(seconds):
                 self._check(scope)
                 body = await self._body(receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
                 reading = False
@@ -81,11 +82,10 @@ class Guard:
         except TimeoutError:
             if begun:
                 raise
-            seconds = f"{self._settings.timeout:g} seconds"
             if reading:
-                await _refuse(send, 408, f"the request did not arrive within {seconds}; send it again")
+                await _refuse(send, 408, f"the request did not arrive within {seconds:g} seconds; send it again")
             else:
-                await _refuse(send, 503, f"no answer within {seconds}; send the request again later")
+                await _refuse(send, 503, f"no answer within {seconds:g} seconds; send the request again later")
 
     def _check(self, scope: Scope) -> None:
         headers = {name.lower(): value for name, value in scope["headers"]}

@@ -42,7 +42,7 @@ class Live:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="changes")
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
-        self.problem: str | None = None
+        self._problems: dict[str, str] = {}
         self.store = Store(settings.store)
         self._folder_stamp, self._lists_stamp = _stamp(self._manifest), _stamp(settings.lists)
         self._place = 0  # of the newest item that was read from the store
@@ -53,6 +53,11 @@ class Live:
     def _manifest(self) -> Path:
         folder = self._settings.place
         return folder / MANIFEST if (folder / MANIFEST).is_file() else folder / "model.json"
+
+    @property
+    def problem(self) -> str | None:
+        """What is not as the folder, the store or the lists would have it; None where all is."""
+        return "; ".join(self._problems.values()) or None
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._follow())
@@ -119,10 +124,11 @@ class Live:
         try:
             generation = self._with_added(Generation.of(self._settings.place))
         except (UserError, OSError) as error:
-            self.problem, self._place = f"the new export is not used: {error}", before
-            log.error("%s", self.problem)
+            self._place = before
+            self._complain("export", f"the new export is not used: {error}")
             return
-        self.generation, self.problem = generation, None
+        self.generation = generation
+        self._problems.pop("export", None)
         self.lists = self._opened_lists()
         self._on_reload()
         log.info("export %s serves now: %d items", generation.version, generation.n_items)
@@ -137,8 +143,7 @@ class Live:
         try:
             return generation.with_items(unknown)
         except UserError as error:
-            self.problem = f"{len(unknown)} added items are not served: {error}"
-            log.error("%s", self.problem)
+            self._complain("items", f"{len(unknown)} added items are not served: {error}")
             return generation
 
     def _added(self, items: NewItems) -> Generation:
@@ -162,10 +167,14 @@ class Live:
             cache = TopKCache(self._settings.lists)
             cache.check_items(Origin(self.generation.network.stored, True, digest(self.generation.trained_ids)))
         except (UserError, OSError) as error:
-            self.problem = f"the kept lists are not used: {error}"
-            log.error("%s", self.problem)
+            self._complain("lists", f"the kept lists are not used: {error}")
             return None
+        self._problems.pop("lists", None)
         return cache
+
+    def _complain(self, about: str, problem: str) -> None:
+        self._problems[about] = problem
+        log.error("%s", problem)
 
 
 def _stamp(file: str | Path | None) -> Stamp | None:

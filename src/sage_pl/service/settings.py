@@ -23,7 +23,7 @@ class Settings:
         token: that a request must carry; None for none.
         max_k: items of a list at most.
         max_body: bytes of a request at most.
-        timeout: seconds for a request, reading it included.
+        timeout: seconds for a request, reading it included; 12 times as much where texts are encoded.
         most: queries that the model answers at once.
         waiting: queries that wait at most; further ones are refused with 503.
         follow: seconds between looks at the folder, the lists and the store.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sage_pl.serving.exported_model import ADDED, CATALOGUE, Added, Catalogue
 from sage_pl.serving.new_items import ENCODER, TextSource
 from sage_pl.serving.parts import HERE, map_texts
 from sage_pl.serving.readme import readme
+from sage_pl.serving.retrieval import INDEX, index_of
 
 
 def save(
@@ -35,6 +37,7 @@ def save(
     name: Mapping[str, Any],
     texts: TextSource | None = None,
     added: Sequence[Added] = (),
+    retrieval: str = "exact",
 ) -> None:
     """Write ``items/<view>.npy``, ``weights.pt``, ``model.json`` and the artifacts these parts read, atomically.
 
@@ -49,6 +52,7 @@ def save(
         texts: encodes new items; with it the folder holds the item encoder, and the text vectors it reads. None for no new
             items.
         added: items that were added to the model since; the folder has them too.
+        retrieval: how the folder's model finds items; see :func:`sage_pl.serving.retrieval.index_of`.
 
     Raises:
         ConfigError: the folder exists.
@@ -69,7 +73,7 @@ def save(
         new_items = None
         if texts is not None and not model.decodes:
             texts.write(work)
-            with (work / ENCODER).open("wb") as stream:
+            with (work / f"{ENCODER}.pt").open("wb") as stream:
                 torch.save({k: v.cpu() for k, v in model.item_encoder.state_dict().items()}, stream)  # type: ignore[attr-defined]
             embed = filled_artifacts(config).get("embed")
             new_items = {"embed": embed, "encoder": OmegaConf.to_container(config.model.item_encoder, resolve=True)}
@@ -80,8 +84,11 @@ def save(
             **nodes,
             "max_len": model.max_len,
             "new_items": new_items,
+            "retrieval": retrieval,
         }
         (work / "model.json").write_text(json.dumps({"name": dict(name), "manifest": True, **node}, indent=2))
+        if index := index_of(model, retrieval):
+            index.write(work / INDEX)
         catalogue = catalogue_of(
             Artifact.at(config.artifacts.sequences), config.evaluation.seen, "n_users" in str(nodes)
         )
@@ -103,8 +110,11 @@ def write_added(folder: Path, catalogue: Catalogue, added: Sequence[Added]) -> N
         added: since training.
     """
     if added:
-        with (folder / ADDED).open("wb") as stream:
-            torch.save([{"views": one.views, "text": one.text} for one in added], stream)
+        tensors = {f"{batch}.text": one.text for batch, one in enumerate(added)}
+        for batch, one in enumerate(added):
+            tensors |= {f"{batch}.views.{name}": rows for name, rows in one.views.items()}
+        with (folder / f"{ADDED}.pt").open("wb") as stream:
+            torch.save(tensors, stream)
     (folder / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
 
 
@@ -123,7 +133,8 @@ def copy(place: Path, folder: str | Path, catalogue: Catalogue, added: Sequence[
     refuse_existing(final)
     with whole_folder(final) as work:
         shutil.copytree(place, work, dirs_exist_ok=True)
-        (work / MANIFEST).unlink(missing_ok=True)
+        for file in (MANIFEST, f"{ADDED}.safetensors"):
+            (work / file).unlink(missing_ok=True)
         write_added(work, catalogue, added)
         (work / MANIFEST).write_text(json.dumps({"files": records_of(work)}, indent=2))
 
@@ -134,12 +145,15 @@ def in_memory(model: RecommenderModule) -> Any:
     served = part_called(SERVED[f"{kind.__module__}.{kind.__qualname__}"])
     items = CachedItems.of(model.item_encoder, sorted(model.sequence_encoder.reads), model.device)
     parts = {name: getattr(model, name) for name in model.exported_parts}
-    return served(items, **parts, max_len=model.max_len, scorer=model.scorer).eval()
+    tensors = {} if model.scorer is None else {id(one): one for one in model.scorer.buffers()}  # type: ignore[attr-defined]
+    scorer = deepcopy(model.scorer, tensors)  # over the same tensors; added items are its own
+    return served(items, **parts, max_len=model.max_len, scorer=scorer).eval()
 
 
 def knows_users(config: DictConfig) -> bool:
     """Whether a prepared model has what it knows of each user beside the history."""
-    return "n_users" in str(OmegaConf.to_container(config.model, resolve=True))
+    model: Any = OmegaConf.to_container(config.model, resolve=True)
+    return "n_users" in str([model.get(name) for name in ("sequence_encoder", "scorer")])
 
 
 def catalogue_of(sequences: Artifact, seen: str, knows_users: bool) -> Catalogue:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from sage_pl.artifacts.plain import read_json
 from sage_pl.errors import SettingError
+from sage_pl.nn.modules.sharing import shared_copy
 from sage_pl.serving.restriction import allowed_rows, item_rows
 from sage_pl.types import PADDING, Views
 
-CATALOGUE, ADDED = "catalogue.json", "added.pt"
+CATALOGUE, ADDED = "catalogue.json", "added"
 _MOST = 50_000_000  # values of a catalogue
 
 
@@ -218,8 +218,7 @@ class ExportedModel:
     def copy(self) -> ExportedModel:
         """The same model over the same tensors; items that are added to one of the two are unknown to the other."""
         network: Any = self.model
-        tensors = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-        return ExportedModel(copy.deepcopy(network, tensors), self._catalogue, self._adder, self.added)
+        return ExportedModel(shared_copy(network), self._catalogue, self._adder, self.added)
 
     def _answers(
         self,

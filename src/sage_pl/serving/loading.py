@@ -10,7 +10,7 @@ from typing import Any
 from sage_pl import hosts
 from sage_pl.artifacts.files import MANIFEST, ArtifactError, damage_in
 from sage_pl.artifacts.plain import read_json
-from sage_pl.artifacts.weights import read_weights
+from sage_pl.artifacts.weights import read_tensors
 from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.cached import CachedItems
 from sage_pl.nn.modules.served import SERVED
@@ -21,7 +21,7 @@ from sage_pl.serving.parts import built, of_folder, with_place
 _AGAIN = "write it again with scripts/export.py checkpoint=FILE folder=DIR"
 
 
-def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
+def load(folder: str | Path, allow_host: Sequence[str] = (), retrieval: str | None = None) -> ExportedModel:
     """The model of a folder written by :func:`sage_pl.serving.save`, ready for ``recommend(history=["ID", "ID"], k=10)``.
 
     Its ``model`` works on item numbers (:mod:`sage_pl.nn.modules.served`), and ``stored`` is the checkpoint's name. Every
@@ -31,6 +31,8 @@ def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
         folder: the folder.
         allow_host: hosts that it may contact, such as ``huggingface.co`` for a language model that it names and that is not on
             this machine.
+        retrieval: ``exact`` scores every item; ``hnsw`` and ``ivf`` find some by an index (:mod:`sage_pl.serving.retrieval`),
+            which is built now unless the folder holds it. None: as it was exported.
 
     Raises:
         MissingFileError: the folder has no ``model.json``.
@@ -46,32 +48,39 @@ def load(folder: str | Path, allow_host: Sequence[str] = ()) -> ExportedModel:
     node = _checked_node(place)
     with of_folder(place), hosts.only(allow_host):
         name = node.pop("name", {})
-        new_items = node.pop("new_items", None)
+        new_items, exported_for = node.pop("new_items", None), node.pop("retrieval", "exact")
         node, new_items = with_place([node, new_items], place)
         node["_target_"] = SERVED.get(node["_target_"], node["_target_"])
         model = built("model", {**node, "_partial_": True})(CachedItems(place / "items"))
         if not callable(getattr(model, "recommend", None)):
             raise ConfigError(f"{place}/model.json describes a {type(model).__name__}, which recommends nothing")
-        weights = read_weights(place / "weights.pt")
+        weights = read_tensors(place, "weights")
         check_weights(model, weights)
         model.load_state_dict(weights)
         model.stored = name
         adder = None if new_items is None else partial(_encoded, place, new_items, sorted(model.sequence_encoder.reads))
         catalogue = Catalogue.read(place)
-        return ExportedModel(model.eval(), catalogue, adder, _append_added(place, model, catalogue))
+        added = _append_added(place, model, catalogue)
+        if (kind := retrieval or exported_for) != "exact":
+            from sage_pl.serving.retrieval import INDEX, index_of
+
+            model.retrieval = index_of(model, kind, place / INDEX if kind == exported_for else None)
+        return ExportedModel(model.eval(), catalogue, adder, added)
 
 
 def _append_added(place: Path, model: Any, catalogue: Catalogue | None) -> list[Added]:
     """Append the items that were added to the model before it was saved; its catalogue ends with them."""
-    if catalogue is None or not (place / ADDED).is_file():
+    if catalogue is None or not any(place.glob(f"{ADDED}.*")):
         return []
-    batches, added = read_weights(place / ADDED), []
-    start = len(catalogue.ids) - sum(len(one["text"]) for one in batches)
-    for one in batches:
-        end = start + len(one["text"])
-        titles = catalogue.titles[start:end] if catalogue.titles else [""] * (end - start)
-        added.append(Added(catalogue.ids[start:end], titles, one["views"], one["text"]))
-        model.append_rows(one["views"], one["text"])
+    tensors, added = read_tensors(place, ADDED), []
+    texts = [tensors[f"{batch}.text"] for batch in range(len(tensors)) if f"{batch}.text" in tensors]
+    start = len(catalogue.ids) - sum(map(len, texts))
+    for batch, text in enumerate(texts):
+        beginning, end = f"{batch}.views.", start + len(text)
+        views = {name.removeprefix(beginning): rows for name, rows in tensors.items() if name.startswith(beginning)}
+        titles = catalogue.titles[start:end] if catalogue.titles else [""] * len(text)
+        added.append(Added(catalogue.ids[start:end], titles, views, text))
+        model.append_rows(views, text)
         start = end
     return added
 

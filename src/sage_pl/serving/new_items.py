@@ -16,7 +16,7 @@ import torch
 from sage_pl import hosts
 from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import Artifact
-from sage_pl.artifacts.weights import read_weights
+from sage_pl.artifacts.weights import read_tensors
 from sage_pl.data.sequences import Sequences
 from sage_pl.data.sources.layout import Layout
 from sage_pl.data.sources.raw import DataError
@@ -29,7 +29,7 @@ from sage_pl.serving.exported_model import Added
 from sage_pl.serving.parts import HERE, built, of_folder, with_place
 from sage_pl.types import ItemEncoder
 
-TEXTS, ENCODER = "new_items.json", "item_encoder.pt"  # of an exported folder
+TEXTS, ENCODER = "new_items.json", "item_encoder"  # of an exported folder
 _ADAPTER = "artifacts/scft"
 _MOST = 50_000_000  # values of the file of known texts
 
@@ -213,7 +213,7 @@ def encoded_by_folder(
     """
     with of_folder(place):
         encoder = built("item_encoder", node["encoder"])
-        encoder.load_state_dict(read_weights(place / ENCODER))
+        encoder.load_state_dict(read_tensors(place, ENCODER))
     return encoded(TextSource.read(place), encoder, node["embed"], reads, table, known_ids, allow_host)
 
 

@@ -38,7 +38,8 @@ def refresh(
 ) -> RefreshCounts:
     """Compute the lists whose history or origin changed, copy the others, and replace the file atomically.
 
-    Every history is hashed; one changed list rewrites the whole file. Partial results are written every few minutes and
+    Every history is hashed; one changed list rewrites the whole file. Lists that are being made are in files without names
+    beside it, so memory grows by the users' ids and hashes alone. Partial results are written every few minutes and
     on an interruption, and the next call continues from them.
 
     Args:
@@ -60,7 +61,9 @@ def refresh(
     if len(np.unique(hashes)) < len(hashes):
         raise CacheError("two users share a name or its 64-bit hash; give every user a unique id")
     old = TopKCache(file) if file.is_file() else None
-    lists = _copy(old, hashes[order], k)
+    lists, names = Lists.empty(hashes[order], k, file.parent), [histories.names[row] for row in order]
+    if old is not None and old.k == k:
+        lists.fill(old.lists)
     keys = np.array([origin.key(histories.names[row], histories[row]) for row in order], np.uint64)
     todo = np.flatnonzero(lists.keys != keys)
     todo = todo[np.argsort(histories.lengths[order[todo]], kind="stable")]
@@ -73,23 +76,12 @@ def refresh(
             lists.ids[rows], lists.scores[rows], lists.keys[rows] = top.ids, top.scores, keys[rows]
             n_new += len(rows)
             if time.perf_counter() - last_write > every:
-                write(file, origin, lists)
+                write(file, origin, lists, names)
                 last_write = time.perf_counter()
     finally:
         if n_new or (not len(todo) and (old is None or len(old) != len(order))):  # the latter: users were dropped
-            write(file, origin, lists)
+            write(file, origin, lists, names)
     return RefreshCounts(n_new, len(order) - len(todo), time.perf_counter() - start)
-
-
-def _copy(old: TopKCache | None, users: npt.NDArray[np.uint64], k: int) -> Lists:
-    """A row per user, filled from the old file where it has the user."""
-    lists = Lists.empty(users, k)
-    if old is not None and old.k == k and len(old):
-        at = np.minimum(np.searchsorted(old.lists.users, users), len(old) - 1)
-        same = old.lists.users[at] == users
-        rows = at[same]
-        lists.keys[same], lists.ids[same], lists.scores[same] = (column[rows] for column in old.lists[1:])
-    return lists
 
 
 def _with_progress(batches: Sequence[IntArray]) -> Iterable[IntArray]:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.identity import flat, value_at
-from sage_pl.errors import MissingFileError, SettingError
+from sage_pl.errors import MissingFileError
+from sage_pl.serving import list_files
+from sage_pl.serving.list_files import CacheError, Lists, Scores
+
+__all__ = ["CacheError", "Lists", "Origin", "Scores", "TopKCache", "user_hash", "write"]
 
 if TYPE_CHECKING:
     from sage_pl.data.sequences import IntArray
-
-Scores = npt.NDArray[np.floating]
-_FORMAT, _FIRST_FORMAT = "sage_pl lists of recommended items, 2", "sage_pl lists of recommended items, 1"
-_KINDS = ("<u8", "<u8", "<i4", "<f4")  # of the columns of Lists
-_HEADER = 1 << 20  # bytes at most
-
-
-class CacheError(SettingError):
-    """A file of cached lists is damaged, or has no usable list."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +71,11 @@ def _hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-class Lists(NamedTuple):
-    """The lists of U users."""
-
-    users: npt.NDArray[np.uint64]  # [U] hashes of their names, ascending
-    keys: npt.NDArray[np.uint64]  # [U] Origin.key; 0 for a row without a list
-    ids: npt.NDArray[np.int32]  # [U, k] best first, 0 where there are fewer
-    scores: npt.NDArray[np.float32]  # [U, k]
-
-    @classmethod
-    def empty(cls, users: npt.NDArray[np.uint64], k: int) -> Lists:
-        shapes = ((len(users),), (len(users), k), (len(users), k))
-        return cls(users, *(np.zeros(shape, kind) for shape, kind in zip(shapes, _KINDS[1:], strict=True)))
-
-
 class TopKCache:
-    """A memory-mapped file of lists: a line of JSON, then the columns of :class:`Lists` in order.
+    """A memory-mapped Arrow IPC file of lists (:mod:`sage_pl.serving.list_files`), which polars and DuckDB read too.
 
     Opening compares size and hash (0.5 s per GB), and maps the file; a lookup is a binary search among the users' hashes, and
-    one row. An open cache keeps the old content when the file is replaced. Files of the first format hold no hash.
+    one row. An open cache keeps the old content when the file is replaced. Files of earlier versions are read too.
 
     Attributes:
         origin: of the newest lists; a row is one of them if its key matches.
@@ -113,26 +91,10 @@ class TopKCache:
         self.file = Path(file)
         if not self.file.is_file():
             raise MissingFileError(f"there is no {file}; make it with scripts/recommend.py checkpoint=FILE users=all")
-        with self.file.open("rb") as stream:
-            line = stream.readline(_HEADER)
-            try:
-                header, digest = _header(line)
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise CacheError(f"{file} is no file of recommended items ({error}); remove or rename it") from error
-            self.origin = Origin(header["model"], header["exclude_seen"], header.get("items"))
-            self.written: str = header["written"]
-            users, self.k = header["users"], header["k"]
-            expected = len(line) + users * (16 + 8 * self.k)
-            if (size := self.file.stat().st_size) != expected:
-                raise CacheError(f"{file} has {size} bytes, wanted {expected}; remove it and make it again")
-            if digest is not None and digest != _digest(header, iter(lambda: stream.read(1 << 20), b"")):
-                raise CacheError(f"{file} is damaged: its hash is another; remove it and make it again")
-            data = np.asarray(np.memmap(stream, np.uint8, "r"))
-        columns, at = [], len(line)
-        for kind, width in zip(_KINDS, (8, 8, 4 * self.k, 4 * self.k), strict=True):
-            columns.append(data[at : at + users * width].view(kind))
-            at += users * width
-        self.lists = Lists(*columns[:2], *(column.reshape(users, self.k) for column in columns[2:]))
+        header, self.lists = list_files.read(self.file)
+        self.origin = Origin(header["model"], header["exclude_seen"], header.get("items"))
+        self.written: str = header["written"]
+        self.k: int = header["k"]
 
     def __len__(self) -> int:
         return len(self.lists.users)
@@ -156,49 +118,6 @@ class TopKCache:
         return at if at < len(users) and users[at] == user else None
 
 
-def write(file: Path, origin: Origin, lists: Lists) -> None:
-    """Replace ``file`` atomically by one of the rows that have a list."""
-    if not (complete := lists.keys != 0).all():
-        lists = Lists(*(column[complete] for column in lists))
-    users, k = lists.ids.shape
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    numbers = {} if origin.items is None else {"items": origin.items}
-    header = {"format": _FORMAT, **json.loads(origin.text), **numbers, "users": users, "k": k, "written": now}
-    columns = [np.ascontiguousarray(column, kind).data for column, kind in zip(lists, _KINDS, strict=True)]
-    line = json.dumps({**header, "sha256": _digest(header, columns)}).encode()
-    line += b" " * (63 - len(line) % 64) + b"\n"  # columns begin at a multiple of 64 bytes
-    if len(line) > _HEADER:
-        raise CacheError(f"the model's name has {len(line)} bytes, at most {_HEADER} fit; use fewer overrides")
-    with whole_file(file) as part, part.open("wb") as stream:
-        stream.write(line)
-        for column in columns:
-            stream.write(column)
-
-
-def _header(line: bytes) -> tuple[dict[str, Any], str | None]:
-    """The first line's values, and the hash of the file where its format has one.
-
-    Raises:
-        ValueError, KeyError, TypeError: it is no such line.
-    """
-    header: dict[str, Any] = json.loads(line)
-    digest = None
-    if header["format"] == _FORMAT:
-        digest = str(header.pop("sha256"))
-    elif header["format"] != _FIRST_FORMAT:
-        raise ValueError(f"its format is {header['format']!r}, wanted {_FORMAT!r}")
-    kinds = {"model": dict, "exclude_seen": bool, "written": str, "users": int, "k": int}
-    for name, kind in kinds.items():
-        if type(header[name]) is not kind or (kind is int and header[name] < 0):
-            raise ValueError(f"its {name} is {header[name]!r}")
-    if not isinstance(header.get("items"), str | None):
-        raise ValueError(f"its items is {header['items']!r:.100}")
-    return header, digest
-
-
-def _digest(header: Mapping[str, Any], columns: Iterable[bytes | memoryview]) -> str:
-    """sha256 of the first line's values and of all columns."""
-    total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for part in columns:
-        total.update(part)
-    return total.hexdigest()
+def write(file: Path, origin: Origin, lists: Lists, names: Sequence[str] | None = None) -> None:
+    """Replace ``file`` atomically by one of the rows that have a list; see :func:`sage_pl.serving.list_files.write`."""
+    list_files.write(file, origin.text, lists, origin.items, names)

@@ -7,6 +7,7 @@ import logging
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.overrides import TorchFunctionMode
 
 from sage_pl.artifacts.files import MANIFEST, records_of, refuse_existing, whole_folder
 from sage_pl.errors import SettingError
 from sage_pl.nn.modules.served import ServedProducts
+from sage_pl.nn.sequence_encoders.user_interests import UserInterests
 from sage_pl.runs.checks import ConfigError
 from sage_pl.serving.exported_model import CATALOGUE, Catalogue
 from sage_pl.types import Scorer, SeqBatch, real
@@ -29,13 +32,54 @@ _LARGEST = 1 << 30  # bytes of a file of ONNX, which may hold 2 GiB
 FILES = {"onnx": "tower.onnx", "torch": "tower.pt2"}
 
 
+class Maxima(NamedTuple):
+    """What ``cummax`` returns, without the places."""
+
+    values: Tensor
+
+
+class BasicOperations(TorchFunctionMode):
+    """Within it, attention is products and a softmax, and running maxima are those of prefixes: operations that ONNX has,
+    without the layout of one device's kernel.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return _attend(*args, **(kwargs or {}))
+        if func is Tensor.cummax:
+            return _running_maxima(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _attend(
+    query: Float[Tensor, "*P L D"],
+    key: Float[Tensor, "*P K D"],
+    value: Float[Tensor, "*P K D"],
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+) -> Float[Tensor, "*P L D"]:
+    products = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        products = products.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        products = products + attn_mask
+    return products.softmax(-1) @ value
+
+
+def _running_maxima(x: Int[Tensor, "B L"], dim: int) -> Maxima:
+    past = torch.ones(x.shape[dim], x.shape[dim], dtype=torch.bool, device=x.device).tril()
+    return Maxima(torch.where(past, x[:, None, :], torch.iinfo(x.dtype).min).amax(2))
+
+
 class UserTower(nn.Module):
     """``states(items)`` of a served model, without choices that depend on the numbers: a history of any length is set into a
     row of ``max_len`` places, whose padding changes no state.
 
     Args:
         model: ranks by inner products.
-        knows_users: takes the users' numbers beside their histories; 0 for a new user.
+
+    Attributes:
+        knows_users: the users' numbers are a second argument; 0 for a new user.
 
     Shape: ``[B, L] (, [B]) -> [B, E]``, or [B, I, E] where a user has I states, of which the best one scores an item.
 
@@ -43,7 +87,7 @@ class UserTower(nn.Module):
         SettingError: the model generates codes, or reads histories of any length.
     """
 
-    def __init__(self, model: nn.Module, knows_users: bool) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         if not isinstance(model, ServedProducts):
             raise SettingError(
@@ -54,7 +98,8 @@ class UserTower(nn.Module):
             raise SettingError(
                 "a tower has a row of max_len places, and this model reads all items; train with data.max_len=50"
             )
-        self.model, self.max_len, self.knows_users = model, model.max_len, knows_users
+        self.model, self.max_len = model, model.max_len
+        self.knows_users = any(isinstance(part, UserInterests) for part in model.sequence_encoder.modules())
 
     def forward(self, items: Int[Tensor, "B L"], users: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B *I E"]:
         model = self.model
@@ -63,7 +108,8 @@ class UserTower(nn.Module):
         batch: SeqBatch = {"items": ids, "masked": ids == model.item_encoder.n_items + 1}
         if users is not None:
             batch["user"] = users
-        return model.sequence_encoder(model.item_encoder.views(ids), real(ids), batch, last_only=True)[:, -1]
+        with BasicOperations():
+            return model.sequence_encoder(model.item_encoder.views(ids), real(ids), batch, last_only=True)[:, -1]
 
     def example(self) -> tuple[Tensor, ...]:
         """Arguments of a call."""
@@ -98,7 +144,7 @@ def write_tower(model: nn.Module, catalogue: Catalogue, folder: str | Path, form
         raise ConfigError(f"format is {form!r}, wanted folder, {' or '.join(FILES)}")
     final = Path(folder)
     refuse_existing(final)
-    tower = UserTower(model, bool(catalogue.users))
+    tower = UserTower(model)
     program = exported_program(tower)
     with whole_folder(final) as work:
         if form == "torch":

@@ -11,9 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.artifacts.weights import read_tensors
 from sage_pl.errors import MissingFileError
 from sage_pl.nn.item_encoders.encoded import ItemVectors, view_vectors
 from sage_pl.types import ItemEncoder, Views
+
+TABLES = "tables"
 
 
 class CachedItems(nn.Module):
@@ -22,7 +25,8 @@ class CachedItems(nn.Module):
     Serving a model this way needs no text vectors, no adapter and no gate.
 
     Args:
-        folder: the files of :func:`write_tables`: ``<view>.npy`` [R, D] for every view, among them ``output`` [R, E].
+        folder: the files of :func:`write_tables`: ``<view>.npy`` [R, D] for every view, among them ``output`` [R, E]; or the
+            same in ``tables.safetensors``.
 
     Raises:
         MissingFileError: the folder has no ``output.npy``.
@@ -30,14 +34,18 @@ class CachedItems(nn.Module):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        if not (Path(folder) / "output.npy").is_file():
+        place = Path(folder)
+        if (place / f"{TABLES}.safetensors").is_file():
+            self._set(read_tensors(place, TABLES))
+            return
+        if not (place / "output.npy").is_file():
             raise MissingFileError(
                 f"{folder} holds no output.npy; write it with scripts/export.py checkpoint=FILE folder=DIR"
             )
         self._set(
             {
                 file.stem: torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
-                for file in sorted(Path(folder).glob("*.npy"))
+                for file in sorted(place.glob("*.npy"))
             }
         )
 

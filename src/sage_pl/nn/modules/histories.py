@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sage_pl.evaluation.rows import row_top_k
 from sage_pl.nn.item_encoders.encoded import EncodedItems
-from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, real
+from sage_pl.types import ItemEncoder, Scorer, SeqBatch, SequenceEncoder, Targets, TopK, VectorTable, real
+
+
+class Retrieval(Protocol):
+    """Finds items of large inner products without scoring all."""
+
+    def best_items(
+        self,
+        states: Float[Tensor, "B *I E"],
+        k: int,
+        seen: Int[Tensor, "B M"] | None = None,
+        allowed: Bool[Tensor, "R"] | None = None,
+    ) -> TopK: ...
+
+    def append(self, table: VectorTable) -> None:
+        """The items of a longer table."""
+        ...
 
 
 class HistoryReader:
@@ -20,6 +37,7 @@ class HistoryReader:
     targets: Targets
     max_len: int | None
     scorer: Scorer | None  # changes the scores of all items before they rank
+    retrieval: Retrieval | None = None  # of models that rank by inner products; None scores every item
 
     def read(self, items: Int[Tensor, "B L"]) -> Int[Tensor, "B M"]:
         """The newest ``max_len`` items of histories."""

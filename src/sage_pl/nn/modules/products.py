@@ -44,4 +44,6 @@ class ItemProducts(HistoryReader):
         users: Int[Tensor, "B"] | None,
         allowed: Bool[Tensor, "R"] | None,
     ) -> TopK:
+        if self.retrieval is not None:
+            return self.retrieval.best_items(self.states(items, users), k, seen, allowed)
         return top_k(self.states(items, users), self.ranking_table(), k, seen, allowed=allowed)

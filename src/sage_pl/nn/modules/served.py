@@ -70,6 +70,8 @@ class ServedProducts(ItemProducts, Served):
         self.targets = self.targets.of_items(self.item_encoder.n_items)
         if self.scorer is not None:
             self.scorer.append(text)
+        if self.retrieval is not None:
+            self.retrieval.append(self.ranking_table())
 
 
 class ServedCodes(ItemSearch, Served):

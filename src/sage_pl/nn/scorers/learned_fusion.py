@@ -164,9 +164,9 @@ class LearnedFusion(FusedScorer):
     def _combined(self, columns: Columns, weights: Float[Tensor, "G W"]) -> Float[Tensor, "b R"]:
         weights = weights.to(columns.of_all[0])
         of_item = weights.T.contiguous()[:, self.group]  # [W, R]
-        fused = of_item[-1].expand_as(columns.of_all[0])
+        fused = of_item[-1].expand_as(columns.of_all[0]).clone()
         for column, weight in zip(columns.of_all, of_item, strict=False):
-            fused = torch.addcmul(fused, column, weight)
+            fused.addcmul_(column, weight)
         if columns.own is None:
             return fused
         values = torch.stack([*columns.at(columns.own.items), *columns.of_own], -1)

@@ -32,7 +32,7 @@ def make(subject: Subject, charted: Sequence[str]) -> Section:
     """
     places = [(protocol, metric) for protocol in subject.protocols for metric in subject.metrics]
     pair = _pair(subject)
-    blocks: list[Block] = [SideBySide(_hero(subject, pair or charted), _first(subject, pair, *places[0]))]
+    blocks: list[Block] = [SideBySide(_hero(subject, pair, charted), _first(subject, pair, *places[0]))]
     if len(subject.systems) > 1 and pair:
         blocks.append(table(subject, *places[0], title="All systems: ", legend=False))
     rest = [table(subject, *place, legend=False) for place in places[1:]]
@@ -59,8 +59,9 @@ def _first(subject: Subject, pair: Sequence[str], protocol: str, metric: str) ->
     return table(subject, protocol, metric, HERO)
 
 
-def _hero(subject: Subject, names: Sequence[str]) -> Figure:
+def _hero(subject: Subject, pair: Sequence[str], charted: Sequence[str]) -> Figure:
     """Bars of the main groups, with intervals."""
+    names, title = (pair, "beside the baseline") if pair else (charted, "of the best systems")
     metric, groups = labels.metric(subject.metrics[0]), []
     for group in HERO:
         cells = {name: subject.find(name, group) for name in names}
@@ -70,7 +71,7 @@ def _hero(subject: Subject, names: Sequence[str]) -> Figure:
             groups.append((labels.group(group), f"{known[0].cases:,} users", heights))
     chart = drawing.bars("", groups, metric, unit=" %")
     text = f"{metric}, {labels.protocol(subject.protocols[0])}; bars: mean, lines: 95 % interval over users."
-    return Figure(f"{metric} beside the baseline", text, [chart], {subject.styles[name]: name for name in names})
+    return Figure(f"{metric} {title}", text, [chart], {subject.styles[name]: name for name in names})
 
 
 def height(subject: Subject, name: str, cell: Record | None) -> Height:

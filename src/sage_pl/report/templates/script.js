@@ -90,7 +90,7 @@
       show(order[at]);
     });
   }
-  addEventListener("scroll", () => { point.hidden = true; }, { passive: true });
+  if (point) addEventListener("scroll", () => { point.hidden = true; }, { passive: true });
   let collapsed = [];
   addEventListener("beforeprint", () => {
     collapsed = [...document.querySelectorAll("details:not([open])")];

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sage_pl import hosts
 from sage_pl.artifacts.files import write_text
+from sage_pl.artifacts.plain import read_yaml
 from sage_pl.errors import UserError
 from sage_pl.evaluation.floors import best_floor, label
 from sage_pl.evaluation.table import select
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 ID_FILE = "wandb_id"  # in the run's folder
 _FIGURES = ("ndcg@10", "hr@10")
+RESULTS = {  # name in the summary, for tables and parallel coordinates -> that of metrics.json
+    "result/NDCG@10": "test/full/ndcg@10",
+    "result/NDCG@10 head": "test/full/ndcg@10/item_head",
+    "result/NDCG@10 tail": "test/full/ndcg@10/item_tail",
+    "result/NDCG@10 unseen": "test/full/ndcg@10/item_unseen",
+    "result/HR@10": "test/full/hr@10",
+}
+OVER_FLOOR = "result/NDCG@10 over the floor"  # as a share of it
+_LONGEST = 120  # characters of a record's name; W&B takes 128
+_NAMED = ("dataset", "method", "backbone", "seed", "logger", "report", "sweep", "resume", "experiment")
+_UNNAMED = ("hydra.", "paths.", "dataset.", "logger.")
 _RUN = "this run"
 
 
@@ -65,7 +77,7 @@ class WandbRun(WandbLogger):
         self.id_file = Path(run_dir) / ID_FILE
         earlier = None if resume is None else Path(resume).parent.parent / ID_FILE
         super().__init__(
-            name=name,
+            name=name if group is None or name is None else named(name, Path(run_dir)),
             save_dir=run_dir,
             project=project,
             id=earlier.read_text() if earlier is not None and earlier.is_file() else None,
@@ -87,6 +99,7 @@ class WandbRun(WandbLogger):
     def finish_run(self, folder: Path, metrics: Mapping[str, float], artifacts: Mapping[str, Path]) -> None:
         """Add the results of a finished run and end the record, so that the next run of this process starts its own.
 
+        - ``result/...`` of the summary: the main results under short names, and the share above the best floor.
         - ``groups/<protocol>``: every metric of every group, beside the best floor, as a table and as bars.
         - ``report``: ``report.html``, where the run has one.
         - artifacts and the best checkpoint by reference: their place and key are uploaded, their content is not.
@@ -122,6 +135,7 @@ class WandbRun(WandbLogger):
 
         run = self.experiment
         run.summary.update({name: value for name, value in metrics.items() if name.startswith("floor/")})
+        run.summary.update(results(metrics))
         for protocol, (columns, rows) in tables(metrics).items():
             run.log({f"groups/{protocol}": wandb.Table(columns=columns, data=rows)})
             for metric in (metric for metric in _FIGURES if metric in columns):
@@ -141,15 +155,40 @@ class WandbRun(WandbLogger):
             self.experiment.log_artifact(reference(f"model-{self.experiment.id}", "model", best, self.experiment.id))
 
 
-def check(mode: str | None = None) -> None:
+def named(name: str, folder: Path) -> str:
+    """A record's name with the settings of its job in a sweep: ``beauty-sage-sasrec-seed42 loss.gamma=0.05``.
+
+    Args:
+        name: of data set, method, backbone and seed.
+        folder: of the run; Hydra's record of its overrides is in it.
+    """
+    file = folder / ".hydra" / "overrides.yaml"
+    overrides = [str(one).lstrip("+") for one in (read_yaml(file) if file.is_file() else [])]
+    more = [one for one in overrides if one.partition("=")[0] not in _NAMED and not one.startswith(_UNNAMED)]
+    return " ".join([name, *more])[:_LONGEST]
+
+
+def results(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The main results by their short names, and NDCG@10 above the best floor's, as a share of it."""
+    values = {short: metrics[name] for short, name in RESULTS.items() if name in metrics}
+    if "test/full/ndcg@10" in metrics and (floor := metrics.get(f"floor/{best_floor(metrics, 'full')}/full/ndcg@10")):
+        values[OVER_FLOOR] = metrics["test/full/ndcg@10"] / floor - 1
+    return values
+
+
+def check(mode: str | None = None, what: str = "logger=wandb") -> None:
     """Check that a record is possible: the package is installed, and the login is accepted unless W&B is offline.
+
+    Args:
+        mode: of the record; None: the environment's.
+        what: needs W&B, for messages.
 
     Raises:
         HostError: the process may not contact W&B.
         LoggerError: it is not; the message names the remedy.
     """
     if importlib.util.find_spec("wandb") is None:
-        raise LoggerError("logger=wandb needs the package wandb: pip install 'sage-pl[wandb]', or choose logger=csv")
+        raise LoggerError(f"{what} needs the package wandb: pip install 'sage-pl[wandb]', or choose logger=csv")
     import wandb
 
     if (mode or wandb.setup().settings.mode) in ("offline", "disabled"):
@@ -158,7 +197,7 @@ def check(mode: str | None = None) -> None:
     with _one_line():
         if not wandb.login(prompt=False):
             raise LoggerError(
-                "logger=wandb has no login: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline, which "
+                f"{what} has no login: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline, which "
                 "needs neither account nor network"
             )
 

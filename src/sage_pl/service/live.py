@@ -147,7 +147,7 @@ class Live:
             return generation
 
     def _added(self, items: NewItems) -> Generation:
-        self.generation = self._with_added(self.generation)
+        self._look()  # the encoder of new items is read from the folder, so a replaced one is loaded first
         numbers, ids = self.generation.catalogue.numbers, [item for item, _ in items]
         if known := next((one for place, one in enumerate(ids) if one in numbers or one in ids[:place]), None):
             raise KnownItemError(f"item {known!r} is known already; leave it out")

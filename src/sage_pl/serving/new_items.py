@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -145,7 +146,7 @@ class TextSource:
 
         Args:
             table: checked.
-            known: folder of the ``embed`` artifact; None encodes the known texts anew.
+            known: folder of the ``embed`` artifact; None encodes the known texts, once per process.
             allow_host: hosts that the text encoder may contact.
 
         Raises:
@@ -160,7 +161,7 @@ class TextSource:
                     "embedder=minilm"
                 )
             if known is None:
-                old = np.asarray(embedder.encode(list(self.known)), np.float32)
+                old = _known_vectors(json.dumps(dict(self.embed), sort_keys=True), self.known)
             else:
                 old = np.load(known / "table.npy", allow_pickle=False)[1:-1].astype(np.float32)
             new = np.asarray(embedder.encode_new(list(self.known), self._texts().of(table).to_list()), np.float32)
@@ -168,6 +169,12 @@ class TextSource:
 
     def _texts(self) -> Texts:
         return Texts(self.columns, self.labels, self.max_chars)
+
+
+@functools.lru_cache(1)
+def _known_vectors(embed: str, texts: tuple[str, ...]) -> np.ndarray:
+    """The vectors of texts by an encoder, whose node is JSON: encoded once, however often items are added."""
+    return np.asarray(built("steps.embed", json.loads(embed)).encode(list(texts)), np.float32)
 
 
 def encoded(
@@ -184,7 +191,7 @@ def encoded(
     Args:
         source: of the data set's texts.
         encoder: the item encoder as it was trained.
-        embed: folder of the ``embed`` artifact; None encodes the known texts anew.
+        embed: folder of the ``embed`` artifact; None encodes the known texts, once per process.
         reads: views that sequences read.
         table, allow_host: see :meth:`sage_pl.serving.ExportedModel.add_items`.
         known_ids: of the model's items.

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from hydra_plugins.sage_pl_sweepers import Grid, Search, _succeeded
+from hydra_plugins.sage_pl_sweepers import BasicLauncher, Grid, Search, _succeeded
 from sage_pl.artifacts.locks import locked
 from sage_pl.runs.search import SearchError
 
@@ -34,7 +33,9 @@ class Launcher:
 def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    sweeper = Grid(max_batch_size=None)
+    sweeper = Grid.__new__(
+        Grid
+    )  # Hydra's discovery of plugins loads its classes anew, after which none can be initialised
     sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}})
     monkeypatch.setattr(sweeper, "_place", lambda job, number: tmp_path / "sweep" / str(number))
     return sweeper
@@ -73,10 +74,10 @@ def test_an_error_of_the_configuration_is_none_of_a_worker(grid: Grid) -> None:
 
 
 def test_trials_at_once_need_a_launcher() -> None:
-    sweeper = Search(max_batch_size=None)
+    sweeper = Search.__new__(Search)
     sweeper.config = OmegaConf.create(
         {"search": {"trials": 4, "startup": 2, "warmup": 1, "parallel": 2, "storage": None}}
     )
-    sweeper.launcher = BasicLauncher()
+    sweeper.launcher = BasicLauncher.__new__(BasicLauncher)
     with pytest.raises(SearchError, match=r"search\.parallel is 2, but Hydra's own launcher .*hydra/launcher=joblib"):
         sweeper.sweep([])

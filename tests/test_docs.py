@@ -15,7 +15,7 @@ GENERATED = tuple((ROOT / "docs" / name).as_posix() for name in ("_build", "refe
 PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if not str(page).startswith(GENERATED)]
 NOT_YET_WRAPPED = {
     *("README.md", "CHANGELOG.md", "docs/fusion.md", "docs/performance.md", "docs/serving.md", "docs/report.md"),
-    "docs/comparison.md",
+    *("docs/comparison.md", "docs/tutorials/serve.md"),
 }
 _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from sage_pl.serving import load
-from tests.e2e.test_shop import purchases
 from tests.service.server import server
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,27 +31,14 @@ def lines(heading: str) -> list[str]:
     return [line for block in blocks for line in block.strip().splitlines()]
 
 
-@pytest.fixture
-def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """A command ``python FILE ...`` in this process, in the shop's folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line: str) -> None:
-        program, script, *arguments = shlex.split(line)
-        assert program == "python"
-        monkeypatch.setattr("sys.argv", [script, *arguments])
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-
-    return run
-
-
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_page(python: Callable[[str], None], tmp_path: Path) -> None:
+def test_the_page(shell: Callable[[str], str], tmp_path: Path) -> None:
     assert re.search(r"^pip install \"sage-pl\[serve\]\"$", PAGE, flags=re.MULTILINE)
     assert "serve = [" in (ROOT / "pyproject.toml").read_text()
-    purchases().write_csv("purchases.csv")
+    shell("python docs/tutorials/purchases.py")
+    frame = pl.read_csv("purchases.csv")
     for line in lines("Train and export"):
-        python(line)
+        shell(line)
     (start,) = lines("Start the server")
     with server(tmp_path / "log", *shlex.split(start)[1:]) as served:
 
@@ -62,9 +48,9 @@ def test_the_page(python: Callable[[str], None], tmp_path: Path) -> None:
             done = subprocess.run(["curl", "-s", *arguments], capture_output=True, text=True, check=True, timeout=60)
             return json.loads(done.stdout)
 
-        assert f"{len(purchases())} of {len(purchases())} events were new" in served.log.read_text()
+        assert f"{len(frame)} of {len(frame)} events were new" in served.log.read_text()
         user, history, several, similar, unknown = lines("Ask")
-        model, frame = load("served"), purchases()
+        model = load("served")
         of_ana = frame.filter(customer="ana").sort("time")["sku"].to_list()
         assert items(curl(user)) == [item.id for item in model.recommend(of_ana, 5)]
         assert items(curl(history)) == [item.id for item in model.recommend(["TEA-03", "TEA-05"], 5)]
@@ -83,7 +69,7 @@ def test_the_page(python: Callable[[str], None], tmp_path: Path) -> None:
         assert all("green tea leaf" in item["title"] for item in curl(near)["items"])
 
         export, *moves, health = lines("A newer model")
-        python(export)
+        shell(export)
         Path("newer/manifest.json").write_text(
             Path("newer/manifest.json").read_text() + " "
         )  # else it is the same export

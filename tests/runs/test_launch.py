@@ -248,7 +248,7 @@ def test_a_job_has_the_directory_of_the_command_and_is_no_task_of_slurm(
     monkeypatch.setattr(launch.subprocess, "run", run)
     assert in_own_process(OmegaConf.create(), ("train.py",))
     assert settings["cwd"] == str(tmp_path)
-    assert settings["env"] == {**os.environ, "SLURM_JOB_NAME": "interactive"}
+    assert settings["env"] == {**os.environ, "SLURM_JOB_NAME": "interactive", "SAGE_PL_WORKER": str(os.getpid())}
 
 
 def test_a_machine_without_the_directory_of_the_command_is_named(

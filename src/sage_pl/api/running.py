@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
 from sage_pl.commands.door import COMMANDS, config_dir, without_group
+from sage_pl.commands.importing import command_module
 from sage_pl.escaping import LogFormatter
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.hints import hints
@@ -49,7 +49,7 @@ def run_command(command: str, settings: Mapping[str, Any]) -> Done:
     def task(config: DictConfig) -> Any:
         with _logged(Path(HydraConfig.get().runtime.output_dir) / f"{command}.log"):
             try:
-                return getattr(importlib.import_module(f"sage_pl.commands.{module}"), function)(config)
+                return getattr(command_module(f"sage_pl.commands.{module}"), function)(config)
             except Exception as error:  # noqa: BLE001 - raised below; Hydra would print the overrides first
                 return error
 
@@ -83,8 +83,8 @@ def composing(arguments: Sequence[str], command: str) -> Iterator[None]:
     try:
         yield
     except (ConfigCompositionException, OverrideParseException) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(" ".join([reason, *hints(list(arguments), config_dir(), command)])) from error
+        lines = hints(list(arguments), config_dir(), command, error)
+        raise ConfigError(*(lines or [" ".join(str(error).split())])) from error
     except Stopped as error:  # of the folder
         raise ConfigError(str(error)) from None
     except SystemExit as error:

@@ -193,7 +193,7 @@ def _readme(tower: UserTower, catalogue: Catalogue, form: str) -> str:
         if form == "onnx"
         else ", ".join(f"torch.from_numpy({value})" for value in pairs.values())
     )
-    call = call.replace("ARGUMENTS", "{" + arguments + "}" if form == "onnx" else arguments)
+    call = call.replace("ARGUMENTS", arguments)
     return _README.format(
         package={"onnx": "onnxruntime", "torch": "torch"}[form],
         call=call,

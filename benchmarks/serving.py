@@ -112,24 +112,23 @@ async def soak(served: Any, folder: Path, body: Body, duration: float) -> dict[s
     columns = json.loads((folder / "new_items.json").read_text())["columns"]
 
     async def change() -> None:
-        async with Client(served.port) as client:
-            replaced = 0
-            for number in range(10**6):
-                if (past := time.perf_counter() - start) > duration:
-                    return
+        replaced = 0
+        for number in range(10**6):
+            if (past := time.perf_counter() - start) > duration:
+                return
+            async with Client(served.port) as client:  # the server closes connections that are idle for 5 s
                 item = {"item_id": f"added-{number}", **dict.fromkeys(columns, f"a new item with the number {number}")}
-                status, answer = await client.post("/items", {"items": [item]})
-                assert status == 200, answer
                 events = [{"user_id": f"u{random.randrange(1000)}", "item_id": item["item_id"]} for _ in range(20)]
-                status, answer = await client.post("/events", {"events": events})
-                assert status == 200, answer
-                status, answer = await client.post("/recommend", {"history": [item["item_id"]]})
+                for path, body in (("/items", {"items": [item]}), ("/events", {"events": events})):
+                    status, answer = await client.post(path, body)
+                    assert status == 200, answer
+                _, answer = await client.post("/recommend", {"history": [item["item_id"]]})
                 models.add(answer["model"])
-                if past > (replaced + 1) * duration / 3 and replaced < 2:
-                    replaced += 1
-                    await asyncio.to_thread(replace, folder, replaced)
-                memory.append((round(past), round(served.memory())))
-                await asyncio.sleep(10)
+            if replaced < 2 and past > (replaced + 1) * duration / 3:
+                replaced += 1
+                await asyncio.to_thread(replace, folder, replaced)
+            memory.append((round(past), round(served.memory())))
+            await asyncio.sleep(10)
 
     end = start + duration
     (seconds, statuses), _ = await asyncio.gather(

@@ -36,7 +36,7 @@ class Launcher:
 def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    sweeper = Grid.__new__(Grid)
+    sweeper = sweepers.Grid.__new__(sweepers.Grid)
     sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}})
     monkeypatch.setattr(sweeper, "_place", lambda job, number: tmp_path / "sweep" / str(number))
     return sweeper

@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from hydra_plugins.sage_pl_sweepers import BasicLauncher, Grid, Search, _succeeded
+from hydra_plugins import sage_pl_sweepers as sweepers
 from sage_pl.artifacts.locks import locked
 from sage_pl.runs.search import SearchError
 
@@ -29,36 +29,37 @@ class Launcher:
         return self.end
 
 
+# Hydra's discovery of plugins loads their classes anew, so they are looked up late, and none is initialised.
+
+
 @pytest.fixture
-def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    sweeper = Grid.__new__(
-        Grid
-    )  # Hydra's discovery of plugins loads its classes anew, after which none can be initialised
+    sweeper = sweepers.Grid.__new__(sweepers.Grid)
     sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}})
     monkeypatch.setattr(sweeper, "_place", lambda job, number: tmp_path / "sweep" / str(number))
     return sweeper
 
 
-def test_jobs_get_the_folder_of_the_sweep_wherever_they_run(grid: Grid, tmp_path: Path) -> None:
+def test_jobs_get_the_folder_of_the_sweep_wherever_they_run(grid: Any, tmp_path: Path) -> None:
     config = OmegaConf.create({"hydra": {"runtime": {"output_dir": f"{tmp_path}/sweep/0_x"}}})
     grid.launcher = Launcher([JobReturn(hydra_cfg=config, status=JobStatus.COMPLETED)])
     ((folder, job),) = grid.launch([["seed=1"]], 0)
     assert grid.launcher.jobs == [["seed=1", f"hydra.sweep.dir='{tmp_path}/sweep'"]]
     assert folder == tmp_path / "sweep" / "0_x"
-    assert _succeeded(folder, job)
+    assert sweepers._succeeded(folder, job)
 
 
 def test_a_worker_that_ends_leaves_what_the_other_jobs_have_written(
-    grid: Grid, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    grid: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "sweep" / "4").mkdir(parents=True)
     (tmp_path / "sweep" / "4" / "metrics.json").write_text("{}")
     grid.launcher = Launcher(RuntimeError("a worker was killed"))
     with caplog.at_level(logging.ERROR):
         jobs = grid.launch([["seed=1"], ["seed=2"]], 3)
-    assert [(folder.name, job, _succeeded(folder, job)) for folder, job in jobs] == [
+    assert [(folder.name, job, sweepers._succeeded(folder, job)) for folder, job in jobs] == [
         ("3", None, False),
         ("4", None, True),
     ]
@@ -67,17 +68,17 @@ def test_a_worker_that_ends_leaves_what_the_other_jobs_have_written(
         pass
 
 
-def test_an_error_of_the_configuration_is_none_of_a_worker(grid: Grid) -> None:
+def test_an_error_of_the_configuration_is_none_of_a_worker(grid: Any) -> None:
     grid.launcher = Launcher(ConfigCompositionException("no such method"))
     with pytest.raises(ConfigCompositionException):
         grid.launch([["method=nonsense"]], 0)
 
 
 def test_trials_at_once_need_a_launcher() -> None:
-    sweeper = Search.__new__(Search)
+    sweeper = sweepers.Search.__new__(sweepers.Search)
     sweeper.config = OmegaConf.create(
         {"search": {"trials": 4, "startup": 2, "warmup": 1, "parallel": 2, "storage": None}}
     )
-    sweeper.launcher = BasicLauncher.__new__(BasicLauncher)
+    sweeper.launcher = sweepers.BasicLauncher.__new__(sweepers.BasicLauncher)
     with pytest.raises(SearchError, match=r"search\.parallel is 2, but Hydra's own launcher .*hydra/launcher=joblib"):
         sweeper.sweep([])

@@ -11,7 +11,8 @@ from sage_pl.artifacts.identity import flat, is_decisive
 from sage_pl.training.loggers.wandb_run import RESULTS, LoggerError
 
 if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2 import Panel, PanelGrid, Report, Runset
+    from wandb_workspaces.reports.v2 import PanelGrid, Report, Runset
+    from wandb_workspaces.reports.v2.interface import Panel
 
 _GROUPS = ("choices", "data", "loss", "optimizer", "trainer")  # whose values may be an axis, beside whole values
 METHOD = "choices.method"
@@ -119,7 +120,7 @@ def make(what: Study) -> Report:
     name = what.group or what.project
     keys = ", ".join(f"{key} ({', '.join(map(str, values))})" for key, values in what.varied.items())
     about = f"{what.runs} runs; varied: {keys}." if keys else f"{what.runs} runs with equal settings."
-    blocks = [
+    blocks: Any = [
         wr.P(about),
         wr.H1("Results"),
         _grid([_runset(what, by=_by(what))], _results(what)),
@@ -146,7 +147,7 @@ def _by(what: Study) -> list[str]:
     return [key for key in what.varied if key != "seed"][:3] or [METHOD]
 
 
-def _grid(runsets: list[Runset], panels: list[Panel]) -> PanelGrid:
+def _grid(runsets: list[Runset], panels: list[Any]) -> PanelGrid:
     import wandb_workspaces.reports.v2 as wr
 
     return wr.PanelGrid(runsets=runsets, panels=panels)

@@ -97,7 +97,9 @@ def served_as_trained(best: Path, folder: Path, monkeypatch: pytest.MonkeyPatch)
     command = ["export.py", f"checkpoint={best}", f"folder={folder}", f"hydra.run.dir='{folder}-log'"]
     monkeypatch.setattr(sys, "argv", command)
     models = []
-    monkeypatch.setattr(serving, "save", lambda model, *rest: (models.append(model), SAVE(model, *rest)))
+    monkeypatch.setattr(
+        serving, "save", lambda model, *rest, **more: (models.append(model), SAVE(model, *rest, **more))
+    )
     runpy.run_path(str(ROOT / "scripts" / "export.py"), run_name="__main__")
     assert not models[0].training
     served, items = serving.load(folder).model, torch.tensor([[0, 0, 3, 9], [1, 2, 40, 7]])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
 from tests.planned import check_targets
 
@@ -31,14 +33,16 @@ term = Squared(1.0)
 
 
 @pytest.fixture(autouse=True)
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path with the packages ``tea_parts`` and ``tea_parts_too``, which nothing names yet."""
     for name in ("tea_parts", "tea_parts_too"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("SAGE_PL_PACKAGES", raising=False)
-    return tmp_path
+    checks._installed_packages.cache_clear()
+    yield tmp_path
+    checks._installed_packages.cache_clear()
 
 
 def check(target: str) -> None:

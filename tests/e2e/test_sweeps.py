@@ -89,7 +89,7 @@ def test_a_search_ends_with_the_best_beside_the_defaults(small_settings: list[st
     done = train("experiment=search", *small)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
-        r"trial 0: job 1 of 2\n.*trial 1: job 2 of 2, about \d+ s left", done.stdout + done.stderr, re.DOTALL
+        r"trial 0: job 1 of 2;.*trial 1: job 2 of 2, about \d+ s left", done.stdout + done.stderr, re.DOTALL
     )
     rows = list(csv.DictReader((folder / "search.csv").open()))
     assert sorted(row["trial"] for row in rows) == ["0", "1"]

@@ -82,7 +82,7 @@ def models_of(made: Files) -> dict[str, RecommenderModule]:
             lambda: (IdEncoder(N_ITEMS, 8), EnhancedUsers(make_backbone("sasrec", max_len=50), 3)),
         ),
         **dict.fromkeys(
-            DISTANCE_TERMS, lambda: (GaussianItems(N_ITEMS, 8), StochasticAttention(8, MAX_LEN, dropout=0))
+            DISTANCE_TERMS, lambda: (GaussianItems(N_ITEMS, 8), StochasticAttention(8, MAX_LEN, dropout=0.0))
         ),
     }
     for name, parts in readers.items():

@@ -2,6 +2,7 @@
 
 python benchmarks/images.py results              docs/images/results.png, from the table under "Fusion" of docs/results.md
 python benchmarks/images.py report FILE          docs/images/report.png: the top of a report.html, in Chromium (playwright)
+python benchmarks/images.py explorer ADDRESS    docs/images/explorer.png: the page of `sage-pl explore`, which runs, likewise
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -57,26 +61,48 @@ def results() -> Path:
     return file
 
 
-def report(page: Path) -> Path:
-    """The first screen of a page."""
+@contextmanager
+def opened(address: str) -> Iterator[Any]:
+    """A page of 1280 by 800 in Chromium."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    file = IMAGES / "report.png"
     with sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        view = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
-        view.goto(page.resolve().as_uri())
-        view.screenshot(path=file)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page.goto(address)
+        yield page
         browser.close()
-    return file
+
+
+def report(file: str) -> Path:
+    """The first screen of a report."""
+    image = IMAGES / "report.png"
+    with opened(Path(file).resolve().as_uri()) as page:
+        page.screenshot(path=image)
+    return image
+
+
+def explorer(address: str) -> Path:
+    """The lists of the first user, and why the last model recommends its first item, less what is below."""
+    from PIL import Image
+
+    image = IMAGES / "explorer.png"
+    with opened(address) as page:
+        page.locator("#columns article").last.locator("button.item").first.click()
+        page.locator("#why .card").last.wait_for()
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=image, full_page=True, clip={"x": 0, "y": 0, "width": 1280, "height": 1300})
+    Image.open(image).quantize(64).save(image, optimize=True)
+    return image
 
 
 def main() -> None:
-    what, *files = sys.argv[1:] or [""]
-    if what not in ("results", "report") or (what == "report") != bool(files):
+    makers: dict[str, Callable[..., Path]] = {"results": results, "report": report, "explorer": explorer}
+    what, *of = sys.argv[1:] or [""]
+    if what not in makers or len(of) != (what != "results"):
         sys.exit(__doc__)
-    file = results() if what == "results" else report(Path(files[0]))
+    file = makers[what](*of)
     size = file.stat().st_size
     print(f"{file.relative_to(ROOT)}: {size / 1000:.0f} kB")
     if size > LARGEST:

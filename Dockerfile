@@ -4,7 +4,9 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 serve && mkdir /state && chown serve /state
 COPY requirements.txt /tmp/
 COPY dist/sage_pl-*.whl /tmp/
-RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu -c /tmp/requirements.txt \
+# for torch without CUDA, which is much smaller: --build-arg TORCH_INDEX=ADDRESS of an index that has it
+ARG TORCH_INDEX=""
+RUN pip install --no-cache-dir torch ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c /tmp/requirements.txt \
     && wheel="$(ls /tmp/sage_pl-*.whl)" && pip install --no-cache-dir "$wheel[serve]" -c /tmp/requirements.txt \
     && rm /tmp/sage_pl-*.whl /tmp/requirements.txt
 

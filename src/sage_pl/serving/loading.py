@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,11 @@ def _append_added(place: Path, model: Any, catalogue: Catalogue | None) -> list[
     return added
 
 
-def _encoded(
-    place: Path,
-    node: Mapping[str, Any],
-    reads: Sequence[str],
-    table: Any,
-    known_ids: Sequence[str],
-    allow_host: Sequence[str],
-) -> Added:
-    """The items of a table with their vectors; this reads tables and texts, and so needs more than torch."""
+def _encoded(*arguments: Any) -> Added:
+    """:func:`sage_pl.serving.new_items.encoded_by_folder`, which reads tables and texts, and so needs more than torch."""
     from sage_pl.serving.new_items import encoded_by_folder
 
-    return encoded_by_folder(place, node, reads, table, known_ids, allow_host)
+    return encoded_by_folder(*arguments)
 
 
 def _checked_node(place: Path) -> dict[str, Any]:

@@ -12,11 +12,13 @@ import torch
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
 from sage_pl.runs import fit
+from sage_pl.runs.plan import fill_in_artifacts
+from sage_pl.runs.preparation import prepare
 from sage_pl.serving.exported import catalogue_of, in_memory, knows_users
 from sage_pl.serving.exported_model import Catalogue
 from sage_pl.serving.tower import FILES, VECTORS, UserTower, _write_onnx, exported_program, write_tower
 from tests.e2e.test_methods import METHODS, SMALL
-from tests.planned import planned, prepared
+from tests.planned import planned
 
 GENERATORS = ("semantic_convergence", "tiger")
 SAMPLES = ((1, 1), (3, 5), (5, 13))  # histories, and their length; 8 items are read
@@ -27,11 +29,12 @@ TOWERS = [method for method in METHODS if method not in GENERATORS]
 
 @pytest.fixture
 def served(small_settings: list[str]):
-    """``served(method, backbone)``: an untrained model and its catalogue."""
+    """``served(method, backbone)``: an untrained model and its catalogue; what stages train is that of SASRec."""
 
     def build(method: str, backbone: str = "sasrec", *more: str) -> tuple[torch.nn.Module, Catalogue]:
-        settings = [*small_settings, f"method={method}", f"backbone={backbone}", *SMALL.get(method, []), *more]
-        config = prepared(planned(*settings))
+        settings = [*small_settings, f"method={method}", *SMALL.get(method, []), *more]
+        artifacts = prepare(planned(*settings, "backbone=sasrec"))
+        config = fill_in_artifacts(planned(*settings, f"backbone={backbone}").config, artifacts)
         model = fit.build_parts(config, {}).model.eval()
         return in_memory(model), catalogue_of(Artifact.at(config.artifacts.sequences), "mask", knows_users(config))
 

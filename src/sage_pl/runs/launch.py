@@ -176,7 +176,7 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     places = [f"--config-dir={place}" for place in sources]
     folder = Path(hydra.runtime.output_dir)
     single = ["hydra.mode=RUN", f"sweep={quoted(Path(hydra.sweep.dir).name)}", f"hydra.run.dir={quoted(str(folder))}"]
-    command = [sys.executable, *program, *places, *typed_overrides(hydra), *settings, *single]
+    command = [sys.executable, *program, *places, *typed_overrides(), *settings, *single]
     if not Path(hydra.runtime.cwd).is_dir():
         raise JobError(
             f"job {hydra.job.num} was sent to {socket.gethostname()}, which has no {hydra.runtime.cwd}; the machines of a "
@@ -190,7 +190,7 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
         file = folder / "train.log"
         sentence = last_line(file)
         raise JobError(
-            f"job {hydra.job.num} ({' '.join(typed_overrides(hydra))}) ended with exit code {_named(done.returncode)}: "
+            f"job {hydra.job.num} ({' '.join(typed_overrides())}) ended with exit code {_named(done.returncode)}: "
             f"{sentence}; its log is {file}",
             sentence.replace(str(folder), "FOLDER"),
             causes_in(folder),

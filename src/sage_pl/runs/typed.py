@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 
-def typed_overrides(hydra: DictConfig | None = None) -> list[str]:
-    """The command's overrides, with ``${...}`` unresolved: what a typed value refers to need not exist yet.
+def typed_overrides() -> list[str]:
+    """The running command's overrides, with ``${...}`` unresolved: what a typed value refers to need not exist yet.
 
-    Args:
-        hydra: Hydra's part of a configuration; None for that of the running command, without which there are none.
+    Empty without a command.
     """
-    if hydra is None:
-        if not HydraConfig.initialized():
-            return []
-        hydra = HydraConfig.get()
-    return [str(one) for one in OmegaConf.to_container(hydra.overrides.task, resolve=False)]
+    if not HydraConfig.initialized():
+        return []
+    return cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))

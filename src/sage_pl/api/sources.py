@@ -86,7 +86,7 @@ class RunSource:
         with hosts.only(allow_host):
             config = checkpoint.prepared(trained, changes, artifacts)
             parts = checkpoint.trained(config, trained)
-            choose_weights(parts)
+            choose_weights(parts, changes)
         return cls(trained, changes, config, parts)
 
     def served(self) -> ExportedModel:

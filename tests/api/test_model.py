@@ -200,7 +200,11 @@ def test_what_is_wrong_in_a_call_is_one_sentence(model: sage_pl.Model, tmp_path:
     for call in (model.similar_users, lambda users: model.recommend(users=users)):
         with pytest.raises(SettingError, match=r"write \['u1'\]"):
             call("u1")
-    for frame, message in (({"item_id": []}, "has no row"), (3, "wanted a frame"), ({"item_id": ["x"]}, "lack")):
+    for frame, message in (
+        ({"item_id": [], "title": []}, "has no row"),
+        (3, "wanted a frame"),
+        ({"item_id": ["x"]}, "lack"),
+    ):
         with pytest.raises(SettingError, match=message):
             model.add_items(frame)
     with pytest.raises(SettingError, match="there are no runs to compare"):

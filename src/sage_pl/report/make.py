@@ -45,7 +45,7 @@ def after_run(what: Literal["run", "comparison"], how: str) -> Callable[[Path], 
         try:
             if how == "full":
                 log.info("report      its maps of the items take longest; report=quick leaves them out")
-            log.info("report      %s", make(folder, Options(maps=how == "full")))
+            log.info("report      %s", labels.near(make(folder, Options(maps=how == "full"))))
         except (ReportError, RunError) as error:
             log.warning("no report: %s", error)
         except Exception as error:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GENERATED = tuple((ROOT / "docs" / name).as_posix() for name in ("_build", "reference/conf/", "reference/api/"))
+GENERATED = tuple(
+    (ROOT / "docs" / name).as_posix() for name in ("_build", "reference/conf/", "reference/api/", "notebooks/pages/")
+)
 PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if not str(page).startswith(GENERATED)]
 _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

@@ -3,7 +3,7 @@
 python benchmarks/images.py results              docs/images/results.png, from the table under "Fusion" of docs/results.md
 python benchmarks/images.py report FILE          docs/images/report.png: the top of a report.html, in Chromium (playwright)
 python benchmarks/images.py explorer ADDRESS    docs/images/explorer.png: the page of `sage-pl explore`, which runs, likewise
-python benchmarks/images.py wandb FOLDER ...     docs/images/wandb.png: what a W&B report's panels hold, from the folders of a sweep's runs
+python benchmarks/images.py wandb FOLDER ...     docs/images/wandb.png: what a W&B report's panels hold, from runs
 """
 
 from __future__ import annotations
@@ -152,18 +152,11 @@ def _coordinates(panel: Any, systems: Mapping[str, Sequence[Any]], keys: Sequenc
     }
     places: list[Any] = []
     for values in columns.values():
-        order = {value: n for n, value in enumerate(dict.fromkeys(values))}
-        places.append([order[value] / max(len(order) - 1, 1) for value in values])
-        for value, n in order.items():
-            panel.text(
-                len(places) - 1.03,
-                n / max(len(order) - 1, 1),
-                value,
-                fontsize=7,
-                ha="right",
-                va="center",
-                backgroundcolor="white",
-            )
+        names = list(dict.fromkeys(values))
+        height = {value: n / max(len(names) - 1, 1) for n, value in enumerate(names)}
+        places.append([height[value] for value in values])
+        for value, y in height.items():
+            panel.text(len(places) - 1.03, y, value, fontsize=7, ha="right", va="center", backgroundcolor="white")
     for name in results:
         numbers = np.array([run.metrics[name] for one in systems.values() for run in one])
         places.append((numbers - numbers.min()) / max(np.ptp(numbers), 1e-9))

@@ -38,7 +38,8 @@ model = sage_pl.fit(
 # %% [markdown]
 # ## The table
 #
-# A column of weights for each kind of item. Signs are easier than sizes: above 0 a column speaks for an item, below 0 against it.
+# A row of weights for each kind of item. Signs are easier than sizes: above 0 a column speaks for an item, below 0
+# against it.
 
 # %%
 scorer = model.module.scorer

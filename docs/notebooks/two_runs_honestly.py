@@ -64,7 +64,8 @@ overall.select("system", "seeds", "mean", "sd", "difference", "difference_low", 
 # Read the row of `residual_text` from left to right:
 #
 # - `mean ± sd`: over seeds. It says how much a repetition moves.
-# - `difference_low` to `difference_high`: the same customers, drawn again and again. It says how much other customers would move it.
+# - `difference_low` to `difference_high`: the same customers, drawn again and again. It says how much
+#   other customers would move it.
 # - `mark`: `*` where the difference is above both, `~` where the noise of seeds may explain it.
 #
 # The mark needs both questions answered. An interval without 0 is not enough, since all customers move together with a seed.

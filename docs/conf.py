@@ -13,7 +13,7 @@ project = "SAGE-PL"
 copyright = "the SAGE-PL developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "generated"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "notebooks"]
+exclude_patterns = ["_build"]
 root_doc = "index"
 
 html_theme = "furo"

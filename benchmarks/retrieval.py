@@ -5,12 +5,14 @@ number of items (12000, 100000, 1000000). States are those of its users' histori
 further one is a random item with normal noise of 0.3 standard deviations of the table, so that lengths and neighbourhoods are
 those of trained vectors. Recall@10 is against exact lists, of 1,000 users without masking; latency is that of one user's ten
 items by a given state on the threads of OMP_NUM_THREADS, a median of 3 times 50; memory is that of the index beside the table.
-Writes benchmarks/results/retrieval-SIZE.json, where kinds that were measured before stay.
+Writes benchmarks/results/retrieval-SIZE.json, where kinds that were measured before stay; ``RETRIEVAL_INDEXES`` names a folder
+that keeps the indexes.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -66,9 +68,10 @@ def measured(kind: str, table: torch.Tensor, states: torch.Tensor, exact: torch.
     faiss.omp_set_num_threads(torch.get_num_threads())
     found = index.best_items(states, K).ids
     recall = (found[:, :, None] == exact[:, None, :]).any(2).float().mean().item()
-    with tempfile.TemporaryDirectory() as folder:
-        index.write(Path(folder) / "index")
-        size = (Path(folder) / "index").stat().st_size / 1e6
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(os.environ.get("RETRIEVAL_INDEXES", place)) / f"{kind}-{len(table) - 2}.faiss"
+        index.write(file)
+        size = file.stat().st_size / 1e6
     return {"ms": 1e3 * one(lambda state: index.best_items(state, K)), "recall": recall, "MB": size, "build s": built}
 
 

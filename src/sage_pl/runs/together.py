@@ -7,6 +7,7 @@ configuration, and follow rank 0 (:mod:`sage_pl.processes`).
 
 from __future__ import annotations
 
+import copy
 import logging
 import multiprocessing
 import signal
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
@@ -141,6 +142,14 @@ def _start(rank: int, count: int, port: int, config: DictConfig, follow: Callabl
     return _Follower(rank, process, receiver)
 
 
+def _set_hydra(hydra: DictConfig, config: DictConfig) -> None:
+    """Hydra's own node beside the configuration, as in the command's process, since either may refer to the other."""
+    whole = copy.deepcopy(config)
+    with flag_override(whole, ["readonly", "struct"], [False, False]):
+        whole.hydra = hydra.hydra
+    HydraConfig.instance().set_config(whole)
+
+
 def _hear(follower: _Follower, seconds: float | None = None) -> None:
     """Wait until a follower says that all is well."""
     wait([follower.pipe, follower.process.sentinel], seconds)
@@ -179,7 +188,7 @@ def _run(
     warnings.simplefilter("ignore")
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
     setup_globals()
-    HydraConfig.instance().set_config(hydra)
+    _set_hydra(hydra, config)
     try:
         pipe.send((_HERE, ""))
         processes.join(rank, count, TCPStore(_HOST, port, count + 1, is_master=False))

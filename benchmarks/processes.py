@@ -14,7 +14,6 @@ import csv
 import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,11 +34,12 @@ from sage_pl import processes
 
 sys.path.insert(0, str(ROOT))
 from tests.campaign.bench import SETTINGS, write_world
+from tests.e2e import commands
 from tests.semantic.scft.tiny import write_llama
 
 TOGETHER = ["trainer.devices=2", "trainer.strategy=ddp"]
 ALONE = ["trainer.devices=1", "trainer.strategy=auto"]
-EQUAL = ["dropout=0", "products=float32", "trainer.accelerator=cpu"]
+EQUAL = ["dropout=0", "products=float32", "trainer.accelerator=cpu", "floors=false"]
 FIRST_STEP = "+callbacks.first_step={_target_: first_step.FirstStep, folder: '${run_dir}'}"
 FUSED = ("dropout", "adapter.dropout")
 SMALL = {  # of parts with a dropout of their own, and what 40 items need
@@ -59,13 +59,9 @@ ROUNDS, STEPS, CASES = 1, 8, 2
 
 def run(folder: Path, *overrides: str) -> list[dict[str, str]]:
     """Train by ``train.py``; the rows of its table."""
-    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={folder}"]
-    paths = os.pathsep.join([str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])
-    threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    environment = {**os.environ, **threads, "PYTHONPATH": paths, "SAGE_PL_PACKAGES": "first_step"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = commands.call_loaded("train.py", *overrides, f"hydra.run.dir={folder}")
     if done.returncode:
-        sys.exit(f"{' '.join(overrides)}: {(done.stdout + done.stderr)[-1500:]}")
+        sys.exit(f"{' '.join(overrides)}: {done.stdout[-1500:]}")
     with (folder / "metrics.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
@@ -144,6 +140,7 @@ def equal(methods: list[str], folder: Path, overrides: list[str]) -> Iterator[tu
     if not any(override.startswith("dataset=") for override in overrides):
         write_world(folder / "world")
         overrides = ["dataset=folder", f"dataset.path={folder / 'world'}", *SETTINGS, *overrides]
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "SAGE_PL_PACKAGES": "first_step"}
     llama = write_llama(folder / "llama")
     for method in methods or every_method():
         more = [f"decoder.model={llama}"] if method == "semantic_convergence_llm" else []

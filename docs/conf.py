@@ -16,6 +16,8 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 root_doc = "index"
 
+highlight_language = "text"  # formulas and output; a block of code names its language
+
 html_theme = "furo"
 html_title = "SAGE-PL"
 html_static_path = ["static"]

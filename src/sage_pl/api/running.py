@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
 from sage_pl.commands.door import COMMANDS, config_dir, without_group
 from sage_pl.commands.importing import command_module
 from sage_pl.escaping import LogFormatter
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.hints import hints
+from sage_pl.runs.hints import hints, of_composing
 from sage_pl.runs.launch import Stopped, quoted
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -90,15 +89,17 @@ def composing(arguments: Sequence[str], command: str) -> Iterator[None]:
         outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
         try:
             yield
-        except (ConfigCompositionException, OverrideParseException) as error:
-            lines = hints(list(arguments), config_dir(), command, error)
-            raise ConfigError(*(lines or [" ".join(str(error).split())])) from error
         except Stopped as error:  # of the folder
             raise ConfigError(str(error)) from None
         except SystemExit as error:
             if error.code != 130:
                 raise
             raise KeyboardInterrupt from None
+        except Exception as error:
+            if not of_composing(error):
+                raise
+            lines = hints(list(arguments), config_dir(), command, error)
+            raise ConfigError(*(lines or [" ".join(str(error).split())])) from error
         finally:
             GlobalHydra.instance().hydra = outer
 

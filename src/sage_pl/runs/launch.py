@@ -20,7 +20,7 @@ from typing import Any
 
 import hydra._internal.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, InstantiationException, OverrideParseException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,6 +28,7 @@ from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.identity import flat
 from sage_pl.errors import UserError, machine_problem
 from sage_pl.escaping import visible
+from sage_pl.runs.hints import of_composing
 from sage_pl.runs.typed import typed_overrides
 
 log = logging.getLogger(__name__)
@@ -126,9 +127,8 @@ def errors_in_words(explain: Callable[[Exception], Sequence[str]] = lambda error
             except Exception as error:
                 if os.environ.get("HYDRA_FULL_ERROR"):
                     raise
-                composing = isinstance(error, ConfigCompositionException | OverrideParseException)
                 problem = machine_problem(error)
-                lines = explain(error) if composing else [problem] if problem else []
+                lines = explain(error) if of_composing(error) else [problem] if problem else []
                 if not lines:
                     raise
                 for line in lines:

@@ -43,7 +43,9 @@ EQUAL = ["dropout=0", "products=float32", "trainer.accelerator=cpu", "floors=fal
 FIRST_STEP = "+callbacks.first_step={_target_: first_step.FirstStep, folder: '${run_dir}'}"
 FUSED = ("dropout", "adapter.dropout")
 SMALL = {  # of parts with a dropout of their own, and what 40 items need
-    "pad": [f"{part}.{key}=0" for part in ("item_encoder.experts.aligned", "stages.align.item_encoder") for key in FUSED],
+    "pad": [
+        f"{part}.{key}=0" for part in ("item_encoder.experts.aligned", "stages.align.item_encoder") for key in FUSED
+    ],
     "tiger": ["decoder.network.dropout=0", "sequence_encoder.dropout=0", "steps.tokens.quantiser.codes=6"],
     "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
     "semantic_convergence_llm": [
@@ -120,7 +122,9 @@ def tests_of(folder: Path, method: str) -> dict[str, Any]:
         if pair[0] in tests
     }
     if "again" in tests:
-        ranks, lists = ([folder / name / file for name in ("two", "again")] for file in ("ranks.parquet", "recommended.npy"))
+        ranks, lists = (
+            [folder / name / file for name in ("two", "again")] for file in ("ranks.parquet", "recommended.npy")
+        )
         results["one checkpoint, tested by both"] = (
             tests["two"] == tests["again"]
             and pl.read_parquet(ranks[0]).equals(pl.read_parquet(ranks[1]))

@@ -147,7 +147,9 @@ def top_k(
         if torch.isnan(scores).any():
             raise SettingError("cannot recommend by NaN scores; check the model's weights and inputs")
         if allowed is not None:
-            scores = scores.masked_fill(~allowed[columns.start : columns.stop : columns.step].to(scores.device), -torch.inf)
+            scores = scores.masked_fill(
+                ~allowed[columns.start : columns.stop : columns.step].to(scores.device), -torch.inf
+            )
         values, places = scores.topk(min(k, scores.shape[1]), dim=1)
         of_block = places * columns.step + columns.start
         best[rows], ids[rows] = _best_of([best[rows], values], [ids[rows], of_block], k)

@@ -60,5 +60,7 @@ class Shard:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> Float[Tensor, "*P E"]:
-        ids = torch.arange(*rows.indices(len(self)), device=self.rows.device) if isinstance(rows, slice) else rows.long()
+        ids = (
+            torch.arange(*rows.indices(len(self)), device=self.rows.device) if isinstance(rows, slice) else rows.long()
+        )
         return Route(ids.flatten()).fetch(self.rows).view(*ids.shape, self.shape[1])

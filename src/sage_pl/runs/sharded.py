@@ -35,7 +35,9 @@ def shard_problems(model: Mapping[str, Any], callbacks: Mapping[str, Any]) -> It
         return
     sentence = "item_encoder=sharded does not go with {}; {}"
     if places != ["model.item_encoder"] or parts["model"] is not SequentialRecommender:
-        yield sentence.format(f"{places[0]} of {parts['model'].__name__}", "use it with method=plain, as the items alone")
+        yield sentence.format(
+            f"{places[0]} of {parts['model'].__name__}", "use it with method=plain, as the items alone"
+        )
     objective = parts.get("model.objective")
     if objective is not None and objective.catalogue:
         yield sentence.format(f"{objective.__name__}, which reads every item", "set objective=sampled_softmax")
@@ -108,6 +110,8 @@ def _on_disk(shape: tuple[int, int], dtype: torch.dtype, folder: Path) -> Tensor
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".shards-") as file:
         count = shape[0] * shape[1]
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and would end the process when the file is used
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # a full disk is an error here, and would end the process when the file is used
             os.posix_fallocate(file.fileno(), 0, count * dtype.itemsize)
         return torch.from_file(file.name, shared=True, size=count, dtype=dtype).view(shape)

@@ -64,12 +64,17 @@ def _mean_of_rows(gradient: Tensor) -> Tensor:
     places, values = gradient.indices()[0], gradient.values()
     counts = [int(count) for count in processes.each(torch.tensor(len(places), device=places.device))]
     spare = max(counts) - len(places)
-    places, values = torch.cat([places, places.new_zeros(spare)]), torch.cat([values, values.new_zeros(spare, *values.shape[1:])])
+    places, values = (
+        torch.cat([places, places.new_zeros(spare)]),
+        torch.cat([values, values.new_zeros(spare, *values.shape[1:])]),
+    )
     of_all = [
         torch.cat([part[:count] for part, count in zip(processes.each(tensor), counts, strict=True)])
         for tensor in (places, values)
     ]
-    rows = torch.sparse_coo_tensor(of_all[0][None], of_all[1] / processes.world(), gradient.shape, check_invariants=False)
+    rows = torch.sparse_coo_tensor(
+        of_all[0][None], of_all[1] / processes.world(), gradient.shape, check_invariants=False
+    )
     return rows.coalesce()
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
-Rows = TypeVar("Rows", bound=npt.NDArray[Any])
+Number = TypeVar("Number", bound=np.generic)
 
 _BLOCK = 65_536  # rows in memory at a time
 
@@ -35,7 +35,7 @@ def write_padded(rows: FloatArray, file: Path) -> None:
             stream.write(np.ascontiguousarray(part, kind).data)
 
 
-def blocks(rows: Rows) -> Iterator[tuple[int, Rows]]:
+def blocks(rows: npt.NDArray[Number]) -> Iterator[tuple[int, npt.NDArray[Number]]]:
     """Blocks of rows, each with the number of its first row."""
     return ((start, rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK))
 

@@ -1,9 +1,9 @@
 """Time, memory and agreement of clusters where all items are projected, and where a sample is.
 
-``python benchmarks/clusters.py DATA:SAMPLE[:SEED[:DIVISOR]] ...``; DATA is a number of synthetic items, or a ``table.npy`` of the step
-``reduce``; SAMPLE a number of items, or ``all``; DIVISOR of the sizes, as a half sample has half of the items of each cluster. Each case
-in a process of its own, one thread. Agreement is the adjusted Rand index with the mixture (synthetic items) and with earlier
-cases of the same data, of all items with noise as one label, and of the items that are in clusters both times.
+``python benchmarks/clusters.py DATA:SAMPLE[:SEED[:DIVISOR]] ...``; DATA is a number of synthetic items, or a ``table.npy`` of
+the step ``reduce``; SAMPLE a number of items, or ``all``; DIVISOR that of the sizes, as a half sample has half of the items of
+each cluster. Each case in a process of its own, one thread. Agreement is the adjusted Rand index with the mixture (synthetic
+items) and with earlier cases of the same data: of all items with noise as one label, and of those in clusters both times.
 Writes benchmarks/results/clusters.json; cases that are not measured keep their figures.
 
 Synthetic items are drawn from 300 normal distributions in 64 dimensions, whose centres have a standard deviation of 1 and whose

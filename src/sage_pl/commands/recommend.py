@@ -64,7 +64,7 @@ def recommend(config: DictConfig) -> None:
         parts = checkpoint.trained(prepared, trained) if config.live else None
         model = None if parts is None else parts.model
         if parts is not None:
-            choose_weights(parts, anew="scorer" in config)
+            choose_weights(parts, overrides)
         new = None if config["items"] is None else _add_items(config, trained, prepared, model)
     artifact = Artifact.at(prepared.artifacts.sequences)
     shop = Shop(artifact, ItemNames.of(artifact, new), trained, prepared.dataset)

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sage_pl import hardware, hosts, processes
@@ -34,6 +33,7 @@ from sage_pl.runs.resuming import (
 )
 from sage_pl.runs.together import together
 from sage_pl.runs.trained_ids import carried
+from sage_pl.runs.typed import typed_overrides
 from sage_pl.runs.unread import unread
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
     What is left out or changed is logged. Batch extras that no term needs are a default of every run, so one is named only
     where the command line sets it.
     """
-    asked, overrides = recipe_of(config), HydraConfig.get().overrides.task
+    asked, overrides = recipe_of(config), typed_overrides()
     if checkpoint is None:
         with requirements.and_missing_data(asked):
             plan = make_plan(asked)

@@ -20,18 +20,25 @@ from typing import Any
 
 import hydra._internal.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, InstantiationException, OverrideParseException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sage_pl import hardware
 from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.identity import flat
 from sage_pl.errors import UserError, machine_problem
 from sage_pl.escaping import visible
+from sage_pl.runs.hints import of_composing
+from sage_pl.runs.typed import typed_overrides
 
 log = logging.getLogger(__name__)
 FAILURE = "failure.json"  # in the folder of a sweep's job that failed
 _WORKER = "SAGE_PL_WORKER"  # in the environment of a job: the process that waits for it
+SIDE_BY_SIDE = (
+    "joblib",
+    "submitit_local",
+)  # launchers that start jobs at once on one machine, without a device for each
 _OF_SWEEPS = (
     "hydra.mode",
     "hydra.sweep",
@@ -125,9 +132,8 @@ def errors_in_words(explain: Callable[[Exception], Sequence[str]] = lambda error
             except Exception as error:
                 if os.environ.get("HYDRA_FULL_ERROR"):
                     raise
-                composing = isinstance(error, ConfigCompositionException | OverrideParseException)
                 problem = machine_problem(error)
-                lines = explain(error) if composing else [problem] if problem else []
+                lines = explain(error) if of_composing(error) else [problem] if problem else []
                 if not lines:
                     raise
                 for line in lines:
@@ -175,13 +181,13 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     places = [f"--config-dir={place}" for place in sources]
     folder = Path(hydra.runtime.output_dir)
     single = ["hydra.mode=RUN", f"sweep={quoted(Path(hydra.sweep.dir).name)}", f"hydra.run.dir={quoted(str(folder))}"]
-    command = [sys.executable, *program, *places, *hydra.overrides.task, *settings, *single]
+    command = [sys.executable, *program, *places, *typed_overrides(), *settings, *single]
     if not Path(hydra.runtime.cwd).is_dir():
         raise JobError(
             f"job {hydra.job.num} was sent to {socket.gethostname()}, which has no {hydra.runtime.cwd}; the machines of a "
             "launcher need one file system (docs/clusters.md)"
         )
-    environment = os.environ | {_WORKER: str(os.getpid())}
+    environment = os.environ | {_WORKER: str(os.getpid())} | _device(config, hydra)
     if "SLURM_NTASKS" in environment:
         environment["SLURM_JOB_NAME"] = "interactive"
     done = subprocess.run(command, check=False, cwd=hydra.runtime.cwd, env=environment)
@@ -189,12 +195,27 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
         file = folder / "train.log"
         sentence = last_line(file)
         raise JobError(
-            f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {_named(done.returncode)}: "
+            f"job {hydra.job.num} ({' '.join(typed_overrides())}) ended with exit code {_named(done.returncode)}: "
             f"{sentence}; its log is {file}",
             sentence.replace(str(folder), "FOLDER"),
             causes_in(folder),
         )
     return True
+
+
+def _device(config: DictConfig, hydra: Any) -> dict[str, str]:
+    """The environment in which a job sees one GPU of several, where its launcher starts jobs side by side without choosing.
+
+    Empty where jobs train on processors, or the user names ``trainer.devices``.
+    """
+    trainer = config.get("trainer") or {}
+    if trainer.get("accelerator") not in ("auto", "gpu", "cuda"):
+        return {}
+    if any(override.lstrip("+").startswith("trainer.devices=") for override in hydra.overrides.task):
+        return {}
+    if hydra.runtime.choices.get("hydra/launcher") not in SIDE_BY_SIDE:
+        return {}
+    return hardware.one_gpu(hydra.job.num, hardware.visible_gpus())
 
 
 def end_with_worker() -> None:

@@ -15,6 +15,7 @@ from sage_pl.errors import SettingError
 from sage_pl.evaluation.rows import row_ranks
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
+from sage_pl.nn.item_encoders.sharded import in_every_process, shards_of
 from sage_pl.nn.modules.gathering import average_gradients
 from sage_pl.nn.modules.histories import HistoryReader
 from sage_pl.nn.modules.parts import losses_of, part_of
@@ -113,6 +114,11 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         """Keys of a loaded training batch that the losses read."""
         return frozenset[str]().union(*(term.needs for term in self.terms.values())).difference(DISTINCT)
 
+    @property
+    def ranks_together(self) -> bool:
+        """Whether each of several processes ranks its items for every case, and not every item for its cases."""
+        return bool(shards_of(self))
+
     def step(self, batch: SeqBatch) -> LossContext:
         """The losses' view of a prepared training batch."""
         raise NotImplementedError
@@ -164,8 +170,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
             ready = prepare_batch(batch, self.targets, terms, mask_token, self.current_epoch)
         if processes.world() == 1:
             return ready
-        of_positions = [term for term in terms if term.extent == "positions"]
-        return {**ready, "part": part_of(ready, of_positions, processes.rank(), processes.world())}
+        return {**ready, "part": part_of(ready, terms, processes.rank(), processes.world())}
 
     def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
         return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
@@ -191,7 +196,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
 
     def on_after_backward(self) -> None:
         if processes.world() > 1:
-            average_gradients(self.parameters())
+            average_gradients(in_every_process(self))
 
     def on_train_epoch_start(self) -> None:
         self.means.take()  # drop those of an interrupted epoch
@@ -210,11 +215,14 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         checkpoint["sage_pl"] = self.stored
 
     def on_fit_start(self) -> None:
-        """Check the clipping of gradients before any work.
+        """Forget the scorer's weights of a checkpoint that is resumed, and check the clipping of gradients before any work.
 
         Raises:
             ValueError: gradients are clipped, and some are sparse.
         """
+        for name, value in self.state_dict().items():
+            if name.startswith("scorer."):  # chosen for an earlier end of this run, and to be chosen for the new one
+                value.fill_(torch.nan)
         sparse = [name for name, part in self.named_modules() if getattr(part, "sparse", False)]
         if sparse and self.trainer.gradient_clip_val:
             raise SettingError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,6 +72,27 @@ def device_count(accelerator: str, devices: object) -> int:
         return max(0, int(str(devices)))
     except ValueError:
         return 0
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that a process started here may use, as ``CUDA_VISIBLE_DEVICES`` has them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def one_gpu(job: int, gpus: Sequence[str]) -> dict[str, str]:
+    """The environment in which job j of a sweep sees GPU ``j mod n`` alone; empty where there is one or none.
+
+    >>> [one_gpu(job, ["0", "2"]) for job in (0, 1, 2)]
+    [{'CUDA_VISIBLE_DEVICES': '0'}, {'CUDA_VISIBLE_DEVICES': '2'}, {'CUDA_VISIBLE_DEVICES': '0'}]
+    >>> one_gpu(3, ["0"])
+    {}
+    """
+    return {"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if len(gpus) > 1 else {}
 
 
 def keep_freed_memory() -> None:

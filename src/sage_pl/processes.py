@@ -80,15 +80,58 @@ def agreed(value: Value) -> Value:
     return values[0]
 
 
-def mean(value: Tensor) -> Tensor:
-    """The mean over the processes, each of which calls it with a tensor of this shape."""
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it, this process is alone; what it does there waits for no other."""
+    rank, world = _group.rank, _group.world
+    _group.rank, _group.world = 0, 1
+    try:
+        yield
+    finally:
+        _group.rank, _group.world = rank, world
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum over the processes, each of which calls it with a tensor of this shape."""
     if _group.world == 1:
         return value
     import torch
 
-    total = value.clone()
-    torch.distributed.all_reduce(total)
-    return total / _group.world
+    of_all = value.clone()
+    torch.distributed.all_reduce(of_all)
+    return of_all
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean over the processes, each of which calls it with a tensor of this shape."""
+    return value if _group.world == 1 else total(value) / _group.world
+
+
+def each(value: Tensor) -> list[Tensor]:
+    """The tensor of every process, by rank; all have one shape."""
+    if _group.world == 1:
+        return [value]
+    import torch
+
+    values = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(_group.world)]
+    torch.distributed.all_gather(values, value.contiguous())
+    return values
+
+
+def exchange(value: Tensor, sends: list[int], receives: list[int]) -> Tensor:
+    """Rows for every process, in the order of ranks, against those that they have for this one.
+
+    Args:
+        value: rows [M, ...], of which the first ``sends[0]`` go to rank 0, and so on.
+        sends, receives: number of rows to and from each process.
+    """
+    if _group.world == 1:
+        return value
+    import torch
+
+    received = value.new_empty(sum(receives), *value.shape[1:])
+    torch.distributed.all_to_all_single(received, value.contiguous(), receives, sends)
+    return received
 
 
 def share(value: Tensor) -> None:

@@ -252,6 +252,44 @@ def test_a_job_has_the_directory_of_the_command_and_is_no_task_of_slurm(
     assert settings["env"] == {**os.environ, "SLURM_JOB_NAME": "interactive", "SAGE_PL_WORKER": str(os.getpid())}
 
 
+@pytest.mark.parametrize(
+    ("launcher", "accelerator", "overrides", "visible", "sees"),
+    [
+        ("joblib", "gpu", [], "4, 5,6", "5"),
+        ("submitit_local", "auto", [], "4,5,6", "5"),
+        ("joblib", "auto", [], "4", "4"),
+        ("joblib", "gpu", ["trainer.devices=2"], "4,5", "4,5"),
+        ("joblib", "cpu", [], "4,5", "4,5"),
+        ("ray", "gpu", [], "4,5", "4,5"),
+        ("submitit_slurm", "gpu", [], "4,5", "4,5"),
+        ("basic", "gpu", [], "4,5", "4,5"),
+        ("joblib", "auto", [], "", ""),
+    ],
+)
+def test_jobs_side_by_side_see_one_gpu_each(
+    hydra: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: str,
+    accelerator: str,
+    overrides: list[str],
+    visible: str,
+    sees: str,
+) -> None:
+    """Job 1 sees the second one; what a launcher or the user has chosen stays."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    hydra.runtime.choices = {"hydra/launcher": launcher}
+    hydra.overrides.task += overrides
+    seen: list[str] = []
+
+    def run(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        seen.append(env["CUDA_VISIBLE_DEVICES"])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(launch.subprocess, "run", run)
+    assert in_own_process(OmegaConf.create({"trainer": {"accelerator": accelerator, "devices": 1}}), ("train.py",))
+    assert seen == [sees]
+
+
 def test_a_machine_without_the_directory_of_the_command_is_named(
     hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

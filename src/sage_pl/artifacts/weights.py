@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -16,10 +17,15 @@ class CheckpointError(SettingError):
     """A checkpoint is damaged."""
 
 
-def read_weights(file: str | Path, map_location: Any = "cpu") -> Any:
+def read_weights(file: str | Path, map_location: Any = "cpu", mapped: bool = False) -> Any:
     """The content of a file of :func:`torch.save`, plain values and tensors only.
 
     Torch ignores the CRC-32 that its zip archive holds of every record; here each is compared first (0.25 s per GB).
+
+    Args:
+        file: its path.
+        map_location: see :func:`torch.load`.
+        mapped: leave the tensors in the file until they are used, on systems that replace a mapped file.
 
     Raises:
         CheckpointError: the file is cut, a record differs from its checksum, or its records are compressed or overlap, so
@@ -30,7 +36,8 @@ def read_weights(file: str | Path, map_location: Any = "cpu") -> Any:
             _check_records(file, archive)
             damaged = archive.testzip()
         if damaged is None:
-            return torch.load(file, map_location=map_location, weights_only=True)
+            mapped = mapped and os.name == "posix"
+            return torch.load(file, map_location=map_location, weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
     except (*_DAMAGE, OSError) as error:

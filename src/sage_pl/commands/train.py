@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from sage_pl import hardware, hosts, processes
 from sage_pl.commands import following
 from sage_pl.commands.quiet import quiet_libraries
-from sage_pl.report import index, make
+from sage_pl.report import index, labels, make
 from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, refuse_places
 from sage_pl.runs.checks import ConfigError, check_weights
@@ -67,7 +67,7 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
         loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
     last = Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"
     with _ctrl_c_ends_cleanly(last), together(config, plan.config.trainer, train):
-        log.info("%s; results in %s", titled(plan.config), plan.config.run_dir)
+        log.info("%s; results in %s", titled(plan.config), labels.near(plan.config.run_dir))
         artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
         keys = {name: artifact.key for name, artifact in artifacts.items()}
         if checkpoint is not None and refit:
@@ -92,9 +92,8 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
         index.refresh(plan.config.paths.outputs, plan.config.run_dir)
     for name in plan.stages:
         log.info("%-11s %s", f"stage {name}", artifacts[name].path)
-    log.info("run folder  %s", plan.config.run_dir)
-    log.info("metrics     %s", Path(plan.config.run_dir) / "metrics.json")
-    log.info("checkpoint  %s", results.checkpoint)
+    log.info("run folder  %s", labels.near(plan.config.run_dir))
+    log.info("checkpoint  %s", labels.near(results.checkpoint))
     if plan.config.get("sweep") is None:
         log.info("next        %s", following.recommending(results.checkpoint, artifacts["sequences"]))
     return results.metrics

@@ -79,10 +79,16 @@ class SequenceDataModule(pl.LightningDataModule):
         return self._loader(TrainingUsers(self.sequences, self.max_len, list(self.extras.values()), device), sampler)
 
     def val_dataloader(self) -> DataLoader:
-        return self.held_out("valid", rank=processes.rank(), world=processes.world())
+        return self._of_process("valid")
 
     def test_dataloader(self) -> DataLoader:
-        return self.held_out("test", rank=processes.rank(), world=processes.world())
+        return self._of_process("test")
+
+    def _of_process(self, split: str) -> DataLoader:
+        """This process's cases: all of them where it ranks a part of the items, else its part of the cases."""
+        if self.trainer is not None and getattr(self.trainer.lightning_module, "ranks_together", False):
+            return self.held_out(split)
+        return self.held_out(split, rank=processes.rank(), world=processes.world())
 
     def held_out(self, split: str, most: int | None = None, rank: int = 0, world: int = 1) -> DataLoader:
         """The cases of a split in batches; ``most``: so many of them at most, evenly spaced.

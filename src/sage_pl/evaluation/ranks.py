@@ -7,11 +7,13 @@ Scores are dot products computed in float64 and rounded to float32. Single preci
 depends on the batch size and on the item's place in the table, so equal items would score unequally in the last digit.
 
 Scores are computed in blocks of users by items, so memory beyond the inputs is bounded for any number of either. The
-items' table is read by blocks of rows and by the answers' rows, so it need not be a tensor.
+items' table is read by blocks of rows and by the answers' rows, so it need not be a tensor. Of a table in shards every process
+scores its rows for the same users, and counts and lists are brought together.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -21,7 +23,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sage_pl import processes
 from sage_pl.errors import SettingError
+from sage_pl.evaluation.shards import Shard
 from sage_pl.types import PADDING, TopK, VectorTable
 
 _BLOCK, _BLOCK_ACCELERATOR = 2_000_000, 32_000_000  # scores in memory; about 60 MB and 1 GB with the copies
@@ -86,6 +90,8 @@ def full_ranks(
         above, equal = _counts(answer_scores[rows], scores)
         higher[rows] += above
         ties[rows] += equal
+    if isinstance(table, Shard):
+        higher, ties = processes.total(torch.stack([higher, ties]))
     ranks = house_rule(higher, ties).long()
     if seen is not None:
         ranks[(seen == answers[:, None]).any(1)] = n_items
@@ -137,15 +143,25 @@ def top_k(
         raise SettingError(f"allowed has {len(allowed)} rows, wanted {len(table)}, one for each row of the item table")
     ids = torch.full((len(states), k), PADDING, dtype=torch.int64, device=states.device)
     best = torch.full((len(states), k), -torch.inf, device=states.device)
-    for rows, start, scores in _score_blocks(states, table, seen, block):
+    for rows, columns, scores in _score_blocks(states, table, seen, block):
         if torch.isnan(scores).any():
             raise SettingError("cannot recommend by NaN scores; check the model's weights and inputs")
         if allowed is not None:
-            scores = scores.masked_fill(~allowed[start : start + scores.shape[1]].to(scores.device), -torch.inf)
-        values, columns = scores.topk(min(k, scores.shape[1]), dim=1)
-        best[rows], places = torch.cat([best[rows], values], 1).topk(k, dim=1)
-        ids[rows] = torch.cat([ids[rows], columns + start], 1).gather(1, places)
+            scores = scores.masked_fill(
+                ~allowed[columns.start : columns.stop : columns.step].to(scores.device), -torch.inf
+            )
+        values, places = scores.topk(min(k, scores.shape[1]), dim=1)
+        of_block = places * columns.step + columns.start
+        best[rows], ids[rows] = _best_of([best[rows], values], [ids[rows], of_block], k)
+    if isinstance(table, Shard):
+        best, ids = _best_of(processes.each(best), processes.each(ids), k)
     return TopK(ids.masked_fill(best == -torch.inf, PADDING), best)
+
+
+def _best_of(scores: list[Tensor], ids: list[Tensor], k: int) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"]]:
+    """The k largest scores of several lists, and their ids."""
+    best, places = torch.cat(scores, 1).topk(k, dim=1)
+    return best, torch.cat(ids, 1).gather(1, places)
 
 
 def _counts(
@@ -175,23 +191,34 @@ def scores_of(
 
 def _score_blocks(
     states: Float[Tensor, "B *I E"], table: VectorTable, excluded: Int[Tensor, "B M"] | None, block: int | None
-) -> Iterator[tuple[slice, int, Float[Tensor, "b r"]]]:
-    """Blocks: rows of some users, first id of a run of real items, their scores; ``-inf`` for excluded items."""
+) -> Iterator[tuple[slice, range, Float[Tensor, "b r"]]]:
+    """Blocks: rows of some users, ids of some real items, their scores; ``-inf`` for excluded items.
+
+    The items are all, or of a table in shards those of this process.
+    """
     block = block or _block(states.device)
-    end = len(table) - 1
-    width = max(1, min(end - 1, block // _USERS))
+    n_items = len(table) - 2
+    table, ids = (table.rows, table.ids) if isinstance(table, Shard) else (table, range(len(table)))
+    begin, end = bisect_left(ids, 1), bisect_left(ids, n_items + 1)
+    width = max(1, min(end - begin, block // _USERS))
     size = max(1, block // (width * (states.shape[1] if states.ndim == 3 else 1)))
-    for start in range(1, end, width):
+    for start in range(begin, end, width):
         stop = min(start + width, end)
         columns = _wide(table[start:stop]).T
         for first in range(0, len(states), size):
             rows = slice(first, first + size)
             scores = _best(_wide(states[rows]) @ columns).float()
             if excluded is not None:
-                here = excluded[rows].long() - start
+                here = _places(excluded[rows].long(), ids) - start
                 user, place = ((here >= 0) & (here < stop - start)).nonzero(as_tuple=True)
                 scores[user, here[user, place]] = -torch.inf
-            yield rows, start, scores
+            yield rows, ids[start:stop], scores
+
+
+def _places(values: Int[Tensor, "B M"], ids: range) -> Int[Tensor, "B M"]:
+    """Where values are in ``ids``; -1 for those between two of them."""
+    places = values - ids.start
+    return places if ids.step == 1 else torch.where(places % ids.step == 0, places // ids.step, -1)
 
 
 def _block(device: torch.device) -> int:

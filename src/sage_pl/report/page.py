@@ -174,10 +174,10 @@ def _visible(value: object) -> object:
 
 
 def _breakable(text: str) -> str:
-    """A name that may go on in the next line behind / and _."""
+    """A name that may go on in the next line behind / and _, behind = and the points of a key."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"(?<=[/_])(?=\w)", "<wbr>", escape(visible(text))))
+    return Markup(re.sub(r"(?:(?<=[/_=])|(?<=[a-z]\.))(?=\w)", "<wbr>", escape(visible(text))))
 
 
 def slug(text: str) -> str:

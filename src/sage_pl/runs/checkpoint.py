@@ -67,8 +67,10 @@ class Checkpoint:
     packed_ids: Any = None
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, mapped: bool = False) -> Checkpoint:
     """Read a checkpoint; classes it names by earlier names are named by their present ones.
+
+    ``mapped``: see :func:`sage_pl.artifacts.weights.read_weights`.
 
     Raises:
         MissingFileError: there is no such file.
@@ -78,7 +80,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     file = Path(path)
     if not file.is_file():
         raise MissingFileError(f"there is no checkpoint {file}; runs keep theirs in outputs/runs/.../checkpoints/")
-    content = read_weights(file)
+    content = read_weights(file, mapped=mapped)
     try:
         if not isinstance(content, dict):
             raise ConfigError(f"it holds a {type(content).__name__}")

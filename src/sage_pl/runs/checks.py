@@ -239,15 +239,18 @@ def reads_current(config: Mapping[str, Any]) -> bool:
 
 
 def check_weights(model: Any, weights: Mapping[str, Any]) -> None:
-    """A checkpoint's weights have the names and shapes of the configured model's.
+    """A checkpoint's weights have the names and shapes of the configured model's, whose shards count as whole tables.
 
     Raises:
         ConfigError: naming the first that differ.
     """
+    from sage_pl.nn.item_encoders.sharded import shards_of  # commands without a model load no torch
+
     ours, theirs = (
         {name: tuple(getattr(value, "shape", ("extra state",))) for name, value in part.items()}
         for part in (model.state_dict(), weights)
     )
+    ours |= {name: (table.n_rows, *ours[name][1:]) for name, table in shards_of(model).items()}
     differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
     if differing:
         pairs = [f"{name}: {theirs.get(name, 'absent')} -> {ours.get(name, 'absent')}" for name in differing[:3]]

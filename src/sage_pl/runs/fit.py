@@ -21,6 +21,7 @@ from sage_pl.artifacts.checkpoints import WholeCheckpoints
 from sage_pl.artifacts.files import whole_file, write_text
 from sage_pl.data.targets import NextItem
 from sage_pl.errors import SettingError, UserError, machine_problem
+from sage_pl.nn.item_encoders.sharded import shards_of
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.runs import checks, tested, together
 from sage_pl.runs.construct import construct
@@ -199,7 +200,8 @@ def finish(run: Run, results: Results, report: Callable[[Path], object] | None =
     folder, paths = Path(run.config.run_dir), filled_artifacts(run.config)
     artifacts = {name: Path(path) for name, path in paths.items()}
     if report is not None:
-        _or_warn("the report", lambda: report(folder))
+        with processes.alone():
+            _or_warn("the report", lambda: report(folder))
     for logger in run.loggers:
         if finish_run := getattr(logger, "finish_run", None):
             _or_warn(type(logger).__name__, functools.partial(finish_run, folder, results.metrics, artifacts))
@@ -247,6 +249,7 @@ def _waits_for_validation(callback: pl.Callback) -> bool:
 
 def _describe(model: RecommenderModule, trainer: pl.Trainer) -> None:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trainable += sum(table.elsewhere for table in shards_of(model).values())
     frozen = sum(b.numel() for b in model.buffers())
     weights = ", ".join(f"{name} {term.weight:g}" for name, term in model.terms.items())
     device = f"{trainer.strategy.root_device}, {torch.get_num_threads()} threads"

@@ -24,6 +24,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sage_pl import hardware
 from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.identity import flat
 from sage_pl.errors import UserError, machine_problem
@@ -34,6 +35,10 @@ from sage_pl.runs.typed import typed_overrides
 log = logging.getLogger(__name__)
 FAILURE = "failure.json"  # in the folder of a sweep's job that failed
 _WORKER = "SAGE_PL_WORKER"  # in the environment of a job: the process that waits for it
+SIDE_BY_SIDE = (
+    "joblib",
+    "submitit_local",
+)  # launchers that start jobs at once on one machine, without a device for each
 _OF_SWEEPS = (
     "hydra.mode",
     "hydra.sweep",
@@ -182,7 +187,7 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
             f"job {hydra.job.num} was sent to {socket.gethostname()}, which has no {hydra.runtime.cwd}; the machines of a "
             "launcher need one file system (docs/clusters.md)"
         )
-    environment = os.environ | {_WORKER: str(os.getpid())}
+    environment = os.environ | {_WORKER: str(os.getpid())} | _device(config, hydra)
     if "SLURM_NTASKS" in environment:
         environment["SLURM_JOB_NAME"] = "interactive"
     done = subprocess.run(command, check=False, cwd=hydra.runtime.cwd, env=environment)
@@ -196,6 +201,21 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
             causes_in(folder),
         )
     return True
+
+
+def _device(config: DictConfig, hydra: Any) -> dict[str, str]:
+    """The environment in which a job sees one GPU of several, where its launcher starts jobs side by side without choosing.
+
+    Empty where jobs train on processors, or the user names ``trainer.devices``.
+    """
+    trainer = config.get("trainer") or {}
+    if trainer.get("accelerator") not in ("auto", "gpu", "cuda"):
+        return {}
+    if any(override.lstrip("+").startswith("trainer.devices=") for override in hydra.overrides.task):
+        return {}
+    if hydra.runtime.choices.get("hydra/launcher") not in SIDE_BY_SIDE:
+        return {}
+    return hardware.one_gpu(hydra.job.num, hardware.visible_gpus())
 
 
 def end_with_worker() -> None:

@@ -19,6 +19,7 @@ from sage_pl.runs import checks
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan, resolve_with_placeholders
+from sage_pl.runs.sharded import shard_problems
 from sage_pl.runs.trainers import end_problems
 from sage_pl.training.schedules import NO_END
 
@@ -39,11 +40,9 @@ def check(plan: Plan) -> None:
     Raises:
         ConfigError: with a sentence for each problem.
     """
-    plain = resolve_with_placeholders(plan.config, ["model"])
-    problems = [*_trainer(plan.config), *_steps(plan), *_parts(plain["model"])]
+    problems = [*_steps(plan), *_trained(plan.config)]
     for stage in plan.stages.values():
-        own = [*_trainer(stage.config), *_parts(resolve_with_placeholders(stage.config, ["model"])["model"])]
-        problems += [Problem(problem.text) for problem in own]
+        problems += [Problem(problem.text) for problem in _trained(stage.config)]
     _refuse(problems)
 
 
@@ -82,6 +81,14 @@ def and_missing_data(recipe: Mapping[str, Any]) -> Iterator[None]:
 def _refuse(problems: Iterator[Problem] | list[Problem]) -> None:
     every = list(problems)
     checks.refuse((one.text for one in every), (one.parts for one in every if one.parts))
+
+
+def _trained(config: DictConfig) -> Iterator[Problem]:
+    """Problems of what a run or a stage trains, and by what."""
+    model = resolve_with_placeholders(config, ["model"])["model"]
+    yield from _trainer(config)
+    yield from _parts(model)
+    yield from (Problem(line, ("model",)) for line in shard_problems(model, _plain(config.callbacks)))
 
 
 def _trainer(config: DictConfig) -> Iterator[Problem]:

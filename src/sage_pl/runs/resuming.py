@@ -32,11 +32,11 @@ def open_last(path: str) -> Checkpoint:
 
     The best one is written first, so a process that was killed between the two leaves one that is ahead.
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, mapped=True)
     best = checkpoint.path.with_name("best.ckpt")
     if checkpoint.path.name != "last.ckpt" or not best.is_file():
         return checkpoint
-    ahead = open_checkpoint(best)
+    ahead = open_checkpoint(best, mapped=True)
     return ahead if ahead.epochs > checkpoint.epochs and ahead.recipe == checkpoint.recipe else checkpoint
 
 

@@ -7,6 +7,7 @@ configuration, and follow rank 0 (:mod:`sage_pl.processes`).
 
 from __future__ import annotations
 
+import copy
 import logging
 import multiprocessing
 import signal
@@ -15,18 +16,24 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from torch.distributed import TCPStore
+from torch.nn.parallel import DistributedDataParallel
 
 from sage_pl import hardware, processes
+from sage_pl.artifacts.weights import read_weights
 from sage_pl.errors import UserError
+from sage_pl.nn.item_encoders.sharded import in_every_process, shards_of
+from sage_pl.runs import sharded
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -64,13 +71,32 @@ def strategy() -> dict[str, Any]:
 class _Together(DDPStrategy):
     """Lightning's processes without torch's wrapper around the module, which averages gradients itself
     (:func:`sage_pl.nn.modules.gathering.average_gradients`): weights without a gradient, and gradients of rows, are no special
-    case, and nothing else is sent.
+    case, and nothing else is sent. Checkpoints hold tables in shards whole (:mod:`sage_pl.runs.sharded`).
     """
+
+    def setup(self, trainer: pl.Trainer) -> None:
+        assert self.model is not None
+        names = list(shards_of(self.model))
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.model, names)  # else all get rank 0's
+        super().setup(trainer)
 
     def configure_ddp(self) -> None:
         assert self.model is not None
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
+        for tensor in (*in_every_process(self.model), *self.model.buffers()):
             processes.share(tensor)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        assert self.lightning_module is not None
+        sharded.gather_tables(checkpoint, self.lightning_module, Path(filepath).parent)
+        super().save_checkpoint(checkpoint, filepath, storage_options)
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        assert self.lightning_module is not None
+        if not shards_of(self.lightning_module):
+            return super().load_checkpoint(checkpoint_path, weights_only)
+        checkpoint = read_weights(checkpoint_path, mapped=True)
+        sharded.take_shards(checkpoint, self.lightning_module)
+        return checkpoint
 
 
 class _Started(LightningEnvironment):
@@ -141,6 +167,14 @@ def _start(rank: int, count: int, port: int, config: DictConfig, follow: Callabl
     return _Follower(rank, process, receiver)
 
 
+def _set_hydra(hydra: DictConfig, config: DictConfig) -> None:
+    """Hydra's own node beside the configuration, as in the command's process, since either may refer to the other."""
+    whole = copy.deepcopy(config)
+    with flag_override(whole, ["readonly", "struct"], [False, False]):
+        whole.hydra = hydra.hydra
+    HydraConfig.instance().set_config(whole)
+
+
 def _hear(follower: _Follower, seconds: float | None = None) -> None:
     """Wait until a follower says that all is well."""
     wait([follower.pipe, follower.process.sentinel], seconds)
@@ -179,7 +213,7 @@ def _run(
     warnings.simplefilter("ignore")
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
     setup_globals()
-    HydraConfig.instance().set_config(hydra)
+    _set_hydra(hydra, config)
     try:
         pipe.send((_HERE, ""))
         processes.join(rank, count, TCPStore(_HOST, port, count + 1, is_master=False))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sage_pl.errors import SettingError
 from sage_pl.nn.item_encoders.gates import ContinuousGate, FrequencyGate
 from sage_pl.nn.item_encoders.item_text import ItemText
+from sage_pl.nn.item_encoders.sharded import ShardedTable
 from sage_pl.types import ItemEncoder, Views
 
 NEAREST, TEMPERATURE = 10, 0.1
@@ -55,7 +56,7 @@ def new_views(
                 part._file = None
             case ItemText():
                 part.table = nn.Parameter(torch.cat([part.table, mean(part.table)]))
-            case nn.Embedding() if part.num_embeddings == size:
+            case nn.Embedding() | ShardedTable() if len(part.weight) == size:
                 part.weight = nn.Parameter(torch.cat([part.weight, mean(part.weight)]))
             case FrequencyGate():
                 part.buckets = F.pad(part.buckets, (0, len(new)), value=len(part.theta) - 1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sage_pl import processes
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.rows import row_ranks
+from sage_pl.nn.item_encoders.sharded import in_every_process, shards_of
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
 from sage_pl.nn.modules.gathering import average_gradients
@@ -113,6 +114,11 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         """Keys of a loaded training batch that the losses read."""
         return frozenset[str]().union(*(term.needs for term in self.terms.values())).difference(DISTINCT)
 
+    @property
+    def ranks_together(self) -> bool:
+        """Whether each of several processes ranks its items for every case, and not every item for its cases."""
+        return bool(shards_of(self))
+
     def step(self, batch: SeqBatch) -> LossContext:
         """The losses' view of a prepared training batch."""
         raise NotImplementedError
@@ -164,8 +170,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
             ready = prepare_batch(batch, self.targets, terms, mask_token, self.current_epoch)
         if processes.world() == 1:
             return ready
-        of_positions = [term for term in terms if term.extent == "positions"]
-        return {**ready, "part": part_of(ready, of_positions, processes.rank(), processes.world())}
+        return {**ready, "part": part_of(ready, terms, processes.rank(), processes.world())}
 
     def transfer_batch_to_device(self, batch: SeqBatch, device: torch.device, dataloader_idx: int) -> SeqBatch:
         return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
@@ -191,7 +196,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
 
     def on_after_backward(self) -> None:
         if processes.world() > 1:
-            average_gradients(self.parameters())
+            average_gradients(in_every_process(self))
 
     def on_train_epoch_start(self) -> None:
         self.means.take()  # drop those of an interrupted epoch

@@ -50,13 +50,32 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         if (gradient := parameter.grad) is None:
             continue
         if gradient.is_sparse:
-            parameter.grad = processes.mean(gradient.coalesce())
+            parameter.grad = _mean_of_rows(gradient.coalesce())
         else:
             dense.setdefault(gradient.dtype, []).append(gradient)
     for gradients in dense.values():
         together = processes.mean(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, part in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
+
+
+def _mean_of_rows(gradient: Tensor) -> Tensor:
+    """The mean of a sparse gradient, whose rows differ by process; NCCL has no sum of such."""
+    places, values = gradient.indices()[0], gradient.values()
+    counts = [int(count) for count in processes.each(torch.tensor(len(places), device=places.device))]
+    spare = max(counts) - len(places)
+    places, values = (
+        torch.cat([places, places.new_zeros(spare)]),
+        torch.cat([values, values.new_zeros(spare, *values.shape[1:])]),
+    )
+    of_all = [
+        torch.cat([part[:count] for part, count in zip(processes.each(tensor), counts, strict=True)])
+        for tensor in (places, values)
+    ]
+    rows = torch.sparse_coo_tensor(
+        of_all[0][None], of_all[1] / processes.world(), gradient.shape, check_invariants=False
+    )
+    return rows.coalesce()
 
 
 class _Gather(torch.autograd.Function):

@@ -17,20 +17,23 @@ from torch import Tensor
 from sage_pl import processes
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.gathering import gather
-from sage_pl.nn.modules.step import TrainingStep
+from sage_pl.nn.modules.step import TrainingStep, read_ids
 from sage_pl.types import LossContext, SeqBatch
 
 
-def part_of(batch: SeqBatch, terms: Collection[LossTerm], rank: int, world: int) -> SeqBatch:
+def part_of(batch: SeqBatch, every: Collection[LossTerm], rank: int, world: int) -> SeqBatch:
     """The rows r, r + P, ... of a prepared batch, for the losses that are means over positions.
 
-    A process without a row reads the first part and predicts nothing.
+    A process without a row reads the first part and predicts nothing. Where every loss is such a mean, the part's own items are
+    encoded, otherwise those of the batch.
 
     Args:
         batch: of :func:`sage_pl.nn.modules.step.prepare_batch`.
-        terms: whose draws go with the batch: those of the shape of ``targets`` by rows, any other as it is.
+        every: term of the model. The draws of those over positions go with the part: of the shape of ``targets`` by rows, any
+            other as it is.
         rank, world: r and P.
     """
+    terms = [term for term in every if term.extent == "positions"]
     first = rank if rank < len(batch["items"]) else 0
     rows = slice(first, None, world)
     targets = batch["targets"][rows] if first == rank else torch.zeros_like(batch["targets"][rows])
@@ -46,7 +49,8 @@ def part_of(batch: SeqBatch, terms: Collection[LossTerm], rank: int, world: int)
         "draws": {name: draw[rows] if draw.shape == shape else draw for name, draw in draws.items()},
     }
     part |= {"user": batch["user"][mine]} if "user" in batch else {}
-    part |= {"encode_ids": batch["encode_ids"]} if "encode_ids" in batch else {}
+    if "encode_ids" in batch:
+        part["encode_ids"] = read_ids(part, terms) if len(terms) == len(every) else batch["encode_ids"]
     return part
 
 

@@ -13,6 +13,7 @@ from sage_pl.evaluation.ranks import full_ranks, sampled_ranks
 from sage_pl.nn.item_encoders.cached import CachedItems
 from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.item_encoders.new_items import new_views
+from sage_pl.nn.item_encoders.sharded import ShardedIds
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.nn.modules.products import ItemProducts
@@ -72,6 +73,8 @@ class SequentialRecommender(ItemProducts, RecommenderModule):
         if self._table is not None:
             return self._table
         encoder = self.item_encoder
+        if isinstance(encoder, ShardedIds) and self.ranks_together:
+            return encoder.scored()
         vectors = ItemVectors(lambda ids: encoder.output(encoder.views(ids)), encoder.n_items + 2, self.device)
         return vectors[:] if vectors.nbytes <= self.table_mb * 2**20 else vectors
 

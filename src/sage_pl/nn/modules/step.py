@@ -40,9 +40,14 @@ def prepare_batch(
     ready["draws"] = {name: draw for name, draw in draws.items() if draw is not None}
     # items that the step encodes
     if not any(term.catalogue for term in terms):
-        ids = [ready["items"], *(ids for term in terms for ids in term.item_ids(ready))]
-        ready["encode_ids"] = torch.cat([tensor.flatten() for tensor in ids]).unique()
+        ready["encode_ids"] = read_ids(ready, terms)
     return ready
+
+
+def read_ids(batch: SeqBatch, terms: Collection[LossTerm]) -> Int[Tensor, "M"]:
+    """Distinct ids of the items that a step of a batch with its draws reads."""
+    ids = [batch["items"], *(ids for term in terms for ids in term.item_ids(batch))]
+    return torch.cat([tensor.flatten() for tensor in ids]).unique()
 
 
 def map_tensors(batch: SeqBatch, change: Callable[[Tensor], Tensor]) -> SeqBatch:

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from sage_pl.artifacts.files import write_text
+from sage_pl.nn.item_encoders.sharded import shards_of
 
 _LIBRARIES = ("torch", "pytorch-lightning", "hydra-core", "numpy", "polars", "sage-pl")
 
@@ -46,7 +47,9 @@ class Footprint(pl.Callback):
                 "process": _peak_resident(),
                 "accelerator": torch.cuda.max_memory_allocated(device) if on_cuda else None,
             },
-            "parameters": _sizes(pl_module, lambda m: (p for p in m.parameters() if p.requires_grad)),
+            "parameters": _with_shards(
+                pl_module, _sizes(pl_module, lambda m: (p for p in m.parameters() if p.requires_grad))
+            ),
             "constants": _sizes(pl_module, lambda m: m.buffers()),
             "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
         }
@@ -56,6 +59,13 @@ class Footprint(pl.Callback):
 def _sizes(module: pl.LightningModule, tensors: Callable[[torch.nn.Module], Iterable[torch.Tensor]]) -> dict[str, int]:
     sizes = {name: sum(t.numel() for t in tensors(part)) for name, part in module.named_children()}
     return {name: size for name, size in sizes.items() if size}
+
+
+def _with_shards(module: pl.LightningModule, sizes: dict[str, int]) -> dict[str, int]:
+    """With the rows that other processes hold."""
+    for name, table in shards_of(module).items():
+        sizes[name.split(".")[0]] += table.elsewhere
+    return sizes
 
 
 def _version(name: str) -> str | None:

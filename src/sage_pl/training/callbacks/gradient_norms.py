@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from sage_pl import processes
 from sage_pl.errors import SettingError
+from sage_pl.nn.item_encoders.sharded import shards_of
 from sage_pl.ranges import Count
 
 
@@ -42,11 +44,13 @@ class GradientNorms(pl.Callback):
 
 
 def norms(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Norms of a module's gradients by their logged names; empty without gradients."""
+    """Norms of a module's gradients by their logged names, of a table in shards that of all; empty without gradients."""
     parts: dict[str, list[Tensor]] = {}
+    shards = shards_of(module)
     for name, parameter in module.named_parameters():
         if (gradient := parameter.grad) is not None:
             values = gradient.coalesce().values() if gradient.is_sparse else gradient
+            values = processes.total(values.square().sum()).sqrt() if name in shards else values
             parts.setdefault(name.split(".")[0], []).append(values)
     by_part = {f"train/grad_norm/{part}": get_total_norm(gradients) for part, gradients in parts.items()}
     return {**by_part, "train/grad_norm": get_total_norm(list(by_part.values()))} if by_part else {}

@@ -62,6 +62,8 @@ def gradient_shares(losses: Mapping[str, Tensor], parameters: Iterable[torch.nn.
         parameters: the gradient's.
     """
     parameters = list(parameters)
+    if losses.keys() == {OBJECTIVE}:
+        return {}
     norms = {name: _norm(loss, parameters) for name, loss in losses.items() if loss.requires_grad}
     reference = norms.pop(OBJECTIVE, None)
     if reference is None or not reference:

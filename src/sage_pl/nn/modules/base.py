@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from sage_pl import processes
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.rows import row_ranks
+from sage_pl.nn.item_encoders.sharded import in_every_process, shards_of
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.nn.modules.epoch_means import EpochMeans
-from sage_pl.nn.item_encoders.sharded import in_every_process, shards_of
 from sage_pl.nn.modules.gathering import average_gradients
 from sage_pl.nn.modules.histories import HistoryReader
 from sage_pl.nn.modules.parts import losses_of, part_of

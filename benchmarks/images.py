@@ -1,8 +1,9 @@
-"""The pictures of the README, each from what was measured.
+"""The pictures of the README and the docs, each from what was measured.
 
 python benchmarks/images.py results              docs/images/results.png, from the table under "Fusion" of docs/results.md
 python benchmarks/images.py report FILE          docs/images/report.png: the top of a report.html, in Chromium (playwright)
 python benchmarks/images.py explorer ADDRESS    docs/images/explorer.png: the page of `sage-pl explore`, which runs, likewise
+python benchmarks/images.py wandb FOLDER ...     docs/images/wandb.png: what a W&B report's panels hold, from runs
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 200_000  # bytes of a picture
+_PALETTE = ("#6b7780", "#0072b2", "#d55e00", "#00876a", "#a8457f", "#b07c00", "#3f3f9f", "#7a4a21")
 _COLOURS = {"best floor": "#9aa1a6", "plain": "#6b7780", "fusion": "#d55e00", "learned fusion": "#0072b2"}
 
 
@@ -97,10 +102,94 @@ def explorer(address: str) -> Path:
     return image
 
 
+def wandb(*folders: str) -> Path:
+    """The values that runs logged, as the panels of ``sage-pl wandb-report`` arrange them; W&B itself is not asked."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+    from PIL import Image
+
+    from sage_pl.comparison.runs import FinishedRun, read
+    from sage_pl.training.loggers.wandb_report import CURVES, varied
+    from sage_pl.training.loggers.wandb_run import RESULTS
+
+    runs = [read(Path(folder)) for folder in folders]
+    axes = varied([{**run.config, "choices": run.choices} for run in runs])
+    key = next(iter(axes)).removeprefix("choices.")
+    systems: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        systems.setdefault(run.name_by(key), []).append(run)
+    measured = {short: name for short, name in RESULTS.items() if all(name in run.metrics for run in runs)}
+    figure = pyplot.figure(figsize=(11, 9.5), layout="constrained")
+    bars, lines, curves = figure.subfigures(3, 1, height_ratios=(1, 1, 1.9))
+    for panel, (short, name) in zip(bars.subplots(1, len(measured)), measured.items(), strict=True):
+        values = [np.array([run.metrics[name] for run in several]) for several in systems.values()]
+        panel.barh(list(systems), [one.mean() for one in values], xerr=[one.std() for one in values], color=_PALETTE)
+        panel.set_title(short.partition("/")[2], fontsize=9, loc="left")
+        panel.tick_params(labelsize=7)
+        panel.invert_yaxis()
+    _coordinates(lines.subplots(), systems, [*axes], list(measured.values()))
+    for panel, (column, title) in zip(curves.subplots(2, 3).flat, CURVES.items(), strict=True):
+        for colour, several in zip(_PALETTE, systems.values(), strict=False):
+            for run in several:
+                x, y = _history(run.folder, column)
+                panel.plot(x, y, color=colour, linewidth=1)
+        panel.set_title(title, fontsize=9, loc="left")
+        panel.tick_params(labelsize=7)
+    for part, title in ((bars, "Results, by " + key), (lines, "Every run"), (curves, "Training, by epoch")):
+        part.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
+    file = IMAGES / "wandb.png"
+    figure.savefig(file, dpi=100)
+    Image.open(file).quantize(64).save(file, optimize=True)
+    return file
+
+
+def _coordinates(panel: Any, systems: Mapping[str, Sequence[Any]], keys: Sequence[str], results: Sequence[str]) -> None:
+    """A line for each run through what varies and its results, each axis from its least to its largest value."""
+    columns = {
+        key: [str(run.name_by(key.removeprefix("choices."))) for one in systems.values() for run in one] for key in keys
+    }
+    places: list[Any] = []
+    for values in columns.values():
+        names = list(dict.fromkeys(values))
+        height = {value: n / max(len(names) - 1, 1) for n, value in enumerate(names)}
+        places.append([height[value] for value in values])
+        for value, y in height.items():
+            panel.text(len(places) - 1.03, y, value, fontsize=7, ha="right", va="center", backgroundcolor="white")
+    for name in results:
+        numbers = np.array([run.metrics[name] for one in systems.values() for run in one])
+        places.append((numbers - numbers.min()) / max(np.ptp(numbers), 1e-9))
+        for at, value in ((0, numbers.min()), (1, numbers.max())):
+            panel.text(len(places) - 0.97, at, f"{value:.3f}", fontsize=7, va="center")
+    colours = [colour for colour, one in zip(_PALETTE, systems.values(), strict=False) for _ in one]
+    for colour, *line in zip(colours, *places, strict=True):
+        panel.plot(line, color=colour, linewidth=1)
+    names = [*(key.removeprefix("choices.") for key in keys), *(name.removeprefix("test/full/") for name in results)]
+    panel.set_xticks(range(len(names)), names, fontsize=8)
+    panel.set_yticks([])
+    panel.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    panel.grid(axis="x")
+
+
+def _history(folder: Path, column: str) -> tuple[list[float], list[float]]:
+    """A metric by epoch, as the loggers of a run got it."""
+    rows = pl.read_csv(folder / "metrics.csv", infer_schema_length=None)
+    if column not in rows.columns:
+        return [], []
+    rows = rows.select("epoch", column).drop_nulls().group_by("epoch").last().sort("epoch")
+    return rows["epoch"].to_list(), rows[column].to_list()
+
+
 def main() -> None:
-    makers: dict[str, Callable[..., Path]] = {"results": results, "report": report, "explorer": explorer}
+    makers: dict[str, Callable[..., Path]] = {
+        "results": results,
+        "report": report,
+        "explorer": explorer,
+        "wandb": wandb,
+    }
     what, *of = sys.argv[1:] or [""]
-    if what not in makers or len(of) != (what != "results"):
+    if what not in makers or (what != "wandb" and len(of) != (what != "results")) or (what == "wandb" and not of):
         sys.exit(__doc__)
     file = makers[what](*of)
     size = file.stat().st_size

@@ -1,13 +1,15 @@
 """``sage-pl serve`` under load on this machine: times of one history, throughput by clients, and a soak with changes.
 
-``python benchmarks/serving.py FOLDER [SOAK]``: an exported folder, of which a copy is served, and the soak's seconds (0: none).
-One process makes all requests over the loopback address, each client after its answer came, so nothing runs away. *soak*: 8
-clients ask by user and by history, while an item and 20 events are added every 10 s and the folder is replaced twice.
-Writes benchmarks/results/serving.json.
+``python benchmarks/serving.py FOLDER [SOAK] [--clients N] [--pause SECONDS] [--name NAME]``: an exported folder, of which a
+copy is served, and the soak's seconds (0: none). One process makes all requests over the loopback address, each client after
+its answer came, so nothing runs away. *soak*: clients (8) ask by user and by history, while an item and 20 events are added
+every 10 s and the folder is replaced twice. With a pause clients sleep between requests, and the soak alone is measured.
+Writes benchmarks/results/NAME.json (serving).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import random
@@ -60,8 +62,10 @@ class Client:
         return int(lines[0].split()[1]), json.loads(await self._reader.readexactly(length))
 
 
-async def load(port: int, clients: int, body: Body, stop: Callable[[int], bool]) -> tuple[list[float], Counter[int]]:
-    """Seconds of each answer and the answers by status, of clients that ask until ``stop(answers so far)``."""
+async def load(
+    port: int, clients: int, body: Body, stop: Callable[[int], bool], pause: float = 0.0
+) -> tuple[list[float], Counter[int]]:
+    """Seconds of each answer and answers by status, of clients that ask, ``pause`` s apart, until ``stop(answers so far)``."""
     seconds: list[float] = []
     statuses: Counter[int] = Counter()
 
@@ -73,6 +77,8 @@ async def load(port: int, clients: int, body: Body, stop: Callable[[int], bool])
                 status, _ = await client.post("/recommend", asked)
                 seconds.append(time.perf_counter() - start)
                 statuses[status] += 1
+                if pause:
+                    await asyncio.sleep(pause)
 
     await asyncio.gather(*(one() for _ in range(clients)))
     return seconds, statuses
@@ -105,13 +111,14 @@ async def figures(served: Any, body: Body) -> dict[str, Any]:
     return results
 
 
-async def soak(served: Any, folder: Path, body: Body, duration: float) -> dict[str, Any]:
+async def soak(served: Any, folder: Path, body: Body, duration: float, clients: int, pause: float) -> dict[str, Any]:
     """A load with changes: statuses, times, exports and MiB."""
-    start = time.perf_counter()
-    memory, models = [], set()
+    start, before = time.perf_counter(), served.processor()
+    memory, models, added = [(0, round(served.memory()))], set(), 0
     columns = json.loads((folder / "new_items.json").read_text())["columns"]
 
     async def change() -> None:
+        nonlocal added
         replaced = 0
         for number in range(10**6):
             if (past := time.perf_counter() - start) > duration:
@@ -124,18 +131,23 @@ async def soak(served: Any, folder: Path, body: Body, duration: float) -> dict[s
                     assert status == 200, answer
                 _, answer = await client.post("/recommend", {"history": [item["item_id"]]})
                 models.add(answer["model"])
+            added += 1
             if replaced < 2 and past > (replaced + 1) * duration / 3:
                 replaced += 1
                 await asyncio.to_thread(replace, folder, replaced)
-            memory.append((round(past), round(served.memory())))
+            if past >= memory[-1][0] + duration / 30:
+                memory.append((round(past), round(served.memory())))
             await asyncio.sleep(10)
 
     end = start + duration
     (seconds, statuses), _ = await asyncio.gather(
-        load(served.port, 8, body, lambda n: time.perf_counter() > end), change()
+        load(served.port, clients, body, lambda n: time.perf_counter() > end, pause), change()
     )
+    memory.append((round(time.perf_counter() - start), round(served.memory())))
     return {
-        "seconds": round(duration), "requests": len(seconds), "answers by status": dict(statuses), **spread(seconds),
+        "seconds": round(duration), "clients": clients, "pause, s": pause, "requests": len(seconds),
+        "answers by status": dict(statuses), "items added": added, "events added": 20 * added, **spread(seconds),
+        "share of a core, server": round((served.processor() - before) / duration, 3),
         "exports that answered": len(models), "MiB without files, by second": memory,
     }  # fmt: skip
 
@@ -159,7 +171,7 @@ def direct(folder: Path, history: Body) -> dict[str, float]:
     return spread(seconds)
 
 
-def main(source: Path, duration: float) -> None:
+def main(source: Path, duration: float, clients: int, pause: float, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="sage-pl-serving-") as place:
         folder = Path(shutil.copytree(source, Path(place) / "served"))
         ids = json.loads((folder / "catalogue.json").read_text())["ids"][1:]
@@ -176,14 +188,22 @@ def main(source: Path, duration: float) -> None:
         arguments = ["serve", str(folder), "--events", f"{place}/events.csv"]
         with server(Path(place) / "log", *arguments, OMP_NUM_THREADS="1") as served:
             results: dict[str, Any] = {**about(), "items": len(ids), "events of a history": LENGTH}
-            results["in this process"] = direct(folder, history)
-            results |= asyncio.run(figures(served, history))
-            print(json.dumps(results, indent=2), flush=True)
+            if not pause:
+                results["in this process"] = direct(folder, history)
+                results |= asyncio.run(figures(served, history))
+                print(json.dumps(results, indent=2), flush=True)
             if duration:
-                results["soak"] = asyncio.run(soak(served, folder, either, duration))
+                results["soak"] = asyncio.run(soak(served, folder, either, duration, clients, pause))
                 print(json.dumps(results["soak"], indent=2))
-    write("serving", results)
+    write(name, results)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("soak", type=float, nargs="?", default=0.0)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--name", default="serving")
+    given = parser.parse_args()
+    main(given.folder, given.soak, given.clients, given.pause, given.name)

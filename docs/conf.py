@@ -13,8 +13,10 @@ project = "SAGE-PL"
 copyright = "the SAGE-PL developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "generated"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "notebooks"]
+exclude_patterns = ["_build"]
 root_doc = "index"
+
+highlight_language = "text"  # formulas and output; a block of code names its language
 
 html_theme = "furo"
 html_title = "SAGE-PL"

@@ -1,4 +1,4 @@
-"""A Sphinx extension: pages made from ``conf/`` and from the modules, links out of this folder, and ``llms.txt``."""
+"""A Sphinx extension: pages made from ``conf/``, the modules and the notebooks, links out of this folder, and ``llms.txt``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 CONF, PACKAGE = ROOT / "conf", ROOT / "src" / "sage_pl"
 _LEADS_OUT = re.compile(r"\]\((?:\.\./)+(src/sage_pl|conf|README\.md)(?:/([\w/.-]+))?(?:#[\w-]*)?\)")
+_NOTEBOOK = re.compile(r"\]\(notebooks/(\w+)\.py\)")
+_CELL = re.compile(r"^# %%(?: \[(markdown)\])?\n", re.MULTILINE)
 _FIRST_LINE = re.compile(r"^# (.*)$", re.MULTILINE)
 
 
@@ -21,13 +23,30 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def write_reference(app: Any) -> None:
-    """``reference/conf/`` with a page for each group and command, ``reference/api/`` with one for each module."""
-    place = Path(app.srcdir) / "reference"
-    for name in ("conf", "api"):
+    """``reference/conf/``: a page for each group and command; ``reference/api/``: for each module; ``notebooks/pages/``."""
+    place = Path(app.srcdir)
+    for name in ("reference/conf", "reference/api", "notebooks/pages"):
         shutil.rmtree(place / name, ignore_errors=True)
         (place / name).mkdir(parents=True)
     for name, text in {**conf_pages(), **api_pages()}.items():
-        (place / name).write_text(text)
+        (place / "reference" / name).write_text(text)
+    for file in sorted((place / "notebooks").glob("*.py")):
+        (place / "notebooks" / "pages" / f"{file.stem}.md").write_text(notebook_page(file.read_text()))
+
+
+def notebook_page(text: str) -> str:
+    """A notebook of jupytext's percent format as Markdown: its prose, and its code in blocks.
+
+    >>> notebook_page("# %% [markdown]\\n# # Title\\n# %%\\nprint(1)\\n")
+    '# Title\\n\\n```python\\nprint(1)\\n```\\n'
+    """
+    _, *cells = _CELL.split(text)
+    parts = []
+    for kind, cell in zip(cells[::2], cells[1::2], strict=True):
+        lines = cell.strip().split("\n")
+        prose = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)
+        parts.append(prose if kind else "\n".join(["```python", *lines, "```"]))
+    return "\n\n".join(parts) + "\n"
 
 
 def conf_pages() -> dict[str, str]:
@@ -72,11 +91,10 @@ def lead_to_reference(app: Any, page: str, source: list[str]) -> None:
         folder = target if target.is_dir() else target.parent
         if kind == "conf":
             name = folder.relative_to(CONF).as_posix().replace("/", "-")
-            anchor = f"#{target.stem.replace('_', '-')}" if target.is_file() and False else ""
-            return f"]({up}reference/conf/{'commands' if name == '.' else name}.md{anchor})"
+            return f"]({up}reference/conf/{'commands' if name == '.' else name}.md)"
         return f"]({up}reference/api/{'.'.join(folder.relative_to(PACKAGE.parent).parts)}.rst)"
 
-    source[0] = _LEADS_OUT.sub(address, source[0])
+    source[0] = _NOTEBOOK.sub(r"](notebooks/pages/\1.md)", _LEADS_OUT.sub(address, source[0]))
 
 
 def write_llms(app: Any, problem: Exception | None) -> None:

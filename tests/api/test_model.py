@@ -5,14 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 import sage_pl
 from sage_pl.api.frames import Columns, events_of, write_dataset
+from sage_pl.api.model import Model
+from sage_pl.api.running import Done, arguments_of, composing
 from sage_pl.data.sources.folder import Folder
 from sage_pl.data.sources.raw import DataError
 from sage_pl.errors import MissingFileError, SettingError
@@ -60,6 +65,72 @@ def test_a_frame_that_cannot_be_used(change: dict[str, Any], message: str, tmp_p
         write_dataset(frame, None, Columns(), tmp_path)
     with pytest.raises(DataError, match="wanted a frame of polars, pandas or Arrow"):
         write_dataset(3, None, Columns(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "more", "message"),
+    [
+        (Columns("who"), {"who": ["a"]}, "has a column user_id beside who, which stands for it; drop one"),
+        (Columns(time="day"), {"day": [1]}, "has a column timestamp beside day"),
+        (Columns(item="user_id"), {}, "name the column user_id twice; name three columns"),
+        (Columns(), {"user_id": [["a"]]}, "wanted ids that are whole numbers or text"),
+    ],
+)
+def test_columns_that_stand_for_each_other(
+    columns: Columns, more: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        write_dataset({"user_id": ["a"], "item_id": ["b"], "timestamp": [1], **more}, None, columns, tmp_path)
+
+
+def test_items_have_ids_of_the_kind_that_events_have(tmp_path: Path) -> None:
+    """Whole numbers stay whole where pandas made floats of them, in events, items and histories."""
+    events = {"user_id": ["a", "b"], "item_id": [1.0, 2.0], "timestamp": [1, 2]}
+    folder = write_dataset(events, {"item_id": [1, 2], "title": [10, 20]}, Columns(), tmp_path)
+    data = Folder(folder).load()
+    assert data.interactions.collect()["item_id"].to_list() == [1, 2]
+    assert events_of(events, Columns(), {"1": 1, "2": 2}).histories == [["1"], ["2"]]
+    with pytest.raises(DataError, match=r"wanted item_ids as in interactions, which are Int64, and titles as text"):
+        write_dataset(events, {"item_id": ["A"], "title": ["x"]}, Columns(), tmp_path)
+
+
+def test_a_data_set_has_its_own_items() -> None:
+    with pytest.raises(SettingError, match="got the data set 'journey', which has its own; leave them out"):
+        sage_pl.fit("journey", {"item_id": [1], "title": ["x"]})
+
+
+def test_a_setting_is_a_plain_value() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert arguments_of({"seed": numpy.int64(3), "ks": numpy.array([1, 2])}) == ["seed=3", "ks=[1,2]"]
+    with pytest.raises(ConfigError, match="a set; wanted a number, a text"):
+        arguments_of({"seed": {1, 2}})
+
+
+def test_a_program_of_hydra_goes_on_after_a_call() -> None:
+    """It may call sage_pl.fit; its own state is put back, also after an error."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().hydra = around = object()  # type: ignore[assignment]
+    try:
+        with suppress(KeyError), composing([], "train"):
+            assert not GlobalHydra.instance().is_initialized()
+            raise KeyError
+        assert GlobalHydra.instance().hydra is around
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def test_a_model_is_evaluated_as_it_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "sage_pl.api.model.run_command", lambda name, settings: calls.append(settings) or Done({}, Path())
+    )
+    source: Any = SimpleNamespace(
+        overrides={"evaluation": {"seen": "mask"}, "scorer": {"text": "${a.b}"}}, checkpoint=lambda purpose: Path("c")
+    )
+    served: Any = None
+    Model(served, source).evaluate(overrides={"evaluation": {"sampled": 10}})
+    changes = {"evaluation": {"seen": "mask", "sampled": 10}, "scorer": {"text": "${a.b}"}}
+    assert calls == [{"checkpoint": Path("c"), "overrides": changes}]
 
 
 def test_histories_of_a_frame_are_in_order_and_known() -> None:
@@ -113,6 +184,11 @@ def test_frames_users_and_histories_agree(model: sage_pl.Model, events: pl.DataF
     answers = model.recommend(users=users, candidates=["tea-1", "tea-2"])["item_id"]
     assert set(answers) == {"tea-1", "tea-2"}
     assert "tea-1" not in model.recommend(users=users, k=40, exclude=["tea-1"])["item_id"]
+    series = pl.Series(users)
+    assert model.recommend(users=series, k=4).equals(known)
+    assert model.recommend(users=series.to_numpy(), k=4).equals(known)
+    assert model.recommend(pl.Series(history), k=4).equals(model.recommend(history, k=4))
+    assert model.recommend(history, exclude=pl.Series(["tea-1"]), k=10**12).height <= len(model.items)
 
 
 @pytest.mark.slow
@@ -121,8 +197,18 @@ def test_what_is_wrong_in_a_call_is_one_sentence(model: sage_pl.Model, tmp_path:
         model.recommend()
     with pytest.raises(SettingError, match="have no user 'nobody'"):
         model.recommend(users=["nobody"])
-    with pytest.raises(SettingError, match=r"write \['u1'\]"):
-        model.similar_users("u1")
+    for call in (model.similar_users, lambda users: model.recommend(users=users)):
+        with pytest.raises(SettingError, match=r"write \['u1'\]"):
+            call("u1")
+    for frame, message in (
+        ({"item_id": [], "title": []}, "has no row"),
+        (3, "wanted a frame"),
+        ({"item_id": ["x"]}, "lack"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            model.add_items(frame)
+    with pytest.raises(SettingError, match="there are no runs to compare"):
+        sage_pl.compare([])
     with pytest.raises(SettingError, match="the nearest ids are tea-1"):
         model.similar(["tea-1x"])
     exported = sage_pl.load(model.save(tmp_path / "shop"))

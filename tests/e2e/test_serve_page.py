@@ -28,7 +28,7 @@ def lines(heading: str) -> list[str]:
     section = PAGE.partition(f"\n## {heading}")[2].partition("\n## ")[0]
     assert section, heading
     blocks = re.findall(r"^```sh\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.strip().splitlines()]
+    return [line for block in blocks for line in block.replace("\\\n", " ").strip().splitlines()]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

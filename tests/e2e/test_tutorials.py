@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import images
 from sage_pl.comparison.runs import read
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,7 +58,7 @@ def test_new_items_are_recommended(shop: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_is_recorded_and_compared(shop: Shell) -> None:
+def test_a_sweep_is_recorded_and_compared(shop: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     (sweep,) = blocks("sweep", "sh")
     shop(sweep)
@@ -69,6 +70,8 @@ def test_a_sweep_is_recorded_and_compared(shop: Shell) -> None:
     page = Path("outputs/index.html").read_text()
     assert "sweeps/first/comparison/report.html" in page
     assert "2 finished runs" in page
+    monkeypatch.setattr(images, "IMAGES", tmp_path)
+    assert images.wandb(*(str(run.folder) for run in runs)).stat().st_size > 10_000
 
 
 @pytest.mark.slow

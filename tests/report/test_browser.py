@@ -73,6 +73,16 @@ def test_opens_without_complaint_and_fits(browser: Any, page_file: Path, viewpor
     assert smallest >= 8  # px on the screen
 
 
+def test_long_names_stay_within_a_phone(browser: Any, comparison: Path, tmp_path: Path) -> None:
+    text = (comparison / "comparison.json").read_text()
+    longer = '"sage/model.terms.prototype.clusters=9d6aff92604177f1"'
+    (tmp_path / "comparison.json").write_text(text.replace('"sage"', longer))
+    page, said = open_page(browser, make.of_comparison(tmp_path, Options(maps=False)), PHONE)
+    assert said == []
+    page.evaluate(_UNFOLD)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
 def test_tables_sort_by_pointer_and_keyboard(browser: Any, page_file: Path) -> None:
     page, said = open_page(browser, page_file, DESK)
     table = page.locator("table.sortable").first

@@ -53,7 +53,7 @@ def opened(file: Path, read_page: ReadPage) -> Any:
 def test_training_writes_a_page_by_its_switch(runs: dict[str, Path], read_page: ReadPage) -> None:
     page = opened(runs["plain"] / "report.html", read_page)
     assert not (runs["sage"] / "report.html").exists()
-    assert "Plain SASRec on Folder" in page.text
+    assert "Plain SASRec on world0" in page.text
     assert "Run · method plain · backbone sasrec · dataset folder · seed" in page.text
     assert "NDCG@10" in page.text
 
@@ -88,7 +88,7 @@ def test_a_run_shows_everything_it_has(runs: dict[str, Path], read_page: ReadPag
 
 def test_a_comparison_shows_both_sides(comparison: Path, read_page: ReadPage) -> None:
     page = opened(make.of_comparison(comparison, Options(maps=False)), read_page)
-    assert "SAGE against plain on Folder" in page.text
+    assert "SAGE against plain on world0" in page.text
     record = json.loads((comparison / "comparison.json").read_text())
     for value in record["values"]:
         if value["group"] == "overall":
@@ -140,6 +140,22 @@ def test_published_figures_and_failed_runs_are_shown(comparison: Path, read_page
     assert "runs/pad: diverged" in page.text
 
 
+def test_without_a_baseline_the_page_says_which_there_are(
+    comparison: Path, read_page: ReadPage, tmp_path: Path
+) -> None:
+    record = json.loads((comparison / "comparison.json").read_text())
+    gone = ("baseline", "difference", "difference_low", "difference_high", "p_holm", "mark")
+    record["values"] = [{k: v for k, v in value.items() if k not in gone} for value in record["values"]]
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    page = opened(make.of_comparison(tmp_path, Options(maps=False)), read_page)
+    assert "Unclear No system is compared" in page.text
+    assert "baseline=... of plain and sage." in page.text
+    record["about"]["baseline"] = "None"
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    page = opened(make.of_comparison(tmp_path, Options(maps=False)), read_page)
+    assert "No system is compared" not in page.text
+
+
 def test_every_system_has_its_own_baseline(comparison: Path, read_page: ReadPage, tmp_path: Path) -> None:
     record = json.loads((comparison / "comparison.json").read_text())
     text = json.dumps(record)
@@ -172,7 +188,7 @@ def test_a_comparison_and_its_runs_link_to_each_other(
     for _ in range(2):  # made again, the page keeps its link
         back = read_page(run.read_text())
         assert [own["href"] for own in back.of("a") if not own["href"].startswith("#")] == ["../../c/report.html"]
-        assert "Compared in: SAGE against plain on Folder" in back.text
+        assert "Compared in: SAGE against plain on world0" in back.text
         make.of_run(run.parent, Options(maps=False))
     (tmp_path / "c" / "report.html").unlink()
     make.of_run(run.parent, Options(maps=False))

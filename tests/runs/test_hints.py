@@ -32,6 +32,8 @@ def test_known_keys_are_all_dotted_paths() -> None:
     ("arguments", "lines"),
     [
         (["loss.gama=1"], ["there is no key loss.gama; did you mean loss.gamma?"]),
+        (["scorer=5"], ["there is no scorer=5; choices: fusion, interests, learned_fusion, none, semantic"]),
+        (["scorer={a:1}", "dim=3"], ["there is no scorer={a:1}; choices: fusion, "]),
         (["backbon=sasrec"], ["there is no key backbon; did you mean backbone?"]),
         (
             ["dataset=csv", "dataset.seperator=;"],

@@ -25,6 +25,14 @@ UNCHECKED = {  # keys whose value is no count and no measure: Lightning reads a 
     "pytorch_lightning.Trainer": {"devices", "precision"},
 }
 CASES = [
+    ("evaluation.seen=both", "evaluation.seen is 'both', wanted 'keep' or 'mask'"),
+    ("backbone.norm=none", "backbone.norm is 'none', wanted 'sasrec', 'pre' or 'post'"),
+    ("backbone.causal=maybe", "backbone.causal is 'maybe', wanted true or false"),
+    ("dim=${oc.env:NO_SUCH_VARIABLE}", r"dim cannot be read: .*'NO_SUCH_VARIABLE' not found"),
+    ("dim=${dim}", "cannot be read: Recursive interpolation detected"),
+    ("dim=${no_such:1}", "cannot be read: Unsupported interpolation type no_such"),
+    ("paths.outputs=null", "paths.outputs is None, wanted a folder"),
+    ("paths.data=", "paths.data is '', wanted a folder"),
     ("dim=0", "dim is 0, wanted an integer of at least 1"),
     ("dim=true", "dim is True, wanted an integer"),
     ("dim=null", "dim is None, wanted an integer"),

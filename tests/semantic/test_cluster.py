@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from sage_pl.artifacts.store import Store
-from sage_pl.semantic.cluster import Cluster, ClusteringError, describe
+from sage_pl.semantic.cluster import Cluster, ClusteringError, compiling_and_moving, describe
+from sage_pl.semantic.memberships import entropies
 from sage_pl.semantic.tables import padded
 
 SMALL = Cluster(n_neighbors=8, n_components=2, min_cluster_size=8, min_samples=3)
@@ -120,9 +121,18 @@ def test_a_fuzzifier_of_one_is_refused() -> None:
 def test_entropy_is_one_for_flat_and_zero_for_crisp_rows(share, entropy) -> None:
     points, labels = np.array([[0.0], [0.1], [9.0], [9.1]]), np.array([0, 0, 1, 1])
     shares = np.array([[share, 1 - share]] * 4)
-    assert describe(points, labels, shares)["entropy"] == pytest.approx(entropy)
+    assert describe(points, labels, 2, entropies(shares))["entropy"] == pytest.approx(entropy)
 
 
 def test_figures_without_a_projection_count_empty_clusters_too() -> None:
-    report = describe(None, np.array([0, 0, -1]), np.full((3, 2), 0.5))
+    report = describe(None, np.array([0, 0, -1]), 2, entropies(np.full((3, 2), 0.5)))
     assert report == {"clusters": 2, "noise": pytest.approx(1 / 3), "sizes": [2, 0], "silhouette": None, "entropy": 1.0}
+
+
+def test_an_estimate_stands_before_the_projection(blobs, out, caplog) -> None:
+    with caplog.at_level("INFO"):
+        SMALL.run({"reduce": blobs}, out)
+    lines = [record.getMessage() for record in caplog.records]
+    estimate = next(i for i, line in enumerate(lines) if "about 6 s on a free core" in line and "numba" in line)
+    assert "UMAP: 60 items" in lines[estimate + 1]
+    assert compiling_and_moving(100_000, 64) > 60

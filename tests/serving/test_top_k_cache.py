@@ -57,10 +57,10 @@ def test_other_readers_open_it(tmp_path: Path) -> None:
     assert frame.columns == ["user_hash", "key", "items", "scores", "user"]
     assert frame["user"].to_list() == ["anna", "cleo"], "the row that was not made yet is left out"
     assert frame["items"].to_list() == [[0, 1], [4, 5]]
-    table = pyarrow.ipc.open_file(str(tmp_path / "x")).read_all()
-    assert json.loads(table.schema.metadata[b"sage_pl"])["model"]["artifacts"]["tokens"] == "t"
+    lists = pyarrow.ipc.open_file(str(tmp_path / "x")).read_all()
+    assert json.loads(lists.schema.metadata[b"sage_pl"])["model"]["artifacts"]["tokens"] == "t"
     duckdb = pytest.importorskip("duckdb", reason="the package duckdb is not installed")
-    assert duckdb.sql("SELECT user, items[1] FROM table ORDER BY user").fetchall() == [("anna", 0), ("cleo", 4)]
+    assert duckdb.sql('SELECT "user", items[1] FROM lists ORDER BY "user"').fetchall() == [("anna", 0), ("cleo", 4)]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from sage_pl.api.model import Model
 from sage_pl.api.pages import Page
 from sage_pl.api.running import run_command
 from sage_pl.artifacts.plain import read_json
+from sage_pl.errors import SettingError
 from sage_pl.report.make import MOST_VALUES
 
 
@@ -41,7 +42,7 @@ class Compared:
 
 
 def compare(
-    runs: Sequence[Model | str | Path],
+    runs: Model | str | Path | Sequence[Model | str | Path],
     by: str | Sequence[str] = "method",
     baseline: str | None = None,
     **settings: Any,
@@ -49,18 +50,21 @@ def compare(
     """Compare runs with intervals and paired tests, as ``scripts/compare.py`` does.
 
     Args:
-        runs: models, or folders of runs.
+        runs: models, or folders of runs; a single one needs no list.
         by: what names a system: a group (``method``, ``backbone``) or a key (``loss.gamma``), or several.
         baseline: what the others are tested against, such as ``plain``; None for nothing.
         settings: of ``conf/compare.yaml``, such as ``metrics=["hr@10"]`` or ``folder=DIR``.
 
     Raises:
-        RunError: nothing can be compared.
+        RunError, SettingError: nothing can be compared.
 
     >>> compared = compare([run_folder], metrics=["hr@10"], report="quick")
     >>> sorted(set(compared.table["metric"]))
     ['hr@10']
     """
+    runs = [runs] if isinstance(runs, Model | str | Path) else list(runs)
+    if not runs:
+        raise SettingError("there are no runs to compare, got an empty list; give models or folders of runs")
     folders = [glob.escape(str(one.path if isinstance(one, Model) else one)) for one in runs]
     names = by if isinstance(by, str) else list(by)
     done = run_command("compare", {"runs": folders, "by": names, "baseline": baseline, **settings})

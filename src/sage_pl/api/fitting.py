@@ -14,6 +14,7 @@ from sage_pl.api.model import Model
 from sage_pl.api.opening import load
 from sage_pl.api.running import arguments_of, composing, run_command
 from sage_pl.commands.door import config_dir
+from sage_pl.errors import SettingError
 
 _BAR = {  # rich draws in a notebook only where ipywidgets are installed
     "callbacks.progress": None,
@@ -55,7 +56,7 @@ def fit(
 
     Raises:
         ConfigError: the configuration cannot be run; every problem is named.
-        DataError: the frames cannot be used.
+        DataError, SettingError: the frames, or what is given beside a data set's name, cannot be used.
 
     >>> model = fit(events, texts, method="plain", overrides={"trainer.max_epochs": 1, "dim": 8}, seed=7)
     >>> model.recommend(history=["tea-1", "tea-2"], k=2).columns
@@ -63,6 +64,11 @@ def fit(
     """
     chosen = {"method": method, **({} if backbone is None else {"backbone": backbone}), **(overrides or {}), **settings}
     if isinstance(interactions, str):
+        if items is not None or Columns(user, item, time) != Columns():
+            raise SettingError(
+                f"items=, user=, item= and time= belong to a frame of interactions, got the data set {interactions!r}, which "
+                "has its own; leave them out"
+            )
         dataset = {"dataset": interactions}
     else:
         folder = _outputs(chosen) / "frames"

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,11 @@ import polars as pl
 
 from sage_pl.artifacts.files import whole_folder
 from sage_pl.artifacts.plain import read_json
+from sage_pl.data.sources.frames import polars_frame
 from sage_pl.data.sources.raw import DataError
 
 log = logging.getLogger(__name__)
+_EXACT = 2**53  # floats below it hold every whole number
 NAMES = "columns.json"  # what the columns were called in the frame
 
 
@@ -26,20 +28,6 @@ class Columns(NamedTuple):
     user: str = "user_id"
     item: str = "item_id"
     time: str | None = "timestamp"
-
-
-def polars_frame(frame: Any, what: str) -> pl.DataFrame:
-    """A frame of polars, pandas or Arrow, or a mapping of columns, as one of polars.
-
-    Raises:
-        DataError: it is none.
-    """
-    try:
-        return frame.collect() if isinstance(frame, pl.LazyFrame) else pl.DataFrame(frame)
-    except (TypeError, ValueError, ImportError, pl.exceptions.PolarsError) as error:
-        raise DataError(
-            f"{what} is a {type(frame).__name__}, wanted a frame of polars, pandas or Arrow ({error})"
-        ) from error
 
 
 def write_dataset(interactions: Any, items: Any, columns: Columns, folder: Path) -> Path:
@@ -106,6 +94,7 @@ def events_of(frame: Any, columns: Columns, known: Mapping[str, int]) -> Events:
     table = polars_frame(frame, "the frame of histories")
     user, item, time = columns if {columns.user, columns.item} <= set(table.columns) else Columns()
     _require(table, [user, item], "the frame of histories")
+    table = _plain_ids(table, dict.fromkeys([user, item]))
     if time is not None and time in table.columns:
         table = table.sort(time, maintain_order=True)
     table = table.select(pl.col(user).cast(pl.String).alias("user"), pl.col(item).cast(pl.String).alias("item"))
@@ -117,9 +106,21 @@ def events_of(frame: Any, columns: Columns, known: Mapping[str, int]) -> Events:
     return Events(users.to_list(), [lists.get(name, []) for name in users])
 
 
+def is_frame(value: Any) -> bool:
+    """Whether a value has columns, in place of being a list of ids."""
+    return isinstance(value, Mapping) or hasattr(type(value), "columns")
+
+
 def _interactions(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     user, item, time = columns
     _require(frame, [name for name in columns if name is not None], "interactions")
+    for name, standard in zip(columns, Columns(), strict=True):
+        if columns.count(name) > 1:
+            raise DataError(f"user=, item= and time= name the column {name} twice; name three columns")
+        if name not in (None, standard) and standard in frame.columns and standard not in columns:
+            raise DataError(
+                f"interactions has a column {standard} beside {name}, which stands for it; drop one of them"
+            )
     frame = _plain_ids(frame.rename({user: "user_id", item: "item_id"}), ["user_id", "item_id"])
     if time is None:
         return frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64).over("user_id"))
@@ -135,12 +136,31 @@ def _items(frame: pl.DataFrame, item: str, kind: pl.DataType) -> pl.DataFrame:
     if "item_id" not in frame.columns and item in frame.columns:
         frame = frame.rename({item: "item_id"})
     _require(frame, ["item_id", "title"], "items")
-    return _plain_ids(frame, ["item_id"]).with_columns(pl.col("item_id").cast(kind), pl.col("title").fill_null(""))
+    frame = _plain_ids(frame, ["item_id"])
+    try:
+        return frame.with_columns(pl.col("item_id").cast(kind), pl.col("title").cast(pl.String).fill_null(""))
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"items has ids or titles that cannot be used ({reason}); wanted item_ids as in interactions, which are {kind}, "
+            "and titles as text"
+        ) from error
 
 
-def _plain_ids(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Ids as integers or text, which is what a data set's folder may hold."""
-    return frame.with_columns(pl.col(name).cast(pl.String) for name in names if not frame[name].dtype.is_integer())
+def _plain_ids(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Ids as integers or text, which is what a data set's folder may hold.
+
+    Whole numbers in a column of floats, which pandas makes where a value is absent, are integers.
+    """
+    for name in names:
+        ids = frame[name].fill_nan(None) if frame[name].dtype.is_float() else frame[name]
+        if ids.dtype.is_nested():
+            raise DataError(f"column {name} is {ids.dtype}, wanted ids that are whole numbers or text")
+        whole = ids.dtype.is_float() and bool(((ids == ids.round()) & (ids.abs() < _EXACT)).all())
+        if not ids.dtype.is_integer():
+            ids = ids.cast(pl.Int64 if whole else pl.String)
+        frame = frame.with_columns(ids.alias(name))
+    return frame
 
 
 def _require(frame: pl.DataFrame, names: Sequence[str], what: str) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from sage_pl.api.card import model_card
-from sage_pl.api.frames import events_of
+from sage_pl.api.frames import events_of, is_frame
 from sage_pl.api.hub import upload, write_layout
 from sage_pl.api.nearest import directions, nearest, pairs, portions, rows_of
 from sage_pl.api.pages import Page
@@ -22,11 +23,12 @@ from sage_pl.api.running import run_command
 from sage_pl.api.sources import Source
 from sage_pl.api.tables import metrics_table
 from sage_pl.artifacts.plain import read_json
+from sage_pl.data.sources.frames import polars_frame
 from sage_pl.errors import SettingError
 from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.serving.exported_model import ExportedModel, Recommendation
 from sage_pl.serving.histories import Histories
-from sage_pl.serving.restriction import item_rows
+from sage_pl.serving.restriction import ids_given, item_rows
 from sage_pl.serving.tower import write_tower
 
 
@@ -98,7 +100,7 @@ class Model:
         if (history is None) == (users is None):
             raise SettingError("give history=[ITEM, ITEM], a frame of events, or users=[USER, USER], one of them")
         restriction: dict[str, Any] = {"k": k, "exclude": exclude, "candidates": candidates, "seen": seen}
-        if users is None and isinstance(history, Sequence):
+        if users is None and not is_frame(history):
             return self._table([None], [self.served.recommend(history, **restriction)])
         answers: list[list[Recommendation]] = []
         if users is None:
@@ -170,13 +172,15 @@ class Model:
         """
         columns = self._source.columns
         if not isinstance(items, str | Path):
-            frame = pl.DataFrame(items)
+            frame = polars_frame(items, "the table of new items")
             items = frame.rename({columns.item: "item_id"}) if "item_id" not in frame.columns else frame
         self.served.add_items(items, allow_host)
         return self
 
     def evaluate(self, **settings: Any) -> pl.DataFrame:
         """Test the model again, as ``scripts/evaluate.py`` does, which writes a folder of results.
+
+        A model that was loaded with ``overrides`` is tested with them.
 
         Args:
             settings: of ``conf/evaluate.yaml``, such as ``scorer="fusion"`` or ``overrides={"evaluation": {"seen": "keep"}}``.
@@ -190,8 +194,11 @@ class Model:
         >>> model.evaluate().columns[:3]
         ['protocol', 'group', 'cases']
         """
-        checkpoint = self._source.checkpoint("an evaluation")
-        return metrics_table(run_command("evaluate", {"checkpoint": checkpoint, **settings}).result)
+        settings = {"checkpoint": self._source.checkpoint("an evaluation"), **settings}
+        if self._source.overrides:
+            changes = OmegaConf.merge(self._source.overrides, settings.get("overrides", {}))
+            settings["overrides"] = OmegaConf.to_container(changes)
+        return metrics_table(run_command("evaluate", settings).result)
 
     @property
     def metrics(self) -> pl.DataFrame:
@@ -264,9 +271,9 @@ class Model:
         return f"Model({str(self.path)!r}, {len(self.served.catalogue.ids) - 1:,} items)"
 
     def _histories(self, users: Sequence[str] | str) -> Histories:
-        if users == "all":
+        if isinstance(users, str) and users == "all":
             return self._source.histories()
-        names = [str(one) for one in users]
+        names = ids_given(users, "users")
         every = self._source.histories(names)
         return every.subset(rows_of(every.names, names))
 

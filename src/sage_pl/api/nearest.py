@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sage_pl.errors import SettingError
+from sage_pl.serving.restriction import ids_given, list_length
 
 _BATCH = 512  # histories encoded, or rows compared, at a time
 
@@ -42,9 +43,7 @@ def nearest(vectors: Float[Tensor, "N I E"], rows: Sequence[int] | npt.NDArray[n
     Raises:
         SettingError: k is below 1.
     """
-    if k < 1:
-        raise SettingError(f"k must be at least 1, got {k}")
-    k, every = min(k, len(vectors) - 1), vectors.flatten(0, 1).T
+    k, every = list_length(k, len(vectors) - 1), vectors.flatten(0, 1).T
     places, cosines = [torch.zeros(0, k, dtype=torch.long)], [torch.zeros(0, k)]
     for portion in torch.tensor(list(rows), dtype=torch.long).split(_BATCH):
         pairs = (vectors[portion] @ every).unflatten(2, vectors.shape[:2])  # [b, I, N, I]
@@ -75,13 +74,11 @@ def rows_of(names: Sequence[str], some: Sequence[str]) -> npt.NDArray[np.int64]:
     Raises:
         SettingError: one is unknown, or ``some`` is a text.
     """
-    if isinstance(some, str):
-        raise SettingError(f"users are a list of ids, got the text {some!r}; write [{some!r}]")
-    row_of = {name: row for row, name in enumerate(names)}
-    for one in map(str, some):
+    row_of, some = {name: row for row, name in enumerate(names)}, ids_given(some, "users")
+    for one in some:
         if one not in row_of:
             raise SettingError(
                 f"the data the model was trained with have no user {one!r}, of {len(names)}; give the user's events as a "
                 "frame, or history=[ITEM, ITEM]"
             )
-    return np.array([row_of[str(one)] for one in some], np.int64)
+    return np.array([row_of[one] for one in some], np.int64)

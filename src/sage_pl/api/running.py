@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Number
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig
 
 from sage_pl.commands.door import COMMANDS, config_dir, without_group
 from sage_pl.commands.importing import command_module
 from sage_pl.escaping import LogFormatter
 from sage_pl.runs.checks import ConfigError
-from sage_pl.runs.hints import hints
+from sage_pl.runs.hints import hints, of_composing
 from sage_pl.runs.launch import Stopped, quoted
+
+_ONE_AT_A_TIME = threading.RLock()
 
 
 class Done(NamedTuple):
@@ -74,23 +77,31 @@ def arguments_of(settings: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def composing(arguments: Sequence[str], command: str) -> Iterator[None]:
-    """Within it, what ends a command on a terminal is an exception.
+    """Within it, what ends a command on a terminal is an exception, and Hydra is this call's alone.
+
+    Hydra's state belongs to the process: a call from another thread waits, and that of a program around it is put back.
 
     Raises:
         ConfigError: the arguments cannot be composed, with the keys that were probably meant; or the folder is in use.
         KeyboardInterrupt: the command was interrupted.
     """
-    try:
-        yield
-    except (ConfigCompositionException, OverrideParseException) as error:
-        lines = hints(list(arguments), config_dir(), command, error)
-        raise ConfigError(*(lines or [" ".join(str(error).split())])) from error
-    except Stopped as error:  # of the folder
-        raise ConfigError(str(error)) from None
-    except SystemExit as error:
-        if error.code != 130:
-            raise
-        raise KeyboardInterrupt from None
+    with _ONE_AT_A_TIME:
+        outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+        try:
+            yield
+        except Stopped as error:  # of the folder
+            raise ConfigError(str(error)) from None
+        except SystemExit as error:
+            if error.code != 130:
+                raise
+            raise KeyboardInterrupt from None
+        except Exception as error:
+            if not of_composing(error):
+                raise
+            lines = hints(list(arguments), config_dir(), command, error)
+            raise ConfigError(*(lines or [" ".join(str(error).split())])) from error
+        finally:
+            GlobalHydra.instance().hydra = outer
 
 
 def _text(value: Any) -> str:
@@ -110,8 +121,15 @@ def _text(value: Any) -> str:
             return f"[{','.join(map(_text, value))}]"
         case str() | Path():
             return quoted(str(value))
-        case _:
+        case Number():
             return str(value)
+        case _ if hasattr(value, "tolist"):  # an array, or a number of one
+            return _text(value.tolist())
+        case _:
+            raise ConfigError(
+                f"a setting is {value!r}, a {type(value).__name__}; wanted a number, a text, True, False, None, or lists and "
+                "mappings of these"
+            )
 
 
 @contextmanager

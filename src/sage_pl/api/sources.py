@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -39,6 +39,11 @@ class Source(Protocol):
     @property
     def columns(self) -> Columns:
         """Names of a frame's columns."""
+        ...
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """Changes to the configuration, with which the model was opened."""
         ...
 
     @property
@@ -86,7 +91,7 @@ class RunSource:
         with hosts.only(allow_host):
             config = checkpoint.prepared(trained, changes, artifacts)
             parts = checkpoint.trained(config, trained)
-            choose_weights(parts)
+            choose_weights(parts, changes)
         return cls(trained, changes, config, parts)
 
     def served(self) -> ExportedModel:
@@ -148,6 +153,7 @@ class FolderSource:
     """An exported folder."""
 
     path: Path
+    overrides: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def columns(self) -> Columns:

@@ -32,6 +32,7 @@ from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.locks import locked
 
 log = logging.getLogger(__name__)
+QUICK = 1.0  # seconds of a step, below which its end is no line of its own
 _TAKE_PART = "take part"
 
 
@@ -248,7 +249,8 @@ class Store:
             }
             (work / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))
             _set_aside(final)
-        log.info("%-10s %s  done in %.1f s", step.name, key, seconds)
+        if seconds >= QUICK:
+            log.info("%-10s %s  done in %.1f s", step.name, key, seconds)
         return Artifact(key, final, manifest)
 
     def _description(self, step: Step, parents: Mapping[str, Artifact]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         if "scorer" in config:
             run = evaluated.as_a_run(trained, overrides, hydra.choices.get("scorer"), prepared)
         parts = checkpoint.trained(prepared, trained)
-        choose_weights(parts, anew="scorer" in config)
+        choose_weights(parts, overrides)
         metrics = tested.test(prepared, parts, folder, cache, {} if run is None else evaluated.training_facts(trained))
         if run is not None:
             evaluated.record(run, folder)

@@ -32,7 +32,7 @@ def export(config: DictConfig) -> None:
     with hosts.only(config.allow_host):
         prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
         parts = checkpoint.trained(prepared, trained)
-        choose_weights(parts, anew="scorer" in config)
+        choose_weights(parts, overrides)
     sequences = Artifact.at(prepared.artifacts.sequences)
     if config.format != "folder":
         catalogue = catalogue_of(sequences, prepared.evaluation.seen, knows_users(prepared))

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sage_pl.artifacts.store import Artifact
+from sage_pl.report import labels
 from sage_pl.runs.launch import quoted
 
 
 def recommending(checkpoint: str | Path, sequences: Artifact) -> str:
     """Recommend for the first user of the data that a checkpoint was trained with."""
     user = str(sequences.frame("users")["user_id"][0])
-    return _command("recommend", [f"checkpoint={_value(checkpoint)}", f"users=[{_value(user)}]", "k=10"])
+    return _command("recommend", [f"checkpoint={_value(labels.near(checkpoint))}", f"users=[{_value(user)}]", "k=10"])
 
 
 def training(overrides: Sequence[str]) -> str:

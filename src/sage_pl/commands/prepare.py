@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sage_pl.commands import following
@@ -13,6 +12,7 @@ from sage_pl.commands.quiet import quiet_libraries
 from sage_pl.reference.export import export_handled as write_handled
 from sage_pl.runs import checks, preparation, requirements
 from sage_pl.runs.plan import Plan, make_plan, recipe_of
+from sage_pl.runs.typed import typed_overrides
 from sage_pl.runs.unread import unread
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def prepare(config: DictConfig) -> None:
     wanted = [config.wanted] if isinstance(config.wanted, str) else config.wanted
     for name, artifact in preparation.prepare(_plan(config, wanted)).items():
         log.info("%-10s %s", name, artifact.path)
-    log.info("next       %s", following.training(HydraConfig.get().overrides.task))
+    log.info("next       %s", following.training(typed_overrides()))
 
 
 def export_handled(config: DictConfig) -> None:
@@ -49,7 +49,6 @@ def _plan(config: DictConfig, wanted: Iterable[str]) -> Plan:
     with requirements.and_missing_data(recipe):
         plan = make_plan(recipe, wanted=wanted)
     requirements.check_steps(plan)
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    if names := unread(plan, overrides, trains=False):
+    if names := unread(plan, typed_overrides(), trains=False):
         log.warning("nothing that is prepared here reads %s", ", ".join(names))
     return plan

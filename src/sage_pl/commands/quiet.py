@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 
-_LOGGERS = ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.pytorch")
+_LOGGERS = ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.pytorch", "sentence_transformers")
 _WARNINGS = (
     ".*does not have many workers.*",
     ".*`max_epochs` was not set.*",

@@ -64,7 +64,7 @@ def recommend(config: DictConfig) -> None:
         parts = checkpoint.trained(prepared, trained) if config.live else None
         model = None if parts is None else parts.model
         if parts is not None:
-            choose_weights(parts, anew="scorer" in config)
+            choose_weights(parts, overrides)
         new = None if config["items"] is None else _add_items(config, trained, prepared, model)
     artifact = Artifact.at(prepared.artifacts.sequences)
     shop = Shop(artifact, ItemNames.of(artifact, new), trained, prepared.dataset)
@@ -198,6 +198,40 @@ def respond(
     if model is not None:
         model.to(chosen_device(config.device)).eval().cache_item_vectors()
         model.retrieval = index_of(model, config.retrieval)
+    lists = _lists(config, shop, recipe, model, name)
+    most = popular(Sequences.load(shop.artifact)) if model is None else None
+    recommender = CachedRecommender(lists.cache, lists.origin, model, most, lists.allowed)
+    if request.history is not None or request.file is not None:
+        whose, histories = shop.of_request(request)
+        answers: list[Answer] = []
+        for start in range(0, len(histories), config.batch_size):
+            rows = np.arange(start, min(start + config.batch_size, len(histories)))
+            answers += recommender.recommend_all(histories.padded(rows), histories.users[rows], config.k)
+        _hand_over(config, shop.names, whose, histories, answers)
+        return
+    histories = shop.histories(config, request.users or [])
+    if request.users is None and model is not None:
+        _refresh(config, shop, histories, model, lists)
+        return
+    some = histories.subset(_rows_of(histories.names, request.users or []))
+    answers = [
+        recommender.recommend(user, some[row], config.k, int(some.users[row])) for row, user in enumerate(some.names)
+    ]
+    _hand_over(config, shop.names, [f"user {user}" for user in some.names], some, answers)
+
+
+class _Lists(NamedTuple):
+    """The kept lists of a command: their file, what decides them, the items that they may hold, and those that there are."""
+
+    file: Path
+    origin: Origin
+    allowed: npt.NDArray[np.bool_] | None
+    cache: TopKCache | None
+
+
+def _lists(
+    config: DictConfig, shop: Shop, recipe: DictConfig, model: RecommenderModule | None, name: Mapping[str, Any]
+) -> _Lists:
     if config.retrieval != "exact":  # lists that are found otherwise are others
         name = {**name, "retrieval": config.retrieval}
     allowed = _allowed(config, shop.names)
@@ -209,30 +243,17 @@ def respond(
     cache = TopKCache(file) if model is None or file.is_file() else None
     if model is None and cache is not None:
         cache.check_items(origin)
-    most = popular(Sequences.load(shop.artifact)) if model is None else None
-    recommender = CachedRecommender(cache, origin, model, most, allowed)
-    if request.history is not None or request.file is not None:
-        whose, histories = shop.of_request(request)
-        answers: list[Answer] = []
-        for start in range(0, len(histories), config.batch_size):
-            rows = np.arange(start, min(start + config.batch_size, len(histories)))
-            answers += recommender.recommend_all(histories.padded(rows), histories.users[rows], config.k)
-        _hand_over(config, shop.names, whose, histories, answers)
-        return
-    histories = shop.histories(config, request.users or [])
-    if request.users is None and model is not None:
-        k = config.k if cache is None else max(config.k, cache.k)  # a longer list holds the shorter ones
-        counts = refresh(file, histories, origin, model, k, config.batch_size, allowed=allowed)
-        log.info("%d users: %d lists made, %d were up to date; %.2f s", len(histories), *counts)
-        log.info("%d items each in %s, %.1f MB", k, file, file.stat().st_size / 1e6)
-        if config.parquet is not None:
-            write_kept(config.parquet, TopKCache(file), histories, shop.names, config.k)
-        return
-    some = histories.subset(_rows_of(histories.names, request.users or []))
-    answers = [
-        recommender.recommend(user, some[row], config.k, int(some.users[row])) for row, user in enumerate(some.names)
-    ]
-    _hand_over(config, shop.names, [f"user {user}" for user in some.names], some, answers)
+    return _Lists(file, origin, allowed, cache)
+
+
+def _refresh(config: DictConfig, shop: Shop, histories: Histories, model: RecommenderModule, lists: _Lists) -> None:
+    """Bring the lists of all users up to date."""
+    k = config.k if lists.cache is None else max(config.k, lists.cache.k)  # a longer list holds the shorter ones
+    counts = refresh(lists.file, histories, lists.origin, model, k, config.batch_size, allowed=lists.allowed)
+    log.info("%d users: %d lists made, %d were up to date; %.2f s", len(histories), *counts)
+    log.info("%d items each in %s, %.1f MB", k, lists.file, lists.file.stat().st_size / 1e6)
+    if config.parquet is not None:
+        write_kept(config.parquet, TopKCache(lists.file), histories, shop.names, config.k)
 
 
 def _hand_over(

@@ -30,7 +30,7 @@ def report(config: DictConfig) -> Path:
     refuse(setting_problems(hints(Options), {str(key): value for key, value in config.items()}))
     if (config.run is None) == (config.comparison is None):
         raise ReportError("set what the report is about: run=FOLDER or comparison=FOLDER, one of the two")
-    options = Options(config.maps, config.map_items, config.examples, config.focus, config.seed)
+    options = Options(config.maps, config.layout, config.map_items, config.examples, config.focus, config.seed)
     write, folder = (make.of_run, config.run) if config.run is not None else (make.of_comparison, config.comparison)
     with hosts.only(()):
         file = write(folder, options, config.folder)

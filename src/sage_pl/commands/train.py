@@ -8,13 +8,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sage_pl import hardware, hosts, processes
 from sage_pl.commands import following
 from sage_pl.commands.quiet import quiet_libraries
-from sage_pl.report import index, make
+from sage_pl.report import index, labels, make
 from sage_pl.runs import fit, requirements, sweeps
 from sage_pl.runs.checkpoint import Checkpoint, refuse_places
 from sage_pl.runs.checks import ConfigError, check_weights
@@ -34,6 +33,7 @@ from sage_pl.runs.resuming import (
 )
 from sage_pl.runs.together import together
 from sage_pl.runs.trained_ids import carried
+from sage_pl.runs.typed import typed_overrides
 from sage_pl.runs.unread import unread
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
         loggers = fit.make_loggers(plan.config)  # a missing login ends a run here, and not after hours of preparation
     last = Path(plan.config.run_dir) / "checkpoints" / "last.ckpt"
     with _ctrl_c_ends_cleanly(last), together(config, plan.config.trainer, train):
-        log.info("%s; results in %s", titled(plan.config), plan.config.run_dir)
+        log.info("%s; results in %s", titled(plan.config), labels.near(plan.config.run_dir))
         artifacts = prepare(plan, also=() if checkpoint is None else [earlier_cache(checkpoint)])
         keys = {name: artifact.key for name, artifact in artifacts.items()}
         if checkpoint is not None and refit:
@@ -92,9 +92,8 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
         index.refresh(plan.config.paths.outputs, plan.config.run_dir)
     for name in plan.stages:
         log.info("%-11s %s", f"stage {name}", artifacts[name].path)
-    log.info("run folder  %s", plan.config.run_dir)
-    log.info("metrics     %s", Path(plan.config.run_dir) / "metrics.json")
-    log.info("checkpoint  %s", results.checkpoint)
+    log.info("run folder  %s", labels.near(plan.config.run_dir))
+    log.info("checkpoint  %s", labels.near(results.checkpoint))
     if plan.config.get("sweep") is None:
         log.info("next        %s", following.recommending(results.checkpoint, artifacts["sequences"]))
     return results.metrics
@@ -129,7 +128,7 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
     What is left out or changed is logged. Batch extras that no term needs are a default of every run, so one is named only
     where the command line sets it.
     """
-    asked, overrides = recipe_of(config), HydraConfig.get().overrides.task
+    asked, overrides = recipe_of(config), typed_overrides()
     if checkpoint is None:
         with requirements.and_missing_data(asked):
             plan = make_plan(asked)

@@ -245,7 +245,7 @@ def _how_it_ended(folder: Path) -> str:
     line = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1] if log.is_file() else ""
     if job := _JOB.search(line):  # a sweep's line on its job, which begins with all of the job's options
         line = job.group(1)
-    end = f"; its log ends: {line[:_LONGEST]}" if line else ""
+    end = f"; its log ends: {line[:_LONGEST]}{'…' * (len(line) > _LONGEST)}" if line else ""
     return f"{end}; go on from its last epoch with resume={last}" if last.is_file() else f"{end}; run it again"
 
 

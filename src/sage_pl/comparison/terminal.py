@@ -36,7 +36,8 @@ def _grid(dataset: str, table: Table) -> Grid:
     from rich.text import Text
 
     header, lines = layout(table)
-    grid = Grid(title=Text(visible(f"{dataset}, {table.protocol}, in %")), box=SIMPLE_HEAD)
+    title = Text(visible(f"{dataset}, {table.protocol}, in %"))
+    grid = Grid(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for place, (name, size) in enumerate(header):
         words = "\n".join([*(visible(word) for word in name.split("_", 1)), visible(size)])
         grid.add_column(Text(words), justify="right" if place > 1 else "left", overflow="fold", no_wrap=place != 1)

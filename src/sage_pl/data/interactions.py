@@ -19,6 +19,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.data.changes import states_of, write_states
 from sage_pl.data.events import Events, encode
 from sage_pl.data.filters import Filter
+from sage_pl.data.item_table import described, numbered, without_events
 from sage_pl.data.sources.raw import CLOCK, COLUMNS, Catalogue, DataError, Source
 from sage_pl.data.split import IntArray, Split, SplitRule, are_positions, refuse_positions
 from sage_pl.errors import SettingError
@@ -97,14 +98,7 @@ class Interactions:
         if self.split.needs_clock:  # before the filters, which leave gaps in positions
             _refuse_positions(events)
 
-        # Filter.
-        stages: list[dict[str, Any]] = [{"stage": "source", **events.counts()}]
-        aside: list[Events] = []  # events of the users whom each rule left out
-        for rule in self.filters:
-            before, events = events, rule.over(events)
-            aside = [part.each(rule.keep) for part in aside] if rule.of_history else [*aside, _absent(before, events)]
-            before.discard()
-            stages.append({"stage": str(rule), **events.counts()})
+        events, aside, stages = self._filtered(events)
         self._check(stages[-1])
 
         # Number, write the events and split.
@@ -121,17 +115,9 @@ class Interactions:
             np.save(out / f"{name}.npy", array.astype(np.int64, copy=False))
 
         # Write the tables.
-        rest = _without_events(raw.items, ids.item[items])
-        if self.catalogue == "all" and raw.items is None:
-            raise SettingError(
-                "dataset.catalogue=all takes the items of a table, and this data set has none; use bought"
-            )
-        if len(rest):
-            bought = f"left out; {_ALL}" if self.catalogue == "bought" else "candidates by their text alone"
-            log.info("%s items of the table have a text and no events: %s", f"{len(rest):,}", bought)
-        chosen = ids.item[items] if self.catalogue == "bought" else pl.concat([ids.item[items], rest])
-        item_table = _item_table(raw.items, chosen)
-        _numbered("user", ids.user[users]).write_parquet(out / "users.parquet")
+        rest = without_events(raw.items, ids.item[items])
+        item_table = described(self._chosen(raw.items, ids.item[items], rest), raw.items)
+        numbered("user", ids.user[users]).write_parquet(out / "users.parquet")
         item_table.write_parquet(out / "items.parquet")
         others = [_others(part, ids.user, item_of) for left in aside for part in left]
         if any(part.height for part in others):
@@ -146,6 +132,32 @@ class Interactions:
         }
         (out / "report.json").write_text(json.dumps(report, indent=2))
         write_states(out, states)
+
+    def _filtered(self, events: Events) -> tuple[Events, list[Events], list[dict[str, Any]]]:
+        """What the filters leave, the events of the users whom each of them left out, and the counts after each."""
+        stages: list[dict[str, Any]] = [{"stage": "source", **events.counts()}]
+        aside: list[Events] = []
+        for rule in self.filters:
+            before, events = events, rule.over(events)
+            aside = [part.each(rule.keep) for part in aside] if rule.of_history else [*aside, _absent(before, events)]
+            before.discard()
+            stages.append({"stage": str(rule), **events.counts()})
+        return events, aside, stages
+
+    def _chosen(self, table: pl.DataFrame | None, bought: pl.Series, rest: pl.Series) -> pl.Series:
+        """Ids of the items in order: those with events, then, if the catalogue is all of the table, the rest.
+
+        Raises:
+            SettingError: the catalogue is ``all``, and the source has no table of items.
+        """
+        if self.catalogue == "all" and table is None:
+            raise SettingError(
+                "dataset.catalogue=all takes the items of a table, and this data set has none; use bought"
+            )
+        if len(rest):
+            what = f"left out; {_ALL}" if self.catalogue == "bought" else "candidates by their text alone"
+            log.info("%s items of the table have a text and no events: %s", f"{len(rest):,}", what)
+        return bought if self.catalogue == "bought" else pl.concat([bought, rest])
 
     def _filter_columns(self) -> list[str]:
         """What the filters read beside ids and times.
@@ -225,33 +237,6 @@ def _number(codes: IntArray, n_codes: int) -> IntArray:
 def _offsets(users: IntArray, n_rows: int) -> IntArray:
     """Start of each user 0..n_rows - 1 in a column of users, and the end."""
     return np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_rows))])
-
-
-def _numbered(name: str, ids: pl.Series) -> pl.DataFrame:
-    return ids.to_frame().select(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(name), pl.all())
-
-
-def _item_table(texts: pl.DataFrame | None, item_ids: pl.Series) -> pl.DataFrame:
-    """One row per item in id order; items absent from ``texts`` get an empty title and empty lists."""
-    table = _numbered("item", item_ids)
-    if texts is None:
-        return table
-    if unknown := int((~item_ids.is_in(texts["item_id"].implode())).sum()):
-        log.warning("%d of %d items are not in the item table; they get an empty text", unknown, len(item_ids))
-    table = table.join(texts, on="item_id", how="left", maintain_order="left")
-    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
-    return table.with_columns(pl.col("title").fill_null(""), pl.col(lists).fill_null([]))
-
-
-def _without_events(table: pl.DataFrame | None, bought: pl.Series) -> pl.Series:
-    """Ids of the items of the table that have a text and no events, in its order."""
-    if table is None:
-        return bought.clear()
-    kinds = {name: kind for name, kind in table.schema.items() if name != "item_id"}
-    texts = [pl.col(name).str.strip_chars() != "" for name, kind in kinds.items() if kind == pl.String]
-    texts += [pl.col(name).list.len() > 0 for name, kind in kinds.items() if isinstance(kind, pl.List)]
-    spoken = table.filter(pl.any_horizontal(text.fill_null(False) for text in texts))["item_id"]
-    return spoken.filter(~spoken.is_in(bought.implode()))
 
 
 def left_out(stages: Sequence[Mapping[str, Any]]) -> list[str]:

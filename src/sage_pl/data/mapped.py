@@ -94,10 +94,7 @@ class Mapped:
 
         splits = {split: cases(split) for split in ("valid", "test")}
         if not len(splits["test"].user):
-            raise DataError(
-                f"none of {len(source.array('test_user'))} test cases of the data has an answer and a history that the model "
-                f"knows, of {len(present.items)} items; check that the data are of the model's shop, or train again"
-            )
+            raise _strange(source, present)
         arrays = {"values": item[known][order].astype(np.int32), "train_end": train_end()}
         arrays["offsets"] = np.concatenate([[0], np.cumsum(np.bincount(user[known], minlength=len(users) + 1))])
         arrays |= {name: source.array(name)[known][order] for name in ("times", "clock") if _has(source, name)}
@@ -128,6 +125,13 @@ class Mapped:
         lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
         words = [name for name, kind in table.schema.items() if kind == pl.String]
         return table.with_columns(pl.col(words).fill_null(""), pl.col(lists).fill_null([]))
+
+
+def _strange(source: Artifact, present: Ids) -> DataError:
+    return DataError(
+        f"none of {len(source.array('test_user'))} test cases of the data has an answer and a history that the model "
+        f"knows, of {len(present.items)} items; check that the data are of the model's shop, or train again"
+    )
 
 
 def _absent(ids: Sequence[str], known: Sequence[str]) -> list[str]:

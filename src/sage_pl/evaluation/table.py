@@ -41,7 +41,7 @@ def results_table(rows: Rows, protocol: str, metrics: Sequence[str] = METRICS) -
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(visible(f"{protocol}, in %")), box=SIMPLE_HEAD)
+    table = Table(title=Text(visible(f"{protocol}, in %")), box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("\nmetric\n", no_wrap=True)
     table.add_column("\nsystem\n", no_wrap=True)
     for name, size in zip(GROUPS, _sizes(rows, protocol), strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from sage_pl.runs.plan import filled_artifacts
 from sage_pl.runs.scoring import choose_weights
 from sage_pl.serving.new_items import TextSource
 
-log = logging.getLogger(__name__)
 EVALUATION = "evaluation.yaml"
 
 
@@ -86,9 +84,7 @@ def open_run(place: str | Path, artifacts: str = "outputs/artifacts") -> OpenedR
     with hosts.only(()):
         prepared = checkpoint.prepared(trained, overrides, artifacts)
         parts = checkpoint.trained(prepared, trained)
-        if parts.model.scorer is not None and not parts.model.scorer.chosen:
-            log.info("%s: the scorer's weights are chosen on the validation cases", path)
-            choose_weights(parts)
+        choose_weights(parts, overrides)
     sequences = Artifact.at(prepared.artifacts.sequences)
     embed = filled_artifacts(prepared).get("embed")
     texts = TextSource.of(*checkpoint.text_settings(trained, overrides), sequences)

@@ -25,7 +25,7 @@ from sage_pl.data.plain_pickle import read_plain_pickle
 from sage_pl.data.sources.raw import DataError, InputFile, hashes, require_file
 from sage_pl.errors import SettingError
 from sage_pl.semantic.cluster import NOT_AN_ITEM, describe
-from sage_pl.semantic.memberships import NOISE, IntArray
+from sage_pl.semantic.memberships import NOISE, IntArray, entropies
 from sage_pl.semantic.tables import padded
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class PrecomputedCluster(HandledStep):
         strength = self._read(strength_file, (len(rows),))[rows]
         shares = self._read(shares_file, (len(rows), len(centres)))[rows]
         self._check_convention(labels, strength, shares)
-        report = describe(None, labels, np.asarray(shares, dtype=np.float64))
+        report = describe(None, labels, shares.shape[1], entropies(np.asarray(shares, dtype=np.float64)))
         log.info("%(clusters)d clusters, noise %(noise).3f", report)
         np.save(out / "memberships.npy", padded(shares))
         np.save(out / "centres.npy", centres.astype(np.float32))

@@ -12,6 +12,7 @@ from sage_pl.errors import SettingError
 from sage_pl.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bar, Chart, Label, Path, Scale, Square, Tick
 
 FloatArray = npt.NDArray[np.floating]
+_LONGEST = 22  # characters of a name in a chart; the description has it whole
 
 
 class Series(NamedTuple):
@@ -236,7 +237,8 @@ def arrows(
     for style, name, points in moves:
         at = [(x(a), y(b)) for a, b in points]
         anchor = "end" if at[-1][0] > WIDTH * 0.62 else "start"
-        labels.append(Label(style, at[-1], name, at[-2] if len(at) > 1 else None, anchor))
+        short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+        labels.append(Label(style, at[-1], short, at[-2] if len(at) > 1 else None, anchor))
     positions = "; ".join(f"{name} at {x_name} {p[-1][0]:.2f}, {y_name} {p[-1][1]:.2f}" for _, name, p in moves)
     return Chart(
         title,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 _GROUPS = {
     "overall": "all",
@@ -52,6 +53,12 @@ def without_folders(text: str) -> str:
     return _PATH.sub(
         lambda path: "/".join(["…", *path.group().rsplit("/", 2 if path.group().count("/") > 2 else 1)[1:]]), text
     )
+
+
+def near(path: str | Path) -> str:
+    """A path as it is named from the working directory; as it is where it lies elsewhere."""
+    place = Path(path)
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)
 
 
 def relative(value: float | None, base: float | None) -> str:

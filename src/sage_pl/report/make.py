@@ -17,13 +17,13 @@ from sage_pl.report.blocks import Block, Column, Folded, Links, MissingError, Pr
 from sage_pl.report.page import Options, Page, chapter, write
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import curves, headline
-from sage_pl.report.sections.verdict import verdicts
+from sage_pl.report.sections.verdict import verdicts, without_baseline
 
 log = logging.getLogger(__name__)
 FILE = "report.html"
 MOST_VALUES = 10_000_000  # of a comparison of many runs
 _METRICS = ("ndcg@10", "hr@10")
-_OPEN = 4  # links to runs that stand open
+_OPEN, _SHORT = 4, 2  # links to runs, and remarks, that stand open
 _ONE_SEED = "One seed: differences of a few percent may be noise of the seed."
 
 
@@ -43,7 +43,9 @@ def after_run(what: Literal["run", "comparison"], how: str) -> Callable[[Path], 
 
     def write_page(folder: Path) -> None:
         try:
-            log.info("report      %s", make(folder, Options(maps=how == "full")))
+            if how == "full":
+                log.info("report      its maps of the items take longest; report=quick leaves them out")
+            log.info("report      %s", labels.near(make(folder, Options(maps=how == "full"))))
         except (ReportError, RunError) as error:
             log.warning("no report: %s", error)
         except Exception as error:
@@ -79,7 +81,7 @@ def _kind(run: FinishedRun) -> str:
     choices = [f"{key} {run.choices[key]}" for key in ("method", "backbone", "dataset") if key in run.choices]
     parts = ["Run", *choices, f"seed {run.seed}"]
     if epochs := int(run.metrics.get("epochs", 0)):
-        parts.append(f"best epoch {int(run.metrics['best_epoch'])} of 0 to {epochs - 1}")
+        parts.append(f"best epoch {int(run.metrics['best_epoch'])}, last {epochs - 1}")
     return " · ".join(parts)
 
 
@@ -109,7 +111,7 @@ def of_comparison(folder: str | Path, options: Options, out: str | Path | None =
         verdict._replace(place=labels.title(s.dataset) if len(subjects) > 1 else "")
         for s in subjects
         for verdict in verdicts(s)
-    ]
+    ] or without_baseline(subjects, str(content.get("about", {}).get("baseline") or ""))
     title = titles.of_comparison(subjects, _by(content))
     about = ", ".join(f"{key} {value}" for key, value in content.get("about", {}).items())
     footer = f"Made from comparison.json of the folder {Path(folder).resolve().name}: {about}."
@@ -193,11 +195,10 @@ def _remarks(content: Mapping[str, Any], losses: Sequence[str]) -> list[Section]
     """Unfinished runs, runs the comparison left out, and runs that have vanished since."""
     unfinished = [f"{one['folder']}: {one['reason']}" for one in content.get("unfinished", [])]
     lines = dict.fromkeys([*unfinished, *content.get("remarks", []), *losses])
-    return (
-        [Section("remarks", "Left out, and other remarks", [Prose(labels.without_folders(line)) for line in lines])]
-        if lines
-        else []
-    )
+    blocks: list[Block] = [Prose(labels.without_folders(line)) for line in lines]
+    if len(blocks) > _SHORT:
+        blocks = [Folded(f"All {len(blocks)} remarks", blocks)]
+    return [Section("remarks", "Left out, and other remarks", blocks)] if blocks else []
 
 
 def _published(content: Mapping[str, Any]) -> list[Section]:

@@ -13,6 +13,7 @@ from sage_pl.escaping import visible
 from sage_pl.ranges import Count, Natural, Seed
 from sage_pl.report import labels, links
 from sage_pl.report.blocks import MissingError, Section, Verdict
+from sage_pl.report.maps import Layout
 from sage_pl.report.reading import ReportError, Subject
 from sage_pl.report.sections import (
     clusters,
@@ -20,6 +21,7 @@ from sage_pl.report.sections import (
     data,
     embeddings,
     examples,
+    forgetting,
     groups,
     headline,
     lists,
@@ -40,14 +42,16 @@ class Options:
     """Settings of a report.
 
     Args:
-        maps: draw UMAP maps of item vectors, which take most of the time.
+        maps: draw maps of item vectors, which take most of the time.
+        layout: of the maps.
         map_items: largest number of items on a map.
         examples: users of each kind.
         focus: system of a comparison beside the baseline; None for the best one.
-        seed: of samples and of UMAP.
+        seed: of samples and of maps.
     """
 
     maps: bool = True
+    layout: Layout = "umap"
     map_items: Count = 3000
     examples: Natural = 3
     focus: str | None = None
@@ -94,7 +98,11 @@ def chapter(subject: Subject, options: Options, more: Sequence[Section] = ()) ->
     research: list[_Maker] = [
         (groups.TITLE, lambda: groups.make(subject)),
         (training.TITLE, lambda: training.make(subject)),
-        (embeddings.TITLE, lambda: embeddings.make(subject, vectors, options.maps, options.map_items, seed)),
+        (
+            embeddings.TITLE,
+            lambda: embeddings.make(subject, vectors, options.maps and options.layout, options.map_items, seed),
+        ),
+        (forgetting.TITLE, lambda: forgetting.make(subject, vectors, seed)),
         (clusters.TITLE, lambda: clusters.make(subject)),
         (prototypes.TITLE, lambda: prototypes.make(subject, vectors, seed)),
         (costs.TITLE, lambda: costs.make(subject)),
@@ -166,10 +174,10 @@ def _visible(value: object) -> object:
 
 
 def _breakable(text: str) -> str:
-    """A name that may go on in the next line behind / and _."""
+    """A name that may go on in the next line behind / and _, behind = and the points of a key."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"(?<=[/_])(?=\w)", "<wbr>", escape(visible(text))))
+    return Markup(re.sub(r"(?:(?<=[/_=])|(?<=[a-z]\.))(?=\w)", "<wbr>", escape(visible(text))))
 
 
 def slug(text: str) -> str:

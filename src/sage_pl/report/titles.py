@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from sage_pl.comparison.runs import FinishedRun
 from sage_pl.report import labels
 from sage_pl.report.reading import Subject
 
+_TABLES = ("csv", "folder")  # data sets that conf/dataset/ names by their form
 _NOTHING = ("none", "nothing", "null", "None")
 
 
@@ -19,13 +21,20 @@ def of_run(run: FinishedRun) -> str:
         name += f"{' ' if method == 'plain' else ' with '}{labels.title(backbone)}"
     if run.scorer not in _NOTHING:
         name += f" and {run.scorer.replace('_', ' ')}"
-    return f"{name} on {labels.title(run.dataset)}{', refit' if run.refit else ''}"
+    return f"{name} on {_data(run)}{', refit' if run.refit else ''}"
+
+
+def _data(run: FinishedRun) -> str:
+    """A data set as a title has it; the user's own table by the name of its file, unless it has a name."""
+    data = run.config.get("dataset")
+    path = data.get("path") if isinstance(data, Mapping) and run.dataset in _TABLES else None
+    return Path(str(path)).name if path else labels.title(run.dataset)
 
 
 def of_comparison(subjects: Sequence[Subject], by: Sequence[str]) -> str:
     """``SAGE against plain on Beauty``, ``SAGE and 3 more against plain on Beauty and Yelp``, ``24 systems on Beauty``."""
     first = subjects[0]
-    datasets = labels.listed([labels.title(subject.dataset) for subject in subjects])
+    datasets = labels.listed([_data(subject.first().run) for subject in subjects])
     names = _names(first, by)
     base, focus = names.get(first.baseline or ""), names.get(first.focus or "")
     if base and focus:

@@ -166,8 +166,8 @@ def spread(table: FloatArray, ids: IntArray, data: Sequences, seed: int = 0) -> 
         raise MissingError("too few of these items follow each other in histories")
     pairs = generator.permutation(pairs)[:_PAIRS]
     x, y = generator.choice(ids, (2, _PAIRS))
-    cosine = _cosines(table, x[x != y], y[x != y])
-    near = _cosines(table, a[pairs], b[pairs])
+    cosine = cosines(table, x[x != y], y[x != y])
+    near = cosines(table, a[pairs], b[pairs])
     return Spread(
         float(np.log(np.exp(-2 * (2 - 2 * cosine)).mean())), float((2 - 2 * near).mean()), float(cosine.mean())
     )
@@ -199,7 +199,8 @@ def sample(ids: IntArray, n: int, seed: int) -> IntArray:
     return ids if len(ids) <= n else np.sort(np.random.default_rng(seed).choice(ids, n, replace=False))
 
 
-def _cosines(table: FloatArray, a: IntArray, b: IntArray) -> FloatArray:
+def cosines(table: FloatArray, a: IntArray, b: IntArray) -> FloatArray:
+    """Cosines [M] of the rows ``a`` and ``b`` [M] of a table [R, D]; 0 with a row of zeros."""
     both = np.unique(np.concatenate([a, b]))
     unit = np.zeros((len(table), table.shape[1]), np.float32)
     unit[both] = normalised(np.asarray(table[both], np.float32))

@@ -11,11 +11,13 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 _LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}  # -> extra
 _OVERRIDE = re.compile(r"^[+~]{0,2}([\w./@-]+)=?")
+_NO_NAME = "Config group override must be a string"  # Hydra's words
 _NEAR = 0.15  # by how much a further suggestion may be less alike than the best
 
 
@@ -48,6 +50,11 @@ def known_keys(config: DictConfig) -> list[str]:
     return list(walk(OmegaConf.to_container(config, resolve=False), ""))
 
 
+def of_composing(error: Exception) -> bool:
+    """Whether Hydra could not compose a configuration."""
+    return isinstance(error, ConfigCompositionException | OverrideParseException) or _NO_NAME in str(error)
+
+
 def hints(arguments: list[str], config_dir: Path, config_name: str, error: Exception | None = None) -> list[str]:
     """What is wrong with the overrides of a configuration that could not be composed; nothing where that is unknown.
 
@@ -66,6 +73,8 @@ def hints(arguments: list[str], config_dir: Path, config_name: str, error: Excep
     groups = [str(p.relative_to(config_dir)) for p in config_dir.rglob("*") if p.is_dir()]
     if line := _absent_group(str(error), overrides, groups):
         return [line]
+    if _NO_NAME in str(error):
+        return _no_names(overrides, groups, config_dir)
     several = [a for a in overrides if a.partition("=")[0] in groups and "," in a]
     if several and not {"-m", "--multirun"} & set(arguments):
         return [f"{several[0]} names several choices; add -m to run each of them"]
@@ -79,6 +88,17 @@ def hints(arguments: list[str], config_dir: Path, config_name: str, error: Excep
     keys = [(m.group(1), a) for a in overrides if (m := _OVERRIDE.match(a))]
     unknown = {k: a for k, a in keys if k.partition("@")[0] not in known and not k.startswith("hydra.")}
     return [line for key, argument in unknown.items() if (line := _no_key(key, argument, known))]
+
+
+def _no_names(overrides: list[str], groups: list[str], config_dir: Path) -> list[str]:
+    """A sentence about every choice that is no name but a number or a mapping."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    wrong = (one for one in parsed if one.key_or_group in groups and not isinstance(one.value(), str | list))
+    return [f"there is no {one.input_line}; choices: {_choices(config_dir / one.key_or_group)}" for one in wrong]
+
+
+def _choices(group: Path) -> str:
+    return ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
 
 
 def _no_key(key: str, argument: str, known: Iterable[str]) -> str:

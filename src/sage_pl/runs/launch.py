@@ -20,7 +20,7 @@ from typing import Any
 
 import hydra._internal.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, InstantiationException, OverrideParseException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -29,6 +29,8 @@ from sage_pl.artifacts.files import write_text
 from sage_pl.artifacts.identity import flat
 from sage_pl.errors import UserError, machine_problem
 from sage_pl.escaping import visible
+from sage_pl.runs.hints import of_composing
+from sage_pl.runs.typed import typed_overrides
 
 log = logging.getLogger(__name__)
 FAILURE = "failure.json"  # in the folder of a sweep's job that failed
@@ -130,9 +132,8 @@ def errors_in_words(explain: Callable[[Exception], Sequence[str]] = lambda error
             except Exception as error:
                 if os.environ.get("HYDRA_FULL_ERROR"):
                     raise
-                composing = isinstance(error, ConfigCompositionException | OverrideParseException)
                 problem = machine_problem(error)
-                lines = explain(error) if composing else [problem] if problem else []
+                lines = explain(error) if of_composing(error) else [problem] if problem else []
                 if not lines:
                     raise
                 for line in lines:
@@ -180,7 +181,7 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
     places = [f"--config-dir={place}" for place in sources]
     folder = Path(hydra.runtime.output_dir)
     single = ["hydra.mode=RUN", f"sweep={quoted(Path(hydra.sweep.dir).name)}", f"hydra.run.dir={quoted(str(folder))}"]
-    command = [sys.executable, *program, *places, *hydra.overrides.task, *settings, *single]
+    command = [sys.executable, *program, *places, *typed_overrides(), *settings, *single]
     if not Path(hydra.runtime.cwd).is_dir():
         raise JobError(
             f"job {hydra.job.num} was sent to {socket.gethostname()}, which has no {hydra.runtime.cwd}; the machines of a "
@@ -194,7 +195,7 @@ def in_own_process(config: DictConfig, program: tuple[str, ...]) -> bool:
         file = folder / "train.log"
         sentence = last_line(file)
         raise JobError(
-            f"job {hydra.job.num} ({' '.join(hydra.overrides.task)}) ended with exit code {_named(done.returncode)}: "
+            f"job {hydra.job.num} ({' '.join(typed_overrides())}) ended with exit code {_named(done.returncode)}: "
             f"{sentence}; its log is {file}",
             sentence.replace(str(folder), "FOLDER"),
             causes_in(folder),

@@ -1,4 +1,4 @@
-"""Numbers of a configuration against the ranges in the signatures of the parts that use them; nothing is built."""
+"""Numbers, words and switches of a configuration against the signatures of the parts that use them; nothing is built."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def hints(part: Any, target: str = "") -> Mapping[str, Any]:
 
 
 def number_problems(config: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, str]:
-    """A line for every number out of range below the parts of a configuration whose targets were checked, and the part's path.
+    """A line for every number out of range, and every word or switch that is none, of parts whose targets were checked, and the
+    part's path.
 
     Args:
         config: plain values. A text in ``<...>`` stands for what is filled in later.
@@ -79,7 +80,7 @@ def number_problems(config: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[s
 
 
 def setting_problems(known: Mapping[str, Any], settings: Mapping[str, Any], path: str = "") -> list[str]:
-    """A line for every setting that does not fit its annotation, as far as this is about numbers.
+    """A line for every setting that does not fit its annotation: a number, a word of several, true or false.
 
     Args:
         known: annotations by the names of the settings.
@@ -115,6 +116,10 @@ def _problems(
         yield from _problems(key, value, arguments[0], settings, (*arguments[1:], *more))
     elif origin in (typing.Union, types.UnionType):
         yield from _union_problems(key, value, arguments, settings, more)
+    elif origin is typing.Literal or hint is bool:
+        words = [repr(one) for one in arguments] or ["true", "false"]
+        if not (value in arguments if arguments else isinstance(value, bool)):
+            yield key, f"is {value!r}, wanted {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}"
     elif hint in (int, float):
         if text := _number_problem(value, hint, settings, more):
             yield key, text

@@ -10,7 +10,12 @@ from typing import Any, cast
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf, flag_override
-from omegaconf.errors import InterpolationKeyError
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+)
 
 from sage_pl import hardware
 from sage_pl.artifacts.building import closure
@@ -63,7 +68,7 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     if absent := [name for name in _GROUPS if recipe.get(name, default) is None]:
         raise ConfigError(f"{', '.join(absent)} is null, and no run is without it; leave that setting out")
     recipe |= {name: recipe.get(name) or {} for name in ("callbacks", "logger")}
-    recipe["paths"] = {name: str(Path(place).resolve()) for name, place in config.paths.items()}
+    recipe["paths"] = _absolute(config)
     for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):
         for key in _FILES & set(node if isinstance(node, dict) else ()):
             if isinstance(node[key], str) and (Path(node[key]).exists() or "*" in node[key]):  # one, or a pattern
@@ -73,6 +78,25 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     if recipe.get("products") == "auto":
         recipe["products"] = hardware.fast_products(str(config.trainer.accelerator))
     return recipe
+
+
+def _absolute(config: DictConfig) -> dict[str, str]:
+    try:
+        paths: Any = OmegaConf.to_container(config.paths, resolve=True)
+    except InterpolationResolutionError as error:
+        raise _unreadable(error) from error
+    checks.refuse(f"paths.{name} is {place!r}, wanted a folder" for name, place in paths.items() if not _is_text(place))
+    return {name: str(Path(place).resolve()) for name, place in paths.items()}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _unreadable(error: OmegaConfBaseException) -> ConfigError:
+    """An error for a reference that no value comes of, such as that of an absent environment variable."""
+    reason = str(error.msg or error).partition("\n")[0].removeprefix("KeyError raised while resolving interpolation: ")
+    return ConfigError(f"{error.full_key} cannot be read: {reason}; set it to a value")
 
 
 def make_plan(
@@ -205,6 +229,8 @@ def resolve_with_placeholders(config: DictConfig, parts: Iterable[str]) -> dict[
             f"{error.full_key} refers to ${{{absent}}}, which this configuration does not have; choose what brings it, or set "
             f"{error.full_key} to a value"
         ) from error
+    except (InterpolationResolutionError, UnsupportedInterpolationType) as error:
+        raise _unreadable(error) from error
 
 
 def _plain(value: Any) -> Any:

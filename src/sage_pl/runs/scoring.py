@@ -32,16 +32,17 @@ def with_scorer(config: DictConfig) -> Any:
     return OmegaConf.merge(named, config.overrides) if named else config.overrides
 
 
-def choose_weights(parts: _Parts, anew: bool = False) -> bool:
+def choose_weights(parts: _Parts, overrides: Mapping[Any, Any] | None = None) -> bool:
     """Choose the scorer's weights on validation cases; False where there is nothing to choose.
 
     Args:
         parts: data and model.
-        anew: choose weights that were chosen before too, as a command does whose own scorer they are for.
+        overrides: changes to the model's recipe; where they name the scorer, weights that were chosen before are for another
+            one and are chosen anew.
     """
     datamodule, model = parts.datamodule, parts.model
     scorer = model.scorer
-    if scorer is None or not _stored(model) or (scorer.chosen and not anew):
+    if scorer is None or not _stored(model) or (scorer.chosen and "scorer" not in (overrides or {})):
         return False
     if not len(datamodule.sequences.valid):
         raise SettingError(

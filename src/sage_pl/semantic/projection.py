@@ -52,17 +52,43 @@ def nearest(points: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArr
     Returns:
         Indices [N, k] and distances [N, k] float32.
     """
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-    import faiss
-
-    _, ids = faiss.knn(points, points, k, metric=faiss.METRIC_L2)
+    _, ids = _faiss().knn(points, points, k)
     itself = np.arange(len(points))[:, None]
     rest = np.argsort(ids == itself, axis=1, kind="stable")[:, : k - 1]  # without the last one, where it has k equals
     ids = np.hstack([itself, np.take_along_axis(ids, rest, axis=1)])
-    distances = np.empty(ids.shape, dtype=np.float32)
-    for start in range(0, len(points), _BLOCK):  # again, as FAISS's, of products, are inexact for near points
-        block = slice(start, start + _BLOCK)
-        steps = points[ids[block]].astype(np.float64) - points[block, None]
-        distances[block] = np.sqrt(np.einsum("nkd,nkd->nk", steps, steps))
+    distances = _distances(points, points, ids)
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+
+def nearest_of(points: FloatArray, known: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """The k of the known points nearest to every point by Euclidean distance, by exhaustive search.
+
+    Args:
+        points: [N, D].
+        known: [M, D], M >= k.
+        k: number of known points.
+
+    Returns:
+        Rows of ``known`` [N, k] and distances [N, k] float32.
+    """
+    points, known = (np.ascontiguousarray(rows, dtype=np.float32) for rows in (points, known))
+    _, ids = _faiss().knn(points, known, k)
+    return ids, _distances(points, known, ids)
+
+
+def _distances(points: FloatArray, known: FloatArray, ids: npt.NDArray[np.int64]) -> FloatArray:
+    """Distances [N, k] to rows of ``known``; those of FAISS, of products, are inexact for near points."""
+    distances = np.empty(ids.shape, dtype=np.float32)
+    for start in range(0, len(points), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        steps = known[ids[block]].astype(np.float64) - points[block, None]
+        distances[block] = np.sqrt(np.einsum("nkd,nkd->nk", steps, steps))
+    return distances
+
+
+def _faiss() -> Any:
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+    import faiss
+
+    return faiss

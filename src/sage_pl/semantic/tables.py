@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
+Number = TypeVar("Number", bound=np.generic)
 
 _BLOCK = 65_536  # rows in memory at a time
 
@@ -34,7 +35,7 @@ def write_padded(rows: FloatArray, file: Path) -> None:
             stream.write(np.ascontiguousarray(part, kind).data)
 
 
-def blocks(rows: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+def blocks(rows: npt.NDArray[Number]) -> Iterator[tuple[int, npt.NDArray[Number]]]:
     """Blocks of rows, each with the number of its first row."""
     return ((start, rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK))
 

@@ -21,6 +21,7 @@ from sage_pl.artifacts.files import whole_lines
 from sage_pl.errors import SettingError
 
 log = logging.getLogger(__name__)
+FIRST = 10  # batches by which the time of a training is estimated
 
 LAST = "last"  # name of the checkpoint
 METRICS = "metrics.csv"
@@ -105,14 +106,13 @@ def finish(folder: Path, out: Path) -> None:
 class _Estimate(Callback):
     """Logs once how long a training takes, by its first batches; the very first is left out, as it is slower."""
 
-    BATCHES = 10
     LEAST = 5.0  # seconds, below which nothing is logged
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         done = self._done = getattr(self, "_done", -1) + 1
         if done == 0:
             self._start = time.perf_counter()
-        elif done == self.BATCHES:
+        elif done == FIRST:
             steps = planned_steps(trainer, int(trainer.num_training_batches)) - trainer.global_step
             seconds = (time.perf_counter() - self._start) / done * steps * trainer.accumulate_grad_batches
             if seconds > self.LEAST:

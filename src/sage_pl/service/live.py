@@ -134,7 +134,9 @@ class Live:
         log.info("export %s serves now: %d items", generation.version, generation.n_items)
 
     def _with_added(self, generation: Generation) -> Generation:
-        """With the items that were added since the last look."""
+        """With the items that were added since the last look, or with all of them where the export is new."""
+        if self._place == 0:
+            self._problems.pop("items", None)
         newer = self.store.items_after(self._place)
         self._place = newer[-1].place if newer else self._place
         unknown = [(item.id, item.texts) for item in newer if item.id not in generation.catalogue.numbers]

@@ -15,7 +15,7 @@ from torch import Tensor
 from sage_pl.artifacts.plain import read_json
 from sage_pl.errors import SettingError
 from sage_pl.nn.modules.sharing import shared_copy
-from sage_pl.serving.restriction import allowed_rows, item_rows
+from sage_pl.serving.restriction import allowed_rows, item_rows, list_length
 from sage_pl.types import PADDING, Views
 
 CATALOGUE, ADDED = "catalogue.json", "added"
@@ -162,7 +162,7 @@ class ExportedModel:
         if users is not None and (histories is None or len(users) != len(histories)):
             raise SettingError("users= names the user of each of histories=; give as many, or leave it out")
         chosen = histories if history is None else [history]
-        rows = [self.catalogue.items(one) for one in chosen or ()]
+        rows = [self.catalogue.items(one) for one in chosen]  # type: ignore[union-attr]
         names: Sequence[str | None] = [user] * len(rows) if users is None else users
         numbers = [self.catalogue.user_numbers.get(str(one), 0) for one in names]
         answers = self.recommend_rows(rows, numbers, k, seen=seen, candidates=candidates, exclude=exclude)
@@ -188,7 +188,7 @@ class ExportedModel:
         if seen not in (None, "mask", "keep"):
             raise SettingError(f"seen is {seen!r}, wanted 'mask', 'keep' or None")
         allowed = allowed_rows(self.catalogue.numbers, candidates, exclude)
-        masked = (seen or self.catalogue.seen) == "mask"
+        masked, k = (seen or self.catalogue.seen) == "mask", list_length(k, len(self.catalogue.numbers))
         return self._answers(histories, users, k, masked, allowed) if histories else []
 
     def add_items(self, table: Any, allow_host: Sequence[str] = ()) -> None:

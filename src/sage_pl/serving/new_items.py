@@ -19,6 +19,7 @@ from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import Artifact
 from sage_pl.artifacts.weights import read_tensors
 from sage_pl.data.sequences import Sequences
+from sage_pl.data.sources.frames import polars_frame
 from sage_pl.data.sources.layout import Layout
 from sage_pl.data.sources.raw import DataError
 from sage_pl.data.sources.table import read_table
@@ -124,7 +125,16 @@ class TextSource:
         """
         if missing := [name for name in ("item_id", *self.columns) if name not in table.columns]:
             raise SettingError(f"the new items lack the column {missing[0]}; wanted item_id, {', '.join(self.columns)}")
-        table = table.with_columns(pl.col("item_id").cast(pl.String).str.strip_chars())
+        if not len(table):
+            raise SettingError("the table of new items has no row; give an item_id and its text in each row")
+        titles = [name for name in ("title", *self.columns) if name in table.columns]
+        try:
+            table = table.with_columns(pl.col(["item_id", *dict.fromkeys(titles)]).cast(pl.String))
+        except pl.exceptions.PolarsError as error:
+            raise SettingError(
+                f"the new items cannot be read ({str(error).partition(chr(10))[0]}); wanted ids and texts as text"
+            ) from error
+        table = table.with_columns(pl.col("item_id").str.strip_chars())
         ids, existing = table["item_id"], set(known)
         if blank := int((ids.fill_null("") == "").sum()):
             raise SettingError(f"{blank} of {len(ids)} new items have no id; give every item its id in item_id")
@@ -196,10 +206,10 @@ def encoded(
         table, allow_host: see :meth:`sage_pl.serving.ExportedModel.add_items`.
         known_ids: of the model's items.
     """
-    frame = source.table(table) if isinstance(table, str | Path) else pl.DataFrame(table)
+    frame = source.table(table) if isinstance(table, str | Path) else polars_frame(table, "the table of new items")
     frame = source.checked(frame, known_ids)
     known, new, trained = source.vectors(frame, None if embed is None else Path(embed), allow_host)
-    titles = frame["title"].to_list() if "title" in frame.columns else [""] * len(frame)
+    titles = frame["title"].fill_null("").to_list() if "title" in frame.columns else [""] * len(frame)
     return Added(frame["item_id"].to_list(), titles, new_views(encoder, known, new, trained, reads), new)
 
 

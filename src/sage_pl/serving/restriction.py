@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
 
 from sage_pl.errors import SettingError
 
 _SEARCHED = 100_000  # ids among which the nearest to an unknown one are looked for
+
+
+def ids_given(ids: Any, what: str) -> list[str]:
+    """Ids as text.
+
+    Args:
+        ids: a list of them, or an array or a series.
+        what: they are of, such as ``items``.
+
+    Raises:
+        SettingError: ``ids`` is a text or no list.
+    """
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        kind = "text" if isinstance(ids, str) else type(ids).__name__
+        raise SettingError(f"{what} are a list of ids, got the {kind} {ids!r}; write [{ids!r}]")
+    return [str(one) for one in ids]
+
+
+def list_length(k: Any, most: int) -> int:
+    """``k``, at most ``most``.
+
+    Raises:
+        SettingError: it is no whole number of at least 1.
+    """
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise SettingError(f"k must be at least 1 and a whole number, got {k!r}")
+    return min(int(k), most)
 
 
 def item_rows(numbers: Mapping[str, int], ids: Sequence[str]) -> list[int]:
@@ -20,9 +49,7 @@ def item_rows(numbers: Mapping[str, int], ids: Sequence[str]) -> list[int]:
     Raises:
         SettingError: the first that is unknown, with the nearest known ids; or ``ids`` is a text.
     """
-    if isinstance(ids, str):
-        raise SettingError(f"items are a list of ids, got the text {ids!r}; write [{ids!r}]")
-    ids = [str(one) for one in ids]
+    ids = ids_given(ids, "items")
     for one in ids:
         if one not in numbers:
             near = difflib.get_close_matches(one, list(numbers)[:_SEARCHED], n=3)
@@ -47,9 +74,9 @@ def allowed_rows(
     if candidates is None and exclude is None:
         return None
     allowed = [candidates is None] * (len(numbers) + 2)
-    for row in item_rows(numbers, candidates or ()):
+    for row in item_rows(numbers, () if candidates is None else candidates):
         allowed[row] = True
-    for row in item_rows(numbers, exclude or ()):
+    for row in item_rows(numbers, () if exclude is None else exclude):
         allowed[row] = False
     if not any(allowed[1:-1]):
         raise SettingError(

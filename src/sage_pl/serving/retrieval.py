@@ -25,7 +25,7 @@ _LISTS, _PER_LIST, _ITERATIONS = (
     64,
     10,
 )  # of IVF: lists by sqrt(N); items of a list to train on and rounds of k-means
-_LISTS_READ = 0.1  # share of the lists that are read
+_LISTS_READ, _MOST_READ = 0.1, 128  # share of the lists that are read, and their number at most
 _ALLOWED = 0.5  # below this share of the items, all of them are scored
 
 
@@ -207,7 +207,7 @@ class ItemIndex:
         if self.kind == "hnsw":
             parameters = faiss.SearchParametersHNSW(efSearch=max(_WHEN_ASKED, 2 * depth), **selector)
         else:
-            lists = max(4, round(_LISTS_READ * self.index.nlist))
+            lists = max(4, min(_MOST_READ, round(_LISTS_READ * self.index.nlist)))
             parameters = faiss.SearchParametersIVF(nprobe=lists, **selector)
         return self.index.search(lifted, depth, params=parameters)[1]
 

@@ -58,7 +58,7 @@ def test_fingerprint_knows_columns_not_places(tmp_path: Path) -> None:
     [
         ("", "is empty"),
         ("who,what,when\n", "header but no rows"),
-        ("who,what\n1,x\n", r"no column when; it has: who, what; name the columns: .*dataset\.time=when"),
+        ("who,what\n1,x\n", r"no column when; it has: who, what; name the columns, which are now .*dataset\.time=when"),
         ("who,what,when\n1,x,1\n1,,2\n", "what is empty in 1 of 2 rows, line 3"),
         ("who,what,when\n1,x,1\n1,y,\n", "when is empty in 1 of 2 rows, line 3"),
         ("who,what,when\n1,x,1\n1,y,soon\n", "when is 'soon' in line 3"),

@@ -16,6 +16,7 @@ from torch import Tensor
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Cases, Sequences
 from sage_pl.data.transitions import Transitions, walks
+from sage_pl.nn.modules.untrained import untrained
 from sage_pl.nn.scorers.choosing import Gains, best, chosen_weights
 from sage_pl.nn.scorers.fused import Weights
 from sage_pl.nn.scorers.fusion import Fusion
@@ -138,6 +139,30 @@ def test_zero_weights_rank_as_the_model_where_items_recur(text: str, transitions
     scorer.weights.copy_(torch.tensor(Weights()))
     got = scorer(scores, left_pad(HISTORIES))[:, 1:-1]
     torch.testing.assert_close(got - got[:, :1], scores[:, 1:-1] - scores[:, 1:2], atol=1e-9, rtol=0)
+
+
+def test_a_history_of_every_item_ranks_them_as_copies(text: str, transitions: str) -> None:
+    """There is nothing else to explore, so the items keep their order, and none is left out."""
+    scorer, scores = Fusion(N, text, transitions, "keep").double(), normal(1, N + 2)
+    scorer.weights.copy_(torch.tensor(Weights(copy=1.0)))
+    scorer.filling = None
+    got = scorer(scores, torch.arange(1, N + 1)[None])[:, 1:-1]
+    assert got.isfinite().all()
+    torch.testing.assert_close(got - got[:, :1], scores[:, 1:-1] - scores[:, 1:2], atol=1e-9, rtol=0)
+
+
+def test_the_weights_of_a_resumed_checkpoint_are_chosen_anew(text: str, transitions: str) -> None:
+    """Else a run that goes on from best.ckpt would be validated by the scorer of its earlier end."""
+    model = untrained(N, 5, Fusion(N, text, transitions))
+    model.scorer.weights.copy_(torch.tensor(WEIGHTS))
+    model.on_fit_start()
+    assert not model.scorer.chosen
+
+
+def test_a_single_validation_case_is_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    gains = Gains(torch.tensor([[0.0], [0.5]]).double(), torch.ones(1).double(), torch.ones(1).double())
+    assert best(gains, "overall") == 1
+    assert not recwarn
 
 
 def test_padding_and_the_mask_token_change_nothing(text: str, transitions: str) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from sage_pl.artifacts.store import Artifact
 from sage_pl.data.relations import Relations
 from sage_pl.data.sequences import Sequences
+from sage_pl.nn.modules.untrained import untrained
 from sage_pl.nn.scorers.learned_fusion import LearnedFusion
 from sage_pl.types import Case
 from tests.golden.prepared import left_pad, normal
@@ -242,6 +243,15 @@ def test_scores_in_float64_are_read(text: str, transitions: str, relations: str)
     scorer = scorer_of(text, transitions, relations).double()
     scorer.choose(lambda: iter([Case(normal(4, N + 2), left_pad(HISTORIES), torch.tensor([3, 7, 6, 5]), None)]))
     assert scorer.chosen
+
+
+def test_mixed_precision_leaves_it_as_it_was_chosen(text: str, transitions: str, relations: str) -> None:  # noqa: F811
+    scorer, items = scorer_of(text, transitions, relations), left_pad(HISTORIES)
+    scorer.weights.copy_(normal(*scorer.weights.shape))
+    model = untrained(N, 5, scorer)
+    expected = [scores for _, scores in model.scored(items)]
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close([scores for _, scores in model.scored(items)], expected, rtol=0, atol=0)
 
 
 def test_it_works_without_text(transitions: str, relations: str) -> None:  # noqa: F811

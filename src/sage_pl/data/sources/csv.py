@@ -147,7 +147,7 @@ class CSV:
         if self.items is None and self.text is not None:
             names["text"] = self.text if isinstance(self.text, str | int) else f"[{','.join(self._texts())}]"
         keys = ", ".join(f"dataset.{key}={'null' if name is None else name}" for key, name in names.items())
-        return f"name the columns: {keys} (dataset.time=null takes the order of the file)"
+        return f"name the columns, which are now {keys} (dataset.time=null takes the order of the file)"
 
 
 def _titled(ids: pl.DataFrame, table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

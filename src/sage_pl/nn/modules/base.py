@@ -215,11 +215,14 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
         checkpoint["sage_pl"] = self.stored
 
     def on_fit_start(self) -> None:
-        """Check the clipping of gradients before any work.
+        """Forget the scorer's weights of a checkpoint that is resumed, and check the clipping of gradients before any work.
 
         Raises:
             ValueError: gradients are clipped, and some are sparse.
         """
+        for name, value in self.state_dict().items():
+            if name.startswith("scorer."):  # chosen for an earlier end of this run, and to be chosen for the new one
+                value.fill_(torch.nan)
         sparse = [name for name, part in self.named_modules() if getattr(part, "sparse", False)]
         if sparse and self.trainer.gradient_clip_val:
             raise SettingError(

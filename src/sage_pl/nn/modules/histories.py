@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -68,7 +69,9 @@ class HistoryReader:
             raise RuntimeError("this model has no scorer")
         history = self.read(items)
         for rows, scores in self.item_scores(items, users):
-            yield rows, self.scorer(scores, history[rows], None if users is None else users[rows])
+            with torch.autocast(scores.device.type, enabled=False):  # its numbers were chosen in full precision
+                ranked = self.scorer(scores, history[rows], None if users is None else users[rows])
+            yield rows, ranked
 
     def recommend(
         self,

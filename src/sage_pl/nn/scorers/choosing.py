@@ -71,7 +71,8 @@ def best(gains: Gains, objective: Objective, errors: float = _ERRORS) -> int:
     alone."""
     values, means = gains.values, admitted(gains, objective)
     top = int(means.argmax())
-    deviations = (values[top] - values).std(1).nan_to_num(0) / values.shape[1] ** 0.5  # 0 of a single case
+    size = values.shape[1]
+    deviations = (values[top] - values).std(1, correction=min(1, size - 1)) / size**0.5  # 0 of a single case
     near = (means >= 0) & (means >= means[top] - errors * deviations)
     of_rare = torch.where(near, (values * gains.rare).sum(1), -1.0)
     return int(torch.where(of_rare == of_rare.max(), means, -1.0).argmax())

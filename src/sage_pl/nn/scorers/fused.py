@@ -65,6 +65,7 @@ def _mixed(
     logs = model.gather(1, items) - total
     mass = torch.where(held, logs.exp(), 0.0).sum(1, keepdim=True).clamp(max=1 - 1e-6)
     others = fused.scatter(1, items, -torch.inf)[:, 1:-1].logsumexp(1, keepdim=True)
+    others = others.where(others.isfinite(), 0.0)  # a history of every item leaves no others
     bonus = weights.copy - weights.position * copies.position + weights.times * copies.times
     bonus = bonus + weights.habit * copies.habit
     values = logs + bonus + others - torch.log1p(-mass)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from sage_pl.data.sequences import Sequences
 from sage_pl.evaluation.groups import POPULARITY
 from sage_pl.report import drawing, labels
 from sage_pl.report.blocks import Block, Column, Figure, MissingError, Names, Prose, Section, Table, Value
-from sage_pl.report.maps import project
+from sage_pl.report.maps import NAMES, Layout, project
 from sage_pl.report.reading import RunFiles, Subject
 from sage_pl.report.sections.clusters import typical, with_clusters
 from sage_pl.report.sections.groups import charted_systems
@@ -24,14 +25,16 @@ _POINTS, _FLOOR = 64, 1e-6  # of a spectrum's curve; smaller values are rounding
 _BANDS = ("0", *(band.replace("-", "–") for band in POPULARITY))
 
 
-def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items: int, seed: int) -> Section:
+def make(
+    subject: Subject, vectors: Mapping[str, RunVectors], layout: Layout | Literal[False], items: int, seed: int
+) -> Section:
     """Maps of a sample of items in three colourings; uniformity, alignment and singular values of each table.
 
     Args:
         vectors: system -> vectors of its first run.
-        maps: draw the maps, which take most of a report's time.
+        layout: of the maps, which take most of a report's time; False for none.
         items: largest number of items on a map.
-        seed: of the sample and of UMAP.
+        seed: of the sample and of the maps.
     """
     files = subject.first()
     tables, remarks = _tables(subject, vectors)
@@ -39,8 +42,8 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], maps: bool, items:
         raise MissingError(" ".join(remarks))
     data = Sequences.load(files.artifact("sequences"))
     blocks: list[Block] = [Prose(labels.without_folders(remark)) for remark in remarks]
-    if maps:
-        blocks += _maps(tables, data, files, _clusters_of(subject), items, seed)
+    if layout:
+        blocks += _maps(tables, data, files, _clusters_of(subject), items, seed, layout)
     else:
         blocks.append(Prose("Maps are left out, as they take most of a report's time; scripts/report.py draws them."))
     blocks += [_spreads(subject, tables, data, files, seed), _spectra(subject, tables, vectors)]
@@ -71,7 +74,13 @@ def _clusters_of(subject: Subject) -> Artifact | None:
 
 
 def _maps(
-    tables: Mapping[str, FloatArray], data: Sequences, files: RunFiles, clusters: Artifact | None, items: int, seed: int
+    tables: Mapping[str, FloatArray],
+    data: Sequences,
+    files: RunFiles,
+    clusters: Artifact | None,
+    items: int,
+    seed: int,
+    layout: Layout,
 ) -> list[Block]:
     """One figure per colouring, one map per table."""
     ids = sample(np.arange(1, data.n_items + 1), items, seed)
@@ -79,14 +88,13 @@ def _maps(
     try:
         for name, table in tables.items():
             start = next(iter(places.values()), None)
-            places[name] = project(np.asarray(table[ids]), start, seed)
+            places[name] = project(np.asarray(table[ids]), start, seed, layout)
     except MissingError as reason:
         return [Prose(f"{reason}.")]
     counts = data.train_counts[ids]
     which = f"{len(ids):,} of {data.n_items:,} items, drawn at random" if len(ids) < data.n_items else "All items"
-    caption = (
-        f"{which}; UMAP of cosine distances, later maps start from the first. Directions and scales mean nothing. "
-    )
+    caption = f"{which}; {NAMES[layout]} of cosine distances, later maps start from the first. "
+    caption += "Directions and scales mean nothing. "
     caption += "A point's title appears under the pointer, and by the arrow keys on a chosen map."
     band = np.searchsorted(list(POPULARITY.values()), counts, side="right")
     bands = {f"b{i}": f"{n} training events" for i, n in enumerate(_BANDS)}

@@ -33,11 +33,12 @@ def make(subject: Subject, charted: Sequence[str]) -> Section:
     places = [(protocol, metric) for protocol in subject.protocols for metric in subject.metrics]
     pair = _pair(subject)
     blocks: list[Block] = [SideBySide(_hero(subject, pair, charted), _first(subject, pair, *places[0]))]
-    if len(subject.systems) > 1 and pair:
-        blocks.append(table(subject, *places[0], title="All systems: ", legend=False))
     rest = [table(subject, *place, legend=False) for place in places[1:]]
     if pair and len(subject.systems) == 1:
         rest = [duel(subject, pair[-2], pair[-1], *place) for place in places[1:]]
+    elif pair:  # of two systems the first table has both
+        every = table(subject, *places[0], title="All systems: ", legend=False)
+        (rest if len(subject.systems) == 2 else blocks).append(every)
     if rest:
         blocks.append(Folded("Other metrics, and sampled candidates", rest))
     if subject.lines:

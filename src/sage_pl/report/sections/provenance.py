@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sage_pl.artifacts.plain import read_yaml
+from sage_pl.comparison.runs import EVALUATION
 from sage_pl.report import labels
 from sage_pl.report.blocks import Block, Code, Column, Facts, MissingError, Prose, Section, Table, Value
 from sage_pl.report.reading import RunFiles, Subject
@@ -94,7 +95,8 @@ def _command(files: RunFiles) -> str:
     if not file.is_file():
         raise MissingError("no overrides")
     overrides = read_yaml(file) or []
-    return "python train.py " + " ".join(shlex.quote(str(one)) for one in overrides)
+    script = "scripts/evaluate.py" if (files.run.folder / EVALUATION).is_file() else "train.py"
+    return f"python {script} " + " ".join(shlex.quote(str(one)) for one in overrides)
 
 
 def _versions(runs: list[tuple[str, RunFiles]]) -> list[Block]:

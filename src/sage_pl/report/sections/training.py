@@ -55,7 +55,7 @@ def make(subject: Subject) -> Section:
         ),
         ("Gradient norms", _NORM_TEXT, [_chart(subject, histories, *row, "L2 norm") for row in norms.items()]),
     ]
-    key = legend(subject, list(runs)) if len(runs) > 1 else {}
+    key = legend(subject, list(histories)) if len(runs) > 1 else {}
     blocks: list[Block] = []
     for title, text, charts in figures:
         if present := [chart for chart in charts if chart]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sage_pl.evaluation.floors import is_floor
 from sage_pl.report import labels
 from sage_pl.report.blocks import Verdict
@@ -21,6 +23,15 @@ def verdicts(subject: Subject) -> list[Verdict]:
             rows.append((name == subject.focus, one.difference, Verdict(word(subject, one), _sentence(subject, one))))
     rows.sort(key=lambda row: row[:2], reverse=True)
     return [verdict for *_, verdict in rows[:_MOST]]
+
+
+def without_baseline(subjects: Sequence[Subject], baseline: str) -> list[Verdict]:
+    """In place of a verdict, where no data set has a system that is the baseline."""
+    names = labels.listed([labels.shorten(name, 40) for name in dict.fromkeys(n for s in subjects for n in s.systems)])
+    text = (
+        f"No system is compared: none, or more than one, is the baseline {baseline}. Name one: baseline=... of {names}."
+    )
+    return [Verdict(UNCLEAR, text)] if baseline not in ("None", "null", "") else []
 
 
 def word(subject: Subject, record: Record) -> str:

@@ -22,7 +22,7 @@ from sage_pl.semantic.language_models.batches import batches_of_like_length, len
 from sage_pl.semantic.language_models.loading import language_model
 from sage_pl.semantic.scft.temperature import TrainedTemperature
 from sage_pl.semantic.scft.views import Pair, ViewBatches, ViewPairs
-from sage_pl.semantic.trainers import fit, planned_steps
+from sage_pl.semantic.trainers import FIRST, fit, planned_steps
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -96,7 +96,14 @@ def tune(
     if len(pairs) < 2:
         raise SettingError(f"tuning contrasts different texts; got {len(pairs)}, wanted at least 2")
     batches = ViewBatches(pairs, training.batch_size, training.seed)
-    module = Tuning(encoder, form, temperature, training, planned_steps(trainer, len(batches)))
+    steps = planned_steps(trainer, len(batches))
+    log.info(
+        "%d steps of %d pairs; how long they take is known after the first %d batches",
+        steps,
+        training.batch_size,
+        FIRST,
+    )
+    module = Tuning(encoder, form, temperature, training, steps)
     if training.gradient_checkpointing:
         language_model(encoder).gradient_checkpointing_enable({"use_reentrant": False})
     fit(trainer, module.train(), batches)

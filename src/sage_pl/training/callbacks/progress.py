@@ -17,9 +17,9 @@ _PER_SECOND = 5  # updates of the line
 
 
 class Progress(RichProgressBar):
-    """Lightning's bar with this epoch's speed and loss, the last epoch's loss terms and the last validation's metric.
+    """Lightning's bar with this epoch's speed and loss, and the last validation's metric.
 
-    Log lines are printed above the bar. No-op outside a terminal, where :class:`EpochLines` logs the same as text.
+    Log lines are printed above the bar; those of :class:`EpochLines` have every loss term. No-op outside a terminal.
 
     Args:
         monitor: the validation's metric, such as ``val/full/ndcg@10``.
@@ -35,7 +35,7 @@ class Progress(RichProgressBar):
 
     def configure_columns(self, trainer: pl.Trainer) -> list:
         description, bar, *others = super().configure_columns(trainer)[:-1]  # without Lightning's steps per second
-        bar.bar_width = 20
+        bar.bar_width = 12
         return [description, bar, *others]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -62,9 +62,8 @@ class Progress(RichProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
-        terms = {name.rsplit("/", 1)[-1]: value for name, value in metrics.items() if name.startswith("train/loss/")}
-        figure = {self.monitor: metrics[self.monitor]} if self.monitor in metrics else {}
-        self._last_epoch = {name: f"{value:.4f}" for name, value in (terms | figure).items()}
+        if self.monitor in metrics:
+            self._last_epoch = {self.monitor.rsplit("/", 1)[-1]: f"{metrics[self.monitor]:.4f}"}
         super().on_train_epoch_end(trainer, pl_module)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:

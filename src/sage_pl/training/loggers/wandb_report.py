@@ -18,7 +18,7 @@ _GROUPS = ("choices", "data", "loss", "optimizer", "trainer")  # whose values ma
 METHOD = "choices.method"
 _NO_CHOICE = ("callbacks", "debug", "experiment", "local", "logger", "paths", "trainer")
 _MOST = 8  # axes of parallel coordinates beside the results
-_CURVES = {
+CURVES = {
     "val/full/ndcg@10": "Validation, NDCG@10",
     "val/full/ndcg@10/item_tail": "Validation, tail items",
     "train/loss": "Training loss",
@@ -127,7 +127,7 @@ def make(what: Study) -> Report:
         wr.H1("Every run"),
         _grid([_runset(what)], [_coordinates(what), wr.RunComparer(diff_only=True)]),
         wr.H1("Training"),
-        _grid([_runset(what, by=_by(what))], [_curve(key, title) for key, title in _CURVES.items()]),
+        _grid([_runset(what, by=_by(what))], [_curve(key, title) for key, title in CURVES.items()]),
         wr.H1("Pages of the runs"),
         _grid([_runset(what)], [wr.MediaBrowser(media_keys=["report"], layout=wr.Layout(w=24, h=14))]),
     ]

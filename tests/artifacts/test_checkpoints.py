@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import random
+import signal
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from sage_pl.artifacts.checkpoints import WholeCheckpoints
-from sage_pl.artifacts.weights import CheckpointError, read_weights
+from sage_pl.artifacts.weights import CheckpointError, read_weights, write_weights
 from sage_pl.errors import machine_problem
 from tests.artifacts.test_files import largest_file
 
@@ -29,6 +32,24 @@ def test_what_is_written_is_read(file: Path) -> None:
     assert content["epoch"] == 3
     assert torch.equal(content["state_dict"]["w"], CONTENT["state_dict"]["w"])
     assert [one.name for one in file.parent.iterdir()] == ["x.ckpt"]
+
+
+class Pressed:
+    """A value whose pickling presses Ctrl-C."""
+
+    def __reduce__(self) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return OrderedDict, ()
+
+
+def test_ctrl_c_waits_until_a_file_is_written(tmp_path: Path) -> None:
+    """Within torch's writer it would be a RuntimeError, or the file would be lost."""
+    before = signal.getsignal(signal.SIGINT)
+    file = tmp_path / "x.pt"
+    with pytest.raises(KeyboardInterrupt):
+        write_weights({"pressed": Pressed(), "w": torch.ones(3)}, file)
+    assert torch.equal(read_weights(file)["w"], torch.ones(3))
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("seed", range(60))

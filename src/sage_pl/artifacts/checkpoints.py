@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from sage_pl.artifacts.files import whole_file
-from sage_pl.artifacts.weights import read_weights
+from sage_pl.artifacts.weights import read_weights, write_weights
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -20,8 +19,8 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with whole_file(path) as part, part.open("wb") as stream:
-            torch.save(checkpoint, stream)
+        with whole_file(path) as part:
+            write_weights(checkpoint, part)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = None

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +49,31 @@ def read_weights(file: str | Path, map_location: Any = "cpu", mapped: bool = Fal
             raise
         raise CheckpointError(f"{file} is damaged or is no checkpoint ({_first_line(error)}); {_HELP}") from error
     raise CheckpointError(f"{file} is damaged: its record {damaged} differs from its checksum; {_HELP}")
+
+
+def write_weights(content: Any, file: str | Path) -> None:
+    """Write a file of :func:`torch.save`; Ctrl-C waits for its end.
+
+    Torch's writer is C++ that calls Python for every record, and makes a RuntimeError of an exception there.
+    """
+    with Path(file).open("wb") as stream, _interrupts_wait():
+        torch.save(content, stream)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Within it, SIGINT is noted, and delivered at the end; in other threads than the main one, which gets none, a no-op."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted:
+            signal.raise_signal(signal.SIGINT)
 
 
 def read_tensors(folder: Path, name: str) -> Any:

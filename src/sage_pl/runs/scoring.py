@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from sage_pl.artifacts.checkpoints import read_weights
 from sage_pl.artifacts.files import whole_file
+from sage_pl.artifacts.weights import read_weights, write_weights
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.errors import SettingError
 from sage_pl.nn.modules.base import RecommenderModule
@@ -78,8 +78,8 @@ def carry_weights(model: RecommenderModule, earlier: Path, checkpoint: Path) -> 
 def _store(model: RecommenderModule, checkpoint: Path) -> None:
     """The scorer's own values, into a checkpoint."""
     content: Mapping[str, Any] = read_weights(checkpoint)
-    with whole_file(checkpoint) as part, part.open("wb") as stream:
-        torch.save({**content, "state_dict": {**content["state_dict"], **_stored(model)}}, stream)
+    with whole_file(checkpoint) as part:
+        write_weights({**content, "state_dict": {**content["state_dict"], **_stored(model)}}, part)
 
 
 def _stored(model: RecommenderModule) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.runs import checks
 from sage_pl.training.optimizers.row_adam import RowAdam
 
-_ROWS = 65_536  # of a process, gathered at a time
+_ROWS = 8192  # of a process, gathered at a time
 
 
 def shard_problems(model: Mapping[str, Any], callbacks: Mapping[str, Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from sage_pl.evaluation.shards import Route, Shard
 from sage_pl.ranges import Count, Width
 from sage_pl.types import Views
 
-_BLOCK = 65_536  # rows drawn at a time
+_BLOCK = 8192  # rows drawn at a time
 
 
 class ShardedTable(nn.Module):

@@ -148,7 +148,7 @@ BAD = {
 
 def test_bad_input_is_one_sentence(client: Client) -> None:
     served = client(max_k=50, max_body=2000, token="secret", hosts=("testserver",))
-    key = {"Authorization": "Bearer secret"}
+    key = {"Authorization": "bearer  secret"}  # a scheme has no case
     for name, (body, status, reason) in BAD.items():
         answer = served.post("/recommend", json=body, headers=key)
         assert (answer.status_code, reason in answer.json()["detail"]) == (status, True), (name, answer.text)

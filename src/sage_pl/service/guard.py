@@ -91,8 +91,8 @@ class Guard:
         headers = {name.lower(): value for name, value in scope["headers"]}
         token = self._settings.token
         if token is not None and scope["path"] not in OPEN:
-            sent = headers.get(b"authorization", b"")
-            if not hmac.compare_digest(sent, b"Bearer " + token.encode()):
+            scheme, _, sent = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(sent.strip(), token.encode()):
                 raise RefusedError(401, "this server asks for a token; send the header Authorization: Bearer TOKEN")
         if scope["method"] == "POST":
             kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()

@@ -34,7 +34,7 @@ sizes = {f"steps.cluster.{name}": None for name in ("n_neighbors", "n_components
 settings = {
     "embedder": "tfidf",
     "steps.embed.dim": 16,
-    "steps.reduce.dim": 8,
+    "steps.reduce.dim": 16,
     "dim": 16,
     "evaluation.sampled": 10,
     **sizes,

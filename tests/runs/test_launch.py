@@ -176,7 +176,7 @@ def test_a_bug_in_a_file_of_the_package_keeps_its_traceback(
 @pytest.fixture
 def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """What Hydra knows of the second job of a sweep."""
-    task = ["method=plain", "loss.gamma=0.1"]
+    task = OmegaConf.create(["method=plain", "loss.gamma=0.1"])
     sources = [
         SimpleNamespace(provider="main", path=f"file://{CONF}"),
         SimpleNamespace(provider="command-line", path="file:///my/conf"),
@@ -189,6 +189,7 @@ def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         job=SimpleNamespace(num=1),
     )
     monkeypatch.setattr(launch.HydraConfig, "get", lambda: known)
+    monkeypatch.setattr(launch.HydraConfig, "initialized", lambda: True)
     return known
 
 

@@ -32,6 +32,7 @@ CASES = [
     ("dim=${dim}", "cannot be read: Recursive interpolation detected"),
     ("dim=${no_such:1}", "cannot be read: Unsupported interpolation type no_such"),
     ("paths.outputs=null", "paths.outputs is None, wanted a folder"),
+    ("stages=5", "stages is 5, wanted keys with values"),
     ("paths.data=", "paths.data is '', wanted a folder"),
     ("dim=0", "dim is 0, wanted an integer of at least 1"),
     ("dim=true", "dim is True, wanted an integer"),

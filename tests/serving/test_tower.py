@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -25,6 +26,10 @@ SAMPLES = ((1, 1), (3, 5), (5, 13))  # histories, and their length; 8 items are 
 BACKBONES = ("sasrec", "bert4rec", "gru4rec", "bsarec", "caser", "none")
 REPLACING = ("stosa",)  # what it reads sequences with takes the backbone's place
 TOWERS = [method for method in METHODS if method not in GENERATORS]
+EVERY = pytest.mark.skipif(
+    "SAGE_TOWERS" not in os.environ,
+    reason="takes two minutes of processor time for each backbone; SAGE_TOWERS=1 runs it",
+)
 
 
 @pytest.fixture
@@ -97,7 +102,14 @@ def test_a_tower_answers_as_its_model(served, form: str, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("method", ["plain", "sage"])
+@pytest.mark.parametrize("backbone", BACKBONES[1:])
+def test_a_tower_of_every_backbone_answers_as_its_model(served, method: str, backbone: str, tmp_path: Path) -> None:
+    agree(*served(method, backbone), tmp_path / "tower", "onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", [one if one == "sasrec" else pytest.param(one, marks=EVERY) for one in BACKBONES])
 def test_every_tower_answers_as_its_model(served, backbone: str, tmp_path: Path) -> None:
     """The towers of all methods in one graph, as most of the time of writing one is the exporter's own."""
     methods = [method for method in TOWERS if backbone == "sasrec" or method not in REPLACING]

@@ -34,6 +34,7 @@ from sage_pl.training.callbacks.ranking_evaluation import RankingEvaluation
 PARTS = ("model", "data")  # artifacts are prepared for these
 BUILT = (*PARTS, "steps", "callbacks", "trainer", "logger")
 _GROUPS = ("paths", "dataset", "split", "evaluation", "loss", "data", "model", "trainer")  # none of them may be null
+_MAPPINGS = (*_GROUPS, "artifacts", "callbacks", "logger", "stages", "start", "steps")
 _LOADED = frozenset({"items", "user"})  # batch keys that need no extra
 _FILES = frozenset({"path", "reviews", "metadata", "businesses", "adapter", "model"})  # keys that may name a file
 _PENDING = re.compile(r"<artifact:(\w+)>")
@@ -67,6 +68,11 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     default: Any = None if "choices" in recipe else {}  # of a whole configuration, none may be left out either
     if absent := [name for name in _GROUPS if recipe.get(name, default) is None]:
         raise ConfigError(f"{', '.join(absent)} is null, and no run is without it; leave that setting out")
+    checks.refuse(
+        f"{name} is {value!r}, wanted keys with values; leave that setting out"
+        for name, value in recipe.items()
+        if name in _MAPPINGS and not isinstance(value, dict | None)
+    )
     recipe |= {name: recipe.get(name) or {} for name in ("callbacks", "logger")}
     recipe["paths"] = _absolute(config)
     for node in (recipe["dataset"], recipe["dataset"].get("source"), *recipe["steps"].values()):

@@ -51,7 +51,7 @@ class Cluster:
     The four sizes follow the number of items where they are ``None``: below 1,000 items they shrink with it.
 
     UMAP and HDBSCAN see ``sample`` items at most. Of a larger catalogue a fixed random sample is projected and clustered, and
-    the other items follow the ``n_neighbors`` sampled ones nearest to them (:func:`sage_pl.semantic.sampling.carried`). Sizes
+    the other items follow the ``min_samples`` sampled ones nearest to them (:func:`sage_pl.semantic.sampling.carried`). Sizes
     then count items of the sample. Centres and memberships are those of all items.
 
     Args:
@@ -160,8 +160,8 @@ class Cluster:
         rows = sample_of(len(points), most)
         sample = self._clustered(standard[rows])
         start = time.perf_counter()
-        assert self.n_neighbors is not None  # that of :meth:`sized`
-        everything = carried(standard, rows, sample, self.n_neighbors)
+        assert self.min_samples is not None  # that of :meth:`sized`
+        everything = carried(standard, rows, sample, self.min_samples)
         others = f"{len(points) - most:,}"
         log.info("%s items beside the sample of %s: %.1f s", others, f"{most:,}", time.perf_counter() - start)
         return everything

@@ -70,7 +70,7 @@ def test_a_run_shows_everything_it_has(runs: dict[str, Path], read_page: ReadPag
     page = opened(make.of_run(runs["sage"], Options(map_items=30, examples=2), tmp_path), read_page)
     sections = ("results", "data", "examples", "lists", "research")
     assert [f"c-folder-{name}" for name in sections] == [own["id"] for own in page.of("section")]
-    research = ("groups", "training", "embeddings", "clusters", "prototypes", "costs", "provenance")
+    research = ("groups", "training", "embeddings", "forgetting", "clusters", "prototypes", "costs", "provenance")
     assert [f"c-folder-{name}" for name in research] == [
         o["id"] for o in page.of("div") if o.get("class") == "research"
     ]

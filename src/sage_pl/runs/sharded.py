@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from sage_pl import processes
 from sage_pl.nn.item_encoders.sharded import ShardedIds, shards_of
-from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.runs import checks
 from sage_pl.training.optimizers.row_adam import RowAdam
 
@@ -34,7 +33,7 @@ def shard_problems(model: Mapping[str, Any], callbacks: Mapping[str, Any]) -> It
     if not places:
         return
     sentence = "item_encoder=sharded does not go with {}; {}"
-    if places != ["model.item_encoder"] or parts["model"] is not SequentialRecommender:
+    if places != ["model.item_encoder"] or parts["model"].decodes:
         yield sentence.format(
             f"{places[0]} of {parts['model'].__name__}", "use it with method=plain, as the items alone"
         )

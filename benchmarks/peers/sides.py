@@ -72,7 +72,7 @@ def python(library: str) -> str:
     print(f"installing {library} into {folder.relative_to(HERE.parent.parent)}", flush=True)
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [interpreter, "-m", "pip", "install", "--quiet", "--requirement", str(wanted)],
+        [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", str(wanted)],
     ):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:

@@ -255,7 +255,7 @@ class Trials:
         name = TEXTS[number].replace("/", "")
         folder = self.bench.new_folder("run") / name / "run"
         done = self.train(folder, self.bench.world(), "trainer.max_epochs=1")
-        verdict = of_terminal(done, escaped(f"{name}/run/metrics.json"))
+        verdict = of_terminal(done, escaped(f"{name}/run/checkpoints/best.ckpt"))
         if verdict != "held":
             return verdict
         return "held" if (folder / "metrics.json").is_file() and of_log(folder / "train.log") else "wrong result"

@@ -152,7 +152,7 @@ def test_the_contents_stay_in_view_and_open_what_they_lead_to(
 
 def test_a_wide_table_on_a_phone_says_so_and_keeps_its_names(browser: Any, page_file: Path) -> None:
     page, _ = open_page(browser, page_file, PHONE)
-    box = page.locator(".scroll").nth(1)
+    box = page.locator(".scroll.more", has=page.locator("caption", has_text="NDCG@10")).first
     assert "more" in box.get_attribute("class")
     assert "scrolls sideways" in box.evaluate("box => getComputedStyle(box, '::before').content")
     box.evaluate("box => { box.scrollLeft = 150 }")

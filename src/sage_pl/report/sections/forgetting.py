@@ -106,5 +106,9 @@ def _figure(subject: Subject, name: str, by_system: Mapping[str, Mapping[str, tu
     legend = {subject.styles[system]: system for system in by_system}
     what = name if name == _TEXT else f"the vectors of {name}"
     return Figure(
-        f"Kept of {what}", _HOW.format(what), [chart], legend, Table("By training events of the answer.", columns, rows)
+        f"Kept of {what}",
+        _HOW.format(what),
+        [chart],
+        legend,
+        Table(f"Kept of {what}, by training events of the answer.", columns, rows),
     )

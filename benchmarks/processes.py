@@ -46,6 +46,7 @@ SMALL = {  # of parts with a dropout of their own, and what 40 items need
     "pad": [
         f"{part}.{key}=0" for part in ("item_encoder.experts.aligned", "stages.align.item_encoder") for key in FUSED
     ],
+    "smem": [f"item_encoder.experts.aligned.{key}=0" for key in FUSED],
     "tiger": ["decoder.network.dropout=0", "sequence_encoder.dropout=0", "steps.tokens.quantiser.codes=6"],
     "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
     "semantic_convergence_llm": [

@@ -20,11 +20,8 @@ from sage_pl.types import PADDING, TopK, VectorTable
 INDEX = "index.faiss"  # of an exported folder
 KINDS = ("exact", "hnsw", "ivf")
 _LINKS, _WHEN_BUILT, _WHEN_ASKED = 32, 80, 256  # of HNSW: neighbours of an item, and candidates held
-_LISTS, _PER_LIST, _ITERATIONS = (
-    4,
-    64,
-    10,
-)  # of IVF: lists by sqrt(N); items of a list to train on and rounds of k-means
+_LISTS = 4  # of IVF, times sqrt(N)
+_PER_LIST, _ITERATIONS = 64, 10  # items of a list to train on, and rounds of k-means
 _LISTS_READ, _MOST_READ = 0.1, 128  # share of the lists that are read, and their number at most
 _ALLOWED = 0.5  # below this share of the items, all of them are scored
 

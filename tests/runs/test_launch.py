@@ -257,6 +257,7 @@ def test_a_job_has_the_directory_of_the_command_and_is_no_task_of_slurm(
     [
         ("joblib", "gpu", [], "4, 5,6", "5"),
         ("submitit_local", "auto", [], "4,5,6", "5"),
+        ("joblib", "auto", ["item_encoder.init=${artifacts.reduce}"], "4,5", "5"),  # which nothing has made yet
         ("joblib", "auto", [], "4", "4"),
         ("joblib", "gpu", ["trainer.devices=2"], "4,5", "4,5"),
         ("joblib", "cpu", [], "4,5", "4,5"),

@@ -35,10 +35,8 @@ from sage_pl.runs.typed import typed_overrides
 log = logging.getLogger(__name__)
 FAILURE = "failure.json"  # in the folder of a sweep's job that failed
 _WORKER = "SAGE_PL_WORKER"  # in the environment of a job: the process that waits for it
-SIDE_BY_SIDE = (
-    "joblib",
-    "submitit_local",
-)  # launchers that start jobs at once on one machine, without a device for each
+# launchers that start jobs at once on one machine, without a device for each
+SIDE_BY_SIDE = ("joblib", "submitit_local")
 _OF_SWEEPS = (
     "hydra.mode",
     "hydra.sweep",
@@ -211,7 +209,7 @@ def _device(config: DictConfig, hydra: Any) -> dict[str, str]:
     trainer = config.get("trainer") or {}
     if trainer.get("accelerator") not in ("auto", "gpu", "cuda"):
         return {}
-    if any(override.lstrip("+").startswith("trainer.devices=") for override in hydra.overrides.task):
+    if any(override.lstrip("+").startswith("trainer.devices=") for override in typed_overrides()):
         return {}
     if hydra.runtime.choices.get("hydra/launcher") not in SIDE_BY_SIDE:
         return {}

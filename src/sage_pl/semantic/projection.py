@@ -52,7 +52,7 @@ def nearest(points: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArr
     Returns:
         Indices [N, k] and distances [N, k] float32.
     """
-    _, ids = _faiss().knn(points, points, k)
+    _, ids = quiet_faiss().knn(points, points, k)
     itself = np.arange(len(points))[:, None]
     rest = np.argsort(ids == itself, axis=1, kind="stable")[:, : k - 1]  # without the last one, where it has k equals
     ids = np.hstack([itself, np.take_along_axis(ids, rest, axis=1)])
@@ -73,7 +73,7 @@ def nearest_of(points: FloatArray, known: FloatArray, k: int) -> tuple[npt.NDArr
         Rows of ``known`` [N, k] and distances [N, k] float32.
     """
     points, known = (np.ascontiguousarray(rows, dtype=np.float32) for rows in (points, known))
-    _, ids = _faiss().knn(points, known, k)
+    _, ids = quiet_faiss().knn(points, known, k)
     return ids, _distances(points, known, ids)
 
 
@@ -87,7 +87,8 @@ def _distances(points: FloatArray, known: FloatArray, ids: npt.NDArray[np.int64]
     return distances
 
 
-def _faiss() -> Any:
+def quiet_faiss() -> Any:
+    """The package faiss, whose loader logs what it tries."""
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     import faiss
 

@@ -17,6 +17,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.data.sequences import Sequences
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count, Natural
+from sage_pl.semantic.projection import quiet_faiss
 from sage_pl.semantic.tables import FloatArray, normalised
 
 log = logging.getLogger(__name__)
@@ -80,10 +81,9 @@ def similar(rows: FloatArray, k: int, chunk: int = 4096) -> npt.NDArray[np.int64
     Returns:
         [n, min(k, n - 1)] row indices, without the row itself.
     """
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-    import faiss
     from tqdm import tqdm
 
+    faiss = quiet_faiss()
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     index = faiss.IndexFlatIP(rows.shape[1])
     index.add(rows)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.files import MANIFEST, file_digest, records_of, refuse_existing, whole_folder
 from sage_pl.artifacts.identity import flat, is_decisive
 from sage_pl.artifacts.store import Artifact
+from sage_pl.artifacts.weights import write_weights
 from sage_pl.data.sequences import write_counts
 from sage_pl.nn.item_encoders.cached import CachedItems, write_tables
 from sage_pl.nn.modules.base import RecommenderModule
@@ -65,16 +65,15 @@ def save(
         write_tables(model.item_encoder, sorted(model.sequence_encoder.reads), work / "items", model.device)
         prefixes = tuple(f"{name}." for name in parts)
         weights = {k: v.cpu() for k, v in model.state_dict().items() if k.startswith(prefixes)}
-        with (work / "weights.pt").open("wb") as stream:
-            torch.save(weights, stream)
+        write_weights(weights, work / "weights.pt")
         artifacts = {path: f"artifacts/{name}" for name, path in filled_artifacts(config).items()}
         nodes: Any = {name: OmegaConf.to_container(config.model[name], resolve=True) for name in parts}
         nodes = map_texts(nodes, lambda text: _copy_artifact(text, artifacts.get(text), work))
         new_items = None
         if texts is not None and not model.decodes:
             texts.write(work)
-            with (work / f"{ENCODER}.pt").open("wb") as stream:
-                torch.save({k: v.cpu() for k, v in model.item_encoder.state_dict().items()}, stream)  # type: ignore[attr-defined]
+            encoder = {k: v.cpu() for k, v in model.item_encoder.state_dict().items()}  # type: ignore[attr-defined]
+            write_weights(encoder, work / f"{ENCODER}.pt")
             embed = filled_artifacts(config).get("embed")
             new_items = {"embed": embed, "encoder": OmegaConf.to_container(config.model.item_encoder, resolve=True)}
             new_items = map_texts(new_items, lambda text: _copy_artifact(text, artifacts.get(text), work))
@@ -113,8 +112,7 @@ def write_added(folder: Path, catalogue: Catalogue, added: Sequence[Added]) -> N
         tensors = {f"{batch}.text": one.text for batch, one in enumerate(added)}
         for batch, one in enumerate(added):
             tensors |= {f"{batch}.views.{name}": rows for name, rows in one.views.items()}
-        with (folder / f"{ADDED}.pt").open("wb") as stream:
-            torch.save(tensors, stream)
+        write_weights(tensors, folder / f"{ADDED}.pt")
     (folder / CATALOGUE).write_text(json.dumps(asdict(catalogue)))
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from sage_pl.errors import SettingError
+from sage_pl.service import live as following
 from sage_pl.service.live import Live
 from sage_pl.service.state import AddedItem
 
@@ -25,3 +28,10 @@ def test_a_problem_of_added_items_ends_with_the_export_that_takes_them() -> None
     new: Any = SimpleNamespace(catalogue=SimpleNamespace(numbers={"new": 1}))
     assert live._with_added(new) is new
     assert live.problem is None
+
+
+def test_memory_that_a_change_freed_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    live, after, returned = object.__new__(Live), object(), []
+    monkeypatch.setattr(following, "return_freed_memory", lambda: returned.append(live.generation))
+    live._replace(after)  # type: ignore[arg-type]
+    assert returned == [after], "the former generation is gone by then"

@@ -13,6 +13,7 @@ from typing import Any
 from sage_pl.artifacts.files import MANIFEST
 from sage_pl.data.mapped import digest
 from sage_pl.errors import UserError
+from sage_pl.hardware import return_freed_memory
 from sage_pl.service.generation import Generation
 from sage_pl.service.settings import Settings
 from sage_pl.service.state import KnownItemError, Store
@@ -113,7 +114,7 @@ class Live:
             self._folder_stamp = stamp
             self._reload()
         elif self.store.items_after(self._place):
-            self.generation = self._with_added(self.generation)
+            self._replace(self._with_added(self.generation))
         stamp = _stamp(self._settings.lists)
         if stamp != self._lists_stamp:
             self._lists_stamp = stamp
@@ -127,7 +128,7 @@ class Live:
             self._place = before
             self._complain("export", f"the new export is not used: {error}")
             return
-        self.generation = generation
+        self._replace(generation)
         self._problems.pop("export", None)
         self.lists = self._opened_lists()
         self._on_reload()
@@ -155,8 +156,13 @@ class Live:
             raise KnownItemError(f"item {known!r} is known already; leave it out")
         generation = self.generation.with_items(items)
         self.store.add_items(items)
-        self.generation = generation
+        self._replace(generation)
         return generation
+
+    def _replace(self, generation: Generation) -> None:
+        """Answer by another generation. Making it frees memory between tables that stay, which malloc would keep."""
+        self.generation = generation
+        return_freed_memory()
 
     def _origin(self, generation: Generation) -> Origin:
         return Origin(generation.network.stored, generation.catalogue.seen == "mask")

@@ -16,7 +16,9 @@ from sage_pl.runs.checks import texts
 from sage_pl.runs.plan import BUILT, Plan
 
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
-ReadWith = Mapping[str, tuple[str, Any]]  # setting -> another one of the part, and its value with which the first is read
+ReadWith = Mapping[
+    str, tuple[str, Any]
+]  # setting -> another one of the part, and its value with which the first is read
 _BY_COMMANDS = ("dataset.name", "dataset.prompt")  # read without a reference: the log, the lists of a run
 
 

@@ -126,3 +126,13 @@ def test_the_prompt_has_an_instruction_and_every_attribute_its_name(small_settin
     pantry = planned("dataset=pantry", "method=llmemb").config
     assert pantry.steps.scft.instruction == "The grocery item has the following attributes:"
     assert (pantry.dim, pantry.loss.alpha) == (128, 0.3)
+
+
+@pytest.mark.slow
+def test_the_published_form_runs_with_all_of_its_quirks(run: Run) -> None:
+    folder = run("experiment=reference_llmemb", "dataset.ts_item=3")
+    text = np.load(Path(artifacts(folder)["embed"]) / "table.npy")[1:-1]
+    assert not np.allclose(np.linalg.norm(text, axis=1), 1, atol=0.01)  # vectors as pooled
+    heard = pl.read_csv(folder / "metrics.csv")["train/grad_share/teacher_alignment"].drop_nulls()
+    assert heard[0] < 0.1  # soft targets of weight 0.01
+    assert trained(folder)

@@ -36,16 +36,18 @@ def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[st
 
     >>> # method=plain loss.gamma=0.3 steps.cluster.n_neighbors=9  →  ["loss.gamma", "steps.cluster.n_neighbors"]
     """
-    keys = [
-        override.key_or_group
-        for override in OverridesParser.create().parse_overrides(list(overrides))
-        if override.package is None and not override.is_delete()
-    ]
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return unread_keys(plan, [o.key_or_group for o in parsed if o.package is None and not o.is_delete()], trains)
+
+
+def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[str]:
+    """Those of the dotted keys that neither the plan nor a stage of it reads; see :func:`unread`."""
+    keys = list(dict.fromkeys(keys))
     runs = [_what_is_read(plan.config, plan.steps, trains)]
     runs += [_what_is_read(stage.config, plan.steps, True) for stage in plan.stages.values()]
     known: Any = OmegaConf.to_container(plan.config, resolve=False)
     choices = {*(known.get("choices") or {}), *(key for key in keys if key.partition(".")[0] not in known)}
-    return [key for key in dict.fromkeys(keys) if key not in choices and not any(run.has(key) for run in runs)]
+    return [key for key in keys if key not in choices and not any(run.has(key) for run in runs)]
 
 
 class _Read(NamedTuple):

@@ -167,6 +167,19 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_runs_that_differ_in_more_than_the_seed_are_averaged_where_that_is_asked_for(
+    make_run: MakeRun, compare: Callable[..., dict[str, Any]]
+) -> None:
+    _, second = pair(make_run)
+    config = yaml.safe_load((second / "config.yaml").read_text())
+    (second / "config.yaml").write_text(yaml.safe_dump({**config, "backbone_norm": {"form": "pre"}}))
+    systems = {v["system"] for v in compare()["values"]}
+    assert {"sage/backbone_norm.form=nothing", "sage/backbone_norm.form=pre"} <= systems
+    record = compare(average_over="backbone_norm.form")
+    assert value(record, "sage")["seeds"] == 2
+    assert record["about"]["average over"] == "backbone_norm.form"
+
+
 @pytest.mark.parametrize("seen", ["keep", "mask"])
 def test_values_are_those_of_the_runs(make_run: MakeRun, compare: Callable[..., dict[str, Any]], seen: str) -> None:
     folders = pair(make_run, seen=seen)

@@ -34,6 +34,7 @@ _INDIFFERENT = re.compile(
     r"|(.*\.)?(eval_batch_size|num_workers|table_mb)"
     r"|(.*\.)?optimizer\.fused"
     r"|(.*\.)?extras\.neighbours\.ratio"
+    r"|(.*\.)?source\.missing"
     r"|callbacks\.\w+\.(dirpath|filename|folder|resume)"
 )
 # Callbacks that observe a run and change nothing in it.

@@ -36,6 +36,7 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
         RunError: nothing can be compared, or an option does not fit.
     """
     options["by"] = [options["by"]] if isinstance(options["by"], str) else list(options["by"])
+    options["average_over"] = [keys] if isinstance(keys := options.get("average_over", []), str) else list(keys)
     options["groups"] = [options["groups"]] if isinstance(options["groups"], str) else options["groups"]
     layout = _check(options)
     finished, unfinished = find(options["runs"])
@@ -46,7 +47,7 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
     sections = []
     for dataset, runs in sorted(by_dataset.items()):
         try:
-            by_system, tests = _read(dataset, runs, options["by"], ignored, remarks)
+            by_system, tests = _read(dataset, runs, options["by"], (*ignored, *options["average_over"]), remarks)
             sections.append(_section(dataset, by_system, tests, options))
         except RunError as error:
             remarks += _warn([f"{dataset} is left out: {error}"])
@@ -59,6 +60,7 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
     sizes = {dataset: by_dataset[dataset][0].sizes for dataset in cells}
     paper = None if layout is None else layout.fill(cells, sizes)
     about = {key: _text(options[key]) for key in ("by", "baseline", "head", "resamples", "seed")}
+    about |= {"average over": _text(options["average_over"])} if options["average_over"] else {}
     failures = [(str(run.folder), run.reason) for run in unfinished]
     result = Comparison(about, sections, paper, failures, remarks)
     write(options["folder"], result)

@@ -24,7 +24,7 @@ from sage_pl.service.live import Live
 from sage_pl.service.metrics import CONTENT_TYPE, Metrics
 from sage_pl.service.page import page
 from sage_pl.service.settings import Settings
-from sage_pl.service.state import KnownItemError
+from sage_pl.service.state import KnownItemError, StoreError
 from sage_pl.serving import Recommendation
 
 log = logging.getLogger(__name__)
@@ -111,15 +111,18 @@ class Service:
 
     async def add_events(self, body: schemas.EventsRequest) -> schemas.EventsResponse:
         events = [(event.user_id, event.item_id, event.timestamp) for event in body.events]
-        added = await asyncio.to_thread(self.live.store.add_events, events)
+        added = await self.live.add_events(events)
         self.metrics.events.inc(added)
         numbers = self.live.generation.catalogue.numbers
         unknown = sorted({item for _, item, _ in events if item not in numbers})
         return schemas.EventsResponse(added=added, known=len(events) - added, unknown_items=unknown)
 
     async def health(self) -> schemas.Health:
-        users, _ = await asyncio.to_thread(self.live.store.counts)
-        generation, problem = self.live.generation, self.live.problem
+        generation, problem, users = self.live.generation, self.live.problem, 0
+        try:
+            users, _ = await asyncio.to_thread(self.live.store.counts)
+        except StoreError as error:
+            problem = problem or str(error)
         return schemas.Health(
             status="ok" if problem is None else "degraded",
             model=generation.version,
@@ -218,7 +221,13 @@ def add_refusals(app: FastAPI) -> None:
 
         return refuse
 
-    for kind, status in ((UnknownUserError, 404), (KnownItemError, 409), (UserError, 422), (BusyError, 503)):
+    for kind, status in (
+        (UnknownUserError, 404),
+        (KnownItemError, 409),
+        (UserError, 422),
+        (StoreError, 503),
+        (BusyError, 503),
+    ):
         app.add_exception_handler(kind, handler(status))
 
     @app.exception_handler(RequestValidationError)

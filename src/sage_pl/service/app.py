@@ -28,6 +28,7 @@ from sage_pl.service.state import KnownItemError, StoreError
 from sage_pl.serving import Recommendation
 
 log = logging.getLogger(__name__)
+_LISTS = 32  # of the largest k in one answer
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Refusal} for status in (400, 401, 404, 408, 409, 413, 415, 422, 503)
 }
@@ -88,6 +89,7 @@ class Service:
         whom += [(None, history) for history in body.histories or ()]
         if not whom:
             whom = [(body.user, body.history)]
+        self._check_size(len(whom), body.k)
         lists = await asyncio.gather(*(one(*each) for each in whom))
         return schemas.RecommendResponse(model=generation.version, lists=lists)
 
@@ -134,6 +136,12 @@ class Service:
     def _check_k(self, k: int) -> None:
         if k > self.settings.max_k:
             raise SettingError(f"k is {k}, wanted at most {self.settings.max_k}; ask for fewer items")
+
+    def _check_size(self, lists: int, k: int) -> None:
+        """A larger answer would keep the others waiting for more than a moment while it is written."""
+        most = _LISTS * self.settings.max_k
+        if lists * k > most:
+            raise SettingError(f"{lists} lists of {k} items are more than {most:,} items; ask for fewer at once")
 
     def _ranked(self, items: Sequence[Recommendation], source: Any) -> schemas.RankedItems:
         self.metrics.lists.labels(source).inc()

@@ -127,3 +127,19 @@ def test_a_long_history_takes_no_more_memory_than_the_items(folder: Path) -> Non
         if exclude_seen == (model.catalogue.seen == "mask"):
             assert [item.id for item in answer] == [item.id for item in whole]
             assert [item.score for item in answer] == pytest.approx([item.score for item in whole], rel=1e-5)
+
+
+def test_one_of_many_adds_an_item(client: Callable[..., Any]) -> None:
+    """Two processes' worth of servers over one store, asked at once: one addition, and the others learn of it."""
+    both = [client(), client()]
+    both[0].post("/items", json={"items": [{"item_id": "first", "title": TEA}]})
+    with ThreadPoolExecutor(8) as several:
+        asked = [
+            several.submit(both[n % 2].post, "/items", json={"items": [{"item_id": "900", "title": TEA}]})
+            for n in range(8)
+        ]
+        statuses = sorted(one.result().status_code for one in asked)
+    assert statuses == [200] + [409] * 7
+    for served in both:
+        served.post("/recommend", json={"history": ["900", "first"]})
+        assert served.get("/health").json()["items"] == 42

@@ -224,6 +224,11 @@ def test_what_is_wrong_in_a_call_is_one_sentence(model: sage_pl.Model, tmp_path:
             model.add_items(frame)
     with pytest.raises(SettingError, match="there are no runs to compare"):
         sage_pl.compare([])
+    for save in (lambda: model.save(None), lambda: model.push_to_hub(None)):  # type: ignore[arg-type]
+        with pytest.raises(SettingError, match="is None, wanted"):
+            save()
+    with pytest.raises(SettingError, match="format is 'zip', wanted folder, hub, onnx or torch"):
+        model.save(tmp_path / "shop", format="zip")
     with pytest.raises(SettingError, match="the nearest ids are tea-1"):
         model.similar(["tea-1x"])
     exported = sage_pl.load(model.save(tmp_path / "shop"))

@@ -70,5 +70,19 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "sign_flip_p" in (tmp_path / "reference" / "api" / "sage_pl.comparison.html").read_text()
 
 
+def test_every_remedy_has_a_row_whose_tests_and_switches_exist() -> None:
+    text = (ROOT / "docs" / "remedies.md").read_text()
+    assert [int(point) for point in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == list(range(1, 20))
+    files = (ROOT / "tests").rglob("test_*.py")
+    tests = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    assert set(re.findall(r"`(test_\w+)`", text)) <= tests
+    places = [
+        *(ROOT / "docs" / "methods").glob("*.md"),
+        *(ROOT / "docs" / f"{n}.md" for n in ("methods", "deviations")),
+    ]
+    described = "".join(page.read_text() for page in places)
+    assert [switch for switch in re.findall(r"`'?([\w.]+=[^`]+?)'?`", text) if switch not in described] == []
+
+
 def test_the_front_page_of_results_is_one_page() -> None:
     assert len((ROOT / "docs" / "results.md").read_text().splitlines()) <= 60

@@ -230,7 +230,8 @@ def test_stages_of_other_seeds_are_no_difference(tmp_path: Path) -> None:
     def with_stage(name: str, seed: int, width: int = 8) -> Path:
         artifacts = {"sequences": "/a/sequences/5e9", "candidates": "/a/candidates/ca1", "plain": f"/a/plain/{name}"}
         model = {"teacher": artifacts["plain"]}
-        stages = {"plain": {"dim": width, "seed": seed}}
+        above = {"start": {"run": artifacts["plain"]}, "seed": seed}  # a stage that begins with the other
+        stages = {"plain": {"dim": width, "seed": seed}, "align": above}
         return make(tmp_path / name, "pad", seed, artifacts=artifacts, model=model, stages=stages)
 
     members = runs(with_stage("a", 1), with_stage("b", 2))

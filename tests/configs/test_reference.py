@@ -1,4 +1,7 @@
-"""``experiment=reference_*``: every parity switch of docs/deviations.md that names the method is set, and a plan accepts it."""
+"""``experiment=reference_*``: every parity switch of docs/deviations.md that names the method is set, and a plan accepts it.
+
+No method's defaults have one of them.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from tests.planned import planned
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "deviations.md").read_text()
 METHODS = ("sage", "llm_esr", "llmemb", "pad", "sam")
 OF_SAGE_ALONE = re.compile(r"(loss\.terms\.(prototype|alignment)\.|loss\.fuzzy_m|steps\.cluster\.)")
+TWO_VALUES = ("steps.cluster.fuzzy_m", 2)  # the default, which loss.fuzzy_m=1.8 would change
 SWITCH = re.compile(r"^'?\+?([\w.]+)=(.+?)'?$")
 
 
@@ -57,6 +61,16 @@ def switches() -> list[Switch]:
     return found
 
 
+def quirks() -> list[Switch]:
+    """The switches, and those of methods without a preset, each once."""
+    _, of_methods, _ = tables()
+    others = [(row[0].lower().replace(" ", "_"), row[3]) for row in of_methods if row[0].lower() not in METHODS]
+    more = [Switch(method, "", key, value) for method, cell in others for key, value in switches_in(cell)]
+    return sorted(
+        {(s.method, s.key): s for s in [*switches(), *more] if (s.key, s.value) != TWO_VALUES}.values(), key=str
+    )
+
+
 def composition(method: str, backbone: str) -> tuple[dict[str, Any], dict[str, Any]]:
     config = composed(f"experiment=reference_{method}", *([f"backbone={backbone}"] if backbone else []))
     plain: Any = OmegaConf.to_container(config, resolve=False)
@@ -71,6 +85,17 @@ def test_every_switch_of_the_page_is_set(switch: Switch) -> None:
         assert choices[switch.key] == expected
     else:
         assert value_at(config, switch.key) == switch.value
+
+
+@pytest.mark.parametrize(("method", "backbone"), sorted({switch[:2] for switch in quirks()}))
+def test_no_quirk_is_a_default(method: str, backbone: str) -> None:
+    config = composed(f"method={method}", *([f"backbone={backbone.removesuffix('_reference')}"] if backbone else []))
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    choices = plain["hydra"]["runtime"]["choices"]
+    for switch in (switch for switch in quirks() if switch[:2] == (method, backbone)):
+        assert choices.get(switch.key, value_at(plain, switch.key)) != switch.value, switch.key
+        of_a_stage = switch.key.startswith("stages.")  # which holds what differs from the run
+        assert of_a_stage or value_at(plain, switch.key.rpartition(".")[0] or switch.key) is not None, switch.key
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -260,6 +260,7 @@ def test_a_checkpoint_is_evaluated_alone(run_train: Run, monkeypatch: pytest.Mon
             str(script),
             f"checkpoint={trained}/checkpoints/best.ckpt",
             "+overrides.evaluation.seen=mask",
+            "+overrides.ts_item=3",
             f"hydra.run.dir='{tmp_path}/masked'",
         ],
     )
@@ -267,5 +268,9 @@ def test_a_checkpoint_is_evaluated_alone(run_train: Run, monkeypatch: pytest.Mon
     full = "test/full/ndcg@10"
     masked, kept = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("masked", "again"))
     assert masked[full] != kept[full]
+    lines = (tmp_path / "masked" / "evaluate.log").read_text().splitlines()
+    assert [line.split(" ", 1)[1] for line in lines if "reads" in line] == [
+        "nothing in this evaluation reads overrides.ts_item"
+    ]
     first = json.loads((trained / "metrics.json").read_text())
     assert kept == {name: value for name, value in first.items() if name not in ENDS}

@@ -50,6 +50,8 @@ def test_the_whole_method_runs_and_a_sweep_shares_its_stages(run: Run) -> None:
     assert np.isfinite(json.loads((folder / "metrics.json").read_text())["test/full/ndcg@10"])
     metrics = pl.read_csv(folder / "metrics.csv")
     assert metrics["train/loss/teacher_alignment"].drop_nulls().is_between(0, 10).all()
+    heard = metrics["train/grad_share/teacher_alignment"].drop_nulls()
+    assert heard[0] > 0.1  # a thirtieth of it at the published weight
     made = artifacts(folder)
     teacher = np.load(Path(made["plain"]) / "item_table.npy")
     text = np.load(Path(made["intermediate"]) / "table.npy")
@@ -124,3 +126,13 @@ def test_the_prompt_has_an_instruction_and_every_attribute_its_name(small_settin
     pantry = planned("dataset=pantry", "method=llmemb").config
     assert pantry.steps.scft.instruction == "The grocery item has the following attributes:"
     assert (pantry.dim, pantry.loss.alpha) == (128, 0.3)
+
+
+@pytest.mark.slow
+def test_the_published_form_runs_with_all_of_its_quirks(run: Run) -> None:
+    folder = run("experiment=reference_llmemb", "dataset.ts_item=3")
+    text = np.load(Path(artifacts(folder)["embed"]) / "table.npy")[1:-1]
+    assert not np.allclose(np.linalg.norm(text, axis=1), 1, atol=0.01)  # vectors as pooled
+    heard = pl.read_csv(folder / "metrics.csv")["train/grad_share/teacher_alignment"].drop_nulls()
+    assert heard[0] < 0.1  # soft targets of weight 0.01
+    assert trained(folder)

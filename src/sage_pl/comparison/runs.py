@@ -135,10 +135,10 @@ class FinishedRun:
         settings = decisive(config)
         if stages := config.get("stages"):
             names = {path: name for name, path in (config.get("artifacts") or {}).items() if path != "???"}
-            settings = {key: names.get(str(value), value) for key, value in settings.items()}
             steps = {name: node for name, node in (config.get("steps") or {}).items() if name in names.values()}
             below = flat({"stages": stages, "steps": steps})
             settings |= {key: value for key, value in below if is_decisive(key.partition(".")[2])}
+            settings = {key: names.get(str(value), value) for key, value in settings.items()}
         return {
             key: Path(value).name if isinstance(value, str) else str(value)
             for key, value in settings.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 BoolArray = npt.NDArray[np.bool_]
 ItemRule = Literal["top20", "ts_item"]
 Count = Literal["train", "all_users"]
-UNREAD: Mapping[str, tuple[str, ...]] = {"top20": ("ts_item",)}  # rule -> settings of groups that it leaves unread
 POPULARITY = {"1-4": 1, "5-9": 5, "10-19": 10, "20-39": 20, "40+": 40}  # LLMEmb, Figure 5
 LENGTH = {"1-4": 1, "5-9": 5, "10-14": 10, "15-19": 15, "20+": 20}  # reference code
 FACTS = ("train_count", "user_count", "history", "repeat", "own_day", "item_head", "user_short")
@@ -66,6 +65,8 @@ class Groups(Mapping[str, BoolArray]):
     Raises:
         SettingError: an unknown rule or count, or a threshold that is absent or below 1.
     """
+
+    READ_WITH: ClassVar = {"ts_item": ("item_rule", "ts_item")}
 
     def __init__(
         self,

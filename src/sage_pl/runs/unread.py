@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts.identity import SOURCES, flat, value_at
-from sage_pl.evaluation.groups import UNREAD
+from sage_pl.artifacts.identity import SOURCES, value_at
+from sage_pl.evaluation.groups import Groups
 from sage_pl.runs.checks import texts
 from sage_pl.runs.plan import BUILT, Plan
 
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
+ReadWith = Mapping[
+    str, tuple[str, Any]
+]  # setting -> another one of the part, and its value with which the first is read
 _BY_COMMANDS = ("dataset.name", "dataset.prompt")  # read without a reference: the log, the lists of a run
 
 
@@ -27,43 +31,69 @@ def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[st
         trains: whether the plan's own model is built and trained; False where artifacts alone are made.
 
     A key is read where a part, a step that is prepared or the evaluation holds it or refers to it, through any number of
-    references. Keys of ``hydra`` and choices of groups are no settings.
+    references. Of a part it is not where the class has it in ``READ_WITH`` beside a setting of another value. Keys of
+    ``hydra`` and choices of groups are no settings.
 
     >>> # method=plain loss.gamma=0.3 steps.cluster.n_neighbors=9  →  ["loss.gamma", "steps.cluster.n_neighbors"]
     """
-    keys = [
-        override.key_or_group
-        for override in OverridesParser.create().parse_overrides(list(overrides))
-        if override.package is None and not override.is_delete()
-    ]
-    paths = [_paths_read(plan.config, plan.steps, trains)]
-    paths += [_paths_read(stage.config, plan.steps, True) for stage in plan.stages.values()]
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return unread_keys(plan, [o.key_or_group for o in parsed if o.package is None and not o.is_delete()], trains)
+
+
+def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[str]:
+    """Those of the dotted keys that neither the plan nor a stage of it reads; see :func:`unread`."""
+    keys = list(dict.fromkeys(keys))
+    runs = [_what_is_read(plan.config, plan.steps, trains)]
+    runs += [_what_is_read(stage.config, plan.steps, True) for stage in plan.stages.values()]
     known: Any = OmegaConf.to_container(plan.config, resolve=False)
     choices = {*(known.get("choices") or {}), *(key for key in keys if key.partition(".")[0] not in known)}
-    return [
-        key
-        for key in dict.fromkeys(keys)
-        if key not in choices and not any(_touches(key, path) for read in paths for path in read)
-    ]
+    return [key for key in keys if key not in choices and not any(run.has(key) for run in runs)]
 
 
-def _paths_read(config: Any, steps: Iterable[str], trains: bool) -> set[str]:
-    """Every dotted key that a run reads as a whole: what it builds, and what that refers to."""
+class _Read(NamedTuple):
+    """The dotted keys that a run reads as a whole, and those below them that a part leaves aside."""
+
+    paths: set[str]
+    aside: set[str]
+
+    def has(self, key: str) -> bool:
+        aside = any(f"{key}.".startswith(f"{path}.") for path in self.aside)
+        return not aside and any(_touches(key, path) for path in self.paths)
+
+
+def _what_is_read(config: Any, steps: Iterable[str], trains: bool) -> _Read:
+    """What a run builds, and what that refers to."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
-    groups = (raw.get("evaluation") or {}).get("groups") or {}
-    for name in UNREAD.get(str(groups.get("item_rule")), ()):
-        groups.pop(name, None)
     waiting = [*_BY_COMMANDS, *(f"steps.{name}" for name in steps)]
-    waiting += [f"evaluation.{key}" for key, _ in flat(raw.get("evaluation") or {}) if trains]
-    parts = {"steps", "evaluation"} if trains else {"evaluation", *BUILT}
+    parts = {"steps"} if trains else {"evaluation", *BUILT}
     waiting += [str(name) for name in raw if name not in SOURCES | parts]
-    read = set[str]()
+    read = _Read(set(), set())
     while waiting:
         path = waiting.pop()
-        if path not in read:
-            read.add(path)
+        if path not in read.paths:
+            read.paths.add(path)
+            read.aside.update(_drop_aside(_node(raw, path), path, config))
             waiting += [name for _, text in texts(_node(raw, path), "") for name in _REFERENCE.findall(text)]
     return read
+
+
+def _drop_aside(node: Any, path: str, config: Any) -> Iterator[str]:
+    """Remove what parts leave aside from a node; the dotted keys."""
+    if not isinstance(node, dict):
+        return
+    for name, child in node.items():
+        yield from _drop_aside(child, f"{path}.{name}", config)
+    for name, (other, value) in _read_with(node, path).items():
+        if {name, other} <= node.keys() and OmegaConf.select(config, f"{path}.{other}") != value:
+            del node[name]
+            yield f"{path}.{name}"
+
+
+def _read_with(node: Mapping[str, Any], path: str) -> ReadWith:
+    if path == "evaluation.groups":
+        return Groups.READ_WITH
+    target = str(node.get("_target_"))
+    return getattr(get_object(target), "READ_WITH", {}) if target.startswith("sage_pl.") else {}
 
 
 def _node(raw: Mapping[str, Any], path: str) -> Any:

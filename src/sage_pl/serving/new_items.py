@@ -15,6 +15,7 @@ import polars as pl
 import torch
 
 from sage_pl import hosts
+from sage_pl.artifacts.identity import identity
 from sage_pl.artifacts.plain import read_json
 from sage_pl.artifacts.store import Artifact
 from sage_pl.artifacts.weights import read_tensors
@@ -79,7 +80,7 @@ class TextSource:
     @property
     def encodes_new(self) -> bool:
         """Whether the text encoder takes further texts."""
-        return hasattr(part_called(self.embed["_target_"]), "encode_new")
+        return hasattr(part_called(self.embed["_target_"]), "fitted")
 
     def write(self, folder: Path) -> None:
         """Write ``new_items.json`` and a copy of the encoder's adapter, if it has one, into an exported folder."""
@@ -170,21 +171,39 @@ class TextSource:
                     f"new items cannot be added: {reason}; train again with them, or with an embedder of texts, such as "
                     "embedder=minilm"
                 )
+            encoder = _Fitted.of(
+                *(json.dumps(one, sort_keys=True) for one in (dict(self.embed), identity(embedder))), self.known
+            )
             if known is None:
-                old = _known_vectors(json.dumps(dict(self.embed), sort_keys=True), self.known)
+                old = encoder.known_vectors
             else:
                 old = np.load(known / "table.npy", allow_pickle=False)[1:-1].astype(np.float32)
-            new = np.asarray(embedder.encode_new(list(self.known), self._texts().of(table).to_list()), np.float32)
+            new = encoder.encode(self._texts().of(table).to_list())
         return torch.from_numpy(old), torch.from_numpy(new), torch.tensor(self.trained)
 
     def _texts(self) -> Texts:
         return Texts(self.columns, self.labels, self.max_chars)
 
 
-@functools.lru_cache(1)
-def _known_vectors(embed: str, texts: tuple[str, ...]) -> np.ndarray:
-    """The vectors of texts by an encoder, whose node is JSON: encoded once, however often items are added."""
-    return np.asarray(built("steps.embed", json.loads(embed)).encode(list(texts)), np.float32)
+class _Fitted:
+    """A text encoder of the known texts, loaded once, however often items are added."""
+
+    def __init__(self, embed: str, known: tuple[str, ...]) -> None:
+        self._known = list(known)
+        self._encode = built("steps.embed", json.loads(embed)).fitted(self._known)
+
+    @classmethod
+    @functools.lru_cache(1)
+    def of(cls, embed: str, identity: str, known: tuple[str, ...]) -> _Fitted:
+        """That of a node of JSON; ``identity``, JSON too, changes with the files that the node names."""
+        return cls(embed, known)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return np.asarray(self._encode(texts), np.float32)
+
+    @functools.cached_property
+    def known_vectors(self) -> np.ndarray:
+        return self.encode(self._known)
 
 
 def encoded(

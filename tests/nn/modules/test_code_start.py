@@ -54,6 +54,8 @@ def test_histories_are_read_as_the_finished_run_reads_them(
     start = {"codes": CodeStart(folder, artifacts.sequences), "states": WarmStart(folder, "sequence_encoder")}
     model = coded(artifacts, tokens, backbone, True, start)
     torch.testing.assert_close(model.states(HISTORIES), plain.states(HISTORIES), atol=1e-5, rtol=0)
+    blurred = coded(artifacts, tokens, backbone, False, start).states(HISTORIES)  # published: a history of codes alone
+    assert (blurred - plain.states(HISTORIES)).norm() > 0.1 * plain.states(HISTORIES).norm()
     own = model.item_encoder.own.weight.detach()  # type: ignore[union-attr]
     unread = sorted({*range(N_ITEMS + 2)} - {*TRAINED})
     assert not own[unread].any()

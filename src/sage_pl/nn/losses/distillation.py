@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -35,6 +35,7 @@ class UserDistillation(LossTerm):
 
     extent = "users"
     needs = frozenset({"neighbours", "users_with_teachers", "neighbour_items"})
+    READ_WITH: ClassVar = {"temperature": ("user_sim_func", "cl")}
 
     def __init__(
         self, weight: Weight, user_sim_func: Literal["kd", "cl"] = "kd", temperature: Temperature = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class Prototype(LossTerm):
 
     extent = "users"
     reads = frozenset({"id"})
+    READ_WITH: ClassVar = {"sequences": ("scope", "catalogue")}
 
     def __init__(
         self,

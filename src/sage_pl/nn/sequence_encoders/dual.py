@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -37,6 +37,7 @@ class DualView(nn.Module):
     """
 
     reads = frozenset({"id", "text"})
+    READ_WITH: ClassVar = dict.fromkeys(("heads", "own_position", "residual"), ("cross_attention", True))
 
     def __init__(
         self,

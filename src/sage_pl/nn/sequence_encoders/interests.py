@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -57,6 +57,8 @@ class InterestEncoder(nn.Module):
 
     Reference: SAM's code reads the mean and has no backbone (``backbone=none``); the residual is ours.
     """
+
+    READ_WITH: ClassVar = {"gamma": ("residual", True)}
 
     def __init__(
         self,

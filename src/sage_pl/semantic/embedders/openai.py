@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sage_pl import hosts
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count, Positive, Retries
-from sage_pl.semantic.embedders.protocol import TextEmbedder
+from sage_pl.semantic.embedders.protocol import Encode, TextEmbedder
 from sage_pl.semantic.language_models.service import Service, ServiceError
 from sage_pl.semantic.texts import each_once
 
@@ -56,11 +56,13 @@ class OpenAIEmbedder(TextEmbedder):
         if not self.base_url.startswith(("http://", "https://")):
             raise SettingError(f"steps.embed.base_url is {self.base_url!r}, wanted http://... or https://...")
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in their order, float32 [len(texts), D]."""
+    def fitted(self, known: Sequence[str]) -> Encode:
         url = f"{self.base_url.rstrip('/')}/embeddings"
         service = Service(url, self.api_key_env, self.max_retries, self.timeout, "embedder=minilm")
         service.key()
+        return lambda texts: self._encoded(service, texts)
+
+    def _encoded(self, service: Service, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         distinct, position = each_once(texts)
         log.info("requests to %s for the vectors of %d distinct texts", hosts.host_of(self.base_url), len(distinct))
         parts = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from sage_pl.artifacts.store import Artifact
 from sage_pl.semantic.tables import padded
 from sage_pl.semantic.texts import item_texts
+
+Encode = Callable[[Sequence[str]], npt.NDArray[np.float32]]  # one row per text, in their order
 
 
 class TextEncoder(Protocol):
@@ -31,12 +33,13 @@ class TextEmbedder(ABC):
     name: ClassVar[str] = "embed"
     inputs: ClassVar[tuple[str, ...]] = ("texts",)
 
-    @abstractmethod
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]: ...
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """One row per text, in their order, float32 [len(texts), D]."""
+        return self.fitted(texts)(texts)
 
-    def encode_new(self, known: Sequence[str], new: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Vectors of new texts in the space of those of the known ones, float32 [len(new), D]."""
-        return self.encode(new)
+    @abstractmethod
+    def fitted(self, known: Sequence[str]) -> Encode:
+        """What encodes any texts in the space of the known ones; a model is loaded here, once for all calls."""
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         np.save(out / "table.npy", padded(self.encode(item_texts(inputs["texts"]))))

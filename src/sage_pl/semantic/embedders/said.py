@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count, Rate
-from sage_pl.semantic.embedders.protocol import TextEmbedder
+from sage_pl.semantic.embedders.protocol import Encode, TextEmbedder
 from sage_pl.semantic.language_models.batches import batches_of_like_length
 from sage_pl.semantic.language_models.loading import SMOLLM2, ModelError, load_decoder
 from sage_pl.semantic.language_models.weights import settings_of
@@ -83,11 +83,13 @@ class SaidEmbedder(TextEmbedder):
         """The settings for artifact keys."""
         return settings_of(self)
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in their order, float32 [len(texts), D]."""
+    def fitted(self, known: Sequence[str]) -> Encode:
+        model, tokenizer = self._load()
+        return lambda texts: self._encoded(model, tokenizer, texts)
+
+    def _encoded(self, model: PreTrainedModel, tokenizer: Any, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         from tqdm import tqdm
 
-        model, tokenizer = self._load()
         distinct, position = each_once(texts)
         cut = {"truncation": True, "max_length": self.max_tokens - 1, "add_special_tokens": False}
         rows = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(distinct.tolist(), **cut)["input_ids"]]

@@ -8,13 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
-
 from sage_pl.errors import SettingError
 from sage_pl.hardware import multiplies_bfloat16
 from sage_pl.ranges import Count
-from sage_pl.semantic.embedders.protocol import TextEmbedder
+from sage_pl.semantic.embedders.protocol import Encode, TextEmbedder
 from sage_pl.semantic.language_models.batches import encode
 from sage_pl.semantic.language_models.loading import MINILM, locate, may_download, not_loaded
 from sage_pl.semantic.language_models.weights import settings_of
@@ -74,11 +71,10 @@ class SentenceEmbedder(TextEmbedder):
         """The settings for artifact keys."""
         return settings_of(self)
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in their order, float32 [len(texts), D]."""
+    def fitted(self, known: Sequence[str]) -> Encode:
         model = self._load()
         narrow = multiplies_bfloat16(model.device) if self.products == "auto" else self.products == "bfloat16"
-        return encode(model, texts, self.normalize, self.batch_tokens, narrow)
+        return lambda texts: encode(model, texts, self.normalize, self.batch_tokens, narrow)
 
     def _load(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer

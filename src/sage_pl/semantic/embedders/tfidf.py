@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count, Seed, Width
-from sage_pl.semantic.embedders.protocol import TextEmbedder
+from sage_pl.semantic.embedders.protocol import Encode, TextEmbedder
 from sage_pl.semantic.tables import normalised
 
 
@@ -38,12 +38,8 @@ class TfidfEmbedder(TextEmbedder):
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in their order, float32 [len(texts), dim]."""
-        return self.encode_new(texts, None)
-
-    def encode_new(self, known: Sequence[str], new: Sequence[str] | None) -> npt.NDArray[np.float32]:
-        """The vectors of ``new`` by the terms and components of ``known``; None: those of ``known``."""
+    def fitted(self, known: Sequence[str]) -> Encode:
+        """What encodes texts by the terms and components of the known ones."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -56,4 +52,8 @@ class TfidfEmbedder(TextEmbedder):
             )
         svd = TruncatedSVD(self.dim, random_state=self.seed)
         rows = svd.fit_transform(weights)
-        return normalised(rows if new is None else svd.transform(terms.transform(new))).astype(np.float32)
+
+        def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            return normalised(rows if texts is known else svd.transform(terms.transform(texts))).astype(np.float32)
+
+        return encode

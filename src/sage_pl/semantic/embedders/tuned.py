@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sage_pl.artifacts.files import file_digest
 from sage_pl.artifacts.store import Artifact
 from sage_pl.ranges import Count
+from sage_pl.semantic.embedders.protocol import Encode
 from sage_pl.semantic.language_models.batches import encode
 from sage_pl.semantic.language_models.loading import ModelError, find_model, language_model, load_encoder
 from sage_pl.semantic.language_models.weights import settings_of, weights_in
@@ -74,10 +75,14 @@ class TunedEmbedder:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         folder = Path(self.adapter) if self.adapter else inputs["scft"].path
-        np.save(out / "table.npy", padded(self._encoded(folder, item_texts(inputs["texts"]))))
+        np.save(out / "table.npy", padded(self._encoder(folder)(item_texts(inputs["texts"]))))
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One row per text, in their order, float32 [len(texts), D].
+        """One row per text, in their order, float32 [len(texts), D]; errors are those of :meth:`fitted`."""
+        return self.fitted(texts)(texts)
+
+    def fitted(self, known: Sequence[str]) -> Encode:
+        """What encodes any texts; the model is loaded here, once for all calls.
 
         Raises:
             ModelError: ``adapter`` is not set.
@@ -87,13 +92,9 @@ class TunedEmbedder:
                 "the adapter that encodes the texts is not at hand: outputs/artifacts/scft/KEY, which steps.scft made; name a "
                 "copy of that folder with +overrides.steps.embed.adapter=FOLDER"
             )
-        return self._encoded(Path(self.adapter), texts)
+        return self._encoder(Path(self.adapter))
 
-    def encode_new(self, known: Sequence[str], new: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Vectors of new texts in the space of those of the known ones, float32 [len(new), D]."""
-        return self.encode(new)
-
-    def _encoded(self, adapter: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def _encoder(self, adapter: Path) -> Encode:
         folder = _complete(adapter)
         report = json.loads((folder / REPORT).read_text())
         settings, model = report["settings"], self.model or report["model"]
@@ -107,8 +108,13 @@ class TunedEmbedder:
             self.offline,
         )
         load_adapter(language_model(encoder), folder)
-        whole = [instructed(text, settings["instruction"]) for text in texts]
-        return encode(encoder.eval(), whole, self.normalize, self.batch_tokens)
+        encoder.eval()
+
+        def encoded(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            whole = [instructed(text, settings["instruction"]) for text in texts]
+            return encode(encoder, whole, self.normalize, self.batch_tokens)
+
+        return encoded
 
 
 def _complete(folder: Path) -> Path:

@@ -72,6 +72,7 @@ class Grouping:
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("sequences", "embed")
     libraries: ClassVar[tuple[str, ...]] = ()
+    READ_WITH: ClassVar = dict.fromkeys(("max_interests", "min_silhouette", "min_distance"), ("fixed", None))
 
     def __post_init__(self) -> None:
         counts = (self.max_interests, self.max_items, 1 if self.fixed is None else self.fixed)

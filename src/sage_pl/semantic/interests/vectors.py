@@ -75,7 +75,7 @@ class ComparableInterests(InterestVectors):
 
     def encoded(self, phrases: list[str], inputs: Mapping[str, Artifact]) -> FloatArray:
         encoder: Any = self.encoder
-        return encoder.encode_new(item_texts(inputs["texts"]), phrases)
+        return encoder.fitted(item_texts(inputs["texts"]))(phrases)
 
 
 @dataclass(frozen=True)

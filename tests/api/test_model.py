@@ -139,9 +139,24 @@ def test_histories_of_a_frame_are_in_order_and_known() -> None:
     assert dict(zip(users, histories, strict=True)) == {"a": ["y", "x"], "b": ["x"], "c": []}
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"timestamp": ["9", "10"]}, "timestamp of the frame of histories is String, .* wanted numbers or dates"),
+        ({"timestamp": [1.0, float("nan")]}, "timestamp of the frame of histories is empty in 1 of 2 rows"),
+        ({"user_id": ["a", None]}, "user_id of the frame of histories is null in 1 of 2 rows"),
+    ],
+)
+def test_a_history_without_an_order_or_a_user_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        events_of({"user_id": ["a", "a"], "item_id": ["x", "y"], "timestamp": [1, 2], **change}, Columns(), {"x": 1})
+
+
 def test_nothing_to_load(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"no checkpoint, no finished run .* and no exported folder"):
         sage_pl.load(tmp_path)
+    with pytest.raises(MissingFileError, match="path is None, wanted the path"):
+        sage_pl.load(None)  # type: ignore[arg-type]
 
 
 def test_lightnings_reflex_names_the_call() -> None:
@@ -209,6 +224,11 @@ def test_what_is_wrong_in_a_call_is_one_sentence(model: sage_pl.Model, tmp_path:
             model.add_items(frame)
     with pytest.raises(SettingError, match="there are no runs to compare"):
         sage_pl.compare([])
+    for save in (lambda: model.save(None), lambda: model.push_to_hub(None)):  # type: ignore[arg-type]
+        with pytest.raises(SettingError, match="is None, wanted"):
+            save()
+    with pytest.raises(SettingError, match="format is 'zip', wanted folder, hub, onnx or torch"):
+        model.save(tmp_path / "shop", format="zip")
     with pytest.raises(SettingError, match="the nearest ids are tea-1"):
         model.similar(["tea-1x"])
     exported = sage_pl.load(model.save(tmp_path / "shop"))

@@ -81,6 +81,10 @@ def test_lists_of_all_users(
     assert "61 users: 2 lists made" in told
     assert "1 of 3 events have an item unknown to the model, such as nothing" in told
 
+    recommend(checkpoint, "history=[3,7]", "k=1000000000", "seen=keep", f"parquet={tmp_path / 'every.parquet'}")
+    assert pl.read_parquet(tmp_path / "every.parquet")["rank"].max() <= 40, "each item once, in the memory of these"
+    capsys.readouterr()
+
     recommend(checkpoint, "history=[3,7]", "k=4", "seen=mask")
     shown = capsys.readouterr().out
     assert "after this history: 2 items" in shown

@@ -46,6 +46,8 @@ CASES = [
     ("evaluation.ks=[]", r"evaluation.ks is \[\], wanted a list of numbers"),
     ("dataset.ts_user=0", "evaluation.groups.ts_user is 0"),
     ("callbacks.early_stopping.patience=-1", "callbacks.early_stopping.patience is -1"),
+    ("dataset.filters=core", "dataset.filters is 'core', wanted a list of parts, .* is chosen by filters=core"),
+    ("dataset.filters=[core]", r"dataset.filters is \['core'\], wanted a list of parts"),
     ("+trainer.limit_val_batches=0", "trainer.limit_val_batches is 0"),
 ]
 

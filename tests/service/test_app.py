@@ -142,6 +142,7 @@ BAD = {
     "k too large": ({"history": [], "k": 51}, 422, "k is 51, wanted at most 50"),
     "a name that does not exist": ({"history": [], "top": 5}, 422, "top: "),
     "a control character": ({"user": "a\nb"}, 422, "user: "),
+    "too many items": ({"histories": [[]] * 65, "k": 25}, 422, "65 lists of 25 items are more than 1,600 items"),
     "nothing left": ({"history": [], "candidates": ["1"], "exclude": ["1"]}, 422, "leave no item"),
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import torch
 
 from sage_pl.errors import SettingError
 from sage_pl.evaluation.ranks import top_k
-from sage_pl.serving.retrieval import ItemIndex, index_of
+from sage_pl.serving.retrieval import ItemIndex, _inside, index_of
 
 N, WIDTH, K = 3_000, 16, 10
 pytest.importorskip("faiss")
@@ -105,3 +105,17 @@ def test_what_is_no_inner_product_is_refused(table: torch.Tensor) -> None:
     with pytest.raises(SettingError, match="wanted exact, hnsw, ivf"):
         index_of(fused, "scann")
     assert index_of(fused, "exact") is None
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_long_histories_leave_out_the_same_items_in_little_memory(kind: str) -> None:
+    """A user who has seen most of the items is answered by all of them, and no array has the size of items times history."""
+    table = torch.randn(402, 8)
+    index, states = ItemIndex(table, kind), torch.randn(3, 8)
+    seen = torch.zeros(3, 390, dtype=torch.long)
+    seen[0] = torch.randperm(400)[:390] + 1
+    seen[1, -5:] = torch.tensor([7, 7, 9, 1, 400])
+    found, exact = index.best_items(states, 5, seen), top_k(states, table, 5, seen)
+    assert torch.equal(found.ids, exact.ids)
+    ids, others = torch.randint(0, 50, (20, 30)), torch.randint(0, 50, (20, 40))
+    assert torch.equal(_inside(ids, others), (ids[:, :, None] == others[:, None, :]).any(2))

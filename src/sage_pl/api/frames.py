@@ -89,13 +89,18 @@ def events_of(frame: Any, columns: Columns, known: Mapping[str, int]) -> Events:
         known: items of the model.
 
     Raises:
-        DataError: a column is missing.
+        DataError: a column is missing, a user or a time is null, or times are neither numbers nor dates.
     """
     table = polars_frame(frame, "the frame of histories")
     user, item, time = columns if {columns.user, columns.item} <= set(table.columns) else Columns()
     _require(table, [user, item], "the frame of histories")
     table = _plain_ids(table, dict.fromkeys([user, item]))
+    if nameless := table[user].null_count():
+        raise DataError(
+            f"column {user} of the frame of histories is null in {nameless} of {len(table)} rows; drop them"
+        )
     if time is not None and time in table.columns:
+        _check_times(table[time])
         table = table.sort(time, maintain_order=True)
     table = table.select(pl.col(user).cast(pl.String).alias("user"), pl.col(item).cast(pl.String).alias("item"))
     users = table["user"].unique(maintain_order=True)
@@ -104,6 +109,19 @@ def events_of(frame: Any, columns: Columns, known: Mapping[str, int]) -> Events:
         log.warning("%d of %d events have an item unknown to the model; they are left out", unknown, len(table))
     lists = dict(inside.group_by("user", maintain_order=True).agg("item").iter_rows())
     return Events(users.to_list(), [lists.get(name, []) for name in users])
+
+
+def _check_times(times: pl.Series) -> None:
+    if not times.dtype.is_numeric() and not isinstance(times.dtype, pl.Date | pl.Datetime):
+        raise DataError(
+            f"column {times.name} of the frame of histories is {times.dtype}, which has no order in time, wanted numbers or "
+            "dates; parse it first (str.to_datetime of polars, to_datetime of pandas)"
+        )
+    empty = (times.fill_nan(None) if times.dtype.is_float() else times).null_count()
+    if empty:
+        raise DataError(
+            f"column {times.name} of the frame of histories is empty in {empty} of {len(times)} rows; fill or drop them"
+        )
 
 
 def is_frame(value: Any) -> bool:

@@ -69,6 +69,8 @@ def upload(write: Callable[[Path], object], repo: str, private: bool, token: str
     Raises:
         SettingError: the hub refuses, or cannot be reached.
     """
+    if not isinstance(repo, str):
+        raise SettingError(f"repo is {repo!r}, wanted OWNER/NAME")
     hub = _hub()
     with tempfile.TemporaryDirectory() as place:
         write(Path(place) / "model")

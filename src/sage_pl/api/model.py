@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ from sage_pl.nn.modules.base import RecommenderModule
 from sage_pl.serving.exported_model import ExportedModel, Recommendation
 from sage_pl.serving.histories import Histories
 from sage_pl.serving.restriction import ids_given, item_rows
-from sage_pl.serving.tower import write_tower
+from sage_pl.serving.tower import FILES, write_tower
 
 
 class Model:
@@ -230,12 +231,16 @@ class Model:
             licence: of the weights, for the card, by the hub's names, such as ``mit``.
 
         Raises:
-            SettingError: it exists, or the model has no tower.
+            SettingError: it exists or is no path, the format is unknown, or the model has no tower.
 
         >>> folder = model.save(somewhere / "shop")
         >>> load(folder).recommend(history=["tea-1"]).equals(model.recommend(history=["tea-1"]))
         True
         """
+        if not isinstance(path, str | os.PathLike):
+            raise SettingError(f"path is {path!r}, wanted the path of a folder that does not exist yet")
+        if format not in (forms := ("folder", "hub", *FILES)):
+            raise SettingError(f"format is {format!r}, wanted {', '.join(forms[:-1])} or {forms[-1]}")
         if format == "folder":
             self._source.write(Path(path), self.served)
         elif format == "hub":

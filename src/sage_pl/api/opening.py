@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def load(
     >>> len(model.recommend(users=["u1", "u2"], k=3))
     6
     """
+    if not isinstance(path, str | os.PathLike):
+        raise MissingFileError(f"path is {path!r}, wanted the path of a run, a checkpoint or an exported folder")
     place = fetch(path) if isinstance(path, str) and path.startswith(SCHEME) else Path(path)
     if (place / "model.json").is_file():
         return Model(serving.load(place, allow_host, retrieval), FolderSource(place))

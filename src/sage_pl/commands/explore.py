@@ -43,6 +43,7 @@ def explore(arguments: Sequence[str]) -> None:
     from sage_pl.explorer.app import create_app
     from sage_pl.explorer.explorer import Explorer
     from sage_pl.explorer.opening import open_run
+    from sage_pl.service.connections import PROTOCOL
 
     explorer = Explorer([open_run(run, options.artifacts) for run in options.runs], options.map)
     hosts = ("127.0.0.1", "localhost", "[::1]") if options.host in LOOPBACK else ()
@@ -57,4 +58,5 @@ def explore(arguments: Sequence[str]) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        http=PROTOCOL,
     )

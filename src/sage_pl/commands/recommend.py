@@ -69,6 +69,7 @@ def recommend(config: DictConfig) -> None:
     artifact = Artifact.at(prepared.artifacts.sequences)
     shop = Shop(artifact, ItemNames.of(artifact, new), trained, prepared.dataset)
     name = model_name(trained.path, overrides, prepared) | _new_name(new)
+    config.k = min(config.k, len(shop.names.ids) - 1)  # a list has each item once
     respond(config, request, shop, prepared, model, name)
 
 

@@ -63,6 +63,7 @@ def serve(arguments: Sequence[str]) -> None:
         counters = tempfile.TemporaryDirectory(prefix="sage-pl-metrics-")
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters.name
     from sage_pl.service.app import create_app
+    from sage_pl.service.connections import PROTOCOL
     from sage_pl.service.settings import TOKEN, Settings
 
     store = options.store or f"{options.folder.rstrip('/')}.db"
@@ -92,6 +93,7 @@ def serve(arguments: Sequence[str]) -> None:
         "access_log": False,
         "server_header": False,
         "limit_concurrency": _CONNECTIONS,
+        "http": PROTOCOL,
     }
     if options.workers == 1:
         uvicorn.run(create_app(settings), **common)

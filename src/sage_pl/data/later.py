@@ -13,7 +13,7 @@ from sage_pl.data.sources import lines
 from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.layout import Layout, plain_name, separator_of, split
 from sage_pl.data.sources.raw import COLUMNS, DataError, Source, clean_ids, require_columns
-from sage_pl.data.sources.times import UNITS, in_exact_order, unix_times
+from sage_pl.data.sources.times import UNITS, in_exact_order, refuse_beyond, unix_times
 from sage_pl.errors import MissingFileError
 
 SCHEMA = {"user_id": pl.String(), "item_id": pl.String(), "timestamp": pl.Int64()}
@@ -101,7 +101,8 @@ def _of_parquet(path: Path, reader: CSV, columns: Sequence[str]) -> pl.DataFrame
     if reader.time is None:
         return frame.with_columns(timestamp=pl.lit(None, pl.Int64))
     moments, form = frame["timestamp"], reader.time_format
-    if moments.dtype.is_temporal():
+    if isinstance(moments.dtype, pl.Date | pl.Datetime):
+        refuse_beyond(frame.lazy(), "timestamp", str(path))
         moments, form = moments.dt.epoch("ns"), UNITS[-1]
     times = unix_times(moments.cast(pl.String).alias(names["timestamp"]), frame[_ROW], str(path), form)
     return in_exact_order(frame.with_columns(timestamp=times.seconds, nanos=times.nanos))

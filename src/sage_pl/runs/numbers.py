@@ -123,23 +123,35 @@ def _problems(
     elif hint in (int, float):
         if text := _number_problem(value, hint, settings, more):
             yield key, text
-    elif (
-        isinstance(origin, type)
-        and arguments
-        and _of_numbers(arguments[-1] if issubclass(origin, Mapping) else arguments[0])
-    ):
-        if issubclass(origin, Mapping):
-            children = {f"{key}.{name}": child for name, child in value.items()} if isinstance(value, Mapping) else None
-        elif issubclass(origin, Sequence):
-            children = (
-                {f"{key}[{at}]": child for at, child in enumerate(value)} if isinstance(value, list | tuple) else None
-            )
-        else:
-            return
-        if children is None or (not children and Filled() in more):
-            yield key, f"is {value!r}, wanted a {'mapping' if issubclass(origin, Mapping) else 'list'} of numbers"
-        for name, child in (children or {}).items():
-            yield from _problems(name, child, arguments[-1] if issubclass(origin, Mapping) else arguments[0], settings)
+    elif isinstance(origin, type) and arguments:
+        yield from _problems_inside(key, value, origin, arguments, settings, more)
+
+
+def _problems_inside(
+    key: str, value: Any, origin: type, arguments: tuple[Any, ...], settings: Mapping[str, Any], more: tuple[Any, ...]
+) -> Iterator[tuple[str, str]]:
+    """Those of a list of parts, and of a list or mapping of numbers."""
+    named = issubclass(origin, Mapping)
+    inner = arguments[-1] if named else arguments[0]
+    if origin is Sequence and _is_ours(inner):
+        if not isinstance(value, list | tuple) or not all(
+            isinstance(one, Mapping) and "_target_" in one for one in value
+        ):
+            name = key.rpartition(".")[2]
+            choice = f"; a file of conf/{name} is chosen by {name}={value}" if isinstance(value, str) else ""
+            yield key, f"is {value!r}, wanted a list of parts, each with its _target_{choice}"
+        return
+    if not _of_numbers(inner) or not (named or issubclass(origin, Sequence)):
+        return
+    children: dict[str, Any] | None = None
+    if named and isinstance(value, Mapping):
+        children = {f"{key}.{name}": child for name, child in value.items()}
+    elif not named and isinstance(value, list | tuple):
+        children = {f"{key}[{at}]": child for at, child in enumerate(value)}
+    if children is None or (not children and Filled() in more):
+        yield key, f"is {value!r}, wanted a {'mapping' if named else 'list'} of numbers"
+    for name, child in (children or {}).items():
+        yield from _problems(name, child, inner, settings)
 
 
 def _union_problems(
@@ -152,6 +164,10 @@ def _union_problems(
     if all(each):
         optional = ", or null" if type(None) in choices else ""
         yield from ((name, f"{text}{optional}") for name, text in each[0])
+
+
+def _is_ours(hint: Any) -> bool:
+    return isinstance(hint, type) and hint.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _of_numbers(hint: Any) -> bool:

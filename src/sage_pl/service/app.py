@@ -24,10 +24,11 @@ from sage_pl.service.live import Live
 from sage_pl.service.metrics import CONTENT_TYPE, Metrics
 from sage_pl.service.page import page
 from sage_pl.service.settings import Settings
-from sage_pl.service.state import KnownItemError
+from sage_pl.service.state import KnownItemError, StoreError
 from sage_pl.serving import Recommendation
 
 log = logging.getLogger(__name__)
+_LISTS = 32  # of the largest k in one answer
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Refusal} for status in (400, 401, 404, 408, 409, 413, 415, 422, 503)
 }
@@ -88,6 +89,7 @@ class Service:
         whom += [(None, history) for history in body.histories or ()]
         if not whom:
             whom = [(body.user, body.history)]
+        self._check_size(len(whom), body.k)
         lists = await asyncio.gather(*(one(*each) for each in whom))
         return schemas.RecommendResponse(model=generation.version, lists=lists)
 
@@ -111,15 +113,18 @@ class Service:
 
     async def add_events(self, body: schemas.EventsRequest) -> schemas.EventsResponse:
         events = [(event.user_id, event.item_id, event.timestamp) for event in body.events]
-        added = await asyncio.to_thread(self.live.store.add_events, events)
+        added = await self.live.add_events(events)
         self.metrics.events.inc(added)
         numbers = self.live.generation.catalogue.numbers
         unknown = sorted({item for _, item, _ in events if item not in numbers})
         return schemas.EventsResponse(added=added, known=len(events) - added, unknown_items=unknown)
 
     async def health(self) -> schemas.Health:
-        users, _ = await asyncio.to_thread(self.live.store.counts)
-        generation, problem = self.live.generation, self.live.problem
+        generation, problem, users = self.live.generation, self.live.problem, 0
+        try:
+            users, _ = await asyncio.to_thread(self.live.store.counts)
+        except StoreError as error:
+            problem = problem or str(error)
         return schemas.Health(
             status="ok" if problem is None else "degraded",
             model=generation.version,
@@ -131,6 +136,12 @@ class Service:
     def _check_k(self, k: int) -> None:
         if k > self.settings.max_k:
             raise SettingError(f"k is {k}, wanted at most {self.settings.max_k}; ask for fewer items")
+
+    def _check_size(self, lists: int, k: int) -> None:
+        """A larger answer would keep the others waiting for more than a moment while it is written."""
+        most = _LISTS * self.settings.max_k
+        if lists * k > most:
+            raise SettingError(f"{lists} lists of {k} items are more than {most:,} items; ask for fewer at once")
 
     def _ranked(self, items: Sequence[Recommendation], source: Any) -> schemas.RankedItems:
         self.metrics.lists.labels(source).inc()
@@ -218,7 +229,13 @@ def add_refusals(app: FastAPI) -> None:
 
         return refuse
 
-    for kind, status in ((UnknownUserError, 404), (KnownItemError, 409), (UserError, 422), (BusyError, 503)):
+    for kind, status in (
+        (UnknownUserError, 404),
+        (KnownItemError, 409),
+        (UserError, 422),
+        (StoreError, 503),
+        (BusyError, 503),
+    ):
         app.add_exception_handler(kind, handler(status))
 
     @app.exception_handler(RequestValidationError)

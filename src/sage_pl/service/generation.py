@@ -118,8 +118,9 @@ class Generation:
     def rank(self, queries: Sequence[Query]) -> list[list[Recommendation]]:
         """Lists of queries of one kind."""
         first = queries[0]
-        longest = max(1, *(len(query.items) for query in queries))
-        items = torch.tensor([[PADDING] * (longest - len(query.items)) + list(query.items) for query in queries])
+        histories = [self._needed(query) for query in queries]
+        longest = max(1, *map(len, histories))
+        items = torch.tensor([[PADDING] * (longest - len(items)) + list(items) for items in histories])
         users = torch.tensor([query.user for query in queries])
         k = min(max(query.k for query in queries), self.n_items)
         with torch.inference_mode():
@@ -149,6 +150,17 @@ class Generation:
     def _directions(self) -> Float[Tensor, "R E"]:
         with torch.inference_mode():
             return F.normalize(self.network.output_table().float(), dim=-1)
+
+    def _needed(self, query: Query) -> Sequence[int]:
+        """The newest items, which the model reads, after each older one once, where it is left out of the list.
+
+        A search with beams counts all of them.
+        """
+        most = self.network.max_len
+        if most is None or len(query.items) <= most or not hasattr(self.network, "ranking_table"):
+            return query.items
+        older = dict.fromkeys(query.items[:-most]) if query.exclude_seen else ()
+        return [*older, *query.items[-most:]]
 
     def _allowed(self, query: Query) -> tuple[Tensor, ...]:
         if query.candidates is None and not query.exclude:

@@ -16,7 +16,7 @@ from sage_pl.errors import UserError
 from sage_pl.hardware import return_freed_memory
 from sage_pl.service.generation import Generation
 from sage_pl.service.settings import Settings
-from sage_pl.service.state import KnownItemError, Store
+from sage_pl.service.state import KnownItemError, Store, StoreError
 from sage_pl.serving import Origin, Recommendation, TopKCache
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,15 @@ class Live:
         self._settings = settings
         self._on_reload = on_reload
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="changes")
+        self._writer = ThreadPoolExecutor(
+            1, thread_name_prefix="events"
+        )  # a store that is locked holds up no other thread
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._problems: dict[str, str] = {}
         self.store = Store(settings.store)
         self._folder_stamp, self._lists_stamp = _stamp(self._manifest), _stamp(settings.lists)
+        self._refused: Mapping[str, Stamp | None] | None = None  # the files of an export that could not be used
         self._place = 0  # of the newest item that was read from the store
         self.generation = self._with_added(Generation.of(settings.place))
         self.lists = self._opened_lists()
@@ -69,6 +73,7 @@ class Live:
             with suppress(asyncio.CancelledError):
                 await self._task
         self._thread.shutdown()
+        self._writer.shutdown()
         self.store.close()
 
     async def catch_up(self) -> None:
@@ -85,6 +90,10 @@ class Live:
         """
         async with self._lock:
             return await self.apart(self._added, items)
+
+    async def add_events(self, events: Sequence[tuple[str, str, float | None]]) -> int:
+        """See :meth:`sage_pl.service.state.Store.add_events`."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self.store.add_events, events)
 
     async def apart(self, function: Callable[..., Any], *arguments: object) -> Any:
         """A call on the thread of changes."""
@@ -109,23 +118,36 @@ class Live:
                 log.exception("the server goes on with what it has")
 
     def _look(self) -> None:
-        stamp = _stamp(self._manifest)
-        if stamp is not None and stamp != self._folder_stamp:
-            self._folder_stamp = stamp
-            self._reload()
-        elif self.store.items_after(self._place):
-            self._replace(self._with_added(self.generation))
+        try:
+            self._follow_export()
+            self.store.check()
+            self._problems.pop("store", None)
+        except StoreError as error:
+            self._complain("store", str(error))
         stamp = _stamp(self._settings.lists)
         if stamp != self._lists_stamp:
             self._lists_stamp = stamp
             self.lists = self._opened_lists()
 
+    def _follow_export(self) -> None:
+        stamp = _stamp(self._manifest)
+        replaced = stamp != self._folder_stamp or self._refused not in (None, _stamps(self._settings.place))
+        if stamp is not None and replaced:
+            self._folder_stamp = stamp
+            self._reload()
+        elif self.store.items_after(self._place):
+            self._replace(self._with_added(self.generation))
+
     def _reload(self) -> None:
         before, self._place = self._place, 0
+        files, self._refused = _stamps(self._settings.place), None
         try:
             generation = self._with_added(Generation.of(self._settings.place))
+        except StoreError:
+            self._place, self._folder_stamp = before, None
+            raise
         except (UserError, OSError) as error:
-            self._place = before
+            self._place, self._refused = before, files
             self._complain("export", f"the new export is not used: {error}")
             return
         self._replace(generation)
@@ -181,8 +203,14 @@ class Live:
         return cache
 
     def _complain(self, about: str, problem: str) -> None:
+        if self._problems.get(about) != problem:
+            log.error("%s", problem)
         self._problems[about] = problem
-        log.error("%s", problem)
+
+
+def _stamps(folder: Path) -> Mapping[str, Stamp | None]:
+    """Those of all files of a folder: a copy that was still being written is complete when they have changed."""
+    return {str(file): _stamp(file) for file in sorted(folder.rglob("*"))}
 
 
 def _stamp(file: str | Path | None) -> Stamp | None:

@@ -12,6 +12,9 @@ History = Annotated[list[Id], Field(max_length=1000)]
 Time = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 
 
+_COLUMNS = 64  # of new items: a table has a cell for each item and column
+
+
 class Strict(BaseModel):
     """A name that does not exist is refused, so that a misspelt one is no silent default."""
 
@@ -56,6 +59,13 @@ class NewItem(BaseModel):
 
 class ItemsRequest(Strict):
     items: list[NewItem] = Field(min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def few_columns(self) -> Self:
+        names = {name for item in self.items for name in item.__pydantic_extra__}
+        if len(names) > _COLUMNS:
+            raise ValueError(f"the items have {len(names)} different columns, wanted at most {_COLUMNS}")
+        return self
 
 
 class Event(Strict):

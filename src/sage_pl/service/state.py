@@ -6,7 +6,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,12 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS items (place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, texts TEXT NOT NULL);
 """
 _VERSION = 1
+_PATIENCE = 5.0  # seconds for a lock of another process
 _INSERT = "INSERT OR IGNORE INTO events (user, item, time) VALUES (?, ?, ?)"
+
+
+class StoreError(SettingError):
+    """The store cannot be read or written now: it is locked, full, read-only, damaged, removed or replaced."""
 
 
 class KnownItemError(SettingError):
@@ -36,6 +42,8 @@ class AddedItem(NamedTuple):
 class Store:
     """Reads on one connection and writes on another, so that a reader waits for no writer (write-ahead log).
 
+    Counting reads all events, 0.3 s per million, and so has a connection of its own.
+
     Args:
         file: made where it is absent; any SQLite reader opens it.
 
@@ -47,7 +55,7 @@ class Store:
         self.file = Path(file)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self._writes, self._reads = (self._connected() for _ in range(2))
+            self._writes, self._reads, self._counts = (self._connected() for _ in range(3))
             version = self._reads.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
                 raise SettingError(f"{file} is of version {version}, wanted {_VERSION}; name another file with --store")
@@ -57,38 +65,70 @@ class Store:
             raise SettingError(
                 f"{file} cannot be used as the store of events ({error}); name another with --store"
             ) from error
-        self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._reading, self._writing, self._counting = (threading.Lock() for _ in range(3))
+        self._number = self.file.stat().st_ino
 
     def _connected(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.file, timeout=30, check_same_thread=False)
+        connection = sqlite3.connect(self.file, timeout=_PATIENCE, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"the store of events cannot be used now ({error}); send the request again later"
+            ) from error
+
+    def check(self) -> None:
+        """Whether the file is still the one that was opened: what is written to a removed one is lost at the end.
+
+        Raises:
+            StoreError: it is not.
+        """
+        try:
+            same = self.file.stat().st_ino == self._number
+        except OSError:
+            same = False
+        if not same:
+            raise StoreError(
+                f"{self.file} was removed or replaced while it was in use; put it back, or restart the server"
+            )
+
     def history(self, user: str) -> list[str]:
         """A user's items, oldest first."""
         query = "SELECT item FROM events WHERE user = ? ORDER BY time, place"
-        with self._reading:
+        with self._reading, self._usable():
             return [item for (item,) in self._reads.execute(query, (user,))]
 
     def add_events(self, events: Iterable[tuple[str, str, float | None]]) -> int:
-        """Append events; returns how many were new. An event without a time happens now."""
+        """Append events; returns how many were new. An event without a time happens now.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        self.check()
         now = time.time()
         rows = [(user, item, now + place * 1e-6 if at is None else at) for place, (user, item, at) in enumerate(events)]
-        with self._writing, self._writes:
+        with self._usable(), self._writing, self._writes:
             before = self._writes.total_changes
             self._writes.executemany(_INSERT, rows)
             return self._writes.total_changes - before
 
     def counts(self) -> tuple[int, int]:
         """Users with events, and events."""
-        with self._reading:
-            users, events = self._reads.execute("SELECT count(DISTINCT user), count(*) FROM events").fetchone()
+        with self._counting, self._usable():
+            users, events = self._counts.execute("SELECT count(DISTINCT user), count(*) FROM events").fetchone()
         return users, events
 
     def users(self, most: int) -> list[str]:
         """The first users by id."""
-        with self._reading:
+        with self._reading, self._usable():
             return [user for (user,) in self._reads.execute("SELECT DISTINCT user FROM events LIMIT ?", (most,))]
 
     def add_items(self, items: Sequence[tuple[str, Mapping[str, str]]]) -> None:
@@ -96,9 +136,11 @@ class Store:
 
         Raises:
             KnownItemError: one was added before.
+            StoreError: the store cannot be written.
         """
+        self.check()
         try:
-            with self._writing, self._writes:
+            with self._usable(), self._writing, self._writes:
                 rows = [(item, json.dumps(dict(texts))) for item, texts in items]
                 self._writes.executemany("INSERT INTO items (id, texts) VALUES (?, ?)", rows)
         except sqlite3.IntegrityError as error:
@@ -107,10 +149,11 @@ class Store:
     def items_after(self, place: int) -> list[AddedItem]:
         """The items that were added after a place."""
         query = "SELECT place, id, texts FROM items WHERE place > ? ORDER BY place"
-        with self._reading:
+        with self._reading, self._usable():
             rows = self._reads.execute(query, (place,)).fetchall()
         return [AddedItem(place, item, json.loads(texts)) for place, item, texts in rows]
 
     def close(self) -> None:
+        self._counts.close()
         self._reads.close()
         self._writes.close()

@@ -65,8 +65,20 @@ class Catalogue:
 
         Raises:
             PlainError: the file is damaged.
+            SettingError: it holds other values than :class:`Catalogue` describes.
         """
-        return cls(**read_json(folder / CATALOGUE, _MOST)) if (folder / CATALOGUE).is_file() else None
+        file = folder / CATALOGUE
+        if not file.is_file():
+            return None
+        read = cls(**read_json(file, _MOST))
+        named = all(isinstance(part, list) and {str} >= set(map(type, part)) for part in (read.ids, read.users))
+        titled = isinstance(read.titles, list) and {str, type(None)} >= set(map(type, read.titles))
+        if not named or not titled or len(read.titles) not in (0, len(read.ids)) or read.seen not in ("mask", "keep"):
+            raise SettingError(
+                f"{file} holds other values than lists of ids, of as many titles and of users, and mask or keep; export the "
+                "model again"
+            )
+        return read
 
     def with_new(self, new: Added) -> Catalogue:
         """These items, then new ones."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -173,7 +174,7 @@ def _columns(
     """The columns at their places in the file, mapped, after the hash was compared."""
     users, k = header["users"], header["k"]
     shapes = ((users,), (users,), (users, k), (users, k))
-    sizes = [int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in zip(shapes, _KINDS, strict=True)]
+    sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in zip(shapes, _KINDS, strict=True)]
     whole = all(0 <= place <= file.stat().st_size - size for place, size in zip(places, sizes, strict=True))
     if not whole or (digest is not None and digest != _digest(header, _pieces(stream, places, sizes))):
         raise CacheError(f"{file} is damaged: its hash is another; remove it and make it again")

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sage_pl import hosts
 from sage_pl.artifacts.files import MANIFEST, ArtifactError, damage_in
 from sage_pl.artifacts.plain import read_json
@@ -61,11 +63,21 @@ def load(folder: str | Path, allow_host: Sequence[str] = (), retrieval: str | No
         adder = None if new_items is None else partial(_encoded, place, new_items, sorted(model.sequence_encoder.reads))
         catalogue = Catalogue.read(place)
         added = _append_added(place, model, catalogue)
+        _try(place, model, catalogue)
         if (kind := retrieval or exported_for) != "exact":
             from sage_pl.serving.retrieval import INDEX, index_of
 
             model.retrieval = index_of(model, kind, place / INDEX if kind == exported_for else None)
         return ExportedModel(model.eval(), catalogue, adder, added)
+
+
+def _try(place: Path, model: Any, catalogue: Catalogue | None) -> None:
+    """Answer once, so that parts which do not fit each other are an error of the folder, and not of the first request."""
+    n_items = model.item_encoder.n_items
+    if catalogue is not None and len(catalogue.ids) != n_items + 1:
+        raise ConfigError(f"{place} has {n_items} items, and ids of {len(catalogue.ids) - 1}; {_AGAIN}")
+    with torch.inference_mode():
+        model.eval().recommend(torch.tensor([[1]]), 1, False)
 
 
 def _append_added(place: Path, model: Any, catalogue: Catalogue | None) -> list[Added]:
@@ -103,6 +115,6 @@ def _checked_node(place: Path) -> dict[str, Any]:
             raise ArtifactError(f"{problem}; {_AGAIN}")
         if node.pop("manifest", False) and not manifest.exists():
             raise ArtifactError(f"{place} has no {MANIFEST}; {_AGAIN}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ArtifactError(f"a .json file of {place} is damaged ({error}); {_AGAIN}") from error
     return node

@@ -250,7 +250,8 @@ def encoded_by_folder(
     with of_folder(place):
         encoder = built("item_encoder", node["encoder"])
         encoder.load_state_dict(read_tensors(place, ENCODER))
-    return encoded(TextSource.read(place), encoder, node["embed"], reads, table, known_ids, allow_host)
+        source = TextSource.read(place)
+    return encoded(source, encoder, node["embed"], reads, table, known_ids, allow_host)
 
 
 def _file_names(dataset: Mapping[str, Any]) -> dict[str, str]:

@@ -162,6 +162,8 @@ class ItemIndex:
         if k < 1:
             raise SettingError(f"k must be at least 1, got {k}")
         depth = min(n_items, k + (0 if seen is None else int((seen != PADDING).sum(1).max())))
+        if seen is not None and depth > max(k, _ALLOWED * n_items):
+            return top_k(states, self.table, k, seen, allowed=allowed)
         queries = states.float().reshape(-1, states.shape[-1])
         if torch.isnan(queries).any():
             raise SettingError("cannot recommend by NaN scores; check the model's weights and inputs")
@@ -169,7 +171,7 @@ class ItemIndex:
         ids = torch.from_numpy(places).view(len(states), -1) + 1  # 0 where fewer were found
         ids = _once(ids)
         if seen is not None:
-            ids = ids.masked_fill((ids[:, :, None] == seen[:, None, :]).any(2), PADDING)
+            ids = ids.masked_fill(_inside(ids, seen), PADDING)
         scores = scores_of(states, self.table, ids, None).masked_fill(ids == PADDING, -torch.inf)
         best = scores.topk(min(k, scores.shape[1]), dim=1)
         top = TopK(ids.gather(1, best.indices), best.values)
@@ -211,6 +213,13 @@ class ItemIndex:
     def _lifted(self, vectors: np.ndarray) -> np.ndarray:
         rest = np.sqrt(np.maximum(self.square - (vectors**2).sum(1, keepdims=True), 0))
         return np.ascontiguousarray(np.concatenate([vectors, rest], 1), np.float32)
+
+
+def _inside(ids: Int[Tensor, "B K"], others: Int[Tensor, "B M"]) -> Bool[Tensor, "B K"]:
+    """Whether each id is among the others of its row, in memory of the two."""
+    ordered = others.sort(1).values
+    places = torch.searchsorted(ordered, ids).clamp(max=ordered.shape[1] - 1)
+    return ordered.gather(1, places) == ids
 
 
 def _once(ids: Int[Tensor, "B K"]) -> Int[Tensor, "B K"]:

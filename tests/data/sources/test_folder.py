@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -146,6 +147,9 @@ def test_dates_of_a_parquet_type(tmp_path: Path) -> None:
             {"timestamp": pl.Series([5, 1_600_000_000_000, 6])},
             "several units by the size of its numbers: 2 in s, 1 in ms",
         ),
+        ({"timestamp": pl.Series([5, 2**63, 6], dtype=pl.UInt64)}, "timestamp .* has 1 times that do not fit"),
+        ({"timestamp": pl.Series([date(9999, 12, 31)] * 3)}, "timestamp .* has 3 times that do not fit: dates .* 2262"),
+        ({"unix_time": pl.Series([None, 2**64, 5], dtype=pl.Int128)}, "unix_time .* has 1 times that do not fit"),
     ],
 )
 def test_ids_and_times_that_cannot_be_mended(tmp_path: Path, columns: dict[str, pl.Series], message: str) -> None:

@@ -25,7 +25,7 @@ from sage_pl.data.sources.raw import (
     require_file,
 )
 from sage_pl.data.sources.texts import entity_columns, resolve_entities
-from sage_pl.data.sources.times import UNITS, in_exact_order, unit_of
+from sage_pl.data.sources.times import UNITS, in_exact_order, refuse_beyond, unit_of, whole_times
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Folder:
 
         Raises:
             MissingFileError: there is no file.
-            DataError: a column is missing, parts differ, or a time is neither a whole number nor a date.
+            DataError: a column is missing, parts differ, or a time is neither a whole number nor a date, or does not fit.
         """
         table = self._table()
         files = [require_file(*file) for name, file in self.files().items() if name != "items"]
@@ -134,12 +134,11 @@ class Folder:
                     f"column {name} of {table} is {schema[name]}, wanted integers (Unix seconds or positions) or dates; "
                     "dataset=csv dataset.path=FILE reads dates as text"
                 )
+            refuse_beyond(frame, name, str(table))
         for name in ("user_id", "item_id"):
             if schema[name].is_nested() or schema[name] == pl.Binary:
                 raise DataError(f"column {name} of {table} is {schema[name]}, wanted integers or text; cast it")
-        whole = [
-            pl.col(name).cast(pl.Int64) if schema[name].is_integer() else pl.col(name).dt.epoch("ns") for name in times
-        ]
+        whole = [whole_times(name, schema[name]) for name in times]
         return frame.select("user_id", "item_id", *whole, *(name for name in columns if name not in COLUMNS))
 
 

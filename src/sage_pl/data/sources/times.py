@@ -14,6 +14,7 @@ _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nan
 _NUMBER = r"^([+-]?\d+)(?:\.(\d*))?$"
 _DAY = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 _COMPACT = {"%Y%m%d": rf"^{_DAY}$", "%Y%m%d%H%M%S": rf"^{_DAY}(?:[01]\d|2[0-3])[0-5]\d[0-5]\d$"}
+_REACH = 9_000_000_000  # seconds before and after 1970 that 64 bits of nanoseconds hold
 _ISO = (
     r"^(\d{4}-\d\d-\d\d)"  # day
     r"(?:(?:T|t| +)(\d\d:\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?"  # hours and minutes, seconds, fraction
@@ -34,6 +35,29 @@ def unit_of(times: pl.Series | pl.Expr) -> pl.Expr:
     expr = pl.lit(times) if isinstance(times, pl.Series) else times
     size = expr.abs()
     return sum(((size >= 10**power).cast(pl.Int8) for power in (11, 14, 17)), start=(size < 0).cast(pl.Int8))
+
+
+def whole_times(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column of whole numbers, or of dates as nanoseconds, as Int64; null where a time does not fit."""
+    column = pl.col(name)
+    return column.cast(pl.Int64, strict=False) if kind.is_integer() else column.dt.epoch("ns")
+
+
+def refuse_beyond(frame: pl.LazyFrame, name: str, where: str) -> None:
+    """Refuse times that :func:`whole_times` would lose.
+
+    Raises:
+        DataError: with their number.
+    """
+    kind = frame.collect_schema()[name]
+    if kind in (pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Datetime("ns")):
+        return
+    lost = pl.col(name).is_not_null() & whole_times(name, kind).is_null()
+    if count := frame.select(lost.sum()).collect(engine="streaming").item():
+        raise DataError(
+            f"column {name} of {where} has {count:,} times that do not fit: dates before 1677-09-22 or after 2262-04-11, or "
+            "numbers of 2^63 and more; correct or drop these rows"
+        )
 
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -73,8 +97,7 @@ def unix_times(texts: pl.Series, lines: pl.Series, where: str, form: str = AUTO)
     ):
         form, note = day, f"{name}: dates of the form {day}, read as UTC; dataset.time_format=s takes them as numbers"
     if form not in (AUTO, *UNITS):
-        moments = texts.str.to_datetime(form, strict=False, time_unit="ns")
-        times, wish = Times(moments.dt.epoch("s"), moments.dt.epoch("ns") % 10**9, note), f"the format {form}"
+        times, wish = _of_format(texts, form, note), f"the format {form}"
     else:
         mostly_dates = form == AUTO and 2 * texts.str.contains(_ISO).sum() > len(texts)
         times = _dates(texts) if mostly_dates else _numbers(texts, lines, where, form)
@@ -108,6 +131,15 @@ def _numbers(texts: pl.Series, lines: pl.Series, where: str, form: str) -> Times
     fraction = parts["2"].fill_null("").str.head(9).str.pad_end(9, "0").cast(pl.Int64, strict=False)
     below = (texts.str.starts_with("-") & (fraction > 0)).cast(pl.Int64)  # -1.5 lies in the second that begins at -2
     return Times(whole - below, below * 10**9 + fraction * (1 - 2 * below), None)
+
+
+def _of_format(texts: pl.Series, form: str, note: str | None) -> Times:
+    """Nanoseconds reach from 1677 to 2262; dates beyond them, such as 9999-12-31, are read to the microsecond."""
+    fine, coarse = (texts.str.to_datetime(form, strict=False, time_unit=unit) for unit in ("ns", "us"))
+    seconds = coarse.dt.epoch("s")
+    within = seconds.is_between(-_REACH, _REACH)
+    nanos = (fine.dt.epoch("ns") % 10**9).zip_with(within.fill_null(True), coarse.dt.epoch("us") % 10**6 * 1000)
+    return Times(seconds, nanos, note)
 
 
 def _dates(texts: pl.Series) -> Times:

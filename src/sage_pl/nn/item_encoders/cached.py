@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.artifacts.weights import read_tensors
-from sage_pl.errors import MissingFileError
+from sage_pl.errors import MissingFileError, SettingError
 from sage_pl.nn.item_encoders.encoded import ItemVectors, view_vectors
 from sage_pl.types import ItemEncoder, Views
 
@@ -30,6 +30,7 @@ class CachedItems(nn.Module):
 
     Raises:
         MissingFileError: the folder has no ``output.npy``.
+        SettingError: a table is no matrix of floats, or has another number of rows than ``output``.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -70,7 +71,13 @@ class CachedItems(nn.Module):
         return items
 
     def _set(self, tables: Mapping[str, Tensor]) -> None:
+        rows = len(tables["output"]) if tables["output"].ndim else 0
         for name, table in tables.items():
+            if table.ndim != 2 or not table.is_floating_point() or len(table) != rows or rows < 3:
+                raise SettingError(
+                    f"the item table {name} is {table.dtype} {list(table.shape)}, wanted floats [R, D] with a row for each "
+                    f"item and two more, as output has ({rows} rows); export the model again"
+                )
             self.register_buffer(f"table_{name}", table, persistent=False)
         self.n_items = len(self.get_buffer("table_output")) - 2
         self.input_dims: Mapping[str, int] = {name: table.shape[1] for name, table in self._tables()}

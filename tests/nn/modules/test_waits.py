@@ -39,6 +39,7 @@ from sage_pl.nn.losses.melt import ItemBranch, UserBranch
 from sage_pl.nn.losses.mmd import MMD
 from sage_pl.nn.losses.prompts import HistoryPrompt, ItemPrompt, PromptTask
 from sage_pl.nn.losses.prototype import Prototype
+from sage_pl.nn.losses.prototype_contrast import PrototypeContrast
 from sage_pl.nn.losses.semantic_interests import InterestAlignment, SemanticPrediction
 from sage_pl.nn.losses.teacher_alignment import TeacherAlignment
 from sage_pl.nn.losses.view_alignment import CosineAlignment, InfoNCEAlignment, MSEAlignment
@@ -104,6 +105,7 @@ TERMS: dict[str, Make] = {
     "mse": lambda made: MSEAlignment(0.2),
     "teacher": lambda made: TeacherAlignment(0.2, made.teacher, N_ITEMS, InfoNCE()),
     "prototype": lambda made: Prototype(0.5, made.data.clusters),
+    "trained prototypes": lambda made: PrototypeContrast(0.5, made.data.clusters, made.data.sequences, 8),
     "prototype of the batch": lambda made: Prototype(0.5, made.data.clusters, scope="batch"),
 }
 DECODED_TERMS: dict[str, Make] = {

@@ -41,9 +41,8 @@ class Live:
         self._settings = settings
         self._on_reload = on_reload
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="changes")
-        self._writer = ThreadPoolExecutor(
-            1, thread_name_prefix="events"
-        )  # a store that is locked holds up no other thread
+        # a store that is locked holds up no other thread
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="events")
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._problems: dict[str, str] = {}
@@ -131,7 +130,8 @@ class Live:
 
     def _follow_export(self) -> None:
         stamp = _stamp(self._manifest)
-        replaced = stamp != self._folder_stamp or self._refused not in (None, _stamps(self._settings.place))
+        completed = self._refused is not None and self._refused != _stamps(self._settings.place)
+        replaced = completed or stamp != self._folder_stamp
         if stamp is not None and replaced:
             self._folder_stamp = stamp
             self._reload()

@@ -163,7 +163,7 @@ def test_the_small_decoder_that_is_installed_can_be_tuned(make_sequences, out, m
     for slow in ("gguf.GGUFReader", "gguf.get_tensor_name_map"):  # transformers reads the file 4 times, in Python
         monkeypatch.setattr(slow, functools.cache(pkgutil.resolve_name(slow)))
     training = Training(batch_size=4, held_out=0.5, lr=1e-3)
-    step = Scft(COLUMNS, InfoNCE(), model=SMOLLM2, max_tokens=12, training=training, trainer=steps(1))
+    step = Scft(COLUMNS, InfoNCE(), model=SMOLLM2, max_tokens=40, training=training, trainer=steps(1))
     step.run({"sequences": make_sequences([list(range(1, 9))], **columns(8))}, out)
     report = json.loads((out / "scft.json").read_text())
     assert report["trainable"] == 2_442_240

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_writes_what_a_run_took(tmp_path: Path) -> None:
     assert record["device"].startswith("cpu, ")
     assert record["memory"]["accelerator"] is None
     assert 50_000_000 < record["memory"]["process"] < 100_000_000_000  # bytes, not kilobytes
-    assert record["versions"]["torch"] == torch.__version__
+    assert record["versions"]["torch"] == importlib.metadata.version("torch")  # torch.__version__ names CUDA too
     assert "sage-pl" in record["versions"]
 
 
@@ -48,4 +49,4 @@ def test_a_package_that_is_not_installed_loses_no_run(tmp_path: Path, monkeypatc
     monkeypatch.setattr(footprint, "_LIBRARIES", ("torch", "no-such-package"))
     versions = trained(tmp_path)["versions"]
     assert versions["no-such-package"] is None
-    assert versions["torch"] == torch.__version__
+    assert versions["torch"] == importlib.metadata.version("torch")

@@ -12,7 +12,7 @@ from sage_pl.artifacts.store import Artifact
 from sage_pl.data.loader import load_sequences
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
-from sage_pl.ranges import Fuzzifier, Temperature, Weight
+from sage_pl.ranges import Fuzzifier, Temperature, Weight, Width
 from sage_pl.types import LossContext
 
 
@@ -45,7 +45,7 @@ class PrototypeContrast(LossTerm):
         weight: Weight,
         clusters: str,
         sequences: str,
-        dim: int,
+        dim: Width,
         fuzzy_m: Fuzzifier = 2.0,
         temperature: Temperature = 0.1,
     ) -> None:

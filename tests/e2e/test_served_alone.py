@@ -58,7 +58,7 @@ def answers_here(folder: Path) -> list[list[list]]:
     return [[list(item) for item in answer] for answer in answers]
 
 
-OFTEN = ("plain", "sam", "tiger")  # each kind of model; the others are slow tests
+OFTEN = ("plain", "sam")  # the others are slow tests
 CELLS = [
     pytest.param(method, backbone, marks=[] if method in OFTEN and backbone == "sasrec" else pytest.mark.slow)
     for method, backbone in [*((method, "sasrec") for method in METHODS), ("plain", "bert4rec"), ("plain", "gru4rec")]

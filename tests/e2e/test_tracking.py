@@ -67,6 +67,7 @@ def test_a_run_and_its_stage_are_two_records(run_train: Run) -> None:
     assert any("train/loss/teacher_alignment" in item for item in record.history)
 
 
+@pytest.mark.slow
 def test_a_missing_login_ends_a_run_before_anything_is_prepared(small_settings: list[str], tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     environment |= {"WANDB_MODE": "online", "HOME": str(tmp_path), "WANDB_CONFIG_DIR": str(tmp_path)}

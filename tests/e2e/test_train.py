@@ -78,7 +78,7 @@ def test_every_sage_term_is_logged_by_its_name(run_train: Run) -> None:
         assert table[f"train/loss/{term}"].drop_nulls().is_finite().all(), term
 
 
-@pytest.mark.parametrize("distillation", ["distillation", "distillation_bank"])
+@pytest.mark.parametrize("distillation", ["distillation", pytest.param("distillation_bank", marks=pytest.mark.slow)])
 def test_resuming_equals_never_having_stopped(run_train: Run, distillation: str) -> None:
     sage = ["method=sage", f"loss/term@loss.terms.distillation={distillation}"]
     whole = run_train(*sage, "trainer.max_epochs=3")
@@ -138,10 +138,14 @@ def test_a_checkpoint_alone_says_how_to_go_on(run_train: Run, run_bare: Run) -> 
     ("contradiction", "message"),
     [
         ("method=plain", "it was trained with method=sage, got method=plain"),
-        ("backbone=gru4rec", "it was trained with backbone=sasrec, got backbone=gru4rec"),
-        ("dataset=beauty", "it was trained with dataset=folder, got dataset=beauty"),
+        pytest.param(
+            "backbone=gru4rec", "it was trained with backbone=sasrec, got backbone=gru4rec", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "dataset=beauty", "it was trained with dataset=folder, got dataset=beauty", marks=pytest.mark.slow
+        ),
         ("evaluation.seed=7", "it was trained with evaluation.seed=0, got evaluation.seed=7"),
-        ("dim=16", "it was trained with dim=8, got dim=16"),
+        pytest.param("dim=16", "it was trained with dim=8, got dim=16", marks=pytest.mark.slow),
         ("optimizer.lr=0.01", "it was trained with optimizer.lr=0.001, got optimizer.lr=0.01"),
     ],
 )

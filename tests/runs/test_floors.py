@@ -25,7 +25,7 @@ def floors(folder: Path) -> set[str]:
     return {name.split("/")[1] for name in metrics(folder) if name.startswith("floor/")}
 
 
-@pytest.mark.parametrize("seen", ["mask", "keep"])
+@pytest.mark.parametrize("seen", [pytest.param("mask", marks=pytest.mark.slow), "keep"])
 def test_a_floor_is_the_run_of_its_method(seen: str, run_train: Run) -> None:
     options = ["embedder=tfidf", f"evaluation.seen={seen}", "data.max_len=50"]
     run = run_train("method=residual_text", *options, "trainer.max_epochs=1")

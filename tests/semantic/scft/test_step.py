@@ -155,6 +155,7 @@ def test_the_small_model_that_is_installed_can_be_tuned(make_sequences, out) -> 
     assert json.loads((out / lora.CONFIG).read_text())["base_model_name_or_path"] == step.model
 
 
+@pytest.mark.slow
 def test_the_small_decoder_that_is_installed_can_be_tuned(make_sequences, out, monkeypatch) -> None:
     """One step of SmolLM2, whose vectors the tuned adapters then change."""
     for package in ("peft", "gguf", SMOLLM2_PACKAGE):  # the last one's own import needs a runtime that we do not

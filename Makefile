@@ -32,10 +32,10 @@ shapes: .venv/installed-dev  ## the model parts' tests with every annotated tens
 	$(BIN)/python -m pytest -n logical --jaxtyping-packages=sage_pl,beartype.beartype -k "not refuse and not processes" \
 		tests/nn tests/golden
 
-test: lint shapes  ## linters, types, tensor shapes and the suite
+test: lint  ## linters, types and the suite
 	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow"
 
-test-slow: .venv/installed-dev  ## the tests marked slow: the wheel, a browser, the benchmarks' processes
+test-slow: shapes  ## tensor shapes, and the tests marked slow: the wheel, a browser, the benchmarks' processes
 	$(BIN)/python -m pytest -n logical --dist loadfile -m slow
 
 format: .venv/installed-dev  ## rewrite the code in house style

@@ -65,6 +65,7 @@ def test_every_product_is_held_against_the_peak_of_its_type(load: Callable[[str]
     assert floor(large, peaks, "highest") == pytest.approx(7.0), "7 x 3 GB at 3 TB/s"
 
 
+@pytest.mark.slow
 def test_a_command_has_begun_when_its_first_step_has_ended(
     load: Callable[[str], ModuleType], small_settings: list[str]
 ) -> None:

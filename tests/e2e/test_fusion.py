@@ -60,6 +60,7 @@ def test_a_finished_run_is_fused_as_one_that_was_trained_with_it(
     assert ("fusion: text" if scorer == "fusion" else "learned fusion: ndcg@10 of") in lines
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_one_scorer_is_evaluated_with_another(
     run_train: Run,
     command: Callable[..., Answers],  # noqa: F811

@@ -27,6 +27,7 @@ def trained(run_train: Callable[..., Path]) -> Path:
     return run_train("method=plain", "trainer.max_epochs=1", "filters=core")
 
 
+@pytest.mark.slow
 def test_a_day_alone_and_the_next(
     trained: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_user_below_the_filter(
         assert "events=FILE adds users" in text
 
 
+@pytest.mark.slow
 def test_histories_of_many_users_from_a_file(
     trained: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

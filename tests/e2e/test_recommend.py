@@ -35,7 +35,13 @@ def recommend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recommend:
 
 
 @pytest.mark.parametrize(
-    "method", [["plain"], ["sam"], ["semantic_convergence", "steps.tokens.quantiser.codes=6"]], ids=lambda m: m[0]
+    "method",
+    [
+        ["plain"],
+        pytest.param(["sam"], marks=pytest.mark.slow),
+        ["semantic_convergence", "steps.tokens.quantiser.codes=6"],
+    ],
+    ids=lambda m: m[0],
 )
 def test_lists_of_all_users(
     method: list[str],

@@ -13,8 +13,8 @@ import pytest
     [
         ["experiment=reference_sage"],
         ["experiment=reference_llm_esr", "backbone=gru4rec_reference"],
-        ["experiment=reference_pad"],
-        ["experiment=reference_sam"],
+        pytest.param(["experiment=reference_pad"], marks=pytest.mark.slow),
+        pytest.param(["experiment=reference_sam"], marks=pytest.mark.slow),
     ],
     ids=lambda overrides: " ".join(overrides),
 )

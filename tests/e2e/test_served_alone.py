@@ -94,6 +94,7 @@ print([item.id for item in model.recommend(["900"], 41, seen="keep")])
 """
 
 
+@pytest.mark.slow
 def test_new_items_need_neither_hydra_nor_lightning(
     run_train: Callable[..., Path], command: Callable[..., Answers], tmp_path: Path
 ) -> None:

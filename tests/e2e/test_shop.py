@@ -27,6 +27,7 @@ def blocks(day: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_week(shell: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (write,) = blocks("Monday: train", "sh")[:1]
     shell(write)

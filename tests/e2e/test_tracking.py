@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 Run = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_one_record_with_names_steps_and_media(run_train: Run) -> None:
     sage = ["method=sage", "logger=wandb"]
     first = run_train(*sage, "trainer.max_epochs=1")

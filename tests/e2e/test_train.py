@@ -90,6 +90,7 @@ def test_resuming_equals_never_having_stopped(run_train: Run, distillation: str)
     assert (whole / "metrics.json").read_text() == (resumed / "metrics.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_had_ended_is_tested_again_and_not_trained_on(run_train: Run, run_bare: Run) -> None:
     """Early stopping ended it; more patience goes on, and its table keeps every epoch once."""
     ended = run_train(
@@ -110,6 +111,7 @@ def test_a_run_that_had_ended_is_tested_again_and_not_trained_on(run_train: Run,
         run_bare(last, "trainer.max_epochs=1")
 
 
+@pytest.mark.slow
 def test_resuming_names_what_changed_and_refuses_other_data(run_train: Run, tmp_path: Path) -> None:
     first = run_train("method=sage", "trainer.max_epochs=1")
     resumed = run_train(

@@ -50,6 +50,7 @@ def opened(file: Path, read_page: ReadPage) -> Any:
     return page
 
 
+@pytest.mark.slow
 def test_training_writes_a_page_by_its_switch(runs: dict[str, Path], read_page: ReadPage) -> None:
     page = opened(runs["plain"] / "report.html", read_page)
     assert not (runs["sage"] / "report.html").exists()

@@ -108,6 +108,7 @@ def test_an_interrupted_stage_goes_on_from_its_last_epoch(
     assert any(f"stage plain {made}" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_stage_that_is_cut_off_while_it_is_filed_is_filed_again(
     run_train: Run, small_settings: list[str], monkeypatch: pytest.MonkeyPatch, lost: bool

@@ -134,11 +134,11 @@ def test_one_of_many_adds_an_item(client: Callable[..., Any]) -> None:
     both = [client(), client()]
     both[0].post("/items", json={"items": [{"item_id": "first", "title": TEA}]})
     with ThreadPoolExecutor(8) as several:
-        asked = [
+        additions = [
             several.submit(both[n % 2].post, "/items", json={"items": [{"item_id": "900", "title": TEA}]})
             for n in range(8)
         ]
-        statuses = sorted(one.result().status_code for one in asked)
+        statuses = sorted(one.result().status_code for one in additions)
     assert statuses == [200] + [409] * 7
     for served in both:
         served.post("/recommend", json={"history": ["900", "first"]})

@@ -35,8 +35,8 @@ def compare_runs(options: dict[str, Any]) -> Comparison:
     Raises:
         RunError: nothing can be compared, or an option does not fit.
     """
-    options["by"] = [options["by"]] if isinstance(options["by"], str) else list(options["by"])
-    options["average_over"] = [keys] if isinstance(keys := options.get("average_over", []), str) else list(keys)
+    for key in ("by", "average_over"):
+        options[key] = [options[key]] if isinstance(options[key], str) else list(options[key])
     options["groups"] = [options["groups"]] if isinstance(options["groups"], str) else options["groups"]
     layout = _check(options)
     finished, unfinished = find(options["runs"])

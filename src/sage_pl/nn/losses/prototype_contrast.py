@@ -13,6 +13,7 @@ from sage_pl.data.loader import load_sequences
 from sage_pl.errors import SettingError
 from sage_pl.nn.losses.base import LossTerm
 from sage_pl.ranges import Fuzzifier, Temperature, Weight, Width
+from sage_pl.semantic.memberships import prototypes
 from sage_pl.types import LossContext
 
 
@@ -50,18 +51,20 @@ class PrototypeContrast(LossTerm):
         temperature: Temperature = 0.1,
     ) -> None:
         super().__init__(weight)
-        powers = torch.tensor(Artifact.at(clusters).array("memberships")).float() ** fuzzy_m
-        if powers.shape[1] < 2:
+        memberships = Artifact.at(clusters).array("memberships")
+        n_clusters = memberships.shape[1]
+        if n_clusters < 2:
             raise SettingError(
-                f"the items are in {powers.shape[1]} cluster, and prototypes are contrasted; lower "
+                f"the items are in {n_clusters} cluster, and prototypes are contrasted; lower "
                 "steps.cluster.min_cluster_size, or leave this term out"
             )
         items = np.flatnonzero(load_sequences(sequences).train_counts)
         self.items: Tensor
         self.register_buffer("items", torch.from_numpy(items), persistent=False)
         self.shares: Tensor
-        self.register_buffer("shares", F.normalize(powers[items], p=1, dim=1), persistent=False)
-        self.prototypes = nn.Parameter(torch.empty(powers.shape[1], dim).normal_(std=0.02))
+        shares = prototypes(memberships, np.eye(n_clusters), fuzzy_m)  # centres that are the clusters themselves
+        self.register_buffer("shares", torch.from_numpy(shares[items]).float(), persistent=False)
+        self.prototypes = nn.Parameter(torch.empty(n_clusters, dim).normal_(std=0.02))
         self.temperature = temperature
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sage_pl.errors import SettingError
-from sage_pl.evaluation.ranks import top_k
-from sage_pl.serving.retrieval import ItemIndex, _inside, index_of
+from sage_pl.evaluation.ranks import occurs, top_k
+from sage_pl.serving.retrieval import ItemIndex, index_of
 
 N, WIDTH, K = 3_000, 16, 10
 pytest.importorskip("faiss")
@@ -118,4 +118,4 @@ def test_long_histories_leave_out_the_same_items_in_little_memory(kind: str) -> 
     found, exact = index.best_items(states, 5, seen), top_k(states, table, 5, seen)
     assert torch.equal(found.ids, exact.ids)
     ids, others = torch.randint(0, 50, (20, 30)), torch.randint(0, 50, (20, 40))
-    assert torch.equal(_inside(ids, others), (ids[:, :, None] == others[:, None, :]).any(2))
+    assert torch.equal(occurs(ids, others), (ids[:, :, None] == others[:, None, :]).any(2))

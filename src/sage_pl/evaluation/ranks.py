@@ -232,3 +232,11 @@ def _best(scores: Float[Tensor, "B *I K"]) -> Float[Tensor, "B K"]:
 
 def _wide(x: Tensor) -> Tensor:
     return x if x.device.type == "mps" else x.double()  # Apple's GPUs have no float64
+
+
+def occurs(ids: Int[Tensor, "A C"], seen: Int[Tensor, "B M"]) -> Bool[Tensor, "B C"]:
+    """Whether each id is one of its user's ``seen``; A is B or 1."""
+    history = seen.to(ids.dtype).sort(dim=1).values
+    ids = ids.expand(len(history), -1).contiguous()
+    place = torch.searchsorted(history, ids).clamp(max=history.shape[1] - 1)
+    return history.gather(1, place) == ids

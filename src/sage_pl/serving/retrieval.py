@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sage_pl.errors import SettingError
-from sage_pl.evaluation.ranks import scores_of, top_k
+from sage_pl.evaluation.ranks import occurs, scores_of, top_k
 from sage_pl.types import PADDING, TopK, VectorTable
 
 INDEX = "index.faiss"  # of an exported folder
@@ -171,7 +171,7 @@ class ItemIndex:
         ids = torch.from_numpy(places).view(len(states), -1) + 1  # 0 where fewer were found
         ids = _once(ids)
         if seen is not None:
-            ids = ids.masked_fill(_inside(ids, seen), PADDING)
+            ids = ids.masked_fill(occurs(ids, seen), PADDING)
         scores = scores_of(states, self.table, ids, None).masked_fill(ids == PADDING, -torch.inf)
         best = scores.topk(min(k, scores.shape[1]), dim=1)
         top = TopK(ids.gather(1, best.indices), best.values)
@@ -213,13 +213,6 @@ class ItemIndex:
     def _lifted(self, vectors: np.ndarray) -> np.ndarray:
         rest = np.sqrt(np.maximum(self.square - (vectors**2).sum(1, keepdims=True), 0))
         return np.ascontiguousarray(np.concatenate([vectors, rest], 1), np.float32)
-
-
-def _inside(ids: Int[Tensor, "B K"], others: Int[Tensor, "B M"]) -> Bool[Tensor, "B K"]:
-    """Whether each id is among the others of its row, in memory of the two."""
-    ordered = others.sort(1).values
-    places = torch.searchsorted(ordered, ids).clamp(max=ordered.shape[1] - 1)
-    return ordered.gather(1, places) == ids
 
 
 def _once(ids: Int[Tensor, "B K"]) -> Int[Tensor, "B K"]:

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sage_pl.nn.decoders.search import answer_ranks, beam_search, best, occurs
+from sage_pl.evaluation.ranks import occurs
+from sage_pl.nn.decoders.search import answer_ranks, beam_search, best
 from sage_pl.types import TopK
 from tests.nn.decoders.tiny import CODES, NETWORKS, SHARED, make_decoder, make_memory, prefixes, random_codes
 

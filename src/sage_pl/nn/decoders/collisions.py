@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sage_pl.evaluation.metrics import KS
-from sage_pl.nn.decoders.search import occurs
+from sage_pl.evaluation.ranks import occurs
 from sage_pl.types import TopK
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from sage_pl.errors import SettingError
-from sage_pl.evaluation.ranks import rank
+from sage_pl.evaluation.ranks import occurs, rank
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.types import PADDING, Memory, TopK
 
@@ -85,11 +85,3 @@ def answer_ranks(
     if seen is not None:
         missing = missing | (seen == answers[:, None]).any(1)
     return ranks.masked_fill(missing, n_items)
-
-
-def occurs(ids: Int[Tensor, "A C"], seen: Int[Tensor, "B M"]) -> Bool[Tensor, "B C"]:
-    """Whether each id is one of its user's ``seen``; A is B or 1."""
-    history = seen.to(ids.dtype).sort(dim=1).values
-    ids = ids.expand(len(history), -1).contiguous()
-    place = torch.searchsorted(history, ids).clamp(max=history.shape[1] - 1)
-    return history.gather(1, place) == ids

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.evaluation.ranks import rank
+from sage_pl.evaluation.ranks import occurs, rank
 from sage_pl.nn.decoders.collisions import expected_hits
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
-from sage_pl.nn.decoders.search import answer_ranks, best, occurs
+from sage_pl.nn.decoders.search import answer_ranks, best
 from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.encoded import ItemVectors
 from sage_pl.nn.losses.base import LossTerm

@@ -6,15 +6,14 @@ import logging
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sage_pl import hosts
-from sage_pl.artifacts.identity import flat, value_at
+from sage_pl.artifacts.identity import value_at
 from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.commands.unread_overrides import name_unread
 from sage_pl.runs import checkpoint, checks, evaluated, tested
-from sage_pl.runs.plan import Plan
 from sage_pl.runs.scoring import choose_weights, with_scorer
-from sage_pl.runs.unread import unread_keys
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +44,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     cache = value_at(overrides, "paths.artifacts") or config.artifacts
     with hosts.only(config.allow_host):
         prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
-        if config.overrides:
-            _name_unread(checkpoint.plan_of(trained, overrides), config.overrides)
+        name_unread(trained, overrides, config, "evaluation")
         run = None
         if "scorer" in config:
             run = evaluated.as_a_run(trained, overrides, hydra.choices.get("scorer"), prepared)
@@ -57,9 +55,3 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             evaluated.record(run, folder)
     log.info("metrics     %s", folder / "metrics.json")
     return metrics
-
-
-def _name_unread(plan: Plan, overrides: DictConfig) -> None:
-    keys = [key for key, _ in flat(OmegaConf.to_container(overrides, resolve=False))]
-    if names := unread_keys(plan, keys):
-        log.warning("nothing in this evaluation reads %s", ", ".join(f"overrides.{name}" for name in names))

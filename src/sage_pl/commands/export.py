@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from sage_pl import hosts, serving
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.commands.unread_overrides import name_unread
 from sage_pl.runs import checkpoint, checks
 from sage_pl.runs.scoring import choose_weights, with_scorer
 from sage_pl.serving.exported import catalogue_of, in_memory, knows_users
@@ -31,6 +32,7 @@ def export(config: DictConfig) -> None:
     overrides = with_scorer(config)
     with hosts.only(config.allow_host):
         prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
+        name_unread(trained, overrides, config, "export")
         parts = checkpoint.trained(prepared, trained)
         choose_weights(parts, overrides)
     sequences = Artifact.at(prepared.artifacts.sequences)

@@ -19,6 +19,7 @@ from sage_pl import hosts
 from sage_pl.artifacts.store import Artifact
 from sage_pl.commands.lists import ItemNames, print_list, write_answers, write_kept
 from sage_pl.commands.quiet import quiet_libraries
+from sage_pl.commands.unread_overrides import name_unread
 from sage_pl.data.filters import Filter
 from sage_pl.data.later import read_events
 from sage_pl.data.mapped import digest
@@ -61,6 +62,7 @@ def recommend(config: DictConfig) -> None:
     with hosts.only(config.allow_host):
         overrides = with_scorer(config)
         prepared = checkpoint.prepared(trained, overrides, config.artifacts, current)
+        name_unread(trained, overrides, config, "recommendation")
         parts = checkpoint.trained(prepared, trained) if config.live else None
         model = None if parts is None else parts.model
         if parts is not None:

@@ -1,0 +1,32 @@
+"""What a command that opens a checkpoint says of overrides without effect."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sage_pl.artifacts.identity import flat
+from sage_pl.runs.checkpoint import Checkpoint, plan_of
+from sage_pl.runs.unread import unread_keys
+
+log = logging.getLogger(__name__)
+
+
+def name_unread(trained: Checkpoint, overrides: Mapping[str, Any], config: DictConfig, purpose: str) -> None:
+    """Name the keys of ``config.overrides`` that the trained model's plan does not read.
+
+    Args:
+        trained: the checkpoint.
+        overrides: those keys, and the scorer of the command line.
+        config: of the command.
+        purpose: what the command makes, in one word.
+
+    Raises:
+        ConfigError: the overrides do not fit the checkpoint's recipe.
+    """
+    keys = [key for key, _ in flat(OmegaConf.to_container(config.overrides, resolve=False))]
+    if keys and (names := unread_keys(plan_of(trained, overrides), keys)):
+        log.warning("nothing in this %s reads %s", purpose, ", ".join(f"overrides.{name}" for name in names))

@@ -31,11 +31,32 @@ def test_a_problem_of_added_items_ends_with_the_export_that_takes_them() -> None
 
     old: Any = SimpleNamespace(catalogue=SimpleNamespace(numbers={}), with_items=refuse)
     assert live._with_added(old) is old
-    assert live.problem == "1 added items are not served: it generates codes"
+    assert live.problem == "1 of 1 added items are not served: it generates codes"
     live._place = 0  # of a new export, all that was added counts again
     new: Any = SimpleNamespace(catalogue=SimpleNamespace(numbers={"new": 1}))
     assert live._with_added(new) is new
     assert live.problem is None
+
+
+def test_added_items_that_fit_are_served_beside_some_that_do_not() -> None:
+    class Export:
+        """Takes items with a text."""
+
+        def __init__(self, numbers: dict[str, int]) -> None:
+            self.catalogue = SimpleNamespace(numbers=numbers)
+
+        def with_items(self, items: Any) -> Export:
+            if bare := [item for item, texts in items if not texts]:
+                raise SettingError(f"{bare[0]} has no text")
+            return Export({**self.catalogue.numbers, **{item: 1 for item, _ in items}})
+
+    added = [AddedItem(place, name, {"title": name} if name > "b" else {}) for place, name in enumerate("cadbe", 1)]
+    live: Any = object.__new__(Live)
+    live._problems, live._place = {}, 0
+    live.store = SimpleNamespace(items_after=lambda place: added)
+    served = live._with_added(Export({"old": 1}))
+    assert list(served.catalogue.numbers) == ["old", "c", "d", "e"]
+    assert live.problem == "2 of 5 added items are not served: a has no text"
 
 
 def test_memory_that_a_change_freed_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:

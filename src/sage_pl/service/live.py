@@ -165,11 +165,10 @@ class Live:
         unknown = [(item.id, item.texts) for item in newer if item.id not in generation.catalogue.numbers]
         if not unknown:
             return generation
-        try:
-            return generation.with_items(unknown)
-        except UserError as error:
-            self._complain("items", f"{len(unknown)} added items are not served: {error}")
-            return generation
+        generation, refused = _with_those_that_fit(generation, unknown)
+        if refused:
+            self._complain("items", f"{len(refused)} of {len(unknown)} added items are not served: {refused[0]}")
+        return generation
 
     def _added(self, items: NewItems) -> Generation:
         self._look()  # the encoder of new items is read from the folder, so a replaced one is loaded first
@@ -206,6 +205,19 @@ class Live:
         if self._problems.get(about) != problem:
             log.error("%s", problem)
         self._problems[about] = problem
+
+
+def _with_those_that_fit(generation: Generation, items: NewItems) -> tuple[Generation, list[UserError]]:
+    """A generation with the items that its export takes, and an error for each other one: halves are tried apart."""
+    try:
+        return generation.with_items(items), []
+    except UserError as error:
+        if len(items) == 1:
+            return generation, [error]
+    half = len(items) // 2
+    generation, first = _with_those_that_fit(generation, items[:half])
+    generation, rest = _with_those_that_fit(generation, items[half:])
+    return generation, [*first, *rest]
 
 
 def _stamps(folder: Path) -> Mapping[str, Stamp | None]:

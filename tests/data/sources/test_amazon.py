@@ -90,12 +90,17 @@ def test_missing_texts_and_second_records(tmp_path: Path) -> None:
             b'{"reviewerID": "A1", "asin": "B1", "unixReviewTime": "1"}',
             "field unixReviewTime is '1', wanted int",
         ),
+        (
+            "reviews",
+            b'{"reviewerID": "A1", "asin": "B1", "unixReviewTime": 1%s}' % (b"0" * 30),
+            "field unixReviewTime is 1000",
+        ),
         ("reviews", b'{"reviewerID": "\xff"}', r"line 3, byte \d+: not UTF-8"),
         ("metadata", b"{'asin': __import__('os').getcwd()}", "metadata, line 4: malformed record"),
         ("metadata", b"{'asin': 'B1'", "metadata, line 4: malformed record"),
         ("metadata", b"{'title': 'no id'}", "line 4: field asin"),
     ],
-    ids=["cut JSON", "list", "no item", "time as text", "latin-1", "code", "cut literal", "no id"],
+    ids=["cut JSON", "list", "no item", "time as text", "time of 31 digits", "latin-1", "code", "cut literal", "no id"],
 )
 def test_bad_lines_are_named(tmp_path: Path, file: str, line: bytes, message: str) -> None:
     source = write(tmp_path, 2014, literal=True)

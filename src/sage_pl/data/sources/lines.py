@@ -107,13 +107,14 @@ def records(path: Path, parse: Callable[[str], Any] = json.loads, encoding: str 
 
 
 def field(record: Record, name: str, kind: type, path: Path, number: int) -> Any:
-    """A non-empty field of type ``kind``.
+    """A non-empty field of type ``kind``; whole numbers have at most 64 bits.
 
     Raises:
-        DataError: it is absent, empty or of another type.
+        DataError: it is absent, empty, too large or of another type.
     """
     value = record.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool) or value == "":
+    too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
+    if not isinstance(value, kind) or isinstance(value, bool) or value == "" or too_large:
         raise DataError(
             f"{path}, line {number}: field {name} is {value!r}, wanted {kind.__name__}; the record has: {', '.join(record)}"
         )

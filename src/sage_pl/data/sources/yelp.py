@@ -106,15 +106,15 @@ def _businesses(path: Path, wanted: set[str] | None, more: Sequence[str]) -> pl.
     return check_items(lines.frame_of(rows(), ITEM_SCHEMA | dict.fromkeys(more, pl.String)), str(path))
 
 
-def split_categories(text: str | list[str] | None) -> list[str]:
-    """Category names; those of ``COMMAS_INSIDE`` are one name in spite of their comma.
+def split_categories(text: Any) -> list[Any]:
+    """Category names, none where there is no text; those of ``COMMAS_INSIDE`` are one name in spite of their comma.
 
     >>> split_categories("Food, Beer, Wine & Spirits")
     ['Food', 'Beer, Wine & Spirits']
     """
     if isinstance(text, list):
         return text
-    text = text or ""
+    text = text if isinstance(text, str) else ""
     for name in COMMAS_INSIDE:
         text = text.replace(name, name.replace(",", "\0"))
     return [part.strip().replace("\0", ",") for part in text.split(",") if part.strip()]

@@ -14,15 +14,17 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from sage_pl.artifacts.identity import value_at
+from sage_pl.artifacts.identity import flat, value_at
 from tests.configs.composing import composed
 from tests.planned import planned
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "deviations.md").read_text()
+ROOT = Path(__file__).parent.parent.parent
+CONF = ROOT / "conf"
+PAGE = (ROOT / "docs" / "deviations.md").read_text()
 METHODS = ("sage", "llm_esr", "llmemb", "pad", "sam")
 OF_SAGE_ALONE = re.compile(r"(loss\.terms\.(prototype|alignment)\.|loss\.fuzzy_m|steps\.cluster\.)")
 TWO_VALUES = ("steps.cluster.fuzzy_m", 2)  # the default, which loss.fuzzy_m=1.8 would change
-SWITCH = re.compile(r"^'?\+?([\w.]+)=(.+?)'?$")
+SWITCH = re.compile(r"^'?\+?([\w.@/]+)=(.+?)'?$")
 
 
 class Switch(NamedTuple):
@@ -95,7 +97,11 @@ def test_no_quirk_is_a_default(method: str, backbone: str) -> None:
     for switch in (switch for switch in quirks() if switch[:2] == (method, backbone)):
         assert choices.get(switch.key, value_at(plain, switch.key)) != switch.value, switch.key
         of_a_stage = switch.key.startswith("stages.")  # which holds what differs from the run
-        assert of_a_stage or value_at(plain, switch.key.rpartition(".")[0] or switch.key) is not None, switch.key
+        assert (
+            of_a_stage
+            or switch.key in choices
+            or value_at(plain, switch.key.rpartition(".")[0] or switch.key) is not None
+        ), switch.key
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -113,6 +119,23 @@ def test_the_plan_accepts_the_preset_and_each_quirk_has_its_comment(method: str)
     assert f"python train.py experiment=reference_{method}" in head
     settings = re.findall(r"^ +\w+: (?:[\w.{\[]|\$\{).*$", body, re.MULTILINE)
     assert sum("#" in line for line in settings) >= len(settings) * 2 // 3
+
+
+WITHOUT = sorted(path for method in METHODS for path in (CONF / "without" / method).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("part", WITHOUT, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_part_can_be_left_out_of_the_preset(part: Path) -> None:
+    overrides = [f"experiment=reference_{part.parent.name}", f"without={part.parent.name}/{part.stem}"]
+    plain: Any = OmegaConf.to_container(composed(*overrides), resolve=False)
+    wanted = yaml.safe_load(part.read_text())
+    for entry in wanted.pop("defaults", []):
+        for key, value in entry.items():
+            assert plain["hydra"]["runtime"]["choices"][key.removeprefix("override /")] == value
+    for key, value in flat(wanted):
+        assert value_at(plain, key) == value, key
+    experts = planned(*overrides).config.item_encoder.get("experts") or {}
+    assert all("_target_" in expert for expert in experts.values())
 
 
 @pytest.mark.parametrize("backbone", ["bert4rec_reference", "gru4rec_reference"])

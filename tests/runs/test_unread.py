@@ -35,6 +35,14 @@ from tests.planned import planned
         ("method=sam sequence_encoder.residual=false sequence_encoder.gamma=0", "sequence_encoder.gamma"),
         ("method=sam sequence_encoder.gamma=0 steps.groups.min_distance=0.3", ""),
         ("method=sam steps.groups.fixed=4 steps.groups.min_distance=0.3", "steps.groups.min_distance"),
+        ("method=sam sequence_encoder.extractor.layers=0 sequence_encoder.extractor.heads=2",
+         "sequence_encoder.extractor.heads"),
+        ("method=tiger steps.tokens.pivot=3", "steps.tokens.pivot"),
+        ("method=tiger steps.tokens.quantiser.pull=0.9", "steps.tokens.quantiser.pull"),
+        ("method=tiger tokenizer=letter steps.tokens.pivot=3 steps.tokens.quantiser.pull=0.9", ""),
+        ("method=tiger item_encoder.adapter={_target_:torch.nn.Linear,_partial_:true}", "item_encoder.adapter"),
+        ("method=transitions scorer.neighbours=3 scorer.recency=0.3", "scorer.neighbours"),
+        ("method=neighbours scorer.neighbours=3", ""),
         ("method=plain dataset.ts_user=7 dataset.seen=mask", ""),
         ("method=plain +dataset.ts_itm=7", "dataset.ts_itm"),
         ("method=plain dataset.prompt=[title] dataset.name=x", ""),
@@ -63,3 +71,18 @@ def test_what_is_prepared_alone_reads_less() -> None:
     plan = planned(*overrides, wanted=["cluster"])
     assert unread(plan, overrides, trains=False) == ["loss.alpha", "trainer.max_epochs"]
     assert unread(plan, overrides) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ("method=tiger backbone=gru4rec embedder=tfidf", "backbone"),
+        ("method=stosa backbone=sasrec", "backbone"),
+        ("method=plain backbone=sasrec decoder=t5", "decoder"),
+        ("method=semantic_convergence_llm backbone=gru4rec", ""),  # of the plain run before it
+    ],
+)
+def test_a_backbone_and_a_decoder_that_the_method_does_without_are_named(overrides: str, expected: str) -> None:
+    given = overrides.split()
+    choices = [f"+choices.{word.partition('=')[0]}=x" for word in given]  # which a command has
+    assert unread(planned(*given, *choices), given) == expected.split()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from sage_pl.artifacts.identity import SOURCES, value_at
 from sage_pl.evaluation.groups import Groups
@@ -16,9 +17,9 @@ from sage_pl.runs.checks import texts
 from sage_pl.runs.plan import BUILT, Plan
 
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
-ReadWith = Mapping[
-    str, tuple[str, Any]
-]  # setting -> another one of the part, and its value with which the first is read
+ReadWith = Mapping[str, tuple[str, Any]]
+# setting, also of a part of the part -> another one of the part, and the value with which the first is read; bool: any true one
+_REPLACED = ("backbone", "decoder")  # choices that a method may do without
 _BY_COMMANDS = ("dataset.name", "dataset.prompt")  # read without a reference: the log, the lists of a run
 
 
@@ -32,7 +33,7 @@ def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[st
 
     A key is read where a part, a step that is prepared or the evaluation holds it or refers to it, through any number of
     references. Of a part it is not where the class has it in ``READ_WITH`` beside a setting of another value. Keys of
-    ``hydra`` and choices of groups are no settings.
+    ``hydra`` and choices of groups are no settings, apart from a backbone and a decoder.
 
     >>> # method=plain loss.gamma=0.3 steps.cluster.n_neighbors=9  →  ["loss.gamma", "steps.cluster.n_neighbors"]
     """
@@ -47,6 +48,7 @@ def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[st
     runs += [_what_is_read(stage.config, plan.steps, True) for stage in plan.stages.values()]
     known: Any = OmegaConf.to_container(plan.config, resolve=False)
     choices = {*(known.get("choices") or {}), *(key for key in keys if key.partition(".")[0] not in known)}
+    choices -= {name for name in _REPLACED if name in known}
     return [key for key in keys if key not in choices and not any(run.has(key) for run in runs)]
 
 
@@ -84,9 +86,24 @@ def _drop_aside(node: Any, path: str, config: Any) -> Iterator[str]:
     for name, child in node.items():
         yield from _drop_aside(child, f"{path}.{name}", config)
     for name, (other, value) in _read_with(node, path).items():
-        if {name, other} <= node.keys() and OmegaConf.select(config, f"{path}.{other}") != value:
-            del node[name]
+        above, _, last = name.rpartition(".")
+        holder = value_at(node, above) if above else node
+        if (
+            isinstance(holder, dict)
+            and last in holder
+            and other in node
+            and not _fits(config, f"{path}.{other}", value)
+        ):
+            del holder[last]
             yield f"{path}.{name}"
+
+
+def _fits(config: Any, key: str, value: Any) -> bool:
+    try:
+        given = OmegaConf.select(config, key)
+    except InterpolationToMissingValueError:  # an artifact that is not made yet
+        return value is bool
+    return bool(given) if value is bool else given == value
 
 
 def _read_with(node: Mapping[str, Any], path: str) -> ReadWith:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -35,6 +36,8 @@ class CodeEncoder(nn.Module):
     Raises:
         SettingError: an artifact does not belong to this data set, or ``add_text`` is set without text.
     """
+
+    READ_WITH: ClassVar = {"adapter": ("text", bool)}
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -47,6 +47,8 @@ class FusedScorer(nn.Module):
         walks: item matrices by name; those of one artifact have the same counts.
         neighbours: trained items whose scores fill those of an unseen item; 0 leaves them as they are.
     """
+
+    READ_WITH: ClassVar = dict.fromkeys(("width", "neighbours"), ("text", bool))
 
     trained: Tensor  # [R]
     rare: Tensor  # [R] trained at most as often as the median item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,7 @@ class InterestAttention(nn.Module):
     """
 
     per_user = True
+    READ_WITH: ClassVar = dict.fromkeys(("heads", "dropout"), ("layers", bool))
 
     def __init__(
         self,

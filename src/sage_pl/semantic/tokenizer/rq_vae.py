@@ -80,6 +80,7 @@ class ResidualVAE:
     trainer: partial[Trainer] = field(default_factory=lambda: trainer_settings(max_epochs=200))
 
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn", "torch")
+    READ_WITH: ClassVar = {"temperature": ("pull", bool)}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))

@@ -70,6 +70,7 @@ class Tokens:
 
     name: ClassVar[str] = "tokens"
     version: ClassVar[int] = 1
+    READ_WITH: ClassVar = dict.fromkeys(("pivot", "quantiser.pull", "quantiser.temperature"), ("collaborative", bool))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pivot", float(self.pivot))  # 5 and 5.0 are one artifact

@@ -209,13 +209,6 @@ def test_one_step_class_serves_two_steps(plan_of: MakePlan) -> None:
     assert config.item_encoder.text == config.artifacts.whiten
 
 
-def test_the_plain_run_of_a_language_model_is_trained_as_its_backbone_is(plan_of: MakePlan) -> None:
-    """A backbone that reads both sides would see the next item; the language model itself predicts it."""
-    plan = plan_of("semantic_convergence_llm", "backbone=bert4rec")
-    targets = [part.model.targets._target_.rpartition(".")[2] for part in (plan.config, plan.stages["plain"].config)]
-    assert targets == ["NextItem", "Cloze"]
-
-
 @pytest.mark.parametrize("method", ["text_only", "residual_text"])
 def test_the_freeze_key_reaches_every_text_encoder(method: str, plan_of: MakePlan) -> None:
     assert plan_of(method).config.item_encoder.freeze is True

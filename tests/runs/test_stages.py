@@ -16,6 +16,7 @@ from sage_pl.artifacts.identity import identity
 from sage_pl.runs import tested
 from sage_pl.runs.plan import make_plan, recipe_of
 from sage_pl.runs.stages import Stage
+from tests.planned import planned
 
 CONF = Path(__file__).parents[2] / "conf"
 Run = Callable[..., Path]
@@ -142,3 +143,10 @@ def test_what_only_says_how_fast_does_not_name_it() -> None:
         assert identity(stage("plain", "method=pad", same)) == first, same
     for other in ("callbacks.best.monitor=val/full/mrr@10", "~callbacks.early_stopping"):
         assert identity(stage("plain", "method=pad", other)) != first, other
+
+
+@pytest.mark.parametrize(("backbone", "kind"), [("sasrec", "NextItem"), ("bert4rec", "Cloze"), ("bsarec", "Prefixes")])
+def test_the_plain_run_before_a_language_model_is_trained_as_its_backbone_is(backbone: str, kind: str) -> None:
+    plan = planned("method=semantic_convergence_llm", f"backbone={backbone}")
+    assert plan.config.model.targets._target_.endswith("NextItem")
+    assert plan.stages["plain"].config.model.targets._target_.endswith(kind), "no position sees its own label"

@@ -151,11 +151,11 @@ def test_overrides_that_nothing_reads_are_named(
     run_train: Callable[..., Path], recommend: Recommend, tmp_path: Path
 ) -> None:
     folder = run_train("method=plain", "trainer.max_epochs=1")
-    given = [f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}", "+overrides.ts_item=3", "+overrides.dim=8"]
-    recommend(*given, "users=u5")
-    recommend(*given, f"folder={tmp_path / 'exported'}", script="export")
-    said = [(tmp_path / "log" / f"{name}.log").read_text() for name in ("recommend", "export")]
-    assert [re.findall("nothing in this .*", text) for text in said] == [
+    arguments = [f"checkpoint={folder / 'checkpoints' / 'best.ckpt'}", "+overrides.ts_item=3", "+overrides.dim=8"]
+    recommend(*arguments, "users=u5")
+    recommend(*arguments, f"folder={tmp_path / 'exported'}", script="export")
+    logs = [(tmp_path / "log" / f"{name}.log").read_text() for name in ("recommend", "export")]
+    assert [re.findall("nothing in this .*", text) for text in logs] == [
         ["nothing in this recommendation reads overrides.ts_item"],
         ["nothing in this export reads overrides.ts_item"],
     ]

@@ -83,6 +83,6 @@ def test_what_is_prepared_alone_reads_less() -> None:
     ],
 )
 def test_a_backbone_and_a_decoder_that_the_method_does_without_are_named(overrides: str, expected: str) -> None:
-    given = overrides.split()
-    choices = [f"+choices.{word.partition('=')[0]}=x" for word in given]  # which a command has
-    assert unread(planned(*given, *choices), given) == expected.split()
+    words = overrides.split()
+    choices = [f"+choices.{word.partition('=')[0]}=x" for word in words]  # which a command has
+    assert unread(planned(*words, *choices), words) == expected.split()

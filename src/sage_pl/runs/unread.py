@@ -100,10 +100,10 @@ def _drop_aside(node: Any, path: str, config: Any) -> Iterator[str]:
 
 def _fits(config: Any, key: str, value: Any) -> bool:
     try:
-        given = OmegaConf.select(config, key)
+        setting = OmegaConf.select(config, key)
     except InterpolationToMissingValueError:  # an artifact that is not made yet
         return value is bool
-    return bool(given) if value is bool else given == value
+    return bool(setting) if value is bool else setting == value
 
 
 def _read_with(node: Mapping[str, Any], path: str) -> ReadWith:

@@ -43,6 +43,9 @@ from tests.planned import planned
         ("method=tiger item_encoder.adapter={_target_:torch.nn.Linear,_partial_:true}", "item_encoder.adapter"),
         ("method=transitions scorer.neighbours=3 scorer.recency=0.3", "scorer.neighbours"),
         ("method=neighbours scorer.neighbours=3", ""),
+        ("method=neighbours optimizer.lr=0.1", "optimizer.lr"),
+        ("method=plain optimizer.lr=0.1 schedule=warmup schedule.warmup=9", ""),
+        ("method=llmemb without=llmemb/scft steps.scft.lora.r=4 steps.scft.columns=[title]", "steps.scft.lora.r"),
         ("method=plain dataset.ts_user=7 dataset.seen=mask", ""),
         ("method=plain +dataset.ts_itm=7", "dataset.ts_itm"),
         ("method=plain dataset.prompt=[title] dataset.name=x", ""),
@@ -80,9 +83,18 @@ def test_what_is_prepared_alone_reads_less() -> None:
         ("method=stosa backbone=sasrec", "backbone"),
         ("method=plain backbone=sasrec decoder=t5", "decoder"),
         ("method=semantic_convergence_llm backbone=gru4rec", ""),  # of the plain run before it
+        ("method=plain embedder=tfidf", "embedder"),
+        ("method=llm_init embedder=tfidf", ""),
+        ("method=plain embedder=tfidf scorer=fusion", ""),
+        ("method=sage describer=local", "describer"),
+        ("method=sam describer=local", ""),
+        ("method=sage tokenizer=letter", "tokenizer"),
+        ("method=semantic_convergence tokenizer=letter", ""),
+        ("method=neighbours optimizer=row_adam schedule=warmup", "optimizer schedule"),
+        ("method=plain optimizer=row_adam schedule=none", ""),
     ],
 )
-def test_a_backbone_and_a_decoder_that_the_method_does_without_are_named(overrides: str, expected: str) -> None:
+def test_a_choice_that_the_run_does_without_is_named(overrides: str, expected: str) -> None:
     words = overrides.split()
     choices = [f"+choices.{word.partition('=')[0]}=x" for word in words]  # which a command has
     assert unread(planned(*words, *choices), words) == expected.split()

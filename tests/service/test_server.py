@@ -55,13 +55,15 @@ def test_two_processes_lose_no_request(folder: Path, exports: list[Path], tmp_pa
         deadline = time.monotonic() + 60
         while len(versions) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
-        time.sleep(2)
+        metrics = ""
+        while "sage_pl_reloads_total 2.0" not in metrics and time.monotonic() < deadline:
+            time.sleep(0.1)
+            metrics = httpx2.get(f"{served.url}/metrics", timeout=30).text
         ended.set()
         for one in clients:
             one.join()
         assert not failures, failures[:3]
         assert len(versions) == 2
-        metrics = httpx2.get(f"{served.url}/metrics", timeout=30).text
         assert "sage_pl_reloads_total 2.0" in metrics, "each process"
         assert served.stop() == 0, served.log.read_text()
 

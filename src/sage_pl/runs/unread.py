@@ -19,7 +19,16 @@ from sage_pl.runs.plan import BUILT, Plan
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 ReadWith = Mapping[str, tuple[str, Any]]
 # setting, also of a part of the part -> another one of the part, and the value with which the first is read; bool: any true one
-_REPLACED = ("backbone", "decoder")  # choices that a method may do without
+_CHOSEN = {  # choices that a run may do without, and what each sets
+    "backbone": "backbone",
+    "decoder": "decoder",
+    "describer": "steps.phrases.describer",
+    "embedder": "steps.embed",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "tokenizer": "steps.tokens",
+}
+_REFERRED_TO = SOURCES | {"optimizer"}  # read where another part refers to them
 _BY_COMMANDS = ("dataset.name", "dataset.prompt")  # read without a reference: the log, the lists of a run
 
 
@@ -33,7 +42,8 @@ def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[st
 
     A key is read where a part, a step that is prepared or the evaluation holds it or refers to it, through any number of
     references. Of a part it is not where the class has it in ``READ_WITH`` beside a setting of another value. Keys of
-    ``hydra`` and choices of groups are no settings, apart from a backbone and a decoder.
+    ``hydra`` and choices of groups are no settings, apart from those that a run may do without, such as a backbone: these are
+    read where what they set is.
 
     >>> # method=plain loss.gamma=0.3 steps.cluster.n_neighbors=9  →  ["loss.gamma", "steps.cluster.n_neighbors"]
     """
@@ -48,8 +58,9 @@ def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[st
     runs += [_what_is_read(stage.config, plan.steps, True) for stage in plan.stages.values()]
     known: Any = OmegaConf.to_container(plan.config, resolve=False)
     choices = {*(known.get("choices") or {}), *(key for key in keys if key.partition(".")[0] not in known)}
-    choices -= {name for name in _REPLACED if name in known}
-    return [key for key in keys if key not in choices and not any(run.has(key) for run in runs)]
+    choices -= {name for name, path in _CHOSEN.items() if value_at(known, path) is not None}
+    settings = {key: _CHOSEN.get(key, key) for key in keys if key not in choices}
+    return [key for key, path in settings.items() if not any(run.has(path) for run in runs)]
 
 
 class _Read(NamedTuple):
@@ -68,7 +79,7 @@ def _what_is_read(config: Any, steps: Iterable[str], trains: bool) -> _Read:
     raw: Any = OmegaConf.to_container(config, resolve=False)
     waiting = [*_BY_COMMANDS, *(f"steps.{name}" for name in steps)]
     parts = {"steps"} if trains else {"evaluation", *BUILT}
-    waiting += [str(name) for name in raw if name not in SOURCES | parts]
+    waiting += [str(name) for name in raw if name not in _REFERRED_TO | parts]
     read = _Read(set(), set())
     while waiting:
         path = waiting.pop()
@@ -86,16 +97,17 @@ def _drop_aside(node: Any, path: str, config: Any) -> Iterator[str]:
     for name, child in node.items():
         yield from _drop_aside(child, f"{path}.{name}", config)
     for name, (other, value) in _read_with(node, path).items():
-        above, _, last = name.rpartition(".")
-        holder = value_at(node, above) if above else node
-        if (
-            isinstance(holder, dict)
-            and last in holder
-            and other in node
-            and not _fits(config, f"{path}.{other}", value)
-        ):
-            del holder[last]
+        holder = _holder(node, name)
+        if holder and _holder(node, other) and not _fits(config, f"{path}.{other}", value):
+            del holder[name.rpartition(".")[2]]
             yield f"{path}.{name}"
+
+
+def _holder(node: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The mapping below a node that has what a dotted name ends in; None where there is none."""
+    above, _, last = name.rpartition(".")
+    holder = value_at(node, above) if above else node
+    return holder if isinstance(holder, dict) and last in holder else None
 
 
 def _fits(config: Any, key: str, value: Any) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sage_pl.nn.losses.contrastive import InfoNCE
-from sage_pl.nn.losses.semantic_interests import InterestAlignment, SemanticPrediction, typical_rows
+from sage_pl.nn.losses.semantic_interests import InterestAlignment, SemanticPrediction, mean_interest, typical_rows
 from tests.golden.prepared import context, normal, write
 
 TEXT, DIM = 3, 4
@@ -42,6 +42,11 @@ def test_a_users_text_is_the_mean_of_the_described_interests(interests: str) -> 
     assert term.semantic.tolist() == [[0, 0, 0], [2.5, 3.5, 4.5], [0, 0, 0], [7, 8, 9], [10, 11, 12]]
     assert term.typical.tolist() == [False, True, False, True, True]
     assert not {"semantic"} & term.state_dict().keys()
+
+
+def test_an_interest_that_stands_for_an_absent_one_does_not_count() -> None:
+    states = torch.tensor([[[1.0, 2.0], [3.0, 0.0], [1.0, 2.0]], [[4.0, 4.0], [4.0, 4.0], [4.0, 4.0]]])
+    torch.testing.assert_close(mean_interest(states), torch.tensor([[2.0, 1.0], [4.0, 4.0]]))
 
 
 def test_alignment_by_hand(interests: str) -> None:

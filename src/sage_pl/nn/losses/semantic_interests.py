@@ -82,7 +82,7 @@ class TypicalUsers(LossTerm):
         rows, users = step.batch["draws"][self.name].unbind(1)
         states = step.hidden[step.batch["state_rows"], -1]
         if states.ndim == 3:  # several interests
-            states = states.mean(1)
+            states = mean_interest(states)
         if not len(rows):
             return states.new_zeros(())
         return self.compare(states[rows], self.semantic[users])
@@ -137,6 +137,13 @@ class SemanticPrediction(TypicalUsers):
     def compare(self, states: Float[Tensor, "M D"], texts: Float[Tensor, "M T"]) -> Float[Tensor, ""]:
         predicted = self.project(F.relu(self.hidden(states)))
         return (1 - F.cosine_similarity(predicted, texts, dim=1)).mean()
+
+
+def mean_interest(states: Float[Tensor, "B K D"]) -> Float[Tensor, "B D"]:
+    """The mean of a user's interests; those equal to the first stand for absent ones (``InterestEncoder``) and do not count."""
+    own = (states != states[:, :1]).any(-1)
+    own[:, 0] = True
+    return (own[..., None] * states).sum(1) / own.sum(1, keepdim=True)
 
 
 def typical_rows(

@@ -55,6 +55,7 @@ class RecommenderModule(HistoryReader, pl.LightningModule):
 
     exported_parts: ClassVar[tuple[str, ...]] = ("sequence_encoder", "targets")  # exported beside item tables
     decodes: ClassVar[bool] = False  # True where a step is a CodeContext
+    READ_WITH: ClassVar = dict.fromkeys(("optimizer", "schedule"), ("objective", bool))
 
     def __init__(
         self,

@@ -85,6 +85,10 @@ class Scft:
     name: ClassVar[str] = "scft"
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
+    READ_WITH: ClassVar = dict.fromkeys(
+        ("loss", "lora", "temperature", "training.batch_size", "training.lr", "training.warmup"),
+        ("trainer.max_steps", bool),
+    )
 
     @property
     def libraries(self) -> tuple[str, ...]:

@@ -111,6 +111,13 @@ def test_padding_and_company_change_nothing(model: GenerativeRecommender) -> Non
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_an_empty_history_is_read_as_the_prompt_alone(model: GenerativeRecommender) -> None:
+    scores = model.decoder.all_log_probs(model.memory(left_pad([[], [4]])))
+    expected = torch.tensor(naive_log_probs(model, []))
+    torch.testing.assert_close(scores[0], expected, atol=1e-4, rtol=1e-4)
+
+
 def test_one_pass_has_the_value_of_a_pass_per_prefix(llama: str, tokens: str, artifacts: Artifacts) -> None:
     decoder = make(llama, tokens)
     batch: SeqBatch = {"items": left_pad([[1, 2, 3, 4], [5, 6]]), "user": torch.tensor([1, 2])}

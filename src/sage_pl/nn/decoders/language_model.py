@@ -92,7 +92,11 @@ class LanguageModelNetwork(nn.Module):
         x, mask = self._after_prompt(memory.vectors, memory.mask)
         positions = _positions(mask)
         hidden, past = self._run(x, _causal(mask), positions, keep=True)
-        return PrefixState(past, mask[:, None], positions[:, -1:], hidden[:, -1:])
+        places = torch.arange(mask.shape[1], device=mask.device)
+        end = torch.where(mask, places, 0).amax(1)  # of an empty history the prompt's
+        return PrefixState(
+            past, mask[:, None], positions[:, -1:], hidden[torch.arange(len(end), device=end.device), end, None]
+        )
 
     def outputs(self, state: PrefixState) -> Float[Tensor, "B P D"]:
         return state.output

@@ -63,3 +63,12 @@ def test_a_name_that_no_file_can_have(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({"files": {"a" * 5000: {"bytes": 1, "sha256": "0" * 64}}}))
     with pytest.raises(UserError, match="damaged"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"), [({}, "does not list model.json"), (None, "lists no files"), ([], "lists no files")]
+)
+def test_a_manifest_without_the_model(files: object, message: str, folder: Path) -> None:
+    (folder / MANIFEST).write_text(json.dumps({"files": files}))
+    with pytest.raises(UserError, match=message):
+        load(folder)

@@ -111,8 +111,12 @@ def _checked_node(place: Path) -> dict[str, Any]:
     if not isinstance(node, dict):
         raise ConfigError(f"{place}/model.json holds a {type(node).__name__}, wanted names with values; {_AGAIN}")
     try:
-        if manifest.exists() and (problem := damage_in(place, read_json(manifest)["files"], hashes=True)):
-            raise ArtifactError(f"{problem}; {_AGAIN}")
+        if manifest.exists():
+            files = read_json(manifest)["files"]
+            if problem := damage_in(place, files, hashes=True):
+                raise ArtifactError(f"{problem}; {_AGAIN}")
+            if "model.json" not in files:
+                raise ArtifactError(f"{manifest} does not list model.json; {_AGAIN}")
         if node.pop("manifest", False) and not manifest.exists():
             raise ArtifactError(f"{place} has no {MANIFEST}; {_AGAIN}")
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:

@@ -182,6 +182,12 @@ def test_systems_are_named_by_choices_and_keys(tmp_path: Path) -> None:
     assert remarks == []
 
 
+def test_null_is_a_value_to_name_a_system_by(tmp_path: Path) -> None:
+    members = runs(*(make(tmp_path / str(clip), optimizer={"lr": 0.1, "clip": clip}) for clip in (None, 2.0)))
+    grouped, _ = systems(members, ["optimizer.clip"])
+    assert sorted(grouped) == [("2.0",), ("null",)]
+
+
 @pytest.mark.parametrize("key", ["methode", "optimizer", "debug"], ids=["unknown", "not a value", "no choice"])
 def test_a_name_no_run_has(tmp_path: Path, key: str) -> None:
     with pytest.raises(RunError, match=f"has no '{key}' to name it by"):

@@ -102,20 +102,20 @@ class FinishedRun:
         return Path(str(value_at(self.config, f"artifacts.{name}")))
 
     def name_by(self, key: str) -> str:
-        """The value of ``key`` in this run: a choice (``method``), else a configuration value (``optimizer.lr``).
+        """The value of ``key`` in this run: a choice (``method``), else a configuration value (``optimizer.lr``), ``null`` too.
 
         Raises:
             RunError: the run has no such value.
         """
         if key in self.choices:
             return str(self.choices[key])
-        value = value_at(self.config, key)
-        if value is None or isinstance(value, Mapping):
+        value = dict(flat(self.config)).get(key, self)
+        if value is self or isinstance(value, Mapping):
             raise RunError(
                 f"{self.folder} has no {key!r} to name it by; by takes groups (method, backbone, ...) and "
                 "configuration keys that all runs have, such as optimizer.lr"
             )
-        return str(value)
+        return "null" if value is None else str(value)
 
     def setting(self) -> dict[str, str]:
         """Values that must be equal in two runs for their ranks to be comparable."""

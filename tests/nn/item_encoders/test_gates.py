@@ -166,6 +166,22 @@ def test_experts_without_a_share_of_items_without_training_events(
         assert gate(ids[21:23])[:, NAMES.index("id")].tolist() == pytest.approx([0.404] * 2, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["continuous", "shared", "uniform"])
+def test_no_gate_gives_unseen_items_a_share_of_an_id_vector_as_it_was_drawn(kind: str, sequences: str) -> None:
+    gates: dict[str, Callable[..., nn.Module]] = {
+        "continuous": lambda **more: ContinuousGate(NAMES, sequences, **more),
+        "shared": lambda **more: SharedGate(NAMES, {"id": 1.0, "aligned": -4.0, "text": 0.0}, sequences, **more),
+        "uniform": lambda **more: UniformGate(NAMES, sequences, **more),
+    }
+    shares = []
+    for unseen in (None, ["text"]):
+        torch.manual_seed(0)
+        shares.append(gates[kind](unseen=unseen)(torch.arange(N + 2)))
+    torch.testing.assert_close(shares[1][:21], shares[0][:21])
+    assert (shares[0] > 0).all(), "the published form"
+    assert shares[1][21:23].tolist() == [[0.0, 0.0, 1.0]] * 2
+
+
 def test_every_expert_of_pad_starts_with_a_share_that_it_is_heard_with(sequences: str) -> None:
     """The reference's launch script leaves the aligned expert at 1 %, whatever aligns it."""
     starts = OmegaConf.load("conf/item_encoder/gate/frequency.yaml").starts

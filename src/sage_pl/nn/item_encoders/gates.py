@@ -7,6 +7,7 @@ columns in the order of the names. Shares depend on the item alone, so that a mi
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,12 +22,37 @@ from sage_pl.errors import SettingError
 from sage_pl.ranges import Count, Signed, Temperature, Width
 
 
-def sigmoid_shares(theta: Float[Tensor, "*P n_experts"]) -> Float[Tensor, "*P n_experts"]:
-    """``sigma(t_e) / sum_e' sigma(t_e')``, also where every sigmoid is 0 in floating point."""
-    return F.softmax(F.logsigmoid(theta), dim=-1)
+class Gate(nn.Module):
+    """``g_e(i) = softmax_e l_e(i)`` with a gate's logits l, over the experts that score item i.
+
+    Args:
+        names: the experts.
+        sequences: path of the ``sequences`` artifact, for the training counts; None where nothing depends on them.
+        unseen: the experts that score items which never occur in training, in their shares among each other; the others get 0.
+            Names of experts that are left out are ignored. None, or none that is there, is the published form: all experts,
+            so that an item which no event trained gets its share of an ID vector as it was drawn.
+    """
+
+    def __init__(self, names: Sequence[str], sequences: str | None = None, unseen: Sequence[str] | None = None) -> None:
+        super().__init__()
+        scoring = set(names) & set(unseen or ()) or set(names)
+        silent = None
+        if sequences is not None and scoring != set(names):
+            absent = torch.from_numpy(np.pad(load_sequences(sequences).train_counts[1:-1] == 0, 1))
+            silent = absent[:, None] & torch.tensor([name not in scoring for name in names])
+        self.register_buffer("silent", silent, persistent=False)
+        self.silent: Tensor | None  # [R, n_experts], True where a share is 0
+
+    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        logits = self.logits(ids)
+        return F.softmax(logits if self.silent is None else logits.masked_fill(self.silent[ids], -torch.inf), dim=-1)
+
+    @abstractmethod
+    def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        """Of every expert; ``log sigma(t)`` gives ``sigma(t_e) / sum_e' sigma(t_e')``, also where every sigmoid is 0."""
 
 
-class FrequencyGate(nn.Module):
+class FrequencyGate(Gate):
     """``g_e(i) = sigma(theta_e[b(i)]) / sum_e' sigma(theta_e'[b(i)])`` with b(i) the frequency bucket of item i.
 
     Buckets hold equal shares of the training events, 1 the most popular; padding and mask token are in bucket 0. One free
@@ -39,9 +65,7 @@ class FrequencyGate(nn.Module):
             ignored, so that an expert can be left out.
         n_buckets: buckets of equal mass.
         zero_bucket: one more bucket for items that never occur in training; it starts as the last one.
-        unseen: the experts that score items which never occur in training, in the shares of the last bucket; the others get 0.
-            Names of experts that are left out are ignored. None, or none that is there, is the published form: all experts,
-            so that an item which no event trained gets 40 % of an ID vector as it was drawn.
+        unseen: see :class:`Gate`; in the shares of the last bucket.
 
     Raises:
         SettingError: an expert has no start, or one that is not two numbers.
@@ -58,7 +82,7 @@ class FrequencyGate(nn.Module):
         zero_bucket: bool = False,
         unseen: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(names, sequences, unseen)
         _check_starts(names, starts)
         counts = load_sequences(sequences).train_counts
         buckets = torch.from_numpy(equal_mass_buckets(counts, n_buckets, zero_bucket))
@@ -66,18 +90,12 @@ class FrequencyGate(nn.Module):
         self.buckets: Tensor
         lines = torch.stack([_line(starts[name], n_buckets + 1) for name in names], dim=1)
         self.theta = nn.Parameter(torch.cat([lines, lines[-1:]]) if zero_bucket else lines)
-        scoring = set(names) & set(unseen or ()) or set(names)
-        absent = torch.from_numpy(np.pad(counts[1:-1] == 0, 1))
-        silent = absent[:, None] & torch.tensor([name not in scoring for name in names])
-        self.register_buffer("silent", silent, persistent=False)  # [R, n_experts], True where a share is 0
-        self.silent: Tensor
 
-    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
-        sigmoids = F.embedding(self.buckets[ids], F.logsigmoid(self.theta))
-        return F.softmax(sigmoids.masked_fill(self.silent[ids], -torch.inf), dim=-1)
+    def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        return F.embedding(self.buckets[ids], F.logsigmoid(self.theta))
 
 
-class ContinuousGate(nn.Module):
+class ContinuousGate(Gate):
     """``g(i) = softmax(MLP(f_i) / t)`` with ``f_i = log(1 + count_i)`` scaled to [0, 1]: smooth in the frequency.
 
     The MLP is 1-64-10-64-n_experts, GELU after each hidden layer of 64.
@@ -88,6 +106,7 @@ class ContinuousGate(nn.Module):
         hidden_dim: width of the two hidden layers.
         frequency_dim: width of a frequency's representation between them.
         temperature: t.
+        unseen: see :class:`Gate`.
 
     Raises:
         SettingError: ``temperature`` is not positive.
@@ -102,8 +121,9 @@ class ContinuousGate(nn.Module):
         hidden_dim: Width = 64,
         frequency_dim: Width = 10,
         temperature: Temperature = 1.0,
+        unseen: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(names, sequences, unseen)
         if temperature <= 0:
             raise SettingError(f"the gate's temperature is {temperature}, wanted a positive number, e.g. 1")
         self.temperature = temperature
@@ -120,16 +140,17 @@ class ContinuousGate(nn.Module):
             nn.Linear(hidden_dim, len(names)),
         )
 
-    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
-        return F.softmax(self.network(self.frequency[ids][..., None]) / self.temperature, dim=-1)
+    def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        return self.network(self.frequency[ids][..., None]) / self.temperature
 
 
-class SharedGate(nn.Module):
-    """``g_e = sigma(theta_e) / sum_e' sigma(theta_e')``: learned shares, the same for every item.
+class SharedGate(Gate):
+    """``g_e = sigma(theta_e) / sum_e' sigma(theta_e')``: learned shares, the same for every trained item.
 
     Args:
         names: the experts.
         starts: theta per expert; other names are ignored.
+        sequences, unseen: see :class:`Gate`.
 
     Raises:
         SettingError: an expert has no start.
@@ -137,29 +158,36 @@ class SharedGate(nn.Module):
     Reference: PAD's code, its variant without frequency, where every item is in bucket 0.
     """
 
-    def __init__(self, names: Sequence[str], starts: Mapping[str, Signed]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        names: Sequence[str],
+        starts: Mapping[str, Signed],
+        sequences: str | None = None,
+        unseen: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(names, sequences, unseen)
         _check_starts(names, starts)
         self.theta = nn.Parameter(torch.tensor([float(starts[name]) for name in names]))
 
-    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
-        return sigmoid_shares(self.theta).expand(*ids.shape, -1)
+    def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        return F.logsigmoid(self.theta).expand(*ids.shape, -1)
 
 
-class UniformGate(nn.Module):
+class UniformGate(Gate):
     """``g_e = 1 / n_experts``: no gate; the experts' scores are averaged.
 
     Args:
         names: the experts.
+        sequences, unseen: see :class:`Gate`.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
-        self.register_buffer("shares", torch.full((len(names),), 1 / len(names)), persistent=False)
-        self.shares: Tensor
+    def __init__(self, names: Sequence[str], sequences: str | None = None, unseen: Sequence[str] | None = None) -> None:
+        super().__init__(names, sequences, unseen)
+        self.register_buffer("zeros", torch.zeros(len(names)), persistent=False)
+        self.zeros: Tensor
 
-    def forward(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
-        return self.shares.expand(*ids.shape, -1)
+    def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
+        return self.zeros.expand(*ids.shape, -1)
 
 
 def _line(ends: Sequence[float], steps: int) -> Float[Tensor, "steps"]:

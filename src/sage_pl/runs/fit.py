@@ -256,6 +256,11 @@ def _describe(model: RecommenderModule, trainer: pl.Trainer) -> None:
     log.info(
         "parameters: %s trainable, %s constant; losses: %s; on %s", f"{trainable:,}", f"{frozen:,}", weights, device
     )
-    backbone = getattr(model.sequence_encoder, "backbone", None)
-    if type(model.targets) is NextItem and not getattr(backbone, "causal", True):
+    if sees_labels(model):
         log.warning("the backbone sees the items it is trained to predict (causal=false with targets=next_item)")
+
+
+def sees_labels(model: RecommenderModule) -> bool:
+    """Whether a backbone of the model reads the items after a position that is trained to predict the next one."""
+    both_ways = any(getattr(part, "causal", True) is False for part in model.sequence_encoder.modules())
+    return type(model.targets) is NextItem and both_ways

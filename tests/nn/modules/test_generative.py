@@ -9,6 +9,7 @@ import torch
 
 from sage_pl.data.datamodule import SequenceDataModule
 from sage_pl.data.targets import NextItem, Prefixes
+from sage_pl.errors import SettingError
 from sage_pl.nn.decoders.item_decoder import ItemDecoder
 from sage_pl.nn.item_encoders.codes import CodeEncoder
 from sage_pl.nn.item_encoders.id import IdEncoder
@@ -93,6 +94,17 @@ def test_a_fit_logs_every_term_and_moves_every_part(
     still = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     assert still <= {"item_encoder.mask_view", "decoder.network.turn"} if backbone != "bert4rec" else not still
     assert model.item_encoder.codes is model.decoder.codes  # type: ignore[union-attr]
+
+
+def test_states_of_codes_need_a_decoder_that_reads_them_all(tokens: str, artifacts: Artifacts) -> None:
+    """A label's place counts items: it would read the state of another item's code, and a later one."""
+    parts: Any = (CodeEncoder(N_ITEMS, tokens, 8), CodeTokens(8, 6, 1, 2), Prefixes())
+    for kind in ("bilinear", "transformer"):
+        decoder = ItemDecoder(tokens, N_ITEMS, make_network(kind, 8))
+        with pytest.raises(SettingError, match="use decoder=t5"):
+            GenerativeRecommender(*parts, decoder, CodeCrossEntropy(artifacts.sequences), {}, adam)
+    with pytest.raises(SettingError, match="use model=generative decoder=t5"):
+        SequentialRecommender(*parts)
 
 
 @pytest.mark.parametrize("exhaustive_up_to", [100, 0], ids=["every item", "beams"])

@@ -41,7 +41,8 @@ class GenerativeRecommender(ItemSearch, RecommenderModule):
         start: copies weights of another run into parts of this model, by any name.
 
     Raises:
-        ValueError: the parts differ in width, the objective is not of decoded items, or a scorer is given where beams rank.
+        ValueError: the parts differ in width, or in what a state is of, the objective is not of decoded items, or a scorer is
+            given where beams rank.
     """
 
     exported_parts: ClassVar[tuple[str, ...]] = (*RecommenderModule.exported_parts, "decoder")
@@ -65,6 +66,11 @@ class GenerativeRecommender(ItemSearch, RecommenderModule):
             raise SettingError(
                 f"a scorer reads the score of every item, and beams rank {decoder.n_items} items, more than "
                 "decoder.exhaustive_up_to; raise that number or use scorer=none"
+            )
+        if getattr(sequence_encoder, "per_code", False) and not decoder.network.whole:
+            raise SettingError(
+                "the sequence encoder has a state for each code of a history, and the decoder reads one for each item; use "
+                "decoder=t5 with sequence_encoder=code_tokens, or sequence_encoder=single"
             )
         if sequence_encoder.output_dim != decoder.network.dim:
             raise SettingError(

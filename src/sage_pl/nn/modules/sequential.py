@@ -33,7 +33,7 @@ class SequentialRecommender(ItemProducts, RecommenderModule):
             batch of users: the same ranks, slower. Raise the evaluation's batch size with it.
 
     Raises:
-        ValueError: the sequence encoder's states and the items' vectors differ in width.
+        ValueError: the sequence encoder's states and the items' vectors differ in width, or it has a state for each code.
     """
 
     def __init__(
@@ -50,6 +50,11 @@ class SequentialRecommender(ItemProducts, RecommenderModule):
         table_mb: Megabytes = 4096,
         schedule: Schedule | None = None,
     ) -> None:
+        if getattr(sequence_encoder, "per_code", False):
+            raise SettingError(
+                "the sequence encoder has a state for each code of a history, and items are ranked by one for each item; use "
+                "model=generative decoder=t5, or sequence_encoder=single"
+            )
         if sequence_encoder.output_dim != item_encoder.output_dim:
             raise SettingError(
                 f"the sequence encoder's states are {sequence_encoder.output_dim} wide, the items' vectors "

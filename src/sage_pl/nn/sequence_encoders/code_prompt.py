@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -16,6 +18,8 @@ class CodePrompt(nn.Module):
         dim: width D of a token.
         view: the view of the items with the tokens.
     """
+
+    per_code: ClassVar[bool] = True  # a state for each code: for networks that read a history as a whole
 
     def __init__(self, dim: Width, view: str = "tokens") -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class CodeTokens(nn.Module):
     Reference: TIGER (Rajput et al. 2023). Differs: learned positions in items rather than T5's relative ones in tokens; no user
     token.
     """
+
+    per_code: ClassVar[bool] = True  # a state for each code: for networks that read a history as a whole
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from sage_pl.nn.scorers.choosing import Gains, best, chosen_weights
 from sage_pl.nn.scorers.fused import Weights
 from sage_pl.nn.scorers.fusion import Fusion
 from sage_pl.types import Case
-from tests.golden.prepared import left_pad, normal, write_rows
+from tests.golden.prepared import left_pad, normal, write_rows, write_sequences
 
 N, TEXT = 9, 5
 TRAIN = [[1, 2, 3, 1], [2, 3, 4], [5, 1, 2, 6, 5]]  # items 7, 8, 9 are unseen
@@ -226,6 +226,20 @@ def test_the_flat_side_of_the_optimum_helps_rare_answers() -> None:
     assert best(Gains(values, new, torch.zeros(100).double()), "new") == 2, (
         "candidate 1 ranks new answers below the model"
     )
+
+
+def test_text_alone_knows_which_items_are_trained(text: str, transitions: str, tmp_path: Path) -> None:
+    users = [[*items, 4, 4] for items in TRAIN]
+    path = write_sequences(tmp_path / "sequences", users, N)
+    both, alone = Fusion(N, text, transitions), Fusion(N, text, None, sequences=path)
+    for name in ("trained", "rare", "counts"):
+        assert getattr(alone, name).tolist() == getattr(both, name).tolist(), name
+    scores = normal(2, N + 2).float()
+    assert torch.equal(alone.filled(scores), both.filled(scores))
+    assert not torch.equal(alone.filled(scores), scores), "items 7, 8 and 9 are unseen"
+    assert Fusion(N, text, None).filling is None, "without the sequences every item counts as trained"
+    alone.append(torch.ones(2, TEXT))
+    assert alone.trained.tolist() == [False, *[True] * 6, *[False] * 6]
 
 
 def test_nothing_is_chosen_by_an_answer_that_is_masked(text: str, transitions: str) -> None:

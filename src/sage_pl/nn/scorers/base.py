@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sage_pl.data.loader import load_sequences
 from sage_pl.nn.scorers.filling import Filling
 from sage_pl.nn.scorers.recent_text import RecentText
 from sage_pl.nn.scorers.walks import Walks
@@ -46,19 +47,33 @@ class FusedScorer(nn.Module):
         text: the text column, or None.
         walks: item matrices by name; those of one artifact have the same counts.
         neighbours: trained items whose scores fill those of an unseen item; 0 leaves them as they are.
+        sequences: path of the ``sequences`` artifact, for the training events of every item; None: those that a matrix holds,
+            and without one every item counts as trained.
     """
 
     READ_WITH: ClassVar = dict.fromkeys(("width", "neighbours"), ("text", bool))
 
     trained: Tensor  # [R]
     rare: Tensor  # [R] trained at most as often as the median item
+    counts: Tensor  # [R] training events
 
-    def __init__(self, n_items: int, text: RecentText | None, walks: dict[str, Walks], neighbours: int) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        text: RecentText | None,
+        walks: dict[str, Walks],
+        neighbours: int,
+        sequences: str | None = None,
+    ) -> None:
         super().__init__()
         self.n_items = n_items
         self.text = text
         self.matrices = nn.ModuleDict(walks)
         self.neighbours = neighbours
+        counts = next((walks.counts for walks in self.walks), torch.ones(n_items + 2, dtype=torch.long))
+        if sequences is not None:
+            counts = torch.from_numpy(load_sequences(sequences).train_counts)
+        self.register_buffer("counts", counts.clone(), persistent=False)
         self._count()
 
     @property
@@ -69,7 +84,7 @@ class FusedScorer(nn.Module):
 
     def _count(self) -> None:
         """What follows from the training events of every item."""
-        counts = next((walks.counts for walks in self.walks), torch.ones(self.n_items + 2))
+        counts = self.counts
         trained = (counts > 0).index_fill(0, torch.tensor([0, self.n_items + 1], device=counts.device), False)
         self.register_buffer("trained", trained, persistent=False)
         self.register_buffer("rare", counts <= counts[trained].median(), persistent=False)
@@ -83,6 +98,7 @@ class FusedScorer(nn.Module):
             self.text.append(text)
         for walks in self.walks:
             walks.append(len(text))
+        self.counts = torch.cat([self.counts[:-1], self.counts.new_zeros(len(text)), self.counts[-1:]])
         self._count()
 
     def history(self, items: Int[Tensor, "b L"]) -> History:

@@ -50,6 +50,7 @@ class Fusion(FusedScorer):
         width: main directions of the text that are read; None: all.
         neighbours: that fill the scores of an unseen item; 0 leaves them as they are.
         objective: what the weights are chosen for: ``overall``, or ``new``, overall without a loss on new answers.
+        sequences: see :class:`FusedScorer`.
 
     Shape: ``[B, R], [B, L] -> [B, R]``; columns 0 and N + 1 hold no scores.
 
@@ -75,6 +76,7 @@ class Fusion(FusedScorer):
         width: Width | None = None,
         neighbours: Natural = 10,
         objective: Objective = "overall",
+        sequences: str | None = None,
     ) -> None:
         if text is None and transitions is None and seen != "keep":
             raise SettingError(
@@ -82,9 +84,8 @@ class Fusion(FusedScorer):
                 "copy; give one of them, or use scorer=none"
             )
         column = None if text is None else RecentText(text, n_items, width)
-        super().__init__(
-            n_items, column, {} if transitions is None else {"walks": Walks(transitions, n_items)}, neighbours
-        )
+        walks = {} if transitions is None else {"walks": Walks(transitions, n_items)}
+        super().__init__(n_items, column, walks, neighbours, sequences)
         self.recency = recency
         self.recurs = seen == "keep"
         self.objective = objective

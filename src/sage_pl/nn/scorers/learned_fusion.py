@@ -89,6 +89,7 @@ class LearnedFusion(FusedScorer):
         width: main directions of the text that are read; None: all.
         neighbours: that fill the scores of an unseen item; 0 leaves them as they are.
         objective: what the shift is chosen for: ``overall``, or ``new``, overall without a loss on new answers.
+        sequences: see :class:`FusedScorer`.
 
     Shape: ``[B, R], [B, L] -> [B, R]``; columns 0 and N + 1 hold no scores.
 
@@ -115,6 +116,7 @@ class LearnedFusion(FusedScorer):
         width: Width | None = None,
         neighbours: Natural = 10,
         objective: Objective = "overall",
+        sequences: str | None = None,
     ) -> None:
         if transitions is None or relations is None:
             raise SettingError(
@@ -123,7 +125,7 @@ class LearnedFusion(FusedScorer):
             )
         matrices = {name: Walks(relations, n_items, name) for name in _RELATIONS}
         column = None if text is None else RecentText(text, n_items, width)
-        super().__init__(n_items, column, {"walks": Walks(transitions, n_items), **matrices}, neighbours)
+        super().__init__(n_items, column, {"walks": Walks(transitions, n_items), **matrices}, neighbours, sequences)
         self.recency = dict.fromkeys(self.matrices, recency) | {"text": recency, "together": together_recency}
         self.recurs = seen == "keep"
         self.objective = objective
@@ -135,9 +137,8 @@ class LearnedFusion(FusedScorer):
 
     def _count(self) -> None:
         super()._count()
-        counts = next(self.walks).counts
-        edges = torch.tensor(_EDGES, device=counts.device)
-        self.register_buffer("group", torch.bucketize(counts, edges, right=True), persistent=False)
+        edges = torch.tensor(_EDGES, device=self.counts.device)
+        self.register_buffer("group", torch.bucketize(self.counts, edges, right=True), persistent=False)
 
     @property
     def chosen(self) -> bool:
@@ -184,7 +185,7 @@ class LearnedFusion(FusedScorer):
             of_all.append(cosines / spread)
         for name, walks in zip(self.matrices, self.walks, strict=True):
             of_all.append(walks(history.items, history.recent(self.recency[name], scores.dtype)))
-        of_all.append(next(self.walks).counts.to(scores.dtype).log1p().expand_as(scores))
+        of_all.append(self.counts.to(scores.dtype).log1p().expand_as(scores))
         if not self.recurs:
             return Columns(of_all, None, [])
         own = copies(*history)
@@ -205,8 +206,7 @@ class LearnedFusion(FusedScorer):
             options = [alone, *(_shifted(weights, [_HELD], by) for by in _HELD_SHIFTS)]
             means = admitted(self._gains(options, cases()), self.objective)
             weights = options[1 + int(means[1:].argmax())]
-        counts = next(self.walks).counts
-        last = int(self.group[self.rare & (counts > 0)].max()) if self.rare.any() else 0
+        last = int(self.group[self.rare & (self.counts > 0)].max()) if self.rare.any() else 0
         options = [alone, *(_shifted(weights, range(last + 1), by) for by in _RARE_SHIFTS)]
         gains = self._gains(options, cases())
         at = best(gains, self.objective, errors=1.0)

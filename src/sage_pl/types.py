@@ -37,6 +37,7 @@ class SeqBatch(TypedDict):
     # added for training
     targets: NotRequired[Int[Tensor, "B L"]]  # 0 where nothing is predicted
     state_rows: NotRequired[Int[Tensor, "B"]]  # rows whose last position has the state a user is served with
+    user_items: NotRequired[Int[Tensor, "B L"]]  # all items of a row's user, where the row holds some of them
     labels: NotRequired[Int[Tensor, "M"]]  # where the flattened targets are not 0
     distinct_items: NotRequired[Int[Tensor, "M"]]  # the real items of the inputs, each once, ascending
     distinct_targets: NotRequired[Int[Tensor, "M"]]  # the items that are predicted, likewise

@@ -54,6 +54,21 @@ def test_prompt_profile_lists_training_items_oldest_first(make_sequences, make_a
     np.testing.assert_array_equal(np.load(out / "table.npy"), [[0, 0], [15, 0], [7, 1], [6, 2], [13, 3]])
 
 
+def test_a_prompt_of_titles_leaves_the_rest_of_the_text_out(make_sequences, make_artifact, out) -> None:
+    titles = ["one", None, "three", "four", "five"]
+    sequences = make_sequences(USERS)
+    (sequences.path / "items.parquet").unlink(missing_ok=True)
+    table = pl.DataFrame({"item": range(1, 6), "title": titles, "brand": ["b"] * 5})
+    table.write_parquet(sequences.path / "items.parquet")
+    texts = make_artifact("texts", texts=pl.DataFrame({"item": range(1, 6), "text": ["long"] * 5}))
+    Lengths.seen.clear()
+    step = PromptProfile(Lengths(), prefix="", columns=("title",))
+    step.run({"sequences": sequences, "texts": texts}, out)
+    assert Lengths.seen == ["one, unknown, unknown", "three", "four", "five, three"]
+    with pytest.raises(ValueError, match=r"has no column name; set steps\.profile\.columns"):
+        PromptProfile(Lengths(), columns=("name",)).run({"sequences": sequences, "texts": texts}, out)
+
+
 def test_prompt_profile_keeps_the_newest(make_sequences, make_artifact, out) -> None:
     texts = make_artifact(
         "texts", texts=pl.DataFrame({"item": range(1, 6), "text": ["one", "two", "three", "four", "five"]})

@@ -106,4 +106,4 @@ class Prefixes(NextItem):
         targets = torch.zeros_like(items)
         targets[:, -1] = sequence[users, ends + 1]
         whole = (ends == width - 1).nonzero().squeeze(1)
-        return {**batch, "items": items, "targets": targets, "state_rows": whole}
+        return {**batch, "items": items, "targets": targets, "state_rows": whole, "user_items": sequence[users]}

@@ -16,6 +16,7 @@ from sage_pl.data.sequences import Sequences
 from sage_pl.ranges import Count
 from sage_pl.semantic.embedders.protocol import TextEncoder
 from sage_pl.semantic.tables import normalised
+from sage_pl.semantic.texts import NO_TEXT, Texts, check_columns
 
 log = logging.getLogger(__name__)
 
@@ -72,20 +73,28 @@ class PromptProfile:
         encoder: an embedder of texts, e.g. ``encoder: ${steps.embed}``.
         max_chars: most characters of the list, from its end (8,000 in the reference).
         prefix: of the list.
+        columns: of the data set's items table, which stand for an item; None for its whole text.
 
     Writes:
         ``table.npy`` float32 [U + 1, D], row 0 and the rows of users without training items zero.
 
-    Reference: SAGE code line, user prompts, of titles alone: set ``steps.texts.columns=[title]``.
+    Raises:
+        SettingError: the data set lacks one of the columns.
+
+    Reference: SAGE code line, user prompts, of titles alone: ``steps.profile.columns=[title]``.
     """
 
     encoder: TextEncoder
     max_chars: Count = 1000
     prefix: str = "This user chose, from the oldest to the newest: "
+    columns: tuple[str, ...] | None = None
 
     name: ClassVar[str] = "profile"
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("sequences", "texts")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", None if self.columns is None else tuple(self.columns))
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -93,15 +102,23 @@ class PromptProfile:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         items, offsets = Sequences.load(inputs["sequences"]).train_csr()
-        prompts = self._prompts(items, offsets, inputs["texts"].frame("texts"))
+        prompts = self._prompts(items, offsets, self._texts(inputs))
         vectors = self.encoder.encode(prompts["prompt"].to_list())
         table = np.zeros((len(offsets) - 1, vectors.shape[1]), dtype=np.float32)
         table[prompts["user"].to_numpy()] = vectors
         np.save(out / "table.npy", table)
 
-    def _prompts(self, items: np.ndarray, offsets: np.ndarray, texts: pl.DataFrame) -> pl.DataFrame:
+    def _texts(self, inputs: Mapping[str, Artifact]) -> pl.Series:
+        """What stands for items 1..N in a list."""
+        if self.columns is None:
+            return inputs["texts"].frame("texts").sort("item")["text"]
+        table = inputs["sequences"].frame("items").sort("item")
+        check_columns(table, self.columns, "steps.profile.columns")
+        return Texts(self.columns).of(table).replace("", NO_TEXT)
+
+    def _prompts(self, items: np.ndarray, offsets: np.ndarray, texts: pl.Series) -> pl.DataFrame:
         """One row per user with training items: user, prompt."""
-        text = texts.sort("item")["text"].gather(items - 1)
+        text = texts.gather(items - 1)
         users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         listed = pl.col("text").str.join(", ").str.tail(self.max_chars)
         visits = pl.DataFrame({"user": users, "text": text})

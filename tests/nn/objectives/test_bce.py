@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sage_pl.data.targets import Prefixes
 from sage_pl.nn.objectives.bce import BCE
 from sage_pl.types import SeqBatch
 from tests.golden.prepared import draw, write_sequences
@@ -36,6 +37,17 @@ def test_a_negative_is_a_candidate_outside_the_sequence(candidates: str, tmp_pat
     first, second = drawn[::2][:, 2:], drawn[1::2][:, -1:]
     assert set(first.unique().tolist()) == set(range(1, top + 1)) - {1, 2, 3, 4, 10}
     assert set(second.unique().tolist()) <= set(range(1, top + 1)) - {4, 5, 6, 7, 8, 9, 12}
+
+
+def test_prefixes_draw_none_of_their_users_later_items(tmp_path: Path) -> None:
+    """A row holds a prefix alone, and its user's whole sequence says what is no negative."""
+    objective = BCE(write_sequences(tmp_path / "s", [[*range(1, 31), 1, 2]], n_items=30))
+    whole: SeqBatch = {"items": torch.tensor([[1, 2, 3, 4, 5, 6], [0, 0, 0, 7, 8, 7]]).repeat(100, 1)}
+    batch = Prefixes().training(whole)
+    torch.manual_seed(0)
+    drawn = draw(objective, batch)[:, -1].view(100, 7)
+    assert set(drawn[:, :5].unique().tolist()) == set(range(7, 31))
+    assert set(drawn[:, 5:].unique().tolist()) == set(range(1, 31)) - {7, 8}
 
 
 def test_a_user_who_has_every_candidate_still_gets_negatives(sequences: str) -> None:

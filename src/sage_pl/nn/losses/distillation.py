@@ -29,8 +29,9 @@ class UserDistillation(LossTerm):
 
     Needs: ``state_rows``, ``neighbours``, ``users_with_teachers``, ``neighbour_items``.
     Reference: LLM-ESR, section 3.4; docs/deviations.md. Differs: the student's state is that of the main pass, where the
-    reference encodes the user a second time; teachers are encoded without dropout, since they are a target; teachers with
-    an empty input do not take part; BERT4Rec compares states at the appended mask token.
+    reference encodes the user a second time; teachers are a target, so their sequences are encoded without dropout (items
+    with a dropout of their own, as ``item_encoder=fused`` has, are those of the step); teachers with an empty input do not
+    take part; BERT4Rec compares states at the appended mask token.
     """
 
     extent = "users"

@@ -19,7 +19,7 @@ from sage_pl.data.filters import (
     Period,
     SinglePass,
 )
-from sage_pl.data.sources.raw import DataError
+from sage_pl.data.sources.raw import DataError, unix_seconds
 from sage_pl.errors import SettingError
 
 Row = tuple[int, int, int]
@@ -124,6 +124,8 @@ def test_period_takes_dates_and_seconds(start: str | int | None, end: str | int 
 def test_a_period_of_no_date_is_a_mistake_of_the_user() -> None:
     with pytest.raises(SettingError, match=r"'last year' is no date; wanted YYYY-MM-DD"):
         Period(start="last year")(table([(1, 1, 0)]))
+    with pytest.raises(SettingError, match="2012 is no date"):
+        unix_seconds(2012)  # type: ignore[arg-type]  # as the command line reads it
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,10 @@ def test_known_keys_are_all_dotted_paths() -> None:
         (["-m", "method=plain,sag"], ["there is no method=sag; did you mean method=sage?"]),
         (["method=zzz"], ["there is no method=zzz; choices: comirec, ctrl, eimf"]),
         (["without=sage/proto"], ["there is no without=sage/proto; did you mean without=sage/prototype?"]),
+        (
+            ["without=pad/foo"],
+            ["there is no without=pad/foo; choices: pad/aligned_and_text_experts, pad/aligned_expert, "],
+        ),
         (["without=prototype"], ["there is no without=prototype; did you mean without=sage/prototype?"]),
         (["without=freeze"], ["there is no without=freeze; did you mean without=llm_esr/freeze or without=llmemb/fr"]),
         (

@@ -214,3 +214,18 @@ def test_products_follow_the_processor(monkeypatch: pytest.MonkeyPatch, fast: bo
     monkeypatch.setattr(hardware, "multiplies_bfloat16", lambda device: fast)
     assert planned("method=plain", "products=auto").config.products == products
     assert planned("method=plain", "products=float32").config.products == "float32"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("method=plain +data.extras.foo=1", "data.extras.foo is no part"),
+        ("method=plain +steps.foo.bar=1", "steps.foo is no part"),
+        ("method=plain +start.foo=1", "start.foo is no part"),
+        ("method=melt stages.plain=3", "stages.plain is 3, wanted the parts"),
+        ("method=melt +stages.plain.backbone=gru4rec", r"\+backbone@stages\.plain\.backbone=gru4rec"),
+    ],
+)
+def test_a_part_that_is_no_node_is_one_sentence(overrides: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        planned(*overrides.split())

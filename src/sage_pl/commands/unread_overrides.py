@@ -14,9 +14,11 @@ from sage_pl.runs.unread import unread_keys
 
 log = logging.getLogger(__name__)
 
+_OF_TRAINING = ("callbacks", "data.batch_size", "dropout", "loss", "optimizer", "schedule", "trainer.max_epochs")
+
 
 def name_unread(trained: Checkpoint, overrides: Mapping[str, Any], config: DictConfig, purpose: str) -> None:
-    """Name the keys of ``config.overrides`` that the trained model's plan does not read.
+    """Name the keys of ``config.overrides`` that the trained model's plan does not read, or reads in training alone.
 
     Args:
         trained: the checkpoint.
@@ -28,5 +30,7 @@ def name_unread(trained: Checkpoint, overrides: Mapping[str, Any], config: DictC
         ConfigError: the overrides do not fit the checkpoint's recipe.
     """
     keys = [key for key, _ in flat(OmegaConf.to_container(config.overrides, resolve=False))]
-    if keys and (names := unread_keys(plan_of(trained, overrides), keys)):
+    unread = set(unread_keys(plan_of(trained, overrides), keys)) if keys else set()
+    unread |= {key for key in keys if any(f"{key}.".startswith(f"{root}.") for root in _OF_TRAINING)}
+    if names := [key for key in dict.fromkeys(keys) if key in unread]:
         log.warning("nothing in this %s reads %s", purpose, ", ".join(f"overrides.{name}" for name in names))

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sage_pl.artifacts.identity import flat
+from sage_pl.artifacts.identity import flat, value_at
 from sage_pl.errors import SettingError
 
 PACKAGES, PACKAGES_GROUP = "SAGE_PL_PACKAGES", "sage_pl.packages"
@@ -68,6 +68,26 @@ def refuse(problems: Iterable[str], causes: Iterable[tuple[str, ...]] = ()) -> N
         error = ConfigError(*lines)
         error.causes = tuple(causes)
         raise error
+
+
+def node_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Lines for steps, warm starts, batch extras and parts of stages that are no nodes."""
+    for path in ("steps", "start", "data.extras"):
+        for name, node in (value_at(recipe, path) or {}).items():
+            if node is not None and not (isinstance(node, Mapping) and "_target_" in node):
+                yield f"{path}.{name} is no part: it has no _target_; leave it out, or write the whole node"
+    for stage, parts in (recipe.get("stages") or {}).items():
+        if not isinstance(parts, Mapping):
+            yield f"stages.{stage} is {parts!r}, wanted the parts in which that run differs"
+            continue
+        for name, node in parts.items():
+            if isinstance(recipe.get(name), Mapping) and not (isinstance(node, Mapping) or _is_reference(node)):
+                choice = f"; a choice is written +{name}@stages.{stage}.{name}={node}" if isinstance(node, str) else ""
+                yield f"stages.{stage}.{name} is {node!r}, wanted keys with values{choice}"
+
+
+def _is_reference(node: Any) -> bool:
+    return node is None or (isinstance(node, str) and node.startswith("${"))
 
 
 def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

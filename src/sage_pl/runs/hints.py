@@ -127,7 +127,8 @@ def _no_choice(error: MissingConfigException, arguments: list[str], config_dir: 
         options = sorted(error.options or ())
         if meant := _near(choice, options) or same or _near(choice, below):
             return f"there is no {key}={choice}; did you mean {' or '.join(f'{key}={name}' for name in meant)}?"
-        return f"there is no {key}={choice}; choices: {', '.join(options)}"
+        beside = [name for name in sorted(below) if "/" in choice and name.startswith(f"{choice.partition('/')[0]}/")]
+        return f"there is no {key}={choice}; choices: {', '.join(beside or options)}"
     return ""
 
 

@@ -121,6 +121,7 @@ def make_plan(
     choices: Any = recipe.get("choices") or {}
     if problem := check_without(choices, parts_of(choices.get("method"))):
         raise ConfigError(problem)  # else its consequences would hide it
+    checks.refuse([*checks.node_problems(recipe), *checks.node_problems(begun_with or {})])
     problems: list[str] = []
     plans = _plans_of_stages(begun_with or recipe, problems)
     config, dropped, plain = _checked(recipe, problems)

@@ -11,7 +11,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
-from sage_pl.artifacts.identity import SOURCES, value_at
+from sage_pl.artifacts.identity import value_at
 from sage_pl.evaluation.groups import Groups
 from sage_pl.runs.checks import texts
 from sage_pl.runs.plan import BUILT, Plan
@@ -28,7 +28,12 @@ _CHOSEN = {  # choices that a run may do without, and what each sets
     "schedule": "schedule",
     "tokenizer": "steps.tokens",
 }
-_REFERRED_TO = SOURCES | {"optimizer"}  # read where another part refers to them
+_BY_CODE = frozenset(  # top-level keys that no part refers to; all others are read where one does
+    [
+        *("allow_host", "artifacts", "catalog", "choices", "floors", "matmul_precision", "paths", "refit", "report"),
+        *("resume", "role", "run_dir", "search", "seed", "sweep", "verify", "wanted"),
+    ]
+)
 _BY_COMMANDS = ("dataset.name", "dataset.prompt")  # read without a reference: the log, the lists of a run
 
 
@@ -41,9 +46,10 @@ def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[st
         trains: whether the plan's own model is built and trained; False where artifacts alone are made.
 
     A key is read where a part, a step that is prepared or the evaluation holds it or refers to it, through any number of
-    references. Of a part it is not where the class has it in ``READ_WITH`` beside a setting of another value. Keys of
-    ``hydra`` and choices of groups are no settings, apart from those that a run may do without, such as a backbone: these are
-    read where what they set is.
+    references; one of a stage (``stages.NAME.KEY``) where that stage does; a weight of 0 where it leaves its term out. Of a
+    part it is not where the class has it in ``READ_WITH`` beside a setting of another value. Keys of ``hydra`` and choices of
+    groups are no settings, apart from those that a run may do without, such as a backbone: these are read where what they set
+    is.
 
     >>> # method=plain loss.gamma=0.3 steps.cluster.n_neighbors=9  →  ["loss.gamma", "steps.cluster.n_neighbors"]
     """
@@ -54,13 +60,31 @@ def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[st
 def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[str]:
     """Those of the dotted keys that neither the plan nor a stage of it reads; see :func:`unread`."""
     keys = list(dict.fromkeys(keys))
-    runs = [_what_is_read(plan.config, plan.steps, trains)]
-    runs += [_what_is_read(stage.config, plan.steps, True) for stage in plan.stages.values()]
+    run = _what_is_read(plan.config, plan.steps, trains)
+    stages = {name: _what_is_read(stage.config, plan.steps, True) for name, stage in plan.stages.items()}
+    waived = {name for one in (plan, *plan.stages.values()) for name in _weights_of_dropped(one)}
     known: Any = OmegaConf.to_container(plan.config, resolve=False)
     choices = {*(known.get("choices") or {}), *(key for key in keys if key.partition(".")[0] not in known)}
     choices -= {name for name, path in _CHOSEN.items() if value_at(known, path) is not None}
     settings = {key: _CHOSEN.get(key, key) for key in keys if key not in choices}
-    return [key for key, path in settings.items() if not any(run.has(path) for run in runs)]
+
+    def is_read(path: str) -> bool:
+        root, _, rest = path.partition(".")
+        if root != "stages":
+            return path in waived or any(one.has(path) for one in (run, *stages.values()))
+        name, _, own = rest.partition(".")
+        return name in stages and not f"{own}.".startswith("steps.") and (not own or stages[name].has(own))
+
+    return [key for key, path in settings.items() if not is_read(path)]
+
+
+def _weights_of_dropped(plan: Plan) -> Iterator[str]:
+    """Keys that decided that a term is left out: what the weight of a term without weight refers to, and the weight itself."""
+    for path in plan.dropped:
+        term = value_at(plan.recipe, path)
+        if path.startswith("loss.terms.") and isinstance(term, Mapping):
+            yield f"{path}.weight"
+            yield from _REFERENCE.findall(str(term.get("weight")))
 
 
 class _Read(NamedTuple):
@@ -78,8 +102,8 @@ def _what_is_read(config: Any, steps: Iterable[str], trains: bool) -> _Read:
     """What a run builds, and what that refers to."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
     waiting = [*_BY_COMMANDS, *(f"steps.{name}" for name in steps)]
-    parts = {"steps"} if trains else {"evaluation", *BUILT}
-    waiting += [str(name) for name in raw if name not in _REFERRED_TO | parts]
+    roots = _BY_CODE | ({"evaluation", *BUILT} - {"steps"} if trains else set())
+    waiting += [str(name) for name in raw if name in roots]
     read = _Read(set(), set())
     while waiting:
         path = waiting.pop()

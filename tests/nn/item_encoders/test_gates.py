@@ -139,6 +139,8 @@ def test_a_missing_or_odd_start_is_refused(sequences: str) -> None:
         FrequencyGate(("id", "other"), sequences, LAUNCHED)
     with pytest.raises(ValueError, match="no start for the expert other"):
         SharedGate(("other",), {"id": 1})
+    with pytest.raises(ValueError, match="names the expert txt, and the gate knows id, aligned, text"):
+        FrequencyGate(NAMES, sequences, LAUNCHED, unseen=["txt"])
     with pytest.raises(ValueError, match=r"start of the gate is \[1\], wanted two numbers"):
         FrequencyGate(("id",), sequences, {"id": [1]})
 
@@ -149,7 +151,7 @@ def test_a_temperature_that_is_not_positive_is_refused(sequences: str) -> None:
 
 
 @pytest.mark.parametrize("zero_bucket", [False, True])
-@pytest.mark.parametrize("unseen", [None, ["text"], ["text", "aligned"], ["other"]])
+@pytest.mark.parametrize("unseen", [None, ["text"], ["text", "aligned"]])
 def test_experts_without_a_share_of_items_without_training_events(
     unseen: list[str] | None, zero_bucket: bool, sequences: str
 ) -> None:

@@ -78,7 +78,7 @@ def unix_seconds(date: str) -> int:
         SettingError: it is no such date.
     """
     try:
-        return int(dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp())
+        return int(dt.datetime.fromisoformat(str(date)).replace(tzinfo=dt.UTC).timestamp())
     except ValueError as error:
         raise SettingError(f"{date!r} is no date; wanted YYYY-MM-DD[ hh:mm:ss]") from error
 

@@ -68,7 +68,7 @@ class FrequencyGate(Gate):
         unseen: see :class:`Gate`; in the shares of the last bucket.
 
     Raises:
-        SettingError: an expert has no start, or one that is not two numbers.
+        SettingError: an expert has no start, or one that is not two numbers, or ``unseen`` names one without.
 
     Reference: PAD, frequency-aware gating; bucket rule and starts from its code.
     """
@@ -83,7 +83,7 @@ class FrequencyGate(Gate):
         unseen: Sequence[str] | None = None,
     ) -> None:
         super().__init__(names, sequences, unseen)
-        _check_starts(names, starts)
+        _check_starts(names, starts, unseen)
         counts = load_sequences(sequences).train_counts
         buckets = torch.from_numpy(equal_mass_buckets(counts, n_buckets, zero_bucket))
         self.register_buffer("buckets", buckets, persistent=False)
@@ -153,7 +153,7 @@ class SharedGate(Gate):
         sequences, unseen: see :class:`Gate`.
 
     Raises:
-        SettingError: an expert has no start.
+        SettingError: an expert has no start, or ``unseen`` names one without.
 
     Reference: PAD's code, its variant without frequency, where every item is in bucket 0.
     """
@@ -166,7 +166,7 @@ class SharedGate(Gate):
         unseen: Sequence[str] | None = None,
     ) -> None:
         super().__init__(names, sequences, unseen)
-        _check_starts(names, starts)
+        _check_starts(names, starts, unseen)
         self.theta = nn.Parameter(torch.tensor([float(starts[name]) for name in names]))
 
     def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
@@ -198,7 +198,11 @@ def _line(ends: Sequence[float], steps: int) -> Float[Tensor, "steps"]:
     return torch.linspace(ends[0], ends[1], steps)
 
 
-def _check_starts(names: Sequence[str], starts: Mapping[str, object]) -> None:
+def _check_starts(names: Sequence[str], starts: Mapping[str, object], unseen: Sequence[str] | None) -> None:
+    if unknown := [name for name in unseen or () if name not in starts]:
+        raise SettingError(
+            f"item_encoder.gate.unseen names the expert {', '.join(unknown)}, and the gate knows {', '.join(starts)}"
+        )
     if missing := [name for name in names if name not in starts]:
         raise SettingError(
             f"the gate has no start for the expert {', '.join(missing)}, only for {', '.join(starts)}; add it with "

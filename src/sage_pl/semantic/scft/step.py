@@ -86,7 +86,10 @@ class Scft:
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
     READ_WITH: ClassVar = dict.fromkeys(
-        ("loss", "lora", "temperature", "training.batch_size", "training.lr", "training.warmup"),
+        [
+            *("loss", "lora", "temperature", "training.batch_size", "training.lr", "training.warmup"),
+            *("trainer.max_epochs", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"),
+        ],
         ("trainer.max_steps", bool),
     )
 

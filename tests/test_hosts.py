@@ -89,3 +89,16 @@ def test_a_download_is_refused_and_names_the_hub() -> None:
         ):
             with pytest.raises(HostError, match=r"allow_host=huggingface\.co"):
                 load()
+
+
+def test_limits_of_threads_that_overlap_end_each_by_itself() -> None:
+    """The first to begin ends first: no limit stays behind, and none is lifted by another's end."""
+    first, second = hosts.only("a.example"), hosts.only("b.example")
+    first.__enter__()
+    second.__enter__()
+    assert not hosts.may_contact("a.example"), "the second does not allow it"
+    first.__exit__(None, None, None)
+    assert not hosts.may_contact("a.example")
+    assert hosts.may_contact("b.example")
+    second.__exit__(None, None, None)
+    assert hosts.may_contact("anything")

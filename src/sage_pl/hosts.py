@@ -18,7 +18,7 @@ from urllib.request import getproxies
 from sage_pl.errors import UserError
 
 HUB = "huggingface.co"
-_allowed: frozenset[str] | None = None  # None: any
+_limits: list[frozenset[str]] = []  # those that hold now, of any thread, each for the whole process
 _hooked = False
 
 
@@ -28,28 +28,29 @@ class HostError(UserError, RuntimeError):
 
 @contextmanager
 def only(allowed: str | Iterable[str]) -> Iterator[None]:
-    """Within it, hosts beyond ``allowed`` are refused.
+    """Within it, hosts beyond ``allowed`` are refused, in every thread; of several limits each holds until its own end.
 
     Args:
         allowed: names of hosts, such as ``api.example.com``.
     """
-    global _allowed, _hooked
+    global _hooked
     if not _hooked:
         sys.addaudithook(_check_connection)
         _hooked = True
-    before, names = _allowed, [allowed] if isinstance(allowed, str) else [str(name) for name in allowed]
+    names = [allowed] if isinstance(allowed, str) else [str(name) for name in allowed]
     proxies = [host_of(url) for url in getproxies().values()] if names else []
-    _allowed = frozenset(name.lower() for name in (*names, *proxies))
+    limit = frozenset(name.lower() for name in (*names, *proxies))
+    _limits.append(limit)
     try:
         yield
     finally:
-        _allowed = before
+        _limits.remove(limit)
 
 
 def may_contact(host: str) -> bool:
     """Whether a host is allowed; those below an allowed one are too (``cdn.example.com`` below ``example.com``)."""
     name = host.lower().rstrip(".")
-    return _allowed is None or any(name == one or name.endswith(f".{one}") for one in _allowed)
+    return all(any(name == one or name.endswith(f".{one}") for one in limit) for limit in tuple(_limits))
 
 
 def require(url: str) -> None:
@@ -76,13 +77,13 @@ def host_of(url: str) -> str:
 
 def _check_connection(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook: a name is refused where it is looked up, and an address too where no host is allowed."""
-    if _allowed is None:
+    if not _limits:
         return
     if event in ("socket.getaddrinfo", "socket.gethostbyname"):
         host = arguments[0]
     elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
         host = arguments[1][0]
-        if _allowed and _is_address(host):
+        if all(tuple(_limits)) and _is_address(host):
             return  # of a name that was looked up
     else:
         return

@@ -74,7 +74,7 @@ def node_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
     """Lines for steps, warm starts, batch extras and parts of stages that are no nodes."""
     for path in ("steps", "start", "data.extras"):
         for name, node in (value_at(recipe, path) or {}).items():
-            if node is not None and not (isinstance(node, Mapping) and "_target_" in node):
+            if not (_is_reference(node) or (isinstance(node, Mapping) and "_target_" in node)):
                 yield f"{path}.{name} is no part: it has no _target_; leave it out, or write the whole node"
     for stage, parts in (recipe.get("stages") or {}).items():
         if not isinstance(parts, Mapping):

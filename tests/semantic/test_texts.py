@@ -36,6 +36,15 @@ def test_items_without_text_are_counted_in_a_warning(make_sequences, out, caplog
     assert "2 of 4 items have no text" in caplog.text
 
 
+def test_a_column_that_no_item_has_is_named(make_sequences, out, caplog) -> None:
+    """As ``categories`` is, where metadata are of another year than ``dataset.year`` says."""
+    columns = {"title": ["a", "b"], "brand": [None, " "], "categories": [[], None]}
+    sequences = make_sequences([[1, 2]], **columns)
+    with caplog.at_level(logging.WARNING):
+        assert prompts(Texts(("title", "brand", "categories")), sequences, out) == ["a", "b"]
+    assert "no item has a value of brand, categories" in caplog.text
+
+
 def test_labels_and_order_are_chosen(make_sequences, out) -> None:
     step = Texts(("brand", "title"), {"brand": "", "title": "Name"})
     assert prompts(step, make_sequences([[1, 2, 3, 4]], **COLUMNS), out)[0] == "Acme. Name: Red wine"

@@ -27,7 +27,7 @@ class Texts:
     """One prompt per item: ``<title>. <label>: <value>. <label>: <value>``.
 
     Lists are joined by commas, white space is collapsed, and missing values are left out. An item without text becomes
-    "unknown" (and is counted in a warning), so that every item has a vector.
+    "unknown" (and is counted in a warning), so that every item has a vector. A column without any value gets a warning.
 
     Args:
         columns: of the data set's items table, in the order of the text; None for all its columns of text.
@@ -63,6 +63,9 @@ class Texts:
         items = inputs["sequences"].frame("items").sort("item")
         texts = items.select("item", self.of(items))
         columns = self.columns or text_columns(items)
+        pieces = zip(columns, attributes(items, columns, self.labels), strict=True)
+        if hollow := [name for name, piece in pieces if not items.select(piece.is_not_null().any()).item()]:
+            log.warning("no item has a value of %s, so no text has it either (steps.texts.columns)", ", ".join(hollow))
         empty = texts.filter(pl.col("text") == "").height
         if empty:
             log.warning("%d of %d items have no text in %s; they become %r", empty, len(texts), columns, NO_TEXT)

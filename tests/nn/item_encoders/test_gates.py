@@ -169,7 +169,7 @@ def test_experts_without_a_share_of_items_without_training_events(
 
 
 @pytest.mark.parametrize("kind", ["continuous", "shared", "uniform"])
-def test_no_gate_gives_unseen_items_a_share_of_an_id_vector_as_it_was_drawn(kind: str, sequences: str) -> None:
+def test_every_gate_can_leave_unseen_items_to_the_text_expert(kind: str, sequences: str) -> None:
     gates: dict[str, Callable[..., nn.Module]] = {
         "continuous": lambda **more: ContinuousGate(NAMES, sequences, **more),
         "shared": lambda **more: SharedGate(NAMES, {"id": 1.0, "aligned": -4.0, "text": 0.0}, sequences, **more),

@@ -145,7 +145,7 @@ class ContinuousGate(Gate):
 
 
 class SharedGate(Gate):
-    """``g_e = sigma(theta_e) / sum_e' sigma(theta_e')``: learned shares, the same for every trained item.
+    """``g_e = sigma(theta_e) / sum_e' sigma(theta_e')``: learned shares, the same for every item that all experts score.
 
     Args:
         names: the experts.

@@ -92,11 +92,6 @@ class TrainingStep:
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
-        if getattr(getattr(self.sequence_encoder, "extractor", None), "per_user", False):
-            raise SettingError(
-                "a loss term reads other users' states, and this sequence encoder reads a user's interests by the user's id, "
-                "which such states have not; leave that term out"
-            )
         with _evaluation_mode(self.sequence_encoder):
             return in_parts(groups, self._last_states)
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sage_pl.artifacts.identity import flat
 from sage_pl.runs.checkpoint import Checkpoint, plan_of
-from sage_pl.runs.unread import unread_keys
+from sage_pl.runs.unread import is_below, unread_keys
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ def name_unread(trained: Checkpoint, overrides: Mapping[str, Any], config: DictC
         ConfigError: the overrides do not fit the checkpoint's recipe.
     """
     keys = [key for key, _ in flat(OmegaConf.to_container(config.overrides, resolve=False))]
-    unread = set(unread_keys(plan_of(trained, overrides), keys)) if keys else set()
-    unread |= {key for key in keys if any(f"{key}.".startswith(f"{root}.") for root in _OF_TRAINING)}
-    if names := [key for key in dict.fromkeys(keys) if key in unread]:
+    absent = unread_keys(plan_of(trained, overrides), keys) if keys else []
+    if names := [key for key in keys if key in absent or any(is_below(key, root) for root in _OF_TRAINING)]:
         log.warning("nothing in this %s reads %s", purpose, ", ".join(f"overrides.{name}" for name in names))

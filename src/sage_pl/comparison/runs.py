@@ -109,13 +109,13 @@ class FinishedRun:
         """
         if key in self.choices:
             return str(self.choices[key])
-        value = dict(flat(self.config)).get(key, self)
-        if value is self or isinstance(value, Mapping):
+        values = dict(flat(self.config))
+        if isinstance(values.get(key, {}), Mapping):
             raise RunError(
                 f"{self.folder} has no {key!r} to name it by; by takes groups (method, backbone, ...) and "
                 "configuration keys that all runs have, such as optimizer.lr"
             )
-        return "null" if value is None else str(value)
+        return "null" if values[key] is None else str(values[key])
 
     def setting(self) -> dict[str, str]:
         """Values that must be equal in two runs for their ranks to be comparable."""

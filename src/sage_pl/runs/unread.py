@@ -62,7 +62,7 @@ def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[st
     keys = list(dict.fromkeys(keys))
     run = _what_is_read(plan.config, plan.steps, trains)
     stages = {name: _what_is_read(stage.config, plan.steps, True) for name, stage in plan.stages.items()}
-    waived = {name for one in (plan, *plan.stages.values()) for name in _weights_of_dropped(one)}
+    of_dropped = {name for one in (plan, *plan.stages.values()) for name in _weights_of_dropped(one)}
     known: Any = OmegaConf.to_container(plan.config, resolve=False)
     choices = {*(known.get("choices") or {}), *(key for key in keys if key.partition(".")[0] not in known)}
     choices -= {name for name, path in _CHOSEN.items() if value_at(known, path) is not None}
@@ -71,9 +71,9 @@ def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[st
     def is_read(path: str) -> bool:
         root, _, rest = path.partition(".")
         if root != "stages":
-            return path in waived or any(one.has(path) for one in (run, *stages.values()))
+            return path in of_dropped or any(one.has(path) for one in (run, *stages.values()))
         name, _, own = rest.partition(".")
-        return name in stages and not f"{own}.".startswith("steps.") and (not own or stages[name].has(own))
+        return name in stages and not is_below(own, "steps") and (not own or stages[name].has(own))
 
     return [key for key, path in settings.items() if not is_read(path)]
 
@@ -94,7 +94,7 @@ class _Read(NamedTuple):
     aside: set[str]
 
     def has(self, key: str) -> bool:
-        aside = any(f"{key}.".startswith(f"{path}.") for path in self.aside)
+        aside = any(is_below(key, path) for path in self.aside)
         return not aside and any(_touches(key, path) for path in self.paths)
 
 
@@ -160,4 +160,9 @@ def _node(raw: Mapping[str, Any], path: str) -> Any:
 
 def _touches(key: str, path: str) -> bool:
     """Whether one of two dotted keys is the other or lies below it."""
-    return f"{key}.".startswith(f"{path}.") or f"{path}.".startswith(f"{key}.")
+    return is_below(key, path) or is_below(path, key)
+
+
+def is_below(key: str, path: str) -> bool:
+    """Whether a dotted key is ``path`` or lies below it."""
+    return f"{key}.".startswith(f"{path}.")

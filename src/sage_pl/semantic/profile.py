@@ -16,7 +16,7 @@ from sage_pl.data.sequences import Sequences
 from sage_pl.ranges import Count
 from sage_pl.semantic.embedders.protocol import TextEncoder
 from sage_pl.semantic.tables import normalised
-from sage_pl.semantic.texts import NO_TEXT, Texts, check_columns
+from sage_pl.semantic.texts import NO_TEXT, Texts, check_columns, item_texts
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class PromptProfile:
     def _texts(self, inputs: Mapping[str, Artifact]) -> pl.Series:
         """What stands for items 1..N in a list."""
         if self.columns is None:
-            return inputs["texts"].frame("texts").sort("item")["text"]
+            return pl.Series(item_texts(inputs["texts"]))
         table = inputs["sequences"].frame("items").sort("item")
         check_columns(table, self.columns, "steps.profile.columns")
         return Texts(self.columns).of(table).replace("", NO_TEXT)

@@ -63,9 +63,10 @@ class Texts:
         items = inputs["sequences"].frame("items").sort("item")
         texts = items.select("item", self.of(items))
         columns = self.columns or text_columns(items)
-        pieces = zip(columns, attributes(items, columns, self.labels), strict=True)
-        if hollow := [name for name, piece in pieces if not items.select(piece.is_not_null().any()).item()]:
-            log.warning("no item has a value of %s, so no text has it either (steps.texts.columns)", ", ".join(hollow))
+        pieces = attributes(items, columns, self.labels)
+        filled = items.select(piece.is_not_null().any().alias(str(place)) for place, piece in enumerate(pieces)).row(0)
+        if absent := [name for name, some in zip(columns, filled, strict=True) if not some]:
+            log.warning("no item has a value of %s, so no text has it either (steps.texts.columns)", ", ".join(absent))
         empty = texts.filter(pl.col("text") == "").height
         if empty:
             log.warning("%d of %d items have no text in %s; they become %r", empty, len(texts), columns, NO_TEXT)

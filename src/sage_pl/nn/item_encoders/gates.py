@@ -47,6 +47,11 @@ class Gate(nn.Module):
         logits = self.logits(ids)
         return F.softmax(logits if self.silent is None else logits.masked_fill(self.silent[ids], -torch.inf), dim=-1)
 
+    def append(self, count: int) -> None:
+        """Add so many items without training events behind the mask token; every expert scores them."""
+        if self.silent is not None:
+            self.silent = F.pad(self.silent, (0, 0, 0, count))
+
     @abstractmethod
     def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
         """Of every expert; ``log sigma(t)`` gives ``sigma(t_e) / sum_e' sigma(t_e')``, also where every sigmoid is 0."""
@@ -90,6 +95,10 @@ class FrequencyGate(Gate):
         self.buckets: Tensor
         lines = torch.stack([_line(starts[name], n_buckets + 1) for name in names], dim=1)
         self.theta = nn.Parameter(torch.cat([lines, lines[-1:]]) if zero_bucket else lines)
+
+    def append(self, count: int) -> None:
+        super().append(count)
+        self.buckets = F.pad(self.buckets, (0, count), value=len(self.theta) - 1)
 
     def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
         return F.embedding(self.buckets[ids], F.logsigmoid(self.theta))
@@ -139,6 +148,10 @@ class ContinuousGate(Gate):
             nn.GELU(),
             nn.Linear(hidden_dim, len(names)),
         )
+
+    def append(self, count: int) -> None:
+        super().append(count)
+        self.frequency = F.pad(self.frequency, (0, count))
 
     def logits(self, ids: Int[Tensor, "*P"]) -> Float[Tensor, "*P n_experts"]:
         return self.network(self.frequency[ids][..., None]) / self.temperature

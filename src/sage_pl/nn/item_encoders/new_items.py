@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sage_pl.errors import SettingError
-from sage_pl.nn.item_encoders.gates import ContinuousGate, FrequencyGate, Gate
+from sage_pl.nn.item_encoders.gates import Gate
 from sage_pl.nn.item_encoders.item_text import ItemText
 from sage_pl.nn.item_encoders.sharded import ShardedTable
 from sage_pl.types import ItemEncoder, Views
@@ -58,16 +58,10 @@ def new_views(
                 part.table = nn.Parameter(torch.cat([part.table, mean(part.table)]))
             case nn.Embedding() | ShardedTable() if len(part.weight) == size:
                 part.weight = nn.Parameter(torch.cat([part.weight, mean(part.weight)]))
-            case FrequencyGate():
-                part.buckets = F.pad(part.buckets, (0, len(new)), value=len(part.theta) - 1)
-            case ContinuousGate():
-                part.frequency = F.pad(part.frequency, (0, len(new)))
             case Gate():
-                pass
+                part.append(len(new))
             case _:
                 continue
-        if isinstance(part, Gate) and part.silent is not None:
-            part.silent = F.pad(part.silent, (0, 0, 0, len(new)))
         done.add(id(part))
     for name, part in grown.named_modules():
         tensors = [*part.parameters(recurse=False), *part.buffers(recurse=False)]

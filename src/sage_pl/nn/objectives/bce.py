@@ -25,7 +25,7 @@ class BCE(Objective):
     def draw(self, batch: SeqBatch, epoch: int) -> Int[Tensor, "B L"]:
         """A negative per target."""
         targets = batch["targets"]
-        sequence = batch.get("user_items", torch.cat([batch["items"], targets], dim=1))
+        sequence = batch["user_items"] if "user_items" in batch else torch.cat([batch["items"], targets], dim=1)
         negatives = self.draw_candidates(targets.shape)
         for _ in range(8):
             clash = (negatives[..., None] == sequence[:, None, :]).any(-1)

@@ -47,8 +47,8 @@ class FusedScorer(nn.Module):
         text: the text column, or None.
         walks: item matrices by name; those of one artifact have the same counts.
         neighbours: trained items whose scores fill those of an unseen item; 0 leaves them as they are.
-        sequences: path of the ``sequences`` artifact, for the training events of every item; None: those that a matrix holds,
-            and without one every item counts as trained.
+        sequences: path of the ``sequences`` artifact, for the training events of every item where no matrix holds them; None:
+            without a matrix every item counts as trained.
     """
 
     READ_WITH: ClassVar = dict.fromkeys(("width", "neighbours"), ("text", bool))
@@ -70,10 +70,7 @@ class FusedScorer(nn.Module):
         self.text = text
         self.matrices = nn.ModuleDict(walks)
         self.neighbours = neighbours
-        counts = next((walks.counts for walks in self.walks), torch.ones(n_items + 2, dtype=torch.long))
-        if sequences is not None:
-            counts = torch.from_numpy(load_sequences(sequences).train_counts)
-        self.register_buffer("counts", counts.clone(), persistent=False)
+        self.register_buffer("counts", self._training_events(sequences), persistent=False)
         self._count()
 
     @property
@@ -81,6 +78,13 @@ class FusedScorer(nn.Module):
         for matrix in self.matrices.values():
             assert isinstance(matrix, Walks)
             yield matrix
+
+    def _training_events(self, sequences: str | None) -> Int[Tensor, "R"]:
+        for walks in self.walks:
+            return walks.counts.clone()
+        if sequences is None:
+            return torch.ones(self.n_items + 2, dtype=torch.long)
+        return torch.from_numpy(load_sequences(sequences).train_counts)
 
     def _count(self) -> None:
         """What follows from the training events of every item."""

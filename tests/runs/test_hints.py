@@ -96,6 +96,16 @@ def test_every_group_has_its_choices_suggested() -> None:
         assert f"did you mean {group}={choice}" in answer
 
 
+@pytest.mark.parametrize("others", [[], ["method=sage"]])
+def test_an_experiment_of_another_method_is_named(others: list[str]) -> None:
+    problem = "In 'experiment/reference_pad': Could not override 'item_encoder/gate'. No match in the defaults list."
+    (answer,) = hints(
+        ["experiment=reference_pad", *others], config_dir(), "train", ConfigCompositionException(problem)
+    )
+    assert answer.startswith("experiment=reference_pad changes item_encoder/gate")
+    assert answer.endswith("which method=sage does not have: leave out one of the two" if others else "is not there")
+
+
 def _error(arguments: list[str]) -> HydraException | None:
     """What Hydra raises for the first choice that its group, or its configuration, does not have."""
     for argument in arguments:

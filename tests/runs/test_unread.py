@@ -26,6 +26,7 @@ from tests.planned import planned
         ("method=plain ts_item=7", "ts_item"),
         ("method=plain evaluation.groups.ts_item=7", "evaluation.groups.ts_item"),
         ("method=plain dataset.ts_item=7 evaluation=reference", ""),
+        ("method=plain +evaluation.foo=7 evaluation.ks=[10] evaluation.seed=3 evaluation.table_mb=9", "evaluation.foo"),
         ("method=plain dataset.ts_item=7 evaluation.groups.item_rule=ts_item", ""),
         ("method=sage sequence_encoder.cross_attention=false sequence_encoder.own_position=3", "sequence_encoder.own_position"),
         ("method=sage sequence_encoder.own_position=3 sequence_encoder.heads=4", ""),

@@ -71,8 +71,8 @@ def refuse(problems: Iterable[str], causes: Iterable[tuple[str, ...]] = ()) -> N
 
 
 def node_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """Lines for steps, warm starts, batch extras and parts of stages that are no nodes."""
-    for path in ("steps", "start", "data.extras"):
+    """Lines for steps, warm starts, batch extras, callbacks and parts of stages that are no nodes."""
+    for path in ("steps", "start", "data.extras", "callbacks"):
         for name, node in (value_at(recipe, path) or {}).items():
             if not (_is_reference(node) or (isinstance(node, Mapping) and "_target_" in node)):
                 yield f"{path}.{name} is no part: it has no _target_; leave it out, or write the whole node"

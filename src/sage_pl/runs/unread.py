@@ -35,6 +35,7 @@ _BY_CODE = frozenset(  # top-level keys that no part refers to; all others are r
     ]
 )
 _BY_COMMANDS = ("dataset.name", "dataset.prompt")  # read without a reference: the log, the lists of a run
+_BY_EVALUATION = ("evaluation.groups", "evaluation.ks", "evaluation.seen")
 
 
 def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[str]:
@@ -101,8 +102,8 @@ class _Read(NamedTuple):
 def _what_is_read(config: Any, steps: Iterable[str], trains: bool) -> _Read:
     """What a run builds, and what that refers to."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
-    waiting = [*_BY_COMMANDS, *(f"steps.{name}" for name in steps)]
-    roots = _BY_CODE | ({"evaluation", *BUILT} - {"steps"} if trains else set())
+    waiting = [*_BY_COMMANDS, *(_BY_EVALUATION if trains else ()), *(f"steps.{name}" for name in steps)]
+    roots = _BY_CODE | ({*BUILT} - {"steps"} if trains else set())
     waiting += [str(name) for name in raw if name in roots]
     read = _Read(set(), set())
     while waiting:

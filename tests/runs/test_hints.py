@@ -99,9 +99,7 @@ def test_every_group_has_its_choices_suggested() -> None:
 @pytest.mark.parametrize("others", [[], ["method=sage"]])
 def test_an_experiment_of_another_method_is_named(others: list[str]) -> None:
     problem = "In 'experiment/reference_pad': Could not override 'item_encoder/gate'. No match in the defaults list."
-    (answer,) = hints(
-        ["experiment=reference_pad", *others], config_dir(), "train", ConfigCompositionException(problem)
-    )
+    (answer,) = hints(["experiment=reference_pad", *others], config_dir(), "train", ConfigCompositionException(problem))
     assert answer.startswith("experiment=reference_pad changes item_encoder/gate")
     assert answer.endswith("which method=sage does not have: leave out one of the two" if others else "is not there")
 

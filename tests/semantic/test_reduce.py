@@ -66,3 +66,22 @@ def test_a_ridge_and_whitening_are_one_too_many() -> None:
 def test_the_key_is_what_it_was_before_there_was_a_ridge() -> None:
     assert identity(Reduce(8)) == {"class": "Reduce", "dim": 8, "whiten": False}
     assert identity(Reduce(8, ridge=500.0)) == {"class": "Reduce", "dim": 8, "whiten": False, "ridge": 500.0}
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_items_of_which_nothing_is_known_stay_zero_and_count_for_nothing(
+    make_artifact, out, rng, tmp_path, whiten
+) -> None:
+    rows = rng.normal(size=(30, 6)) + 5
+    known, _ = reduced(make_artifact, out, rows, dim=3, whiten=whiten)
+    embed = make_artifact("again", table=padded(np.insert(rows, [0, 10], 0, axis=0)))
+    Reduce(3, whiten).run({"embed": embed}, tmp_path)
+    table = np.load(tmp_path / "table.npy")
+    assert not table[[1, 12]].any()
+    np.testing.assert_array_equal(np.delete(table, [1, 12], axis=0), known)
+
+
+def test_no_more_components_than_items_that_are_known(make_artifact, out, rng) -> None:
+    rows = np.insert(rng.normal(size=(3, 6)), 0, np.zeros((9, 6)), axis=0)
+    with pytest.raises(ValueError, match=r"3 items of width 6 to 4 .* set steps\.reduce\.dim to 1\.\.3"):
+        reduced(make_artifact, out, rows, dim=4)

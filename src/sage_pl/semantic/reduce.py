@@ -24,7 +24,8 @@ _NO_VARIANCE = 1e-7  # of a singular value, relative to the largest: about the r
 class Reduce:
     """Principal components: ``(x - mean) V``, with V the ``dim`` leading eigenvectors of the items' covariance.
 
-    The decomposition is exact and the sign of every component fixed, so the result is deterministic.
+    The decomposition is exact and the sign of every component fixed, so the result is deterministic. An item whose vector is
+    zero, of which nothing is known, stays zero and counts for nothing.
 
     Args:
         dim: number of components, at most the width of the embedding and the number of items (64 in the reference).
@@ -65,10 +66,11 @@ class Reduce:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         rows = np.asarray(inputs["embed"].array("table")[1:-1], dtype=np.float64)
-        if not 1 <= self.dim <= min(rows.shape):
+        most = _most(rows)
+        if not 1 <= self.dim <= most:
             raise SettingError(
-                f"cannot reduce {rows.shape[0]} items of width {rows.shape[1]} to {self.dim} components; "
-                f"set steps.reduce.dim to 1..{min(rows.shape)} or take an embedder with wider vectors"
+                f"cannot reduce {rows.any(axis=1).sum()} items of width {rows.shape[1]} to {self.dim} components; "
+                f"set steps.reduce.dim to 1..{most} or take an embedder with wider vectors"
             )
         write_components(rows, self.dim, self.whiten, out, self.ridge)
 
@@ -108,15 +110,20 @@ class Intermediate:
 
     def run(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         rows = np.asarray(inputs["embed"].array("table")[1:-1], dtype=np.float64)
-        write_components(rows, min(self.dim, *rows.shape), self.whiten, out)
+        write_components(rows, min(self.dim, _most(rows)), self.whiten, out)
+
+
+def _most(rows: FloatArray) -> int:
+    """The largest number of components: of the width and of the items that are not zero."""
+    return min(rows.shape[1], int(rows.any(axis=1).sum()))
 
 
 def write_components(rows: FloatArray, dim: int, whiten: bool, out: Path, ridge: float | None = None) -> None:
     """Write the ``dim`` leading principal components of the items' vectors and their shares of the variance.
 
     Args:
-        rows: the vectors of items 1..N, float64.
-        dim: components, at most the rows' number and width.
+        rows: the vectors of items 1..N, float64; rows of zeros stay zero and count for nothing.
+        dim: components, at most the width and the number of rows that are not zero.
         whiten: divide every component by its standard deviation.
         out: the folder for ``table.npy`` [R, dim] and ``explained.npy`` [dim].
         ridge: lambda of :class:`Reduce`; None leaves the components as they are.
@@ -124,12 +131,15 @@ def write_components(rows: FloatArray, dim: int, whiten: bool, out: Path, ridge:
     from sklearn.decomposition import PCA
 
     pca = PCA(dim, whiten=whiten, svd_solver="covariance_eigh")
-    components = pca.fit_transform(rows)
+    known = rows.any(axis=1)
+    components = pca.fit_transform(rows[known])
     if ridge is not None:  # U S / sqrt(S^2 + lambda); a component without variance is 0
         scale = pca.singular_values_
         spread = scale > _NO_VARIANCE * scale[0]
         components = components * spread / np.sqrt(np.where(spread, scale, 1) ** 2 + ridge)
-    np.save(out / "table.npy", padded(components))
+    everything = np.zeros((len(rows), dim))
+    everything[known] = components
+    np.save(out / "table.npy", padded(everything))
     np.save(out / "explained.npy", pca.explained_variance_ratio_.astype(np.float32))
     share = pca.explained_variance_ratio_.sum()
     log.info("%d of %d components keep %.1f %% of the variance", dim, rows.shape[1], 100 * share)

@@ -18,6 +18,14 @@ def test_standardised_text_by_hand() -> None:
     assert not standardised(torch.ones(4, 2)).any()
 
 
+def test_items_of_which_nothing_is_known_stay_zero_and_count_for_nothing() -> None:
+    known = standardised(torch.tensor([[0.0, 0], [3, 1], [1, 1], [2, 4], [0, 0]]))
+    with_zeros = standardised(torch.tensor([[0.0, 0], [0, 0], [3, 1], [1, 1], [0, 0], [2, 4], [0, 0]]))
+    torch.testing.assert_close(with_zeros[[0, 2, 3, 5, 6]], known)
+    assert not with_zeros[[1, 4]].any()
+    assert not standardised(torch.zeros(4, 2)).any()
+
+
 def test_writing_to_a_table_does_not_reach_its_file(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "embed", np.ones((3, 4)))
     table = load_table(path, 3)

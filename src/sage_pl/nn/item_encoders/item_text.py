@@ -55,11 +55,17 @@ def load_start(path: str, n_items: int, dim: int) -> Float[Tensor, "R D"]:
 
 
 def standardised(table: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
-    """The items' vectors less their mean, scaled to mean squared length 1; rows 0 and N + 1 stay zero. A copy in memory."""
+    """The items' vectors less their mean, scaled to mean squared length 1. A copy in memory.
+
+    Rows 0 and N + 1 stay zero, and so does an item's row of zeros, of which nothing is known: it counts for neither number.
+    """
     table = table.float() if table.dtype == torch.float16 else table
-    items = table[1:-1] - table[1:-1].mean(0)
+    known = F.pad(table[1:-1].any(1), (1, 1))
+    items = table[known] - table[known].mean(0)
     length = items.square().sum(1).mean().sqrt()
-    return F.pad(items / length.clamp(min=torch.finfo(items.dtype).tiny), (0, 0, 1, 1))
+    result = torch.zeros_like(table)
+    result[known] = items / length.clamp(min=torch.finfo(items.dtype).tiny)
+    return result
 
 
 class ItemText(nn.Module):

@@ -54,7 +54,7 @@ class CooccurrenceEmbedder:
     seed: Seed = 0
 
     name: ClassVar[str] = "embed"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1: zero rows had a say in the components
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
     no_new_items: ClassVar[str] = "embedder=cooccurrence knows an item by its training events, and a new item has none"

@@ -46,7 +46,7 @@ class PrecomputedEmbedder:
     path: str = field(compare=False)
 
     name: ClassVar[str] = "embed"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1: zero rows had a say in the components
     inputs: ClassVar[tuple[str, ...]] = ("sequences",)
     libraries: ClassVar[tuple[str, ...]] = ()
     no_new_items: ClassVar[str] = "embedder=precomputed reads vectors from a file and encodes no text"

@@ -86,7 +86,7 @@ class TslrecEmbedder:
     offline: bool = field(default=False, compare=False)
 
     name: ClassVar[str] = "embed"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1: zero rows had a say in the components
     no_new_items: ClassVar[str] = "embedder=tslrec knows an item by its trained vector, and a new item has none"
 
     @property

@@ -4,6 +4,7 @@ python benchmarks/images.py results              docs/images/results.png, from t
 python benchmarks/images.py report FILE          docs/images/report.png: the top of a report.html, in Chromium (playwright)
 python benchmarks/images.py explorer ADDRESS    docs/images/explorer.png: the page of `sage-pl explore`, which runs, likewise
 python benchmarks/images.py wandb FOLDER ...     docs/images/wandb.png: what a W&B report's panels hold, from runs
+python benchmarks/images.py maps FOLDER ...      docs/images/maps.png: the items by text and by each run, UMAP and t-SNE
 """
 
 from __future__ import annotations
@@ -181,15 +182,59 @@ def _history(folder: Path, column: str) -> tuple[list[float], list[float]]:
     return rows["epoch"].to_list(), rows[column].to_list()
 
 
+def maps(*folders: str) -> Path:
+    """3,000 items by their text vectors and by those of each run, coloured by training events: the maps of a report."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+    from PIL import Image
+
+    from sage_pl.comparison.runs import read
+    from sage_pl.data.sequences import Sequences
+    from sage_pl.report.maps import NAMES, project
+    from sage_pl.report.reading import RunFiles
+    from sage_pl.report.vectors import RunVectors, sample, text_of
+
+    runs = [read(Path(folder)) for folder in folders]
+    vectors = {run.name_by("method"): RunVectors(RunFiles(run)) for run in runs}
+    data = Sequences.load(RunFiles(runs[0]).artifact("sequences"))
+    ids = sample(np.arange(1, data.n_items + 1), 3000, 0)
+    band = np.searchsorted([1, 5, 10, 20, 40], data.train_counts[ids], side="right")
+    tables = {"text vectors": text_of(vectors)} | {name: one.scored for name, one in vectors.items()}
+    figure, panels = pyplot.subplots(
+        len(NAMES), len(tables), figsize=(2.7 * len(tables), 5.6), layout="constrained", squeeze=False
+    )
+    for row, (layout, title) in zip(panels, NAMES.items(), strict=True):
+        place = None
+        for panel, (name, table) in zip(row, tables.items(), strict=True):
+            here = project(np.asarray(table[ids]), place, 0, layout)
+            place = here if place is None else place
+            dots = panel.scatter(*here.T, s=1.2, c=band, cmap="viridis_r", linewidths=0)
+            panel.set_title(f"{name}, {title}", fontsize=9, loc="left")
+            panel.set_axis_off()
+    legend, _ = dots.legend_elements()
+    names = ("0", "1-4", "5-9", "10-19", "20-39", "40+")
+    figure.legend(
+        legend, names, title="training events", loc="outside lower center", ncols=6, frameon=False, fontsize=8
+    )
+    file = IMAGES / "maps.png"
+    figure.savefig(file, dpi=95)
+    Image.open(file).quantize(48).save(file, optimize=True)
+    return file
+
+
 def main() -> None:
     makers: dict[str, Callable[..., Path]] = {
         "results": results,
         "report": report,
         "explorer": explorer,
         "wandb": wandb,
+        "maps": maps,
     }
     what, *of = sys.argv[1:] or [""]
-    if what not in makers or (what != "wandb" and len(of) != (what != "results")) or (what == "wandb" and not of):
+    several = what in ("wandb", "maps")
+    if what not in makers or (not several and len(of) != (what != "results")) or (several and not of):
         sys.exit(__doc__)
     file = makers[what](*of)
     size = file.stat().st_size

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from sage_pl.commands.door import config_dir
 from sage_pl.runs.hints import hints, known_keys, suggest
+from tests.planned import composed
 
 
 @pytest.mark.parametrize(
@@ -96,12 +97,13 @@ def test_every_group_has_its_choices_suggested() -> None:
         assert f"did you mean {group}={choice}" in answer
 
 
-@pytest.mark.parametrize("others", [[], ["method=sage"]])
-def test_an_experiment_of_another_method_is_named(others: list[str]) -> None:
-    problem = "In 'experiment/reference_pad': Could not override 'item_encoder/gate'. No match in the defaults list."
-    (answer,) = hints(["experiment=reference_pad", *others], config_dir(), "train", ConfigCompositionException(problem))
-    assert answer.startswith("experiment=reference_pad changes item_encoder/gate")
-    assert answer.endswith("which method=sage does not have: leave out one of the two" if others else "is not there")
+@pytest.mark.parametrize("choice", ["experiment=reference_pad", "without=pad/frequency"])
+def test_an_experiment_or_a_part_of_another_method_is_named(choice: str) -> None:
+    with pytest.raises(ConfigCompositionException) as error:
+        composed(choice, "method=sage")
+    (answer,) = hints([choice, "method=sage"], config_dir(), "train", error.value)
+    assert answer.startswith(f"{choice} changes item_encoder")
+    assert answer.endswith("which method=sage does not have: leave out one of the two")
 
 
 def _error(arguments: list[str]) -> HydraException | None:

@@ -223,6 +223,7 @@ def test_products_follow_the_processor(monkeypatch: pytest.MonkeyPatch, fast: bo
         ("method=plain +steps.foo.bar=1", "steps.foo is no part"),
         ("method=plain +start.foo=1", "start.foo is no part"),
         ("method=plain +callbacks.foo.bar=1", "callbacks.foo is no part"),
+        ("method=plain evaluation.groups=3", "evaluation.groups is 3, wanted the rules"),
         ("method=plain +evaluation.groups.foo=1", "evaluation.groups.foo is no rule"),
         ("method=melt stages.plain=3", "stages.plain is 3, wanted the parts"),
         ("method=melt +stages.plain.backbone=gru4rec", r"\+backbone@stages\.plain\.backbone=gru4rec"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sage_pl.artifacts.identity import identity
-from sage_pl.semantic.reduce import Reduce
+from sage_pl.semantic.reduce import Intermediate, Reduce
 from sage_pl.semantic.tables import padded
 
 
@@ -85,3 +85,20 @@ def test_no_more_components_than_items_that_are_known(make_artifact, out, rng) -
     rows = np.insert(rng.normal(size=(3, 6)), 0, np.zeros((9, 6)), axis=0)
     with pytest.raises(ValueError, match=r"3 items of width 6 to 4 .* set steps\.reduce\.dim to 1\.\.3"):
         reduced(make_artifact, out, rows, dim=4)
+
+
+@pytest.mark.parametrize("step", [Reduce(1), Reduce(1, ridge=1.0), Intermediate()])
+def test_one_item_of_which_anything_is_known_has_no_components(make_artifact, out, rng, step) -> None:
+    rows = np.insert(rng.normal(size=(1, 6)), 0, np.zeros((9, 6)), axis=0)
+    with pytest.raises(ValueError, match="need 2 items with vectors that are not zero, got 1"):
+        step.run({"embed": make_artifact("embed", table=padded(rows))}, out)
+
+
+@pytest.mark.parametrize("step", [Reduce(3, ridge=500.0), Intermediate()])
+def test_every_form_of_components_leaves_out_what_is_not_known(make_artifact, out, rng, tmp_path, step) -> None:
+    rows = rng.normal(size=(30, 6))
+    step.run({"embed": make_artifact("embed", table=padded(rows))}, out)
+    step.run({"embed": make_artifact("again", table=padded(np.insert(rows, 10, 0, axis=0)))}, tmp_path)
+    table = np.load(tmp_path / "table.npy")
+    assert not table[11].any()
+    np.testing.assert_array_equal(np.delete(table, 11, axis=0), np.load(out / "table.npy"))

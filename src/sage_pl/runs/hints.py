@@ -134,10 +134,10 @@ def _no_choice(error: MissingConfigException, arguments: list[str], config_dir: 
 
 def _absent_group(problem: str, overrides: Iterable[str], groups: Iterable[str]) -> str:
     """The sentence about a group that no part of this configuration has, such as a gate, or nothing."""
-    if place := re.search(r"In 'experiment/(.+)': Could not override '(.+?)'", problem):
+    if place := re.search(r"In '(experiment|without)/(.+)': Could not override '(.+?)'", problem):
         methods = [argument for argument in overrides if argument.startswith("method=")]
         other = f", which {methods[0]} does not have: leave out one of the two" if methods else ", which is not there"
-        return f"experiment={place[1]} changes {place[2]}{other}"
+        return f"{place[1]}={place[2]} changes {place[3]}{other}"
     for argument in overrides:
         key = argument.partition("=")[0]
         if f"Could not override '{key}'" not in problem or key.partition("@")[0] not in groups:

@@ -188,6 +188,8 @@ def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> dict[str, 
     names = ["evaluation"] if "evaluation" in config else []
     evaluation: Any = resolve_with_placeholders(config, names).get("evaluation", {})
     groups = evaluation.get("groups", {})
+    if not isinstance(groups, Mapping):
+        return {f"evaluation.groups is {groups!r}, wanted the rules of groups (evaluation=default)": "evaluation"}
     of_evaluation = [
         *setting_problems(hints(RankingEvaluation), evaluation, "evaluation"),
         *setting_problems(hints(Groups), groups, "evaluation.groups"),

@@ -17,6 +17,7 @@ from sage_pl.semantic.tables import FloatArray, padded
 
 log = logging.getLogger(__name__)
 
+_LEAST = 2  # items
 _NO_VARIANCE = 1e-7  # of a singular value, relative to the largest: about the root of float64's precision
 
 
@@ -127,17 +128,24 @@ def write_components(rows: FloatArray, dim: int, whiten: bool, out: Path, ridge:
         whiten: divide every component by its standard deviation.
         out: the folder for ``table.npy`` [R, dim] and ``explained.npy`` [dim].
         ridge: lambda of :class:`Reduce`; None leaves the components as they are.
+
+    Raises:
+        SettingError: fewer than two rows are not zero.
     """
     from sklearn.decomposition import PCA
 
     pca = PCA(dim, whiten=whiten, svd_solver="covariance_eigh")
     known = rows.any(axis=1)
-    components = pca.fit_transform(rows[known])
+    if known.sum() < _LEAST:
+        raise SettingError(
+            f"components need {_LEAST} items with vectors that are not zero, got {known.sum()}; take another embedder"
+        )
+    components = pca.fit_transform(rows if known.all() else rows[known])
     if ridge is not None:  # U S / sqrt(S^2 + lambda); a component without variance is 0
         scale = pca.singular_values_
         spread = scale > _NO_VARIANCE * scale[0]
         components = components * spread / np.sqrt(np.where(spread, scale, 1) ** 2 + ridge)
-    everything = np.zeros((len(rows), dim))
+    everything = np.zeros((len(rows), dim), np.float32)
     everything[known] = components
     np.save(out / "table.npy", padded(everything))
     np.save(out / "explained.npy", pca.explained_variance_ratio_.astype(np.float32))

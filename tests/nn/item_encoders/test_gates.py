@@ -189,4 +189,5 @@ def test_every_expert_of_pad_starts_with_a_share_that_it_is_heard_with(sequences
     starts = OmegaConf.load("conf/item_encoder/gate/frequency.yaml").starts
     gate, launched = (FrequencyGate(NAMES, sequences, start)(torch.arange(1, 21)) for start in (starts, LAUNCHED))
     assert gate.min() > 0.03
+    assert gate[:, NAMES.index("aligned")].max() < 0.1  # at a quarter the mixture loses
     assert launched[:, NAMES.index("aligned")].max() < 0.02

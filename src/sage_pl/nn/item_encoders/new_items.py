@@ -32,8 +32,9 @@ def new_views(
 
     A trained table's row is ``sum_j softmax_j(cos(x, x_j) / 0.1) E[j]`` over the 10 trained items nearest in centred text. A
     frozen text table's row is the affine map of the new text that gives the known items' rows, by least squares: exact for
-    principal components and standardised text. Known items whose vectors are zero have no say in either. Gates treat a new item
-    as one without training events, but every expert scores it: its rows are no random start.
+    principal components and standardised text. Known items whose vectors are zero have no say in either; a new item's zero
+    vector stays zero as text. Gates treat a new item as one without training events, but every expert scores it: its rows are
+    no random start.
 
     Args:
         encoder: trained, on the CPU; it stays as it is.
@@ -79,9 +80,10 @@ def _nearest(
     known: Float[Tensor, "N D"], new: Float[Tensor, "M D"], trained: Bool[Tensor, "N"]
 ) -> tuple[Int[Tensor, "M K"], Float[Tensor, "M K"]]:
     """Places in ``known`` of the trained items nearest to each new one, and their weights."""
-    centre = known[known.any(1)].mean(0)
+    has_text = known.any(1)
+    centre, near = known[has_text].mean(0), trained & has_text
     cosines = F.normalize(new - centre, dim=1) @ F.normalize(known - centre, dim=1).T
-    values, places = cosines.masked_fill(~trained, -torch.inf).topk(min(NEAREST, int(trained.sum())), dim=1)
+    values, places = cosines.masked_fill(~near, -torch.inf).topk(min(NEAREST, int(near.sum())), dim=1)
     return places, F.softmax(values / TEMPERATURE, dim=1)
 
 
@@ -90,7 +92,8 @@ def _mapped(rows: Float[Tensor, "N E"], known: Float[Tensor, "N D"], new: Float[
     rows = rows.double()
     if rows.shape == known.shape and torch.equal(rows.float(), known.float()):
         return new
-    rows, known = rows[known.any(1)], known[known.any(1)]
+    if not (has_text := known.any(1)).all():
+        rows, known = rows[has_text], known[has_text]
     bias, centre = rows.mean(0), known.double().mean(0)
     source, target = known.double() - centre, rows - bias
     weight = torch.linalg.lstsq(source, target, driver="gelsd").solution
@@ -98,4 +101,5 @@ def _mapped(rows: Float[Tensor, "N E"], known: Float[Tensor, "N D"], new: Float[
         raise SettingError(
             "new items cannot be added: the model's text vectors are no affine map of the text encoder's; train again with them"
         )
-    return ((new.double() - centre) @ weight + bias).float()
+    mapped = (new.double() - centre) @ weight + bias
+    return (mapped * new.any(1, keepdim=True)).float()

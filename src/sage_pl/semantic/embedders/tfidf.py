@@ -35,7 +35,7 @@ class TfidfEmbedder(TextEmbedder):
     min_count: Count = 1
     seed: Seed = 0
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1: zero rows had a say in the components
     libraries: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 
     def fitted(self, known: Sequence[str]) -> Encode:

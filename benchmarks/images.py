@@ -192,6 +192,7 @@ def maps(*folders: str) -> Path:
 
     from sage_pl.comparison.runs import read
     from sage_pl.data.sequences import Sequences
+    from sage_pl.evaluation.groups import POPULARITY
     from sage_pl.report.maps import NAMES, project
     from sage_pl.report.reading import RunFiles
     from sage_pl.report.vectors import RunVectors, sample, text_of
@@ -200,7 +201,7 @@ def maps(*folders: str) -> Path:
     vectors = {run.name_by("method"): RunVectors(RunFiles(run)) for run in runs}
     data = Sequences.load(RunFiles(runs[0]).artifact("sequences"))
     ids = sample(np.arange(1, data.n_items + 1), 3000, 0)
-    band = np.searchsorted([1, 5, 10, 20, 40], data.train_counts[ids], side="right")
+    band = np.searchsorted(list(POPULARITY.values()), data.train_counts[ids], side="right")
     tables = {"text vectors": text_of(vectors)} | {name: one.scored for name, one in vectors.items()}
     figure, panels = pyplot.subplots(
         len(NAMES), len(tables), figsize=(2.7 * len(tables), 5.6), layout="constrained", squeeze=False
@@ -214,7 +215,7 @@ def maps(*folders: str) -> Path:
             panel.set_title(f"{name}, {title}", fontsize=9, loc="left")
             panel.set_axis_off()
     legend, _ = dots.legend_elements()
-    names = ("0", "1-4", "5-9", "10-19", "20-39", "40+")
+    names = ("0", *POPULARITY)
     figure.legend(
         legend, names, title="training events", loc="outside lower center", ncols=6, frameon=False, fontsize=8
     )

@@ -190,14 +190,11 @@ def _number_problems(config: DictConfig, plain: Mapping[str, Any]) -> dict[str, 
     groups = evaluation.get("groups", {})
     if not isinstance(groups, Mapping):
         return {f"evaluation.groups is {groups!r}, wanted the rules of groups (evaluation=default)": "evaluation"}
+    rules = hints(Groups)
     of_evaluation = [
         *setting_problems(hints(RankingEvaluation), evaluation, "evaluation"),
-        *setting_problems(hints(Groups), groups, "evaluation.groups"),
-        *(
-            f"evaluation.groups.{name} is no rule of groups; leave it out"
-            for name in groups
-            if name not in hints(Groups)
-        ),
+        *setting_problems(rules, groups, "evaluation.groups"),
+        *(f"evaluation.groups.{name} is no rule of groups; leave it out" for name in groups if name not in rules),
     ]
     of_parts = number_problems(plain, cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
     return of_parts | dict.fromkeys(of_evaluation, "evaluation")

@@ -13,7 +13,7 @@ import numpy as np
 from sage_pl.artifacts.store import Artifact
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Weight, Width
-from sage_pl.semantic.tables import FloatArray, padded
+from sage_pl.semantic.tables import FloatArray
 
 log = logging.getLogger(__name__)
 
@@ -135,19 +135,19 @@ def write_components(rows: FloatArray, dim: int, whiten: bool, out: Path, ridge:
     from sklearn.decomposition import PCA
 
     pca = PCA(dim, whiten=whiten, svd_solver="covariance_eigh")
-    known = rows.any(axis=1)
-    if known.sum() < _LEAST:
+    has_vector = rows.any(axis=1)
+    if has_vector.sum() < _LEAST:
         raise SettingError(
-            f"components need {_LEAST} items with vectors that are not zero, got {known.sum()}; take another embedder"
+            f"components need {_LEAST} items with vectors that are not zero, got {has_vector.sum()}; take another embedder"
         )
-    components = pca.fit_transform(rows if known.all() else rows[known])
+    components = pca.fit_transform(rows if has_vector.all() else rows[has_vector])
     if ridge is not None:  # U S / sqrt(S^2 + lambda); a component without variance is 0
         scale = pca.singular_values_
         spread = scale > _NO_VARIANCE * scale[0]
         components = components * spread / np.sqrt(np.where(spread, scale, 1) ** 2 + ridge)
-    everything = np.zeros((len(rows), dim), np.float32)
-    everything[known] = components
-    np.save(out / "table.npy", padded(everything))
+    table = np.zeros((len(rows) + 2, dim), np.float32)
+    table[1:-1][has_vector] = components
+    np.save(out / "table.npy", table)
     np.save(out / "explained.npy", pca.explained_variance_ratio_.astype(np.float32))
     share = pca.explained_variance_ratio_.sum()
     log.info("%d of %d components keep %.1f %% of the variance", dim, rows.shape[1], 100 * share)

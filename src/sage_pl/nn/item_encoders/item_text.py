@@ -60,11 +60,12 @@ def standardised(table: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
     Rows 0 and N + 1 stay zero, and so does an item's row of zeros, of which nothing is known: it counts for neither number.
     """
     table = table.float() if table.dtype == torch.float16 else table
-    known = F.pad(table[1:-1].any(1), (1, 1))
-    items = table[known] - table[known].mean(0)
+    has_vector = F.pad(table[1:-1].any(1), (1, 1))
+    items = table[has_vector]
+    items = items - items.mean(0)
     length = items.square().sum(1).mean().sqrt()
     result = torch.zeros_like(table)
-    result[known] = items / length.clamp(min=torch.finfo(items.dtype).tiny)
+    result[has_vector] = items / length.clamp(min=torch.finfo(items.dtype).tiny)
     return result
 
 

@@ -3,8 +3,9 @@
 import shutil
 
 import pytest
+import torch
 
-from sage_pl.semantic.interests import prompt
+from sage_pl.semantic.interests import local, prompt
 from sage_pl.semantic.interests.local import LocalDescriber
 from sage_pl.semantic.language_models.loading import ModelError
 from tests.semantic.scft.tiny import write_llama
@@ -48,6 +49,46 @@ def test_neither_batches_nor_other_users_change_an_answer(llama) -> None:
     assert [describe(llama, [groups])[0] for groups in USERS] == [found[row] for row in range(3)]
 
 
+def test_the_start_that_is_read_once_does_not_change_an_answer(llama, monkeypatch) -> None:
+    """The naive form reads every prompt whole and alone."""
+    rows = []
+    answer = LocalDescriber._answer
+
+    def naive(self, model, tokenizer, ids, start):
+        found = answer(self, model, tokenizer, ids, start)
+        for row, text in zip(ids, found, strict=True):
+            assert start[0] > 5
+            whole = model.generate(input_ids=torch.tensor([row]), max_new_tokens=4, do_sample=False)
+            assert tokenizer.decode(whole[0, len(row) :], skip_special_tokens=True) == text
+            rows.append(row)
+        return found
+
+    monkeypatch.setattr(LocalDescriber, "_answer", naive)
+    describe(llama)
+    assert len(rows) == 5  # distinct groups
+
+
+def test_an_interruption_loses_a_chunk_of_users(llama, monkeypatch) -> None:
+    monkeypatch.setattr(local, "CHUNK", 2)
+    answers = LocalDescriber(llama, max_tokens=4, device="cpu", offline=True, batch_tokens=1).describe(TEXTS, USERS)
+    assert [row for row, _ in answers] == [
+        0,
+        1,
+        2,
+    ]  # by length alone user 0, who has the shortest group, would be the last
+
+
+def test_equal_groups_are_asked_about_once_and_nobody_loads_no_model(llama, monkeypatch) -> None:
+    asked = []
+    answer = LocalDescriber._answer
+    monkeypatch.setattr(LocalDescriber, "_answer", lambda self, *args: asked.extend(args[2]) or answer(self, *args))
+    found = describe(llama, [[[1, 2], [3]], [[3]], [[1, 2]], [[3], [1, 2]]])
+    assert len(asked) == 2
+    both = found[0]
+    assert found == {0: both, 1: both[1:], 2: both[:1], 3: both[::-1]}
+    assert describe("nobody/nothing", []) == {}
+
+
 def test_it_is_asked_about_each_group_on_its_own(llama, monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(
@@ -73,7 +114,9 @@ def test_it_is_asked_about_each_group_on_its_own(llama, monkeypatch) -> None:
 )
 def test_answers_are_read_line_by_line(llama, monkeypatch, answers, version, expected) -> None:
     given = iter(answers)
-    monkeypatch.setattr(LocalDescriber, "_answer", lambda self, model, tokenizer, rows: [next(given) for _ in rows])
+    monkeypatch.setattr(
+        LocalDescriber, "_answer", lambda self, model, tokenizer, rows, start: [next(given) for _ in rows]
+    )
     monkeypatch.setattr(LocalDescriber, "_batches", lambda self, ids: iter([range(len(ids))]))
     assert describe(llama, [USERS[2]], prompt_version=version) == {0: expected}
 

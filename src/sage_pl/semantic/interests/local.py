@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from sage_pl.semantic.language_models.weights import settings_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+CHUNK = 512  # prompts sorted by length together
+
 log = logging.getLogger(__name__)
 
 
@@ -29,7 +32,8 @@ class LocalDescriber:
     """One prompt per group, with two examples, and greedy decoding; the first line of the answer is the phrase.
 
     Small models confuse several groups in one prompt, and follow examples better than instructions. There is no correction: one
-    empty answer or refusal makes its user's answer unusable.
+    empty answer or refusal makes its user's answer unusable. The examples, two thirds of a prompt, are read once, and equal
+    groups are asked about once.
 
     Args:
         model: an instruct model with a chat template: name on the hub, a local folder, or ``smollm2`` for the one in the
@@ -62,23 +66,38 @@ class LocalDescriber:
         return settings_of(self)
 
     def describe(self, texts: Sequence[str], users: Sequence[Groups]) -> Iterator[tuple[int, list[str] | None]]:
+        if not users:
+            return
         model, tokenizer = self._load()
-        places = [(row, place) for row, groups in enumerate(users) for place in range(len(groups))]
-        ids = [self._tokens(tokenizer, [texts[i] for i in users[row][place]]) for row, place in places]
+        places: dict[tuple[int, ...], list[tuple[int, int]]] = {}  # equal groups share a prompt
+        for row, groups in enumerate(users):
+            for place, group in enumerate(groups):
+                tokens = tuple(self._tokens(tokenizer, [texts[i] for i in group]))
+                places.setdefault(tokens, []).append((row, place))
+        ids = list(places)
+        start = _shared_start(model, ids)
         phrases: list[dict[int, str | None]] = [{} for _ in users]
         for batch in self._batches(ids):
-            answers = self._answer(model, tokenizer, [ids[i] for i in batch])
-            for (row, place), answer in zip((places[i] for i in batch), answers, strict=True):
-                phrases[row][place] = prompt.phrase(answer, self.prompt_version)
-                if len(phrases[row]) == len(users[row]):
-                    usable = [phrase for _, phrase in sorted(phrases[row].items()) if phrase is not None]
-                    yield row, usable if len(usable) == len(users[row]) else None
+            answers = self._answer(model, tokenizer, [ids[i] for i in batch], start)
+            for i, answer in zip(batch, answers, strict=True):
+                phrase = prompt.phrase(answer, self.prompt_version)
+                for row, place in places[ids[i]]:
+                    phrases[row][place] = phrase
+                    if len(phrases[row]) == len(users[row]):
+                        usable = [phrase for _, phrase in sorted(phrases[row].items()) if phrase is not None]
+                        yield row, usable if len(usable) == len(users[row]) else None
 
-    def _batches(self, ids: list[list[int]]) -> Iterator[np.ndarray]:
+    def _batches(self, ids: list[tuple[int, ...]]) -> Iterator[np.ndarray]:
         from tqdm import tqdm
 
         sizes = np.array([len(tokens) + self.max_tokens for tokens in ids], dtype=np.int64)
-        batches = list(batches_of_like_length(sizes, self.batch_tokens))
+        batches = [
+            first + batch
+            for first in range(
+                0, len(ids), CHUNK
+            )  # users in their order: an interruption loses a chunk, not the short groups of all
+            for batch in batches_of_like_length(sizes[first : first + CHUNK], self.batch_tokens)
+        ]
         return iter(tqdm(batches, desc="describe", unit="batch", disable=not sys.stderr.isatty()))
 
     def _load(self) -> tuple[PreTrainedModel, Any]:
@@ -103,13 +122,34 @@ class LocalDescriber:
         return encoded["input_ids"]
 
     @torch.no_grad()
-    def _answer(self, model: PreTrainedModel, tokenizer: Any, rows: list[list[int]]) -> list[str]:
-        """Greedy continuations of left-padded prompts."""
+    def _answer(
+        self, model: PreTrainedModel, tokenizer: Any, rows: list[tuple[int, ...]], start: tuple[int, Any]
+    ) -> list[str]:
+        """Greedy continuations of prompts, padded behind the start that all share."""
         width = max(map(len, rows))
         end = tokenizer.eos_token_id
-        ids = torch.tensor([[end] * (width - len(row)) + row for row in rows], device=model.device)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
+        n, cache = start
+        padded = [[*row[:n], *[end] * (width - len(row)), *row[n:]] for row in rows]
+        ids = torch.tensor(padded, device=model.device)
+        held = [[1] * n + [0] * (width - len(row)) + [1] * (len(row) - n) for row in rows]
+        mask = torch.tensor(held, device=model.device)
+        cache = copy.deepcopy(cache)  # generation appends to it
+        cache.batch_repeat_interleave(len(rows))
         longest = {"max_new_tokens": self.max_tokens, "pad_token_id": end, "eos_token_id": end}
         greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        answers = model.generate(input_ids=ids, attention_mask=mask, **longest, **greedy)  # type: ignore[operator]
+        answers = model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, **longest, **greedy)  # type: ignore[operator]
         return tokenizer.batch_decode(answers[:, width:], skip_special_tokens=True)
+
+
+@torch.no_grad()
+def _shared_start(model: PreTrainedModel, ids: Sequence[tuple[int, ...]]) -> tuple[int, Any]:
+    """The number of tokens with which every prompt starts, its last left out, and the model's keys and values of them."""
+    from transformers import DynamicCache
+
+    first, last = min(ids), max(ids)
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    shared = first[: min(n, *(len(row) - 1 for row in ids))]
+    start = DynamicCache(config=model.config)
+    if shared:
+        model(input_ids=torch.tensor([shared], device=model.device), past_key_values=start)
+    return len(shared), start

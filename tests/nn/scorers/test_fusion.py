@@ -18,8 +18,10 @@ from sage_pl.data.sequences import Cases, Sequences
 from sage_pl.data.transitions import Transitions, walks
 from sage_pl.nn.modules.untrained import untrained
 from sage_pl.nn.scorers.choosing import Gains, best, chosen_weights
+from sage_pl.nn.scorers.filling import Filling
 from sage_pl.nn.scorers.fused import Weights
 from sage_pl.nn.scorers.fusion import Fusion
+from sage_pl.nn.scorers.recent_text import RecentText
 from sage_pl.types import Case
 from tests.golden.prepared import left_pad, normal, write_rows, write_sequences
 
@@ -65,14 +67,15 @@ def dense_walks() -> NDArray[np.float64]:
 def naive(scores: Tensor, text: str, weights: Weights, recurs: bool) -> list[list[float]]:
     """The formula of the class, one user and one item at a time."""
     table = np.load(f"{text}/table.npy").astype(np.float64)
-    x = table - table[1:-1].mean(0)
-    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    has_text = table.any(1)
+    x = np.where(has_text[:, None], table - table[has_text].mean(0), 0)
+    x = x / np.where(has_text, np.linalg.norm(x, axis=1), 1)[:, None]
     trained = sorted({item for items in TRAIN for item in items})
     walk, result = dense_walks(), []
     for row, history in enumerate(HISTORIES):
         own = [float(value) for value in scores[row]]
-        for item in set(range(1, N + 1)) - set(trained):
-            near = sorted(((x[item] @ x[other], other) for other in trained), reverse=True)[:3]
+        for item in {*range(1, N + 1)} - {*trained} - {*np.flatnonzero(~has_text)}:
+            near = sorted(((x[item] @ x[other], other) for other in trained if has_text[other]), reverse=True)[:3]
             shares = [math.exp(cosine / 0.1) for cosine, _ in near]
             own[item] = sum(s * float(scores[row, o]) for s, (_, o) in zip(shares, near, strict=True)) / sum(shares)
         sd = np.std([own[item] for item in trained])
@@ -103,8 +106,14 @@ def naive(scores: Tensor, text: str, weights: Weights, recurs: bool) -> list[lis
     return result
 
 
+@pytest.mark.parametrize("without_text", [[], [2, 8]], ids=["texts", "two_without"])
 @pytest.mark.parametrize("seen", ["keep", "mask"])
-def test_it_equals_the_formula_item_by_item(text: str, transitions: str, seen: Literal["keep", "mask"]) -> None:
+def test_it_equals_the_formula_item_by_item(
+    tmp_path: Path, transitions: str, seen: Literal["keep", "mask"], without_text: list[int]
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(N, TEXT), loc=0.2)
+    rows[[item - 1 for item in without_text]] = 0  # of a trained and an unseen item
+    text = write_rows(tmp_path / "embed", rows)
     scorer = Fusion(N, text, transitions, seen, neighbours=3).double()
     scorer.weights.copy_(torch.tensor(WEIGHTS))
     scores = normal(len(HISTORIES), N + 2)
@@ -297,3 +306,10 @@ def test_appended_items_score_as_items_without_events(text: str, transitions: st
     cosine = scorer.text(items, torch.ones(items.shape))[0]  # type: ignore[misc]
     assert torch.equal(cosine[:, N + 1], cosine[:, 2])
     assert not next(scorer.walks)(items, torch.ones(items.shape))[:, N + 1 : N + 3].any()
+
+
+def test_where_no_item_has_text_the_models_scores_stay(tmp_path: Path) -> None:
+    trained = torch.tensor([False, True, True, False, False])
+    filling = Filling(RecentText(str(write_rows(tmp_path / "embed", np.zeros((3, 2)))), 3), trained, k=2)
+    scores = normal(2, 5)
+    torch.testing.assert_close(filling(scores), scores)

@@ -14,7 +14,8 @@ _BLOCK = 1024  # unseen items compared at a time
 
 class Filling(nn.Module):
     """Replaces an unseen item's score by the mean of those of its k nearest trained items in text, weighted by the softmax of
-    their cosines at temperature 0.1. For inner products this is the score of the mean vector.
+    their cosines at temperature 0.1. For inner products this is the score of the mean vector. An item whose text vector is
+    zero is nobody's neighbour and keeps its score.
 
     Args:
         text: vectors of all items.
@@ -30,8 +31,9 @@ class Filling(nn.Module):
 
     def __init__(self, text: RecentText, trained: Bool[Tensor, "R"], k: int) -> None:
         super().__init__()
-        unseen = (~trained).nonzero().squeeze(1)[1:-1]
-        known = trained.nonzero().squeeze(1)
+        has_text = text.of(torch.arange(len(trained), device=trained.device)).any(1)
+        known = (trained & has_text).nonzero().squeeze(1)
+        unseen = (~trained & has_text & (len(known) > 0)).nonzero().squeeze(1)
         vectors = text.of(known)
         nearest = [(text.of(block) @ vectors.T).topk(min(k, len(known)), dim=1) for block in unseen.split(_BLOCK)]
         self.register_buffer("unseen", unseen, persistent=False)

@@ -13,8 +13,9 @@ from sage_pl.nn.item_encoders.item_text import load_table
 class RecentText(nn.Module):
     """``cos(p_u, x_i)`` with ``p_u = sum_p w_p x_(h_p)`` and its standard deviation over the items.
 
-    ``x_i``: the text vector, centred over all items and, with ``width``, reduced to so many main directions; at length 1. Equal
-    texts have equal cosines to the last bit, since each distinct vector is multiplied once.
+    ``x_i``: the text vector, centred over all items and, with ``width``, reduced to so many main directions; at length 1. A
+    vector of zeros, of which nothing is known, stays zero and has no say in centre and directions. Equal texts have equal
+    cosines to the last bit, since each distinct vector is multiplied once.
 
     Args:
         folder: of an artifact with one vector per item, ``table.npy`` [R, T].
@@ -33,8 +34,11 @@ class RecentText(nn.Module):
     def __init__(self, folder: str, n_items: int, width: int | None = None) -> None:
         super().__init__()
         table = load_table(folder, n_items)[1:-1].float()
-        self.register_buffer("centre", table.mean(0), persistent=False)
-        self.register_buffer("basis", basis(table - self.centre, width), persistent=False)
+        known = table[table.any(1)]
+        self.register_buffer(
+            "centre", known.mean(0) if len(known) else known.new_zeros(known.shape[1]), persistent=False
+        )
+        self.register_buffer("basis", basis(known - self.centre, width), persistent=False)
         self._hold(self.directions(table))
 
     def append(self, text: Float[Tensor, "M T"]) -> None:
@@ -45,8 +49,8 @@ class RecentText(nn.Module):
         self.covariance = covariance
 
     def directions(self, text: Float[Tensor, "M T"]) -> Float[Tensor, "M D"]:
-        """Text vectors centred, along the main directions, at length 1."""
-        return F.normalize((text - self.centre) @ self.basis, dim=1)
+        """Text vectors centred, along the main directions, at length 1; zeros stay zero."""
+        return F.normalize((text - self.centre) @ self.basis, dim=1) * text.any(1, keepdim=True)
 
     def _hold(self, items: Float[Tensor, "N D"]) -> None:
         distinct, row = torch.unique(F.pad(items, (0, 0, 1, 1)), dim=0, return_inverse=True)

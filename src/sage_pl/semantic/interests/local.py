@@ -111,6 +111,8 @@ class LocalDescriber:
                 f"{self.model!r} has no chat template, so it cannot answer; name an instruct model "
                 f"(steps.phrases.describer.model={SMOLLM2}), or take describer=keywords"
             )
+        # the states of each prompt's end are a slice, and the product of a slice copies the weights for every prompt
+        model.get_output_embeddings().register_forward_pre_hook(lambda head, args: (args[0].contiguous(),))
         return model, tokenizer
 
     def _tokens(self, tokenizer: Any, group: Sequence[str]) -> list[int]:

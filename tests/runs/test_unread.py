@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from sage_pl.runs.unread import unread
-from tests.planned import planned
+from sage_pl.commands.door import config_dir
+from sage_pl.runs.plan import make_plan, recipe_of
+from sage_pl.runs.unread import idle_without, unread
+from tests.planned import WITHOUT_HYDRA, planned
 
 
 @pytest.mark.parametrize(
@@ -110,3 +113,25 @@ def test_a_choice_that_the_run_does_without_is_named(overrides: str, expected: s
     words = overrides.split()
     choices = [f"+choices.{word.partition('=')[0]}=x" for word in words]  # which a command has
     assert unread(planned(*words, *choices), words) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "idle"),
+    [
+        ("method=llmemb without=llmemb/scft", False),
+        ("method=llmemb embedder=minilm without=llmemb/scft", True),
+        ("method=sam without=sam/candidate_matching", False),
+        ("method=sam scorer=none without=sam/candidate_matching", True),
+        ("method=pad without=pad/anchor", False),  # changes a stage alone
+        ("method=pad without=pad/mmd", False),
+        ("method=sage without=sage/prototype loss.gamma=0", True),
+        ("method=sage without=nothing", False),
+        ("method=sage", False),
+    ],
+)
+def test_a_part_left_out_that_was_not_there_is_named(overrides: str, idle: bool) -> None:
+    typed = [*WITHOUT_HYDRA, *overrides.split()]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        found = idle_without(make_plan(recipe_of(compose("train", overrides=typed))), typed)
+    assert found == [one for one in typed if one.startswith("without=") and idle]
+    assert not idle_without(planned(*overrides.split()), overrides.split()), "no command: nothing can be composed again"

@@ -34,7 +34,7 @@ from sage_pl.runs.resuming import (
 from sage_pl.runs.together import together
 from sage_pl.runs.trained_ids import carried
 from sage_pl.runs.typed import typed_overrides
-from sage_pl.runs.unread import unread
+from sage_pl.runs.unread import idle_without, unread
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue
         log.info("%s has no effect in this run and is left out", name)
-    if names := unread(plan, overrides):
+    typed = [] if checkpoint is not None else idle_without(plan, overrides)
+    if names := [*unread(plan, overrides), *typed]:
         log.warning("nothing in this run reads %s; docs/configuration.md says what does", ", ".join(names))
     return plan, begun_with
 

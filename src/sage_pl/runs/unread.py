@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import OmegaConf
@@ -14,7 +16,7 @@ from omegaconf.errors import InterpolationToMissingValueError
 from sage_pl.artifacts.identity import value_at
 from sage_pl.evaluation.groups import Groups
 from sage_pl.runs.checks import texts
-from sage_pl.runs.plan import BUILT, Plan
+from sage_pl.runs.plan import BUILT, Plan, make_plan, recipe_of
 
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 ReadWith = Mapping[str, tuple[str, Any]]
@@ -34,6 +36,7 @@ _BY_CODE = frozenset(  # top-level keys that no part refers to; all others are r
         *("resume", "role", "run_dir", "search", "seed", "sweep", "verify", "wanted"),
     ]
 )
+_WITH_ALL = "without=nothing"
 _BY_COMMANDS = ("dataset.name", "dataset.prompt")  # read without a reference: the log, the lists of a run
 _BY_EVALUATION = ("evaluation.groups", "evaluation.ks", "evaluation.seen")
 
@@ -167,3 +170,27 @@ def _touches(key: str, path: str) -> bool:
 def is_below(key: str, path: str) -> bool:
     """Whether a dotted key is ``path`` or lies below it."""
     return f"{key}.".startswith(f"{path}.")
+
+
+def idle_without(plan: Plan, overrides: Iterable[str], config_name: str = "train") -> list[str]:
+    """``["without=PART"]`` where the run of a command is the same with that part, as one that another choice left out already.
+
+    The command's configuration is composed again with ``without=nothing``.
+
+    >>> # method=llmemb embedder=minilm without=llmemb/scft  →  ["without=llmemb/scft"]
+    """
+    overrides = list(overrides)
+    given = [override for override in overrides if override.startswith("without=")]
+    if not given or given[-1] == _WITH_ALL or not GlobalHydra.instance().is_initialized():
+        return []
+    rest = [override for override in overrides if override not in given]
+    other = make_plan(recipe_of(compose(config_name, overrides=[*rest, _WITH_ALL])))
+    return given[-1:] if _what_runs(other) == _what_runs(plan) else []
+
+
+def _what_runs(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configurations of a run and its stages, without names and without steps that are not prepared."""
+    config: Any = OmegaConf.to_container(plan.config, resolve=False)
+    steps = {name: config["steps"][name] for name in plan.steps if name in config["steps"]}
+    stages = {name: _what_runs(stage) for name, stage in plan.stages.items()}
+    return {**config, "choices": None, "stages": None, "steps": steps}, stages

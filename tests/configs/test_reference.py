@@ -5,6 +5,7 @@ No method's defaults have one of them.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from sage_pl.artifacts.identity import flat, value_at
@@ -97,11 +99,14 @@ def test_no_quirk_is_a_default(method: str, backbone: str) -> None:
     for switch in (switch for switch in quirks() if switch[:2] == (method, backbone)):
         assert choices.get(switch.key, value_at(plain, switch.key)) != switch.value, switch.key
         of_a_stage = switch.key.startswith("stages.")  # which holds what differs from the run
-        assert (
-            of_a_stage
-            or switch.key in choices
-            or value_at(plain, switch.key.rpartition(".")[0] or switch.key) is not None
-        ), switch.key
+        assert of_a_stage or switch.key in choices or is_a_setting(plain, switch.key), switch.key
+
+
+def is_a_setting(config: dict[str, Any], key: str) -> bool:
+    """Whether a configuration has the key, or the class of its node takes it."""
+    above, _, name = key.rpartition(".")
+    node = value_at(config, above) if above else config
+    return name in node or name in inspect.signature(get_object(node["_target_"])).parameters
 
 
 @pytest.mark.parametrize("method", METHODS)

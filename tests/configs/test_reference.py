@@ -103,10 +103,13 @@ def test_no_quirk_is_a_default(method: str, backbone: str) -> None:
 
 
 def is_a_setting(config: dict[str, Any], key: str) -> bool:
-    """Whether a configuration has the key, or the class of its node takes it."""
+    """Whether a configuration has the key, or the class of its node takes it, or the one that another switch sets there."""
     above, _, name = key.rpartition(".")
     node = value_at(config, above) if above else config
-    return name in node or name in inspect.signature(get_object(node["_target_"])).parameters
+    if name in node:
+        return True
+    classes = {node["_target_"], *(switch.value for switch in quirks() if switch.key == f"{above}._target_")}
+    return any(name in inspect.signature(get_object(one)).parameters for one in classes)
 
 
 @pytest.mark.parametrize("method", METHODS)

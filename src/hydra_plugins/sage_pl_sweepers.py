@@ -118,7 +118,10 @@ class Grid(_Sweeper):
                     jobs.extend(self.launch(batch, len(jobs)))
         except KeyboardInterrupt:
             interrupted = True
-            log.warning("interrupted; the jobs that ended are compared")
+            log.warning(
+                "interrupted; the jobs that ended are compared, and the same command with hydra.sweep.dir=%s goes on",
+                self.folder,
+            )
         ended = {folder: _succeeded(folder, job) for folder, job in jobs}
         sweeps.compare_jobs(self.folder, ended, sweeps.variations(overrides), self.options())
         from sage_pl.report import index  # not by every command that looks for plugins

@@ -70,6 +70,37 @@ def test_equal_jobs_are_trained_once_and_a_sweep_ends_with_its_table(small_setti
 
 
 @pytest.mark.slow
+def test_the_same_command_goes_on_with_an_interrupted_sweep(small_settings: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    sweep = [f"hydra.sweep.dir='{folder}'", "method=plain", "seed=1,2", "report=null"]
+
+    def logs(epochs: int) -> list[str]:
+        """What the pass adds to the log of each job."""
+        before = [file.stat().st_size for file in sorted(folder.glob("[0-9]_*/train.log"))] or [0, 0]
+        done = train("-m", *small_settings, *sweep, f"trainer.max_epochs={epochs}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [f.read_text()[n:] for f, n in zip(sorted(folder.glob("[0-9]_*/train.log")), before, strict=True)]
+
+    logs(1)
+    first, second = sorted(folder.glob("[0-9]_*"))
+    (second / "metrics.json").unlink()  # as one that was cut off after its first epoch
+    other, cut_off = logs(2)
+    assert "epoch   0" in other, "a job of other settings is trained from its beginning"
+    assert "this job was cut off after 1 epochs; it goes on from" in cut_off
+    assert "epoch   1" in cut_off
+    assert "epoch   0" not in cut_off
+    assert len((second / "metrics.csv").read_text().splitlines()) == len(
+        (first / "metrics.csv").read_text().splitlines()
+    )
+    ranks = [(job / "ranks.parquet").read_bytes() for job in (first, second)]
+    for log in logs(2):
+        assert "this job has ended in an earlier pass of the sweep; its results stay" in log
+        assert "epoch" not in log
+    assert [(job / "ranks.parquet").read_bytes() for job in (first, second)] == ranks
+    assert (folder / "comparison" / "comparison.json").is_file()
+
+
+@pytest.mark.slow
 def test_a_sweep_stops_where_every_job_would_fail_alike(small_settings: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     sweep = [f"hydra.sweep.dir='{folder}'", f"dataset.path={tmp_path}/nowhere", "method=plain,sage", "seed=1,2,3"]

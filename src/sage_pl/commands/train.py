@@ -26,6 +26,7 @@ from sage_pl.runs.resuming import (
     check_artifacts,
     check_duration,
     continued,
+    cut_off,
     differences,
     earlier_cache,
     open_last,
@@ -112,14 +113,14 @@ def _guard(checkpoint: Checkpoint | None) -> AbstractContextManager[None]:
 
 
 def _checkpoint(config: DictConfig) -> Checkpoint | None:
-    """The checkpoint of the run that a command continues or repeats."""
+    """The checkpoint of the run that a command continues or repeats, and of a sweep's job that was cut off."""
     if config.resume is not None and config.refit is not None:
         raise ConfigError(
             "resume=FILE goes on with a run and refit=RUN_FOLDER repeats a finished one; leave out one of them"
         )
     if config.refit is not None:
         return open_finished(config.refit)
-    return None if config.resume is None else open_last(config.resume)
+    return cut_off(config) if config.resume is None else open_last(config.resume)
 
 
 def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapping[str, Any]]:

@@ -75,12 +75,18 @@ class OwnFolder(Callback):
 
 
 class RunFolder(OwnFolder):
-    """The folder of a run; one that a run continues in keeps its table of epochs."""
+    """The folder of a run; one that a run continues in keeps its table of epochs.
+
+    A job of a grid, whose sweep may be repeated, keeps all until its settings and data are known to be others.
+    """
 
     results = _TRAINED
 
     def clear(self, folder: Path, config: DictConfig) -> None:
-        clear_run(folder, config.get("resume"))
+        if is_repeatable(config):
+            remove(folder, [FAILURE])
+        else:
+            clear_run(folder, config.get("resume"))
 
 
 class EvaluationFolder(OwnFolder):
@@ -137,6 +143,12 @@ def _resolved(config: DictConfig, key: str) -> str:
         return str(OmegaConf.select(config, key))
     finally:
         hydra.cfg = earlier
+
+
+def is_repeatable(config: DictConfig) -> bool:
+    """Whether a run is a job of a grid, which goes on with what its folder holds; trials of a search are numbered anew."""
+    single = config.get("sweep") is None or config.get("resume") is not None or config.get("refit") is not None
+    return not single and "pruning" not in (config.get("callbacks") or {})
 
 
 def continues_in(folder: Path, resume: str | None) -> bool:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.identity import decisive, flat
 from sage_pl.artifacts.plain import read_json, read_yaml
-from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, TABLE
+from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, TABLE, is_repeatable
 from sage_pl.runs.launch import quoted
 from sage_pl.runs.recorded import recorded, save
 
@@ -115,18 +115,19 @@ def progress(number: int, total: int, seconds: Sequence[float]) -> str:
 
 
 def equal_run(config: DictConfig) -> Path | None:
-    """The folder of an earlier job of the same sweep that trained with the same decisive settings and artifacts.
+    """The folder of a job of the same sweep, of this one in an earlier pass or another, that trained with the same decisive
+    settings and artifacts.
 
     Args:
         config: of this job, its artifacts filled in.
     """
     folder = Path(config.run_dir)
-    if config.get("sweep") is None or config.get("resume") is not None or "pruning" in config.callbacks:
+    if not is_repeatable(config):
         return None
     mine = _decisive(recorded(config))
-    for file in sorted(folder.parent.glob("*/metrics.json")):
+    for file in sorted(folder.parent.glob("*/metrics.json"), key=lambda file: file.parent != folder):
         other = file.parent
-        if other != folder and (other / CHECKPOINTS).is_dir() and (other / "config.yaml").is_file():
+        if (other / CHECKPOINTS).is_dir() and (other / "config.yaml").is_file():
             config_of = read_yaml(other / "config.yaml")
             if config_of.get("sweep") == config.sweep and _decisive(config_of) == mine:
                 return other
@@ -144,6 +145,9 @@ def take_results(source: Path, config: DictConfig) -> dict[str, float]:
         The metrics.
     """
     folder = Path(config.run_dir)
+    if source == folder:
+        log.info("this job has ended in an earlier pass of the sweep; its results stay")
+        return read_json(folder / "metrics.json")
     save(config, folder / "config.yaml")
     for name in sorted(_RESULTS, key=lambda name: name == "metrics.json"):  # the last one marks a finished run
         if (source / name).is_file():

@@ -64,8 +64,8 @@ def unread(plan: Plan, overrides: Iterable[str], trains: bool = True) -> list[st
 def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[str]:
     """Those of the dotted keys that neither the plan nor a stage of it reads; see :func:`unread`."""
     keys = list(dict.fromkeys(keys))
-    run = _what_is_read(plan.config, plan.steps, trains)
-    stages = {name: _what_is_read(stage.config, plan.steps, True) for name, stage in plan.stages.items()}
+    run = _what_is_read(plan, plan.steps, trains)
+    stages = {name: _what_is_read(stage, plan.steps, True) for name, stage in plan.stages.items()}
     of_dropped = {name for one in (plan, *plan.stages.values()) for name in _weights_of_dropped(one)}
     known: Any = OmegaConf.to_container(plan.config, resolve=False)
     choices = {*(known.get("choices") or {}), *(key for key in keys if key.partition(".")[0] not in known)}
@@ -75,7 +75,11 @@ def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[st
     def is_read(path: str) -> bool:
         root, _, rest = path.partition(".")
         if root != "stages":
-            return path in of_dropped or any(one.has(path) for one in (run, *stages.values()))
+            return (
+                path in of_dropped
+                or run.has(path)
+                or any(one.has(path) and path in one.known for one in stages.values())
+            )
         name, _, own = rest.partition(".")
         return name in stages and not is_below(own, "steps") and (not own or stages[name].has(own))
 
@@ -92,23 +96,25 @@ def _weights_of_dropped(plan: Plan) -> Iterator[str]:
 
 
 class _Read(NamedTuple):
-    """The dotted keys that a run reads as a whole, and those below them that a part leaves aside."""
+    """The dotted keys that a run reads as a whole, those below them that a part leaves aside, and all that there are."""
 
     paths: set[str]
     aside: set[str]
+    known: set[str]
 
     def has(self, key: str) -> bool:
         aside = any(is_below(key, path) for path in self.aside)
         return not aside and any(_touches(key, path) for path in self.paths)
 
 
-def _what_is_read(config: Any, steps: Iterable[str], trains: bool) -> _Read:
+def _what_is_read(plan: Plan, steps: Iterable[str], trains: bool) -> _Read:
     """What a run builds, and what that refers to."""
+    config = plan.config
     raw: Any = OmegaConf.to_container(config, resolve=False)
     waiting = [*_BY_COMMANDS, *(_BY_EVALUATION if trains else ()), *(f"steps.{name}" for name in steps)]
     roots = _BY_CODE | ({*BUILT} - {"steps"} if trains else set())
     waiting += [str(name) for name in raw if name in roots]
-    read = _Read(set(), set())
+    read = _Read(set(), {*_of_dropped(plan), *_starts_of_nobody(raw)}, {*_keys(raw)})
     while waiting:
         path = waiting.pop()
         if path not in read.paths:
@@ -116,6 +122,31 @@ def _what_is_read(config: Any, steps: Iterable[str], trains: bool) -> _Read:
             read.aside.update(_drop_aside(_node(raw, path), path, config))
             waiting += [name for _, text in texts(_node(raw, path), "") for name in _REFERENCE.findall(text)]
     return read
+
+
+def _keys(node: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The dotted keys of a mapping, those of mappings in it before theirs."""
+    for name, value in node.items():
+        yield above + str(name)
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{above}{name}.")
+
+
+def _of_dropped(plan: Plan) -> Iterator[str]:
+    """The settings of parts that are left out, but for the weight of 0 that leaves a term out."""
+    for path in plan.dropped:
+        node = value_at(plan.recipe, path)
+        if isinstance(node, Mapping):
+            yield from (f"{path}.{name}" for name in node if name != "weight")
+        elif node is not None:
+            yield path
+
+
+def _starts_of_nobody(raw: Mapping[str, Any]) -> Iterator[str]:
+    """The starts of a gate for experts that are not there."""
+    experts, starts = (value_at(raw, f"item_encoder.{name}") for name in ("experts", "gate.starts"))
+    if isinstance(experts, Mapping) and isinstance(starts, Mapping):
+        yield from (f"item_encoder.gate.starts.{name}" for name in starts if name not in experts)
 
 
 def _drop_aside(node: Any, path: str, config: Any) -> Iterator[str]:

@@ -45,7 +45,13 @@ def test_the_command_it_is_started_with_is_in_its_first_lines(path: Path) -> Non
 @pytest.mark.parametrize(
     ("experiment", "jobs"),
     [
-        ("ablation", 15),
+        ("ablation", 30),
+        ("llmesr_table", 54),
+        ("weight_llmemb", 18),
+        ("temperature_llmemb", 12),
+        ("models_llmemb", 6),
+        ("describers", 18),
+        ("decoders", 15),
         ("weight_alpha", 18),
         ("weight_beta", 18),
         ("weight_gamma", 18),

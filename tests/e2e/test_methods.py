@@ -42,7 +42,7 @@ QUICK = ("plain", "sage", "llmemb", "pad", "sam", "semantic_convergence")  # bes
 CELLS = [
     pytest.param(method, backbone, marks=[] if backbone == "sasrec" and method in QUICK else [pytest.mark.slow])
     for method in METHODS
-    for backbone in ("sasrec", "bert4rec", "gru4rec", "caser")
+    for backbone in ("sasrec", "bert4rec", "gru4rec", "bsarec", "caser")
     if method not in ("tiger", "stosa")
     or backbone == "sasrec"  # what they read sequences with takes the backbone's place
     if method != "id_and_text"  # trains in its stages alone: test_stronger_base.py

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from sage_pl.data.sequences import Cases, Sequences
-from sage_pl.report.forgetting import kept, pairs
+from sage_pl.report.forgetting import Kept, kept, pairs
+from sage_pl.report.sections import forgetting
 
 NONE = Cases(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int))
 
@@ -59,3 +63,14 @@ def test_pairs_are_of_the_history_and_drawn_ones_are_new_to_it() -> None:
         assert all(not (x <= 3 and y <= 3) for x, y in drawn)  # an item that user 1 has is left out
         assert (found.band == band[found.b]).all()
         assert (found.a != found.b).all()
+
+
+def test_a_table_has_every_system_and_its_chart_the_best_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"system{n}" for n in range(7)]
+    monkeypatch.setattr(forgetting, "charted_systems", lambda subject: names[2:])
+    subject: Any = SimpleNamespace(styles={name: f"s{n}" for n, name in enumerate(names[2:])})
+    bands = {name: {"0": (500, Kept(n / 10, 0.1, 0.9))} for n, name in enumerate(names)}
+    figure = forgetting._figure(subject, "plain", bands)
+    assert figure.table is not None
+    assert [row[0].text for row in figure.table.rows] == names
+    assert [*figure.legend.values()] == names[2:]

@@ -52,7 +52,7 @@ def make(subject: Subject, vectors: Mapping[str, RunVectors], seed: int) -> Sect
 def _trained(subject: Subject, vectors: Mapping[str, RunVectors]) -> dict[str, FloatArray]:
     tables = {}
     reason = MissingError("no system has a checkpoint")
-    for name in (name for name in charted_systems(subject) if name in vectors):
+    for name in (name for name in subject.systems if name in vectors):
         try:
             tables[name] = vectors[name].scored
         except MissingError as missing:
@@ -84,12 +84,13 @@ def _by_band(before: FloatArray, after: FloatArray, drawn: Pairs) -> dict[str, t
 
 def _figure(subject: Subject, name: str, by_system: Mapping[str, Mapping[str, tuple[int, Kept]]]) -> Figure:
     groups, rows = [], []
+    charted = [system for system in charted_systems(subject) if system in by_system]
     for number, band in enumerate(_BANDS):
         here = {system: bands[band] for system, bands in by_system.items() if band in bands}
         if not here:
             continue
         n = next(iter(here.values()))[0]
-        heights = [Height(subject.styles[system], system, max(one.tau, 0)) for system, (_, one) in here.items()]
+        heights = [Height(subject.styles[s], s, max(here[s][1].tau, 0)) for s in charted if s in here]
         groups.append((band.replace("-", "–"), f"{n:,}", heights))
         rows += [
             [Value(system), Value(band, number), *(Value(f"{v:.3f}", v) for v in one)]
@@ -103,7 +104,7 @@ def _figure(subject: Subject, name: str, by_system: Mapping[str, Mapping[str, tu
         Column("nearest tenth", True),
         Column("farthest tenth", True),
     ]
-    legend = {subject.styles[system]: system for system in by_system}
+    legend = {subject.styles[system]: system for system in charted}
     what = name if name == _TEXT else f"the vectors of {name}"
     return Figure(
         f"Kept of {what}",

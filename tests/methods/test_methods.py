@@ -230,3 +230,28 @@ def test_semantic_similarity_joins_any_methods_ranking(method: str, backbone: st
     assert ranks["much"].float().mean() < ranks["without"].float().mean(), (
         "an untrained model, but titles tell the kinds"
     )
+
+
+def test_smem_trains_three_experts_at_once_and_scores_by_their_gated_sum(plan_of: MakePlan) -> None:
+    """``sum_e g_e <h_e, v_e(i)>``, g the same for every item, by hand from the states and vectors of each expert."""
+    plan = plan_of("smem", "item_encoder.gate.starts={id:1.0,aligned:0.2,text:-0.5}")
+    assert not plan.stages, "no earlier run, no alignment"
+    model, _ = first_step(plan)
+    for name in ("aligned", "id", "text"):
+        for part in ("item_encoder", "sequence_encoder"):
+            expert = [p.grad for n, p in model.named_parameters() if n.startswith(f"{part}.experts.{name}.")]
+            assert any(gradient is not None and gradient.any() for gradient in expert), f"{part} of {name}"
+    model.eval()
+    items = torch.tensor([[0, 0, 3, 9], [1, 2, 40, 7]])
+    with torch.no_grad():
+        states = model.states(items)
+        views = model.item_encoder.views(torch.arange(1, model.item_encoder.n_items + 1))
+        sigma = torch.tensor([0.2, 1.0, -0.5]).sigmoid()  # aligned, id, text
+        expected, start = torch.zeros(2, model.item_encoder.n_items), 0
+        for share, name in zip(sigma / sigma.sum(), ("aligned", "id", "text"), strict=True):
+            width = views[name].shape[-1]
+            expected += share * (states[:, start : start + width] @ views[name].T)
+            start += width
+        scores = states @ model.item_encoder.output(views).T
+    torch.testing.assert_close(scores, expected)
+    assert start == states.shape[1]

@@ -120,7 +120,7 @@ class Grid(_Sweeper):
             interrupted = True
             log.warning(
                 "interrupted; the jobs that ended are compared, and the same command with hydra.sweep.dir=%s goes on",
-                self.folder,
+                quoted(str(self.folder)),
             )
         ended = {folder: _succeeded(folder, job) for folder, job in jobs}
         sweeps.compare_jobs(self.folder, ended, sweeps.variations(overrides), self.options())

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,35 +70,65 @@ def test_equal_jobs_are_trained_once_and_a_sweep_ends_with_its_table(small_setti
     assert "0.05 ‡" in output[output.index("full, in %", output.index("job 3 of 3")) :]
 
 
-@pytest.mark.slow
-def test_the_same_command_goes_on_with_an_interrupted_sweep(small_settings: list[str], tmp_path: Path) -> None:
+@pytest.fixture
+def repeated(small_settings: list[str], tmp_path: Path) -> Callable[..., list[str]]:
+    """A pass of one sweep; what it adds to the log of each job."""
     folder = tmp_path / "sweep"
-    sweep = [f"hydra.sweep.dir='{folder}'", "method=plain", "seed=1,2", "report=null"]
+    sweep = [f"hydra.sweep.dir='{folder}'", "method=plain", "report=null"]
 
-    def logs(epochs: int) -> list[str]:
-        """What the pass adds to the log of each job."""
-        before = [file.stat().st_size for file in sorted(folder.glob("[0-9]_*/train.log"))] or [0, 0]
-        done = train("-m", *small_settings, *sweep, f"trainer.max_epochs={epochs}")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return [f.read_text()[n:] for f, n in zip(sorted(folder.glob("[0-9]_*/train.log")), before, strict=True)]
+    def run(*overrides: str, code: int = 0) -> list[str]:
+        before = {file: file.stat().st_size for file in folder.glob("[0-9]_*/train.log")}
+        done = train("-m", *small_settings, *sweep, *overrides)
+        assert done.returncode == code, done.stdout + done.stderr
+        return [file.read_text()[before.get(file, 0) :] for file in sorted(folder.glob("[0-9]_*/train.log"))]
 
-    logs(1)
-    first, second = sorted(folder.glob("[0-9]_*"))
-    (second / "metrics.json").unlink()  # as one that was cut off after its first epoch
-    other, cut_off = logs(2)
-    assert "epoch   0" in other, "a job of other settings is trained from its beginning"
-    assert "this job was cut off after 1 epochs; it goes on from" in cut_off
-    assert "epoch   1" in cut_off
-    assert "epoch   0" not in cut_off
-    assert len((second / "metrics.csv").read_text().splitlines()) == len(
-        (first / "metrics.csv").read_text().splitlines()
-    )
-    ranks = [(job / "ranks.parquet").read_bytes() for job in (first, second)]
-    for log in logs(2):
+    return run
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_with_an_interrupted_sweep(repeated: Callable[..., list[str]], tmp_path: Path) -> None:
+    repeated("seed=1,2,3", "trainer.max_epochs=1")
+    other, cut_off, damaged = jobs = sorted((tmp_path / "sweep").glob("[0-9]_*"))
+    for job in (cut_off, damaged):  # as those of the longer run that end after their first epoch
+        config = job / "config.yaml"
+        config.write_text(config.read_text().replace("max_epochs: 1\n", "max_epochs: 2\n"))
+        (job / "metrics.json").unlink()
+    last = damaged / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    logs = dict(zip(jobs, repeated("seed=1,2,3", "trainer.max_epochs=2"), strict=True))
+    assert "epoch   0" in logs[other], "a job of other settings is trained from its beginning"
+    assert "this job was cut off after 1 epochs; it goes on from" in logs[cut_off]
+    assert "epoch   1" in logs[cut_off]
+    assert "epoch   0" not in logs[cut_off]
+    assert "this job is trained from its beginning: " in logs[damaged]
+    assert "epoch   0" in logs[damaged]
+    assert len({len((job / "metrics.csv").read_text().splitlines()) for job in jobs}) == 1
+    ranks = [(job / "ranks.parquet").read_bytes() for job in jobs]
+    for log in repeated("seed=1,2,3", "trainer.max_epochs=2"):
         assert "this job has ended in an earlier pass of the sweep; its results stay" in log
         assert "epoch" not in log
-    assert [(job / "ranks.parquet").read_bytes() for job in (first, second)] == ranks
-    assert (folder / "comparison" / "comparison.json").is_file()
+    assert [(job / "ranks.parquet").read_bytes() for job in jobs] == ranks
+    assert (tmp_path / "sweep" / "comparison" / "comparison.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_repeated_sweep_of_other_values_keeps_nothing_of_the_earlier_ones(
+    repeated: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    repeated("dropout=0.1,0.5", "trainer.max_epochs=1")
+    first, second = sorted((tmp_path / "sweep").glob("[0-9]_*"))
+    lists = [(job / "recommended.npy").read_bytes() for job in (first, second)]
+    repeated("dropout=0.5,0.1", "trainer.max_epochs=1")  # folders have numbers, not values
+    assert [(job / "recommended.npy").read_bytes() for job in (second, first)] == lists
+    for job, dropout in ((first, 0.5), (second, 0.1)):
+        assert yaml.safe_load((job / "config.yaml").read_text())["dropout"] == dropout
+        assert yaml.safe_load((job / "hparams.yaml").read_text())["dropout"] == dropout
+        assert (job / "checkpoints" / "last.ckpt").is_file()
+    _, failed = repeated("dropout=0.5,7", "trainer.max_epochs=1", code=1)
+    assert "dropout is 7" in failed
+    assert not (second / "metrics.json").exists()
+    record = json.loads((tmp_path / "sweep" / "comparison" / "comparison.json").read_text())
+    assert [entry["folder"] for entry in record["unfinished"]] == [str(second)]
 
 
 @pytest.mark.slow

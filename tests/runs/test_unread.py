@@ -144,3 +144,18 @@ def test_a_part_left_out_that_was_not_there_is_named(overrides: str, idle: bool)
         found = idle_without(make_plan(recipe_of(compose("train", overrides=typed))), typed)
     assert found == [one for one in typed if one.startswith("without=") and idle]
     assert not idle_without(planned(*overrides.split()), overrides.split()), "no command: nothing can be composed again"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "method=pad without=pad/frequency item_encoder.gate.starts.aligned=-4",
+        "method=sam without=sam/interest_text sequence_encoder.extractor.queries.count=3",
+        "method=sam without=sam/own_interests steps.shuffled.seed=1",
+    ],
+)
+def test_a_setting_of_what_takes_the_parts_place_is_no_fault(overrides: str) -> None:
+    """It does not fit the whole method, which is composed for the comparison."""
+    typed = [*WITHOUT_HYDRA, *overrides.split()]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        assert idle_without(make_plan(recipe_of(compose("train", overrides=typed))), typed) == []

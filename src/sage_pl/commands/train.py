@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sage_pl import hardware, hosts, processes
 from sage_pl.commands import following
@@ -19,6 +19,7 @@ from sage_pl.runs.checkpoint import Checkpoint, refuse_places
 from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.choices import plain_choices
 from sage_pl.runs.construct import stored
+from sage_pl.runs.folders import clear_failed, keeps_earlier_pass
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 from sage_pl.runs.refitting import compare_data, open_finished, repeated
@@ -26,7 +27,6 @@ from sage_pl.runs.resuming import (
     check_artifacts,
     check_duration,
     continued,
-    cut_off,
     differences,
     earlier_cache,
     open_last,
@@ -56,7 +56,12 @@ def train(config: DictConfig) -> dict[str, float]:
     with ExitStack() as limits:
         if checkpoint is not None:
             limits.enter_context(hosts.only([*config.allow_host, *own_hosts(recipe_of(config))]))
-        return _train(config, checkpoint)
+        try:
+            return _train(config, checkpoint)
+        except Exception:
+            if keeps_earlier_pass(config) and processes.rank() == 0:
+                clear_failed(Path(config.run_dir))
+            raise
 
 
 def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float]:
@@ -82,6 +87,9 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
             metrics = sweeps.take_results(equal, filled)
             index.refresh(plan.config.paths.outputs, plan.config.run_dir)
             return metrics
+        if last_of_job := processes.agreed(sweeps.cut_off(filled)):
+            OmegaConf.set_readonly(filled, False)
+            filled.resume = str(last_of_job)
         with _guard(checkpoint):
             run = fit.build(filled, stored_values, loggers)
             if checkpoint is not None and not refit:
@@ -113,14 +121,14 @@ def _guard(checkpoint: Checkpoint | None) -> AbstractContextManager[None]:
 
 
 def _checkpoint(config: DictConfig) -> Checkpoint | None:
-    """The checkpoint of the run that a command continues or repeats, and of a sweep's job that was cut off."""
+    """The checkpoint of the run that a command continues or repeats."""
     if config.resume is not None and config.refit is not None:
         raise ConfigError(
             "resume=FILE goes on with a run and refit=RUN_FOLDER repeats a finished one; leave out one of them"
         )
     if config.refit is not None:
         return open_finished(config.refit)
-    return cut_off(config) if config.resume is None else open_last(config.resume)
+    return None if config.resume is None else open_last(config.resume)
 
 
 def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapping[str, Any]]:
@@ -153,8 +161,8 @@ def _plan(config: DictConfig, checkpoint: Checkpoint | None) -> tuple[Plan, Mapp
         if name.startswith("data.extras.") and not any(name in override for override in overrides):
             continue
         log.info("%s has no effect in this run and is left out", name)
-    typed = [] if checkpoint is not None else idle_without(plan, overrides)
-    if names := [*unread(plan, overrides), *typed]:
+    idle = [] if checkpoint is not None else idle_without(plan, overrides)
+    if names := [*unread(plan, overrides), *idle]:
         log.warning("nothing in this run reads %s; docs/configuration.md says what does", ", ".join(names))
     return plan, begun_with
 

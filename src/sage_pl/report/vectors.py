@@ -33,8 +33,15 @@ class RunVectors:
 
     @cached_property
     def scored(self) -> FloatArray:
-        """The vectors of the scores, after training."""
-        return self._trained.output_table()[:].cpu().numpy()
+        """The vectors of the scores, after training.
+
+        Raises:
+            MissingError: the method scores by none.
+        """
+        table = self._trained.output_table()[:].cpu().numpy()
+        if not table.shape[1]:
+            raise MissingError(f"{self.files.run.folder.name} scores items without vectors")
+        return table
 
     @cached_property
     def start_id(self) -> FloatArray:

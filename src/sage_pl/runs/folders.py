@@ -77,13 +77,13 @@ class OwnFolder(Callback):
 class RunFolder(OwnFolder):
     """The folder of a run; one that a run continues in keeps its table of epochs.
 
-    A job of a grid, whose sweep may be repeated, keeps all until its settings and data are known to be others.
+    A job of a grid keeps what an earlier pass of its sweep left until it is known to be of other settings or data.
     """
 
     results = _TRAINED
 
     def clear(self, folder: Path, config: DictConfig) -> None:
-        if is_repeatable(config):
+        if keeps_earlier_pass(config):
             remove(folder, [FAILURE])
         else:
             clear_run(folder, config.get("resume"))
@@ -145,10 +145,13 @@ def _resolved(config: DictConfig, key: str) -> str:
         hydra.cfg = earlier
 
 
-def is_repeatable(config: DictConfig) -> bool:
-    """Whether a run is a job of a grid, which goes on with what its folder holds; trials of a search are numbered anew."""
-    single = config.get("sweep") is None or config.get("resume") is not None or config.get("refit") is not None
-    return not single and "pruning" not in (config.get("callbacks") or {})
+def keeps_earlier_pass(config: DictConfig) -> bool:
+    """Whether a run is a job of a grid, which goes on with what an earlier pass left in its folder.
+
+    One that resumes or refits a named run does not, nor does a trial of a search, whose study has a memory of its own.
+    """
+    named = config.get("resume") or config.get("refit")
+    return config.get("sweep") is not None and named is None and "pruning" not in (config.get("callbacks") or {})
 
 
 def continues_in(folder: Path, resume: str | None) -> bool:
@@ -159,6 +162,11 @@ def continues_in(folder: Path, resume: str | None) -> bool:
 def clear_run(folder: Path, resume: str | None) -> None:
     """Remove the results of an earlier run in a folder, and its table of epochs unless the run goes on there."""
     remove(folder, _TRAINED if continues_in(folder, resume) else (*_TRAINED, TABLE))
+
+
+def clear_failed(folder: Path) -> None:
+    """Remove an earlier pass's results where a job of a sweep fails; its checkpoints and settings stay for the next pass."""
+    remove(folder, (*EVALUATED, "report.html"))
 
 
 def remove(folder: Path, names: Iterable[str]) -> None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
 
 from sage_pl.artifacts.identity import flat, is_decisive, value_at
 from sage_pl.hosts import host_of
 from sage_pl.runs.checkpoint import Checkpoint, open_checkpoint, refuse_resolvers
 from sage_pl.runs.checks import ConfigError
 from sage_pl.runs.construct import foreign_resolvers
-from sage_pl.runs.folders import CHECKPOINTS, METRICS, is_repeatable
-from sage_pl.runs.plan import recipe_of
-
-log = logging.getLogger(__name__)
 
 _FREE_GROUPS = {  # groups that may change when a run is continued -> the part of the recipe they set
     **{group: group for group in ("logger", "trainer", "callbacks", "paths")},
@@ -45,18 +38,6 @@ def open_last(path: str) -> Checkpoint:
         return checkpoint
     ahead = open_checkpoint(best, mapped=True)
     return ahead if ahead.epochs > checkpoint.epochs and ahead.recipe == checkpoint.recipe else checkpoint
-
-
-def cut_off(config: DictConfig) -> Checkpoint | None:
-    """The last checkpoint of a sweep's job that was interrupted, where its settings are those of ``config``."""
-    last = Path(config.run_dir) / CHECKPOINTS / "last.ckpt"
-    if not is_repeatable(config) or not last.is_file() or (Path(config.run_dir) / METRICS).is_file():
-        return None
-    checkpoint = open_last(str(last))
-    if differences(checkpoint.recipe, recipe_of(config)):
-        return None
-    log.info("this job was cut off after %d epochs; it goes on from %s", checkpoint.epochs, last)
-    return checkpoint
 
 
 def continued(

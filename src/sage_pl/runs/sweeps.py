@@ -20,9 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 from sage_pl.artifacts.files import whole_file
 from sage_pl.artifacts.identity import decisive, flat
 from sage_pl.artifacts.plain import read_json, read_yaml
-from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, TABLE, is_repeatable
+from sage_pl.errors import UserError
+from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, METRICS, TABLE, clear_run, keeps_earlier_pass
 from sage_pl.runs.launch import quoted
 from sage_pl.runs.recorded import recorded, save
+from sage_pl.runs.resuming import open_last
 
 log = logging.getLogger(__name__)
 Job = Sequence[str]  # overrides
@@ -115,23 +117,50 @@ def progress(number: int, total: int, seconds: Sequence[float]) -> str:
 
 
 def equal_run(config: DictConfig) -> Path | None:
-    """The folder of a job of the same sweep, of this one in an earlier pass or another, that trained with the same decisive
-    settings and artifacts.
+    """The folder of a job of the same sweep that trained with the same decisive settings and artifacts: this job's own, where
+    an earlier pass of the sweep ended it, or that of another job of this pass.
 
     Args:
         config: of this job, its artifacts filled in.
     """
     folder = Path(config.run_dir)
-    if not is_repeatable(config):
+    if not keeps_earlier_pass(config):
         return None
-    mine = _decisive(recorded(config))
-    for file in sorted(folder.parent.glob("*/metrics.json"), key=lambda file: file.parent != folder):
-        other = file.parent
-        if (other / CHECKPOINTS).is_dir() and (other / "config.yaml").is_file():
-            config_of = read_yaml(other / "config.yaml")
-            if config_of.get("sweep") == config.sweep and _decisive(config_of) == mine:
-                return other
+    if (folder / METRICS).is_file() and _is_of(folder, config):
+        return folder
+    started = (folder.parent / "multirun.yaml").stat().st_mtime if (folder.parent / "multirun.yaml").is_file() else 0
+    for file in sorted(folder.parent.glob(f"*/{METRICS}")):
+        trained = (file.parent / CHECKPOINTS).is_dir() and file.stat().st_mtime >= started
+        if file.parent != folder and trained and _is_of(file.parent, config):
+            return file.parent
     return None
+
+
+def cut_off(config: DictConfig) -> Path | None:
+    """The checkpoint to go on from where an earlier pass of the sweep was interrupted in this job, with the same settings.
+
+    Args:
+        config: of this job, its artifacts filled in.
+    """
+    folder = Path(config.run_dir)
+    last = folder / CHECKPOINTS / "last.ckpt"
+    if not (keeps_earlier_pass(config) and last.is_file() and _is_of(folder, config)):
+        return None
+    try:
+        checkpoint = open_last(str(last))
+    except UserError as error:
+        log.warning("this job is trained from its beginning: %s", error)
+        return None
+    log.info("this job was cut off after %d epochs; it goes on from %s", checkpoint.epochs, checkpoint.path)
+    return checkpoint.path
+
+
+def _is_of(folder: Path, config: DictConfig) -> bool:
+    """Whether a folder of this sweep holds a job of the same decisive settings and artifacts."""
+    if not (folder / "config.yaml").is_file():
+        return False
+    other = read_yaml(folder / "config.yaml")
+    return other.get("sweep") == config.sweep and _decisive(other) == _decisive(recorded(config))
 
 
 def _decisive(config: Mapping[str, Any]) -> str:
@@ -139,7 +168,7 @@ def _decisive(config: Mapping[str, Any]) -> str:
 
 
 def take_results(source: Path, config: DictConfig) -> dict[str, float]:
-    """Copy the results of an equal run into this job's folder; its checkpoints stay where they are.
+    """Copy the results of an equal run into this job's folder, in place of what is there; its checkpoints stay where they are.
 
     Returns:
         The metrics.
@@ -147,7 +176,10 @@ def take_results(source: Path, config: DictConfig) -> dict[str, float]:
     folder = Path(config.run_dir)
     if source == folder:
         log.info("this job has ended in an earlier pass of the sweep; its results stay")
-        return read_json(folder / "metrics.json")
+        save(config, folder / "config.yaml")  # which may differ in what decides nothing, and is compared by it
+        return read_json(folder / METRICS)
+    clear_run(folder, None)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     save(config, folder / "config.yaml")
     for name in sorted(_RESULTS, key=lambda name: name == "metrics.json"):  # the last one marks a finished run
         if (source / name).is_file():

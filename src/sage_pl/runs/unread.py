@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from sage_pl.artifacts.identity import value_at
+from sage_pl.errors import UserError
 from sage_pl.evaluation.groups import Groups
 from sage_pl.runs.checks import texts
 from sage_pl.runs.plan import BUILT, Plan, make_plan, recipe_of
@@ -75,6 +78,7 @@ def unread_keys(plan: Plan, keys: Iterable[str], trains: bool = True) -> list[st
     def is_read(path: str) -> bool:
         root, _, rest = path.partition(".")
         if root != "stages":
+            # a stage has the run's keys but for those of parts that it replaces
             return (
                 path in of_dropped
                 or run.has(path)
@@ -203,10 +207,11 @@ def is_below(key: str, path: str) -> bool:
     return f"{key}.".startswith(f"{path}.")
 
 
-def idle_without(plan: Plan, overrides: Iterable[str], config_name: str = "train") -> list[str]:
+def idle_without(plan: Plan, overrides: Iterable[str]) -> list[str]:
     """``["without=PART"]`` where the run of a command is the same with that part, as one that another choice left out already.
 
-    The command's configuration is composed again with ``without=nothing``.
+    The command's configuration is composed again with ``without=nothing``. Where that fails, as for a setting of what stands in
+    the part's place, the choice has an effect.
 
     >>> # method=llmemb embedder=minilm without=llmemb/scft  →  ["without=llmemb/scft"]
     """
@@ -215,7 +220,11 @@ def idle_without(plan: Plan, overrides: Iterable[str], config_name: str = "train
     if not given or given[-1] == _WITH_ALL or not GlobalHydra.instance().is_initialized():
         return []
     rest = [override for override in overrides if override not in given]
-    other = make_plan(recipe_of(compose(config_name, overrides=[*rest, _WITH_ALL])))
+    name = HydraConfig.get().job.config_name if HydraConfig.initialized() else "train"
+    try:
+        other = make_plan(recipe_of(compose(name, overrides=[*rest, _WITH_ALL])))
+    except (HydraException, OmegaConfBaseException, UserError):
+        return []
     return given[-1:] if _what_runs(other) == _what_runs(plan) else []
 
 

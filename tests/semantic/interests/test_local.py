@@ -68,6 +68,29 @@ def test_the_start_that_is_read_once_does_not_change_an_answer(llama, monkeypatc
     assert len(rows) == 5  # distinct groups
 
 
+@pytest.mark.parametrize("window", [None, 48])
+def test_an_answer_of_a_model_with_a_window_does_not_depend_on_its_batch(tmp_path, window) -> None:
+    """Padding behind the shared start would take places of the window, so such a model reads prompts whole."""
+    from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
+
+    folder = write_llama(tmp_path / "mistral")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        num_key_value_heads=1,
+        sliding_window=window,
+        eos_token_id=tokenizer.eos_token_id,
+        **sizes,
+    )
+    MistralForCausalLM(config).save_pretrained(folder)
+    users = [[[1]], [[1, 2, 3, 4, 5] * 4], [[3, 4]], [[5, 2] * 5]]
+    assert describe(folder, users, batch_tokens=1) == describe(folder, users, batch_tokens=100_000)
+
+
 def test_an_interruption_loses_a_chunk_of_users(llama, monkeypatch) -> None:
     monkeypatch.setattr(local, "CHUNK", 2)
     answers = LocalDescriber(llama, max_tokens=4, device="cpu", offline=True, batch_tokens=1).describe(TEXTS, USERS)

@@ -31,7 +31,7 @@ class Filling(nn.Module):
 
     def __init__(self, text: RecentText, trained: Bool[Tensor, "R"], k: int) -> None:
         super().__init__()
-        has_text = text.of(torch.arange(len(trained), device=trained.device)).any(1)
+        has_text = text.vectors.any(1)[text.row]
         known = (trained & has_text).nonzero().squeeze(1)
         unseen = (~trained & has_text & (len(known) > 0)).nonzero().squeeze(1)
         vectors = text.of(known)

@@ -135,23 +135,31 @@ class LocalDescriber:
         ids = torch.tensor(padded, device=model.device)
         held = [[1] * n + [0] * (width - len(row)) + [1] * (len(row) - n) for row in rows]
         mask = torch.tensor(held, device=model.device)
-        cache = copy.deepcopy(cache)  # generation appends to it
-        cache.batch_repeat_interleave(len(rows))
+        kept = {}
+        if n:
+            kept = {"past_key_values": copy.deepcopy(cache)}  # generation appends to it
+            kept["past_key_values"].batch_repeat_interleave(len(rows))
         longest = {"max_new_tokens": self.max_tokens, "pad_token_id": end, "eos_token_id": end}
         greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        answers = model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, **longest, **greedy)  # type: ignore[operator]
+        answers = model.generate(input_ids=ids, attention_mask=mask, **kept, **longest, **greedy)  # type: ignore[operator]
         return tokenizer.batch_decode(answers[:, width:], skip_special_tokens=True)
 
 
 @torch.no_grad()
 def _shared_start(model: PreTrainedModel, ids: Sequence[tuple[int, ...]]) -> tuple[int, Any]:
-    """The number of tokens with which every prompt starts, its last left out, and the model's keys and values of them."""
-    from transformers import DynamicCache
+    """The number of tokens with which every prompt starts, its last left out, and the model's keys and values of them.
 
-    first, last = min(ids), max(ids)
+    None, where a layer does not attend to all that was before it: padding behind the start would take places of its window or
+    enter its state.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    start = DynamicCache(config=model.config)
+    if any(type(layer) is not DynamicLayer for layer in start.layers):
+        return 0, None
+    first, last = min(ids), max(ids)  # what these two share, all between them in order share as well
     n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     shared = first[: min(n, *(len(row) - 1 for row in ids))]
-    start = DynamicCache(config=model.config)
     if shared:
         model(input_ids=torch.tensor([shared], device=model.device), past_key_values=start)
     return len(shared), start

@@ -24,7 +24,6 @@ from sage_pl.errors import UserError
 from sage_pl.runs.folders import CHECKPOINTS, EVALUATED, METRICS, TABLE, clear_run, keeps_earlier_pass
 from sage_pl.runs.launch import quoted
 from sage_pl.runs.recorded import recorded, save
-from sage_pl.runs.resuming import open_last
 
 log = logging.getLogger(__name__)
 Job = Sequence[str]  # overrides
@@ -146,6 +145,8 @@ def cut_off(config: DictConfig) -> Path | None:
     last = folder / CHECKPOINTS / "last.ckpt"
     if not (keeps_earlier_pass(config) and last.is_file() and _is_of(folder, config)):
         return None
+    from sage_pl.runs.resuming import open_last  # reads with torch, which the sweepers do without
+
     try:
         checkpoint = open_last(str(last))
     except UserError as error:

@@ -137,9 +137,14 @@ def _keys(node: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _of_dropped(plan: Plan) -> Iterator[str]:
-    """The settings of parts that are left out, but for the weight of 0 that leaves a term out."""
+    """The settings of parts that are left out, but for the weight of 0 that leaves a term out.
+
+    Batch extras that no term needs are named by the command that leaves them out.
+    """
     for path in plan.dropped:
         node = value_at(plan.recipe, path)
+        if path.startswith("data.extras."):
+            continue
         if isinstance(node, Mapping):
             yield from (f"{path}.{name}" for name in node if name != "weight")
         elif node is not None:

@@ -125,12 +125,13 @@ def equal_run(config: DictConfig) -> Path | None:
     folder = Path(config.run_dir)
     if not keeps_earlier_pass(config):
         return None
-    if (folder / METRICS).is_file() and _is_of(folder, config):
+    mine = _decisive(recorded(config))
+    if (folder / METRICS).is_file() and _is_of(folder, config.sweep, mine):
         return folder
     started = (folder.parent / "multirun.yaml").stat().st_mtime if (folder.parent / "multirun.yaml").is_file() else 0
     for file in sorted(folder.parent.glob(f"*/{METRICS}")):
         trained = (file.parent / CHECKPOINTS).is_dir() and file.stat().st_mtime >= started
-        if file.parent != folder and trained and _is_of(file.parent, config):
+        if file.parent != folder and trained and _is_of(file.parent, config.sweep, mine):
             return file.parent
     return None
 
@@ -143,7 +144,9 @@ def cut_off(config: DictConfig) -> Path | None:
     """
     folder = Path(config.run_dir)
     last = folder / CHECKPOINTS / "last.ckpt"
-    if not (keeps_earlier_pass(config) and last.is_file() and _is_of(folder, config)):
+    if not (keeps_earlier_pass(config) and last.is_file()):
+        return None
+    if not _is_of(folder, config.sweep, _decisive(recorded(config))):
         return None
     from sage_pl.runs.resuming import open_last  # reads with torch, which the sweepers do without
 
@@ -156,12 +159,12 @@ def cut_off(config: DictConfig) -> Path | None:
     return checkpoint.path
 
 
-def _is_of(folder: Path, config: DictConfig) -> bool:
-    """Whether a folder of this sweep holds a job of the same decisive settings and artifacts."""
+def _is_of(folder: Path, sweep: str, settings: str) -> bool:
+    """Whether a folder holds a job of this sweep with these decisive settings and artifacts."""
     if not (folder / "config.yaml").is_file():
         return False
     other = read_yaml(folder / "config.yaml")
-    return other.get("sweep") == config.sweep and _decisive(other) == _decisive(recorded(config))
+    return bool(other.get("sweep") == sweep) and _decisive(other) == settings
 
 
 def _decisive(config: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from sage_pl.artifacts.identity import value_at
 from sage_pl.errors import UserError
 from sage_pl.evaluation.groups import Groups
 from sage_pl.runs.checks import texts
+from sage_pl.runs.hints import known_keys
 from sage_pl.runs.plan import BUILT, Plan, make_plan, recipe_of
 
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
@@ -118,7 +119,7 @@ def _what_is_read(plan: Plan, steps: Iterable[str], trains: bool) -> _Read:
     waiting = [*_BY_COMMANDS, *(_BY_EVALUATION if trains else ()), *(f"steps.{name}" for name in steps)]
     roots = _BY_CODE | ({*BUILT} - {"steps"} if trains else set())
     waiting += [str(name) for name in raw if name in roots]
-    read = _Read(set(), {*_of_dropped(plan), *_starts_of_nobody(raw)}, {*_keys(raw)})
+    read = _Read(set(), {*_of_dropped(plan), *_starts_of_nobody(raw)}, {*known_keys(config)})
     while waiting:
         path = waiting.pop()
         if path not in read.paths:
@@ -126,14 +127,6 @@ def _what_is_read(plan: Plan, steps: Iterable[str], trains: bool) -> _Read:
             read.aside.update(_drop_aside(_node(raw, path), path, config))
             waiting += [name for _, text in texts(_node(raw, path), "") for name in _REFERENCE.findall(text)]
     return read
-
-
-def _keys(node: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """The dotted keys of a mapping, those of mappings in it before theirs."""
-    for name, value in node.items():
-        yield above + str(name)
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{above}{name}.")
 
 
 def _of_dropped(plan: Plan) -> Iterator[str]:

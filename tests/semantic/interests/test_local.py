@@ -94,11 +94,8 @@ def test_an_answer_of_a_model_with_a_window_does_not_depend_on_its_batch(tmp_pat
 def test_an_interruption_loses_a_chunk_of_users(llama, monkeypatch) -> None:
     monkeypatch.setattr(local, "CHUNK", 2)
     answers = LocalDescriber(llama, max_tokens=4, device="cpu", offline=True, batch_tokens=1).describe(TEXTS, USERS)
-    assert [row for row, _ in answers] == [
-        0,
-        1,
-        2,
-    ]  # by length alone user 0, who has the shortest group, would be the last
+    # by length alone user 0, who has the shortest group, would be the last
+    assert [row for row, _ in answers] == [0, 1, 2]
 
 
 def test_equal_groups_are_asked_about_once_and_nobody_loads_no_model(llama, monkeypatch) -> None:

@@ -32,12 +32,12 @@ class Filling(nn.Module):
     def __init__(self, text: RecentText, trained: Bool[Tensor, "R"], k: int) -> None:
         super().__init__()
         has_text = text.vectors.any(1)[text.row]
-        known = (trained & has_text).nonzero().squeeze(1)
-        unseen = (~trained & has_text & (len(known) > 0)).nonzero().squeeze(1)
-        vectors = text.of(known)
-        nearest = [(text.of(block) @ vectors.T).topk(min(k, len(known)), dim=1) for block in unseen.split(_BLOCK)]
+        sources = (trained & has_text).nonzero().squeeze(1)
+        unseen = (~trained & has_text & (len(sources) > 0)).nonzero().squeeze(1)
+        vectors = text.of(sources)
+        nearest = [(text.of(block) @ vectors.T).topk(min(k, len(sources)), dim=1) for block in unseen.split(_BLOCK)]
         self.register_buffer("unseen", unseen, persistent=False)
-        self.register_buffer("neighbours", known[torch.cat([part.indices for part in nearest])], persistent=False)
+        self.register_buffer("neighbours", sources[torch.cat([part.indices for part in nearest])], persistent=False)
         shares = (torch.cat([part.values for part in nearest]) / _TEMPERATURE).softmax(1)
         self.register_buffer("shares", shares, persistent=False)
 

@@ -34,11 +34,10 @@ class RecentText(nn.Module):
     def __init__(self, folder: str, n_items: int, width: int | None = None) -> None:
         super().__init__()
         table = load_table(folder, n_items)[1:-1].float()
-        known = table[table.any(1)]
-        self.register_buffer(
-            "centre", known.mean(0) if len(known) else known.new_zeros(known.shape[1]), persistent=False
-        )
-        self.register_buffer("basis", basis(known - self.centre, width), persistent=False)
+        rows = table[table.any(1)]
+        centre = rows.mean(0) if len(rows) else rows.new_zeros(rows.shape[1])
+        self.register_buffer("centre", centre, persistent=False)
+        self.register_buffer("basis", basis(rows - centre, width), persistent=False)
         self._hold(self.directions(table))
 
     def append(self, text: Float[Tensor, "M T"]) -> None:

@@ -91,11 +91,10 @@ class LocalDescriber:
         from tqdm import tqdm
 
         sizes = np.array([len(tokens) + self.max_tokens for tokens in ids], dtype=np.int64)
+        # users in their order: an interruption loses a chunk, not the short groups of all
         batches = [
             first + batch
-            for first in range(
-                0, len(ids), CHUNK
-            )  # users in their order: an interruption loses a chunk, not the short groups of all
+            for first in range(0, len(ids), CHUNK)
             for batch in batches_of_like_length(sizes[first : first + CHUNK], self.batch_tokens)
         ]
         return iter(tqdm(batches, desc="describe", unit="batch", disable=not sys.stderr.isatty()))
@@ -131,17 +130,18 @@ class LocalDescriber:
         width = max(map(len, rows))
         end = tokenizer.eos_token_id
         n, cache = start
-        padded = [[*row[:n], *[end] * (width - len(row)), *row[n:]] for row in rows]
-        ids = torch.tensor(padded, device=model.device)
-        held = [[1] * n + [0] * (width - len(row)) + [1] * (len(row) - n) for row in rows]
-        mask = torch.tensor(held, device=model.device)
-        kept = {}
+        padding = [width - len(row) for row in rows]
+        ids = torch.tensor(
+            [[*row[:n], *[end] * gap, *row[n:]] for row, gap in zip(rows, padding, strict=True)], device=model.device
+        )
+        mask = torch.tensor([[1] * n + [0] * gap + [1] * (width - n - gap) for gap in padding], device=model.device)
         if n:
-            kept = {"past_key_values": copy.deepcopy(cache)}  # generation appends to it
-            kept["past_key_values"].batch_repeat_interleave(len(rows))
+            cache = copy.deepcopy(cache)  # generation appends to it
+            cache.batch_repeat_interleave(len(rows))
+        shared = {"past_key_values": cache} if n else {}
         longest = {"max_new_tokens": self.max_tokens, "pad_token_id": end, "eos_token_id": end}
         greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        answers = model.generate(input_ids=ids, attention_mask=mask, **kept, **longest, **greedy)  # type: ignore[operator]
+        answers = model.generate(input_ids=ids, attention_mask=mask, **shared, **longest, **greedy)  # type: ignore[operator]
         return tokenizer.batch_decode(answers[:, width:], skip_special_tokens=True)
 
 

@@ -198,7 +198,9 @@ def maps(*folders: str) -> Path:
     from sage_pl.report.vectors import RunVectors, sample, text_of
 
     runs = [read(Path(folder)) for folder in folders]
-    vectors = {run.name_by("method"): RunVectors(RunFiles(run)) for run in runs}
+    methods = [run.name_by("method") for run in runs]
+    names = [f"{name} {i}" if methods.count(name) > 1 else name for i, name in enumerate(methods, 1)]
+    vectors = {name: RunVectors(RunFiles(run)) for name, run in zip(names, runs, strict=True)}
     data = Sequences.load(RunFiles(runs[0]).artifact("sequences"))
     ids = sample(np.arange(1, data.n_items + 1), 3000, 0)
     band = np.searchsorted(list(POPULARITY.values()), data.train_counts[ids], side="right")
@@ -215,9 +217,14 @@ def maps(*folders: str) -> Path:
             panel.set_title(f"{name}, {title}", fontsize=9, loc="left")
             panel.set_axis_off()
     legend, _ = dots.legend_elements()
-    names = ("0", *POPULARITY)
     figure.legend(
-        legend, names, title="training events", loc="outside lower center", ncols=6, frameon=False, fontsize=8
+        legend,
+        ("0", *POPULARITY),
+        title="training events",
+        loc="outside lower center",
+        ncols=6,
+        frameon=False,
+        fontsize=8,
     )
     file = IMAGES / "maps.png"
     figure.savefig(file, dpi=95)

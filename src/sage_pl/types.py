@@ -169,16 +169,21 @@ class LossContext(Protocol):
     sequence_encoder: SequenceEncoder
     mask_token: int
 
-    def user_states(self) -> Float[Tensor, "B E"]:
-        """Each user's state for serving (``state_rows`` at the last position), with gradient."""
+    def user_states(self, again: bool = False) -> Float[Tensor, "B E"]:
+        """Each user's state for serving (``state_rows`` at the last position), with gradient.
+
+        Args:
+            again: from a further pass over these rows, with a dropout of its own and without what else a batch says of the
+                user, such as interests; False: that of the step's one pass.
+        """
         ...
 
     def last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
         """Last states of other histories, as in training: with gradient and with dropout."""
         ...
 
-    def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
-        """Last states of other sequences in inference form, group after group, without gradient and without dropout."""
+    def encode(self, groups: Sequence[Int[Tensor, "_ _"]], dropout: bool = False) -> Float[Tensor, "M E"]:
+        """Last states of other sequences in inference form, group after group, without gradient, with dropout or without."""
         ...
 
 

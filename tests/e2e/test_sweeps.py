@@ -109,6 +109,10 @@ def test_the_same_command_goes_on_with_an_interrupted_sweep(repeated: Callable[.
         assert "epoch" not in log
     assert [(job / "ranks.parquet").read_bytes() for job in jobs] == ranks
     assert (tmp_path / "sweep" / "comparison" / "comparison.json").is_file()
+    # no job has a page, as after an interruption between the results and the page
+    repeated("seed=1,2,3", "trainer.max_epochs=2", "report=quick")
+    assert [(job / "report.html").is_file() for job in jobs] == [True] * 3
+    assert [(job / "ranks.parquet").read_bytes() for job in jobs] == ranks
 
 
 @pytest.mark.slow

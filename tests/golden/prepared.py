@@ -149,13 +149,15 @@ class HandStep:
     def whole(self, view: str) -> Tensor:
         return self.inputs(torch.arange(len(self.id_table)))[view]
 
-    def user_states(self) -> Tensor:
+    def user_states(self, again: bool = False) -> Tensor:
+        if again:
+            return self.mean_output(self.batch["items"][self.batch["state_rows"]])
         return self.hidden[self.batch["state_rows"], -1]
 
     def last_states(self, ids: Tensor) -> Tensor:
         return self.mean_output(ids)
 
-    def encode(self, groups: list[Tensor]) -> Tensor:
+    def encode(self, groups: list[Tensor], dropout: bool = False) -> Tensor:
         self.encoded += groups
         return torch.cat([self.mean_output(items) for items in groups])
 
@@ -191,5 +193,5 @@ def context(**values: Any) -> Any:
     return SimpleNamespace(**(members | calls | values))
 
 
-def _unasked(*_: Any) -> Any:
+def _unasked(*_: Any, **__: Any) -> Any:
     raise AssertionError("this term was not meant to ask for it")

@@ -61,6 +61,17 @@ def test_the_wanted_and_their_parents_are_made_and_filled_in(config: DictConfig,
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"sequences", "texts", "embed"}
 
 
+def test_freed_memory_is_returned_after_every_step(config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+
+    def look() -> None:
+        seen.append({path.name for path in Path(config.paths.artifacts).iterdir()})
+
+    monkeypatch.setattr(preparation, "return_freed_memory", look)
+    prepare(config, ["embed"])
+    assert seen == [{"sequences"}, {"sequences", "texts"}, {"sequences", "texts", "embed"}]
+
+
 def test_the_catalogue_is_counted(config: DictConfig) -> None:
     made = prepare(config, [])
     sequences, catalog = made["sequences"], fill_in_artifacts(config, made).catalog

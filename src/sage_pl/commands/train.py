@@ -19,7 +19,7 @@ from sage_pl.runs.checkpoint import Checkpoint, refuse_places
 from sage_pl.runs.checks import ConfigError, check_weights
 from sage_pl.runs.choices import plain_choices
 from sage_pl.runs.construct import stored
-from sage_pl.runs.folders import clear_failed, keeps_earlier_pass
+from sage_pl.runs.folders import CHECKPOINTS, clear_failed, keeps_earlier_pass
 from sage_pl.runs.plan import Plan, fill_in_artifacts, make_plan, recipe_of
 from sage_pl.runs.preparation import prepare
 from sage_pl.runs.refitting import compare_data, open_finished, repeated
@@ -85,6 +85,9 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
             if processes.rank() > 0:
                 return {}
             metrics = sweeps.take_results(equal, filled)
+            if report is not None and equal == Path(filled.run_dir) and _lacks_page(equal):
+                with processes.alone():
+                    report(equal)
             index.refresh(plan.config.paths.outputs, plan.config.run_dir)
             return metrics
         if last_of_job := processes.agreed(sweeps.cut_off(filled)):
@@ -106,6 +109,11 @@ def _train(config: DictConfig, checkpoint: Checkpoint | None) -> dict[str, float
     if plan.config.get("sweep") is None:
         log.info("next        %s", following.recommending(results.checkpoint, artifacts["sequences"]))
     return results.metrics
+
+
+def _lacks_page(folder: Path) -> bool:
+    """Whether a run of an earlier pass was cut off between its results and their page; those of an equal job have none."""
+    return (folder / CHECKPOINTS).is_dir() and not (folder / make.FILE).is_file()
 
 
 def titled(config: DictConfig) -> str:

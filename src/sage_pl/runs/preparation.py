@@ -19,6 +19,7 @@ from sage_pl.artifacts.store import Artifact, Step, Store
 from sage_pl.data.interactions import left_out
 from sage_pl.errors import UserError
 from sage_pl.evaluation.groups import days
+from sage_pl.hardware import return_freed_memory
 from sage_pl.runs.construct import construct
 from sage_pl.runs.plan import Plan
 from sage_pl.runs.recorded import Masked, hidden
@@ -52,7 +53,7 @@ def prepare(
         for handler in logging.root.handlers:
             handler.addFilter(Masked(texts))
     threads = torch.get_num_threads()
-    store, around = store_of(plan, root, also), partial(_follows_from, plan)
+    store, around = store_of(plan, root, also), partial(_work_on, plan)
     data = build(steps, ["sequences"], store, opened, around)
     _describe(plan.config.dataset.name, data["sequences"])
     artifacts = build(steps, names, store, {**(opened or {}), **data}, around)
@@ -80,14 +81,19 @@ def _dates(sequences: Artifact) -> str:
 
 
 @contextmanager
-def _follows_from(plan: Plan, steps: Sequence[str]) -> Iterator[None]:
-    """Within it, an error follows from some steps, as long as none is a stage, which depends on all of the run."""
+def _work_on(plan: Plan, steps: Sequence[str]) -> Iterator[None]:
+    """Within it, an error follows from some steps, as long as none is a stage, which depends on all of the run.
+
+    After it, what the work freed is the system's again: the gradients of a tuned language model take many times its weights.
+    """
     try:
         yield
     except UserError as error:
         if not plan.stages.keys() & set(steps):
             error.causes = error.causes or (tuple(f"steps.{name}" for name in steps),)
         raise
+    finally:
+        return_freed_memory()
 
 
 def store_of(plan: Plan, root: str | Path | None = None, also: Iterable[str | Path] = ()) -> Store:

@@ -70,6 +70,15 @@ def test_json_and_literal_metadata_of_2014_agree(tmp_path: Path) -> None:
     assert literal.equals(plain)
 
 
+def test_lists_of_any_depth_hold_texts_in_their_order(tmp_path: Path) -> None:
+    source = write(tmp_path, 2018)
+    deep = "[" * 900 + '"deep"' + "]" * 900  # what the parser reads, the reader must flatten
+    (tmp_path / "metadata").write_text(f'{{"asin": "B1", "description": ["a", {deep}, ["b", "c"]]}}')
+    items = source.load().items
+    assert items is not None
+    assert items["description"].to_list()[0] == "a deep b c"
+
+
 def test_missing_texts_and_second_records(tmp_path: Path) -> None:
     source = write(tmp_path, 2018)
     records = [{"asin": "B2"}, {"asin": "B2", "title": "second record"}, {"asin": "B1", "title": ["a", "b"]}]
@@ -107,6 +116,19 @@ def test_bad_lines_are_named(tmp_path: Path, file: str, line: bytes, message: st
     with (tmp_path / file).open("ab") as stream:
         stream.write(line + b"\n")
     with pytest.raises(DataError, match=message):
+        source.load()
+
+
+@pytest.mark.parametrize(
+    ("year", "time", "unit"), [(2014, 1_400_000_000_000, "seconds"), (2023, 1_700_000_000_000_000, "milliseconds")]
+)
+def test_times_of_another_unit_are_refused(tmp_path: Path, year: int, time: int, unit: str) -> None:
+    source = write(tmp_path, year)
+    record = REVIEWS[year][0]
+    name = "timestamp" if "timestamp" in record else "unixReviewTime"
+    with (tmp_path / "reviews").open("a") as stream:
+        stream.write(json.dumps(record | {name: time}) + "\n")
+    with pytest.raises(DataError, match=f"{name} reaches {time}, which is no date .* whose times are {unit};"):
         source.load()
 
 

@@ -53,7 +53,10 @@ def test_reads_reviews_and_reviewed_businesses(tmp_path: Path) -> None:
     ids=["reference", "until", "from"],
 )
 def test_dates_include_both_borders(tmp_path: Path, start: str | None, end: str | None, rows: int) -> None:
-    assert write(tmp_path, start, end).load().interactions.collect().height == rows
+    raw = write(tmp_path, start, end).load()
+    assert raw.interactions.collect().height == rows
+    wanted = f"{3 - rows} of 3 reviews left out, which are not from {start or 'the first'} to {end or 'the last'}"
+    assert raw.notes == ((wanted,) if rows < 3 else ())
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,15 @@ def test_nobody_with_teachers_is_zero_and_encodes_nobody(kind: Any) -> None:
     assert not step.encoded
 
 
+def test_with_fresh_dropout_the_student_is_that_of_a_further_pass() -> None:
+    step = step_of()
+    step.batch["items"] = torch.tensor([[1, 2], [3, 4], [5, 6], [7, 8]])
+    table = step.id_table.detach()
+    students = torch.stack([table[[1, 2]].mean(0), table[[5, 6]].mean(0), table[[7, 8]].mean(0)])
+    expected = (students - pairs(step)[1]).square().mean()
+    torch.testing.assert_close(UserDistillation(0.1, fresh_dropout=True)(step), expected, atol=1e-12, rtol=0)
+
+
 def test_every_distinct_teacher_is_encoded_once() -> None:
     step, term = step_of(), UserDistillation(0.1)
     term(step)

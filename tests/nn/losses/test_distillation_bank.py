@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.losses.contrastive import SoftTargets
 from sage_pl.nn.losses.distillation import UserDistillation
 from sage_pl.nn.losses.distillation_bank import BankDistillation
@@ -54,7 +55,7 @@ def test_equals_the_exact_form_when_states_stand_still() -> None:
     again.batch["neighbours"] = again.batch["neighbour_users"] - 1  # rows of the teachers' states below
     again.batch["users_with_teachers"] = (again.batch["neighbours"] >= 0).any(1).nonzero().flatten()
     again.batch["neighbour_items"] = [torch.tensor([[1], [2], [3], [4]])]
-    again.encode = lambda items: states(everybody)  # type: ignore[method-assign]
+    again.encode = lambda items, dropout=False: states(everybody)  # type: ignore[method-assign]
     torch.testing.assert_close(term(step_of([1, 2, 3, 4])), exact(again), atol=1e-12, rtol=0)
 
 
@@ -78,3 +79,8 @@ def test_nobody_to_learn_from_is_zero() -> None:
     term = BankDistillation(0.1, 4)
     term(step_of([1, 3]))
     assert term(step_of([2])).item() == 0
+
+
+def test_a_further_encoding_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"loss\.fresh_dropout encodes users again"):
+        BankDistillation(0.1, 5, fresh_dropout=True)

@@ -96,6 +96,24 @@ def test_teachers_are_encoded_without_dropout_and_every_part_stays_in_its_mode(
     assert len(set(modes)) == 2
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_further_pass_has_a_dropout_of_its_own_and_is_the_same_without_any(
+    backbone: str, make_model: MakeModel, datamodule: SequenceDataModule
+) -> None:
+    model = make_model(backbone).double()
+    step = step_of(model, datamodule, ["distillation"])
+    torch.testing.assert_close(step.user_states(again=True), step.user_states(), atol=1e-12, rtol=0)
+    teachers = step.batch["neighbour_items"]
+    torch.testing.assert_close(step.encode(teachers, dropout=True), step.encode(teachers), atol=1e-12, rtol=0)
+    model.sequence_encoder.backbone.dropout.p = 0.5  # type: ignore[union-attr, operator]
+    noisy = step_of(model.train(), datamodule, ["distillation"])
+    assert noisy.user_states(again=True).requires_grad
+    assert not torch.equal(noisy.user_states(again=True), noisy.user_states())
+    first, second = (noisy.encode(teachers, dropout=True) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert not first.requires_grad
+
+
 def test_the_sequences_are_those_of_the_targets(make_model: MakeModel, datamodule: SequenceDataModule) -> None:
     step = step_of(make_model("bert4rec"), datamodule, ["distillation"])
     assert len(step.hidden) == len(step.batch["items"]) == 6

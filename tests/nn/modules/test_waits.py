@@ -95,6 +95,7 @@ def files(artifacts: Artifacts, tokens: str, texts: str, llama: str, tmp_path: P
 Make = Callable[[Files], LossTerm]
 TERMS: dict[str, Make] = {
     "exact": lambda made: UserDistillation(0.3),
+    "fresh_dropout": lambda made: UserDistillation(0.3, fresh_dropout=True),
     "bank": lambda made: BankDistillation(0.3, 5),
     "contrasted bank": lambda made: BankDistillation(0.3, 5, "cl"),
     "alignment": lambda made: Alignment(0.2),

@@ -39,6 +39,21 @@ def test_batches_do_not_change_the_result(model) -> None:
     np.testing.assert_allclose(together, apart, atol=1e-5)
 
 
+def test_a_long_encoding_says_now_and_then_how_much_is_left(model, monkeypatch, caplog) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("sage_pl.semantic.language_models.batches.EVERY", 0.0)
+    SentenceEmbedder(model, batch_tokens=1, products="float32").encode(TEXTS)
+    lines = [record.getMessage() for record in caplog.records if "of the tokens" in record.getMessage()]
+    assert len(lines) == 5, "a line for each distinct text"
+    shares = [int(line.split()[1]) for line in lines]
+    assert shares == sorted(shares)
+    assert lines[-1] == "encoded 100 % of the tokens, about 0.0 min left"
+    caplog.clear()
+    monkeypatch.undo()
+    SentenceEmbedder(model, batch_tokens=1, products="float32").encode(TEXTS)
+    assert "of the tokens" not in caplog.text
+
+
 def test_bfloat16_moves_a_vector_by_next_to_nothing(model) -> None:
     exact, narrow = (SentenceEmbedder(model, products=products).encode(TEXTS) for products in ("float32", "bfloat16"))
     assert exact.dtype == narrow.dtype == np.float32

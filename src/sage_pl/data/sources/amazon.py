@@ -13,7 +13,7 @@ import polars as pl
 
 from sage_pl.data.sources import lines
 from sage_pl.data.sources.csv import CSV
-from sage_pl.data.sources.raw import Catalogue, InputFile, RawData, check_items, hashes, require_file
+from sage_pl.data.sources.raw import Catalogue, DataError, InputFile, RawData, check_items, hashes, require_file
 from sage_pl.data.sources.texts import texts
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count
@@ -47,6 +47,7 @@ RELEASES = {
     2018: Release("reviewerID", "asin", "unixReviewTime", 1, "brand", "category", "feature"),
     2023: Release("user_id", "parent_asin", "timestamp", 1000, "store", "categories", "features"),
 }
+_NO_DATE = 10**11  # seconds, of the year 5138
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Amazon:
     Raises:
         SettingError: there is no release of that year.
         MissingFileError: a file is absent.
-        DataError: a line is malformed, not UTF-8 or lacks a field, or there is no review.
+        DataError: a line is malformed, not UTF-8 or lacks a field, there is no review, or a time is no date.
     """
 
     reviews: str | Path = field(compare=False)
@@ -88,6 +89,7 @@ class Amazon:
         frame = lines.frame_of(self._rows(reviews, columns), SCHEMA | dict.fromkeys(columns, pl.String()))
         lines.require_rows(frame, reviews)
         lines.require_fields(frame, columns, reviews)
+        self._check_times(frame["timestamp"], reviews)
         bought = set(frame["item_id"].unique()) if self.catalogue == "bought" else None
         items = lines.frame_of(self._items(metadata, bought), ITEM_SCHEMA)
         return RawData(frame.lazy(), check_items(items, str(metadata)))
@@ -107,6 +109,15 @@ class Amazon:
     def like(self, file: Path) -> CSV:
         names = RELEASES[self.year]
         return CSV(file, names.user, names.item, names.time)
+
+    def _check_times(self, times: pl.Series, path: Path) -> None:
+        """Refuse seconds that are no date, which milliseconds would be."""
+        if (largest := int(times.max())) >= _NO_DATE:  # type: ignore[arg-type]
+            names = RELEASES[self.year]
+            raise DataError(
+                f"{path}: {names.time} reaches {largest * names.per_second}, which is no date in the release of {self.year}, "
+                f"whose times are {'milliseconds' if names.per_second > 1 else 'seconds'}; divide them, or check dataset.year"
+            )
 
     def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         names = RELEASES[self.year]

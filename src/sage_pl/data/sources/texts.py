@@ -22,13 +22,15 @@ def tidy(text: str) -> str:
 
 
 def texts(value: Any) -> list[str]:
-    """The tidy texts of a field: one of a scalar, several of a list, none where there is no text."""
-    if isinstance(value, list):
-        return [text for part in value for text in texts(part)]
-    if isinstance(value, str | int | float):
-        text = tidy(str(value))
-        return [text] if text else []
-    return []
+    """The tidy texts of a field: one of a scalar, several of a list, however deep, none where there is no text."""
+    parts, stack = [], [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, list):
+            stack += reversed(part)
+        elif isinstance(part, str | int | float) and (text := tidy(str(part))):
+            parts.append(text)
+    return parts
 
 
 def first_texts(table: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ from sage_pl.data.sources.raw import (
 )
 from sage_pl.data.sources.texts import texts
 
+log = logging.getLogger(__name__)
 COMMAS_INSIDE = ("Beer, Wine & Spirits", "Used, Vintage & Consignment", "Books, Mags, Music & Video")
 SCHEMA = {"user_id": pl.String(), "item_id": pl.String(), "timestamp": pl.Int64()}
 CRAWL = ("is_open", "review_count", "stars")  # of a business, as they were when the dump was made
@@ -58,12 +61,17 @@ class Yelp:
 
     def load(self, *columns: str) -> RawData:
         reviews, businesses = (require_file(*file) for file in self.files().values())
-        frame = lines.frame_of(self._rows(reviews, columns), SCHEMA | dict.fromkeys(columns, pl.String()))
+        first, last = (None if day is None else unix_seconds(day) for day in (self.start, self.end))
+        count = Counter[str]()
+        frame = lines.frame_of(
+            _rows(reviews, columns, first, last, count), SCHEMA | dict.fromkeys(columns, pl.String())
+        )
         if frame.is_empty():
             raise DataError(f"{reviews} has no review from {self.start} to {self.end}; check dataset.start and .end")
         lines.require_fields(frame, columns, reviews)
         bought = set(frame["item_id"].unique()) if self.catalogue == "bought" else None
-        return RawData(frame.lazy(), _businesses(businesses, bought, CRAWL if self.crawl else ()))
+        items = _businesses(businesses, bought, CRAWL if self.crawl else ())
+        return RawData(frame.lazy(), items, self._outside(count["outside"], count["all"]))
 
     def files(self) -> dict[str, InputFile]:
         reviews = InputFile(Path(self.reviews), "name Yelp's review file with dataset.reviews=FILE")
@@ -80,18 +88,32 @@ class Yelp:
     def like(self, file: Path) -> CSV:
         return CSV(file, "user_id", "business_id", "date")
 
-    def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        first, last = (None if day is None else unix_seconds(day) for day in (self.start, self.end))
-        for number, record in lines.records(path):
-            date = lines.field(record, "date", str, path, number)
-            try:
-                time = unix_seconds(date)
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}: date is {date!r}, wanted YYYY-MM-DD[ hh:mm:ss]") from error
-            if (first is None or first <= time) and (last is None or time <= last):
-                user = lines.identifier(record, "user_id", path, number)
-                item = lines.identifier(record, "business_id", path, number)
-                yield user, item, time, *(lines.cell(record, name, path, number) for name in columns)
+    def _outside(self, count: int, total: int) -> tuple[str, ...]:
+        if not count:
+            return ()
+        period = f"from {self.start or 'the first'} to {self.end or 'the last'}"
+        note = f"{count:,} of {total:,} reviews left out, which are not {period}"
+        log.info("%s", note)
+        return (note,)
+
+
+def _rows(
+    path: Path, columns: Sequence[str], first: int | None, last: int | None, count: Counter[str]
+) -> Iterator[tuple[Any, ...]]:
+    """The reviews between two times; ``count`` gets the number of ``all`` and of those ``outside``."""
+    for number, record in lines.records(path):
+        date = lines.field(record, "date", str, path, number)
+        try:
+            time = unix_seconds(date)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: date is {date!r}, wanted YYYY-MM-DD[ hh:mm:ss]") from error
+        count["all"] += 1
+        if (first is not None and time < first) or (last is not None and time > last):
+            count["outside"] += 1
+            continue
+        user = lines.identifier(record, "user_id", path, number)
+        item = lines.identifier(record, "business_id", path, number)
+        yield user, item, time, *(lines.cell(record, name, path, number) for name in columns)
 
 
 def _businesses(path: Path, wanted: set[str] | None, more: Sequence[str]) -> pl.DataFrame:

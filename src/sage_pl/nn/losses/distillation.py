@@ -26,12 +26,14 @@ class UserDistillation(LossTerm):
         weight: alpha in the paper.
         user_sim_func: ``kd`` or ``cl``.
         temperature: of ``cl``.
+        fresh_dropout: as the reference: the student's state is that of a further pass, and the teachers' have dropout, so both
+            sides differ by noise even where their sequences are equal.
 
     Needs: ``state_rows``, ``neighbours``, ``users_with_teachers``, ``neighbour_items``.
-    Reference: LLM-ESR, section 3.4; docs/deviations.md. Differs: the student's state is that of the main pass, where the
-    reference encodes the user a second time; teachers are a target, so their sequences are encoded without dropout (items
-    with a dropout of their own, as ``item_encoder=fused`` has, are those of the step); teachers with an empty input do not
-    take part; BERT4Rec compares states at the appended mask token.
+    Reference: LLM-ESR, section 3.4; docs/deviations.md. Differs: unless ``fresh_dropout``, the student's state is that of the
+    main pass, where the reference encodes the user a second time, and teachers are a target, so their sequences are encoded
+    without dropout (items with a dropout of their own, as ``item_encoder=fused`` has, are those of the step). Teachers with an
+    empty input do not take part; BERT4Rec compares states at the mask token for both.
     """
 
     extent = "users"
@@ -39,22 +41,28 @@ class UserDistillation(LossTerm):
     READ_WITH: ClassVar = {"temperature": ("user_sim_func", "cl")}
 
     def __init__(
-        self, weight: Weight, user_sim_func: Literal["kd", "cl"] = "kd", temperature: Temperature = 1.0
+        self,
+        weight: Weight,
+        user_sim_func: Literal["kd", "cl"] = "kd",
+        temperature: Temperature = 1.0,
+        fresh_dropout: bool = False,
     ) -> None:
         super().__init__(weight)
         if user_sim_func not in ("kd", "cl"):
             raise SettingError(f"loss.user_sim_func is {user_sim_func!r}, wanted 'kd' or 'cl'")
         self.user_sim_func = user_sim_func
         self.temperature = temperature
+        self.fresh_dropout = fresh_dropout
 
     def item_ids(self, batch: SeqBatch) -> list[Int[Tensor, "..."]]:
         return list(batch["neighbour_items"])
 
     def forward(self, step: LossContext) -> Float[Tensor, ""]:
-        students, users = step.user_states(), step.batch["users_with_teachers"]
+        students, users = step.user_states(again=self.fresh_dropout), step.batch["users_with_teachers"]
         if not len(users):
             return students.new_zeros(())
-        states, rows = step.encode(step.batch["neighbour_items"]), step.batch["neighbours"][users]
+        states = step.encode(step.batch["neighbour_items"], dropout=self.fresh_dropout)
+        rows = step.batch["neighbours"][users]
         return self.distance(students[users], means_of(states, rows.clamp(min=0), rows >= 0))
 
     def distance(self, students: Float[Tensor, "B E"], teachers: Float[Tensor, "B E"]) -> Float[Tensor, ""]:

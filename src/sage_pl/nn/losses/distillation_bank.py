@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sage_pl.errors import SettingError
 from sage_pl.nn.losses.distillation import UserDistillation, means_of
 from sage_pl.ranges import Count, Temperature, Weight
 from sage_pl.types import LossContext, SeqBatch
@@ -27,6 +28,10 @@ class BankDistillation(UserDistillation):
         weight: alpha in the paper.
         n_users: U.
         user_sim_func, temperature: see :class:`UserDistillation`.
+        fresh_dropout: refused, since nobody is encoded again.
+
+    Raises:
+        SettingError: ``fresh_dropout`` is true.
 
     Needs: ``user``, ``state_rows``, ``neighbour_users``.
     """
@@ -34,9 +39,19 @@ class BankDistillation(UserDistillation):
     needs = frozenset({"user", "neighbour_users"})
 
     def __init__(
-        self, weight: Weight, n_users: Count, user_sim_func: Literal["kd", "cl"] = "kd", temperature: Temperature = 1.0
+        self,
+        weight: Weight,
+        n_users: Count,
+        user_sim_func: Literal["kd", "cl"] = "kd",
+        temperature: Temperature = 1.0,
+        fresh_dropout: bool = False,
     ) -> None:
         super().__init__(weight, user_sim_func, temperature)
+        if fresh_dropout:
+            raise SettingError(
+                "loss.fresh_dropout encodes users again, and distillation_bank remembers their states; take "
+                "loss/term@loss.terms.distillation=distillation, or loss.fresh_dropout=false"
+            )
         self.n_users = n_users
         self.register_buffer("known", torch.zeros(n_users + 1, dtype=torch.bool))
         self.known: Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,24 +82,27 @@ class TrainingStep:
         hidden = sequence_encoder(items.inputs(ids), real(ids), batch)
         return cls(batch, items, hidden, sequence_encoder, targets, item_encoder.n_items + 1)
 
-    def user_states(self) -> Float[Tensor, "B E"]:
+    def user_states(self, again: bool = False) -> Float[Tensor, "B E"]:
         if self.hidden.ndim == 4:
             raise SettingError(
                 "a loss term reads the one state of a user, who has several here; use sequence_encoder.readout=mean, or leave "
                 "that term out"
             )
-        return self.hidden[self.batch["state_rows"], -1]
+        rows = self.batch["state_rows"]
+        return in_parts([self.batch["items"][rows]], self._states) if again else self.hidden[rows, -1]
 
     @torch.no_grad()
-    def encode(self, groups: Sequence[Int[Tensor, "_ _"]]) -> Float[Tensor, "M E"]:
-        with _evaluation_mode(self.sequence_encoder):
+    def encode(self, groups: Sequence[Int[Tensor, "_ _"]], dropout: bool = False) -> Float[Tensor, "M E"]:
+        with nullcontext() if dropout else _evaluation_mode(self.sequence_encoder):
             return in_parts(groups, self._last_states)
 
     def last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
         return in_parts([ids], self._last_states)
 
     def _last_states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
-        ids = self.targets.inference(ids)
+        return self._states(self.targets.inference(ids))
+
+    def _states(self, ids: Int[Tensor, "M L"]) -> Float[Tensor, "M E"]:
         batch: SeqBatch = {"items": ids, "masked": ids == self.mask_token}
         return self.sequence_encoder(self.items.inputs(ids), real(ids), batch, last_only=True)[:, -1]
 

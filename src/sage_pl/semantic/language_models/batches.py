@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 log = logging.getLogger(__name__)
+EVERY = 60.0  # seconds between lines of the log
 
 
 def encode(
@@ -37,7 +38,8 @@ def encode(
     sizes = lengths(model, distinct.tolist())
     batches = list(batches_of_like_length(sizes, batch_tokens))
     vectors = np.zeros((len(distinct), model.get_embedding_dimension() or 0), dtype=np.float32)
-    start = time.perf_counter()
+    start = last_line = time.perf_counter()
+    done, total = 0, max(1, int(sizes.sum()))  # tokens
     with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):  # outside the loop: weights are cast once
         for batch in tqdm(batches, desc="encode", unit="batch", disable=not sys.stderr.isatty()):
             vectors[batch] = model.encode(
@@ -46,6 +48,10 @@ def encode(
                 normalize_embeddings=normalize,
                 show_progress_bar=False,
             )
+            done, now = done + int(sizes[batch].sum()), time.perf_counter()
+            if now - last_line >= EVERY:
+                last_line, left = now, (now - start) * (total - done) / max(1, done)
+                log.info("encoded %d %% of the tokens, about %.1f min left", 100 * done // total, left / 60)
     seconds = time.perf_counter() - start
     rate = len(distinct) / max(seconds, 1e-9)
     log.info("encoded %d distinct of %d texts, %.0f per second", len(distinct), len(texts), rate)

@@ -53,6 +53,7 @@ def test_every_command_says_that_the_file_has_changed(
     assert json.loads((tmp_path / "evaluate" / "metrics.json").read_text())["data/current"] == 1.0
 
 
+@pytest.mark.slow
 def test_lists_that_were_made_for_other_numbers_of_items_are_refused(
     run_train: Callable[..., Path], command: Command, small_world: Path, tmp_path: Path
 ) -> None:

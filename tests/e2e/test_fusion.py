@@ -38,7 +38,7 @@ def best(folder: Path) -> Path:
     return folder / "checkpoints" / "best.ckpt"
 
 
-@pytest.mark.parametrize("scorer", ["fusion", "learned_fusion"])
+@pytest.mark.parametrize("scorer", [pytest.param("fusion", marks=pytest.mark.slow), "learned_fusion"])
 def test_a_finished_run_is_fused_as_one_that_was_trained_with_it(
     scorer: str,
     run_train: Run,
@@ -75,7 +75,14 @@ def test_a_checkpoint_of_one_scorer_is_evaluated_with_another(
     command("evaluate", f"checkpoint={best(learned)}", "scorer=learned_fusion", "scorer.text=null")
 
 
-@pytest.mark.parametrize(("seen", "scorer"), [("mask", "fusion"), ("keep", "fusion"), ("keep", "learned_fusion")])
+@pytest.mark.parametrize(
+    ("seen", "scorer"),
+    [
+        pytest.param("mask", "fusion", marks=pytest.mark.slow),
+        pytest.param("keep", "fusion", marks=pytest.mark.slow),
+        ("keep", "learned_fusion"),
+    ],
+)
 def test_the_list_is_that_of_the_evaluation_wherever_it_comes_from(
     seen: str,
     scorer: str,
@@ -107,7 +114,9 @@ def _items(folder: Path) -> Path:
     return Path(line.split(": ")[1]) / "items.parquet"
 
 
-@pytest.mark.parametrize("method", FLOORS)
+@pytest.mark.parametrize(
+    "method", [name if name == "neighbours" else pytest.param(name, marks=pytest.mark.slow) for name in FLOORS]
+)
 def test_a_floor_is_a_run_of_seconds_without_training(
     method: str,
     run_train: Run,
@@ -127,6 +136,7 @@ def test_a_floor_is_a_run_of_seconds_without_training(
         assert values["test/full/ndcg@10"] > 1.5 * values["floor/popularity/full/ndcg@10"]
 
 
+@pytest.mark.slow
 def test_a_refit_has_the_weights_of_the_run_that_it_repeats(run_train: Run) -> None:
     folder = run_train(*FUSION)
     again = run_train(f"refit={folder}")

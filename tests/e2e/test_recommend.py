@@ -39,7 +39,7 @@ def recommend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recommend:
     [
         ["plain"],
         pytest.param(["sam"], marks=pytest.mark.slow),
-        ["semantic_convergence", "steps.tokens.quantiser.codes=6"],
+        pytest.param(["semantic_convergence", "steps.tokens.quantiser.codes=6"], marks=pytest.mark.slow),
     ],
     ids=lambda m: m[0],
 )

@@ -79,6 +79,7 @@ def test_the_best_of_what_remains(
     assert set(ids) <= set(candidates)
 
 
+@pytest.mark.slow
 def test_few_none_and_unknown(
     run_train: Callable[..., Path], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,8 +24,17 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-@pytest.mark.parametrize("backbone", ["sasrec", "bert4rec", "gru4rec"])
-@pytest.mark.parametrize("method", ["plain", "sage"])
+@pytest.mark.parametrize(
+    ("method", "backbone"),
+    [
+        ("plain", "sasrec"),
+        ("sage", "bert4rec"),
+        ("plain", "gru4rec"),
+        pytest.param("sage", "sasrec", marks=pytest.mark.slow),
+        pytest.param("plain", "bert4rec", marks=pytest.mark.slow),
+        pytest.param("sage", "gru4rec", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_leaves_everything_it_promises(run_train: Run, method: str, backbone: str) -> None:
     folder = run_train(f"method={method}", f"backbone={backbone}")
 
@@ -122,6 +131,7 @@ def test_resuming_names_what_changed_and_refuses_other_data(run_train: Run, tmp_
         run_train("method=sage", "evaluation.seed=7", f"resume={first}/checkpoints/last.ckpt")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_alone_says_how_to_go_on(run_train: Run, run_bare: Run) -> None:
     """Data, method and backbone come from it; only what the command line names is changed."""
     settings = ["method=llm_esr", "backbone=gru4rec", "seed=7", "loss.alpha=0.2"]
@@ -213,7 +223,7 @@ def test_a_term_of_weight_zero_costs_no_preparation(run_train: Run, tmp_path: Pa
     ("overrides", "terms"),
     [
         (["method=sage", "~loss.terms.prototype"], {"distillation", "alignment"}),
-        (["method=sage", "~loss.terms.distillation"], {"prototype", "alignment"}),
+        pytest.param(["method=sage", "~loss.terms.distillation"], {"prototype", "alignment"}, marks=pytest.mark.slow),
         (["method=plain", "+loss/term@loss.terms.distillation=distillation"], {"distillation"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -224,6 +234,7 @@ def test_terms_come_and_go_on_the_command_line(run_train: Run, overrides: list[s
     assert logged - {"recommendation"} == terms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

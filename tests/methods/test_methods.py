@@ -20,6 +20,13 @@ METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 UNTRAINED = ("id_and_text", "neighbours", "repeat", "text_knn", "transitions")  # stages apart
 LLM = ("semantic_convergence_llm",)  # reads a language model's folder: tests/e2e/test_language_model.py
 BACKBONES = ("sasrec", "bert4rec", "gru4rec", "bsarec", "caser")
+QUICK = ("plain", "sage")  # with every backbone in the quick suite
+CELLS = [
+    pytest.param(method, backbone, marks=[] if method in QUICK or backbone == "sasrec" else [pytest.mark.slow])
+    for method in METHODS
+    if method not in UNTRAINED + LLM
+    for backbone in BACKBONES
+]
 SMALL = {  # what a method needs on 40 items
     "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
     "tiger": ["steps.tokens.quantiser.codes=6"],
@@ -53,8 +60,7 @@ def measured(model: SequentialRecommender) -> dict[str, float]:
     return {name.removeprefix("train/loss/"): float(value) for name, value in model.means.take().items()}
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in UNTRAINED + LLM])
+@pytest.mark.parametrize(("method", "backbone"), CELLS)
 def test_a_method_composes_binds_and_takes_a_step(method: str, backbone: str, plan_of: MakePlan) -> None:
     plan = plan_of(method, f"backbone={backbone}", "trainer.max_epochs=1")
     check_targets(resolve_with_placeholders(plan.config, (*PARTS, "steps")))

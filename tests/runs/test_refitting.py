@@ -111,6 +111,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())
 
 
+@pytest.mark.slow
 def test_an_interrupted_refit_goes_on(
     run_train: Run, run_refit: Run, run_bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ def test_it_serves_and_is_not_tested(
     assert read(refit).metrics == json.loads((refit / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_it_is_compared_and_reported_with_a_mark(
     run_train: Run, run_refit: Run, tmp_path: Path, capsys: Capture, command: Callable[..., None]
 ) -> None:
@@ -188,10 +190,10 @@ def test_it_is_compared_and_reported_with_a_mark(
     ("arguments", "message"),
     [
         (["optimizer.lr=0.5"], "trained with optimizer.lr="),
-        (["method=sage"], "trained with method=plain"),
-        (["loss.gamma=0.3"], "leave out loss.gamma"),
-        (["trainer.max_epochs=9"], "its 1 epochs; leave out trainer.max_epochs"),
-        (["resume=x.ckpt"], "leave out one of them"),
+        pytest.param(["method=sage"], "trained with method=plain", marks=pytest.mark.slow),
+        pytest.param(["loss.gamma=0.3"], "leave out loss.gamma", marks=pytest.mark.slow),
+        pytest.param(["trainer.max_epochs=9"], "its 1 epochs; leave out trainer.max_epochs", marks=pytest.mark.slow),
+        pytest.param(["resume=x.ckpt"], "leave out one of them", marks=pytest.mark.slow),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

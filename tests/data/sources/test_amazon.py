@@ -132,6 +132,15 @@ def test_times_of_another_unit_are_refused(tmp_path: Path, year: int, time: int,
         source.load()
 
 
+def test_seconds_are_no_milliseconds(tmp_path: Path) -> None:
+    source = write(tmp_path, 2023)
+    (tmp_path / "reviews").write_text(json.dumps(REVIEWS[2023][0] | {"timestamp": 1_700_000_000}) + "\n")
+    with pytest.raises(
+        DataError, match=r"reaches 1700000000, which is no date .* whose times are milliseconds; convert them"
+    ):
+        source.load()
+
+
 def test_empty_file(tmp_path: Path) -> None:
     source = write(tmp_path, 2014)
     (tmp_path / "reviews").write_bytes(b"")

@@ -47,7 +47,7 @@ RELEASES = {
     2018: Release("reviewerID", "asin", "unixReviewTime", 1, "brand", "category", "feature"),
     2023: Release("user_id", "parent_asin", "timestamp", 1000, "store", "categories", "features"),
 }
-_NO_DATE = 10**11  # seconds, of the year 5138
+_DATES = range(10**8, 10**11)  # as seconds, of 1973 to 5138
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,15 @@ class Amazon:
         return CSV(file, names.user, names.item, names.time)
 
     def _check_times(self, times: pl.Series, path: Path) -> None:
-        """Refuse seconds that are no date, which milliseconds would be."""
-        if (largest := int(times.max())) >= _NO_DATE:  # type: ignore[arg-type]
-            names = RELEASES[self.year]
+        """Refuse milliseconds that are taken for seconds, and seconds for milliseconds, which are January of 1970."""
+        names = RELEASES[self.year]
+        largest = int(times.max())  # type: ignore[arg-type]
+        written = largest * names.per_second
+        if largest >= _DATES.stop or (names.per_second > 1 and written in _DATES):
+            unit = "milliseconds" if names.per_second > 1 else "seconds"
             raise DataError(
-                f"{path}: {names.time} reaches {largest * names.per_second}, which is no date in the release of {self.year}, "
-                f"whose times are {'milliseconds' if names.per_second > 1 else 'seconds'}; divide them, or check dataset.year"
+                f"{path}: {names.time} reaches {written}, which is no date in the release of {self.year}, "
+                f"whose times are {unit}; convert them, or check dataset.year"
             )
 
     def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

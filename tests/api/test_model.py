@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from polars.testing import assert_frame_equal
 
 import sage_pl
 from sage_pl.api.frames import Columns, events_of, write_dataset
@@ -195,7 +196,8 @@ def test_frames_users_and_histories_agree(model: sage_pl.Model, events: pl.DataF
     assert model.recommend(frame, k=4).sort("user_id", "rank").equals(known)
     assert model.recommend(pandas.DataFrame(frame.to_dict(as_series=False)), k=4).sort("user_id", "rank").equals(known)
     history = frame.filter(user_id="u3").sort("timestamp")["item_id"].to_list()
-    assert model.recommend(history, k=4).equals(known.filter(user_id="u3").drop("user_id"))
+    alone, of_two = model.recommend(history, k=4), known.filter(user_id="u3").drop("user_id")
+    assert_frame_equal(alone, of_two, rel_tol=1e-5)  # a batch of another size may add in another order
     answers = model.recommend(users=users, candidates=["tea-1", "tea-2"])["item_id"]
     assert set(answers) == {"tea-1", "tea-2"}
     assert "tea-1" not in model.recommend(users=users, k=40, exclude=["tea-1"])["item_id"]

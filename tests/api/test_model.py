@@ -197,7 +197,7 @@ def test_frames_users_and_histories_agree(model: sage_pl.Model, events: pl.DataF
     assert model.recommend(pandas.DataFrame(frame.to_dict(as_series=False)), k=4).sort("user_id", "rank").equals(known)
     history = frame.filter(user_id="u3").sort("timestamp")["item_id"].to_list()
     alone, of_two = model.recommend(history, k=4), known.filter(user_id="u3").drop("user_id")
-    assert_frame_equal(alone, of_two, rel_tol=1e-5)  # a batch of another size may add in another order
+    assert_frame_equal(alone, of_two, rel_tol=1e-6)  # a batch of another size may round the last bit
     answers = model.recommend(users=users, candidates=["tea-1", "tea-2"])["item_id"]
     assert set(answers) == {"tea-1", "tea-2"}
     assert "tea-1" not in model.recommend(users=users, k=40, exclude=["tea-1"])["item_id"]

@@ -13,6 +13,7 @@ from sage_pl.nn.modules.sequential import SequentialRecommender
 from sage_pl.runs.parts import build_parts
 from sage_pl.runs.plan import PARTS, Plan, fill_in_artifacts, resolve_with_placeholders
 from sage_pl.runs.preparation import prepare
+from tests.e2e.test_methods import SMALL
 from tests.planned import check_targets, planned, prepared
 
 CONF = Path(__file__).parent.parent.parent / "conf"
@@ -27,11 +28,6 @@ CELLS = [
     if method not in UNTRAINED + LLM
     for backbone in BACKBONES
 ]
-SMALL = {  # what a method needs on 40 items
-    "semantic_convergence": ["steps.tokens.quantiser.codes=6"],
-    "tiger": ["steps.tokens.quantiser.codes=6"],
-    "whitened_text": ["steps.whiten.dim=6"],
-}
 
 MakePlan = Callable[..., Plan]
 

@@ -55,8 +55,8 @@ def test_reads_reviews_and_reviewed_businesses(tmp_path: Path) -> None:
 def test_dates_include_both_borders(tmp_path: Path, start: str | None, end: str | None, rows: int) -> None:
     raw = write(tmp_path, start, end).load()
     assert raw.interactions.collect().height == rows
-    wanted = f"{3 - rows} of 3 reviews left out, which are not from {start or 'the first'} to {end or 'the last'}"
-    assert raw.notes == ((wanted,) if rows < 3 else ())
+    note = f"{3 - rows} of 3 reviews left out, which are not from {start or 'the first'} to {end or 'the last'}"
+    assert raw.notes == ((note,) if rows < 3 else ())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from sage_pl.data.sources import lines
 from sage_pl.data.sources.csv import CSV
 from sage_pl.data.sources.raw import Catalogue, DataError, InputFile, RawData, check_items, hashes, require_file
 from sage_pl.data.sources.texts import texts
+from sage_pl.data.sources.times import NAMES, UNITS, unit_of
 from sage_pl.errors import SettingError
 from sage_pl.ranges import Count
 
@@ -47,7 +48,7 @@ RELEASES = {
     2018: Release("reviewerID", "asin", "unixReviewTime", 1, "brand", "category", "feature"),
     2023: Release("user_id", "parent_asin", "timestamp", 1000, "store", "categories", "features"),
 }
-_DATES = range(10**8, 10**11)  # as seconds, of 1973 to 5138
+_LARGE = 10**8  # of a time; smaller numbers, such as positions, have no unit
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,15 @@ class Amazon:
         return CSV(file, names.user, names.item, names.time)
 
     def _check_times(self, times: pl.Series, path: Path) -> None:
-        """Refuse milliseconds that are taken for seconds, and seconds for milliseconds, which are January of 1970."""
+        """Refuse times whose size is that of another unit, such as seconds as milliseconds, which are January of 1970."""
         names = RELEASES[self.year]
-        largest = int(times.max())  # type: ignore[arg-type]
-        written = largest * names.per_second
-        if largest >= _DATES.stop or (names.per_second > 1 and written in _DATES):
-            unit = "milliseconds" if names.per_second > 1 else "seconds"
+        unit = "s" if names.per_second == 1 else "ms"
+        written = int(times.max()) * names.per_second  # type: ignore[arg-type]
+        found = pl.select(unit_of(pl.Series([min(written, 2**63 - 1)]))).item()
+        if written >= _LARGE and UNITS[found] != unit:
             raise DataError(
                 f"{path}: {names.time} reaches {written}, which is no date in the release of {self.year}, "
-                f"whose times are {unit}; convert them, or check dataset.year"
+                f"whose times are {NAMES[unit]}; convert them, or check dataset.year"
             )
 
     def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

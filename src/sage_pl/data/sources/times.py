@@ -10,7 +10,7 @@ from sage_pl.data.sources.lines import AUTO
 from sage_pl.data.sources.raw import DataError, numbers
 
 UNITS = ("s", "ms", "us", "ns")
-_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _NUMBER = r"^([+-]?\d+)(?:\.(\d*))?$"
 _DAY = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 _COMPACT = {"%Y%m%d": rf"^{_DAY}$", "%Y%m%d%H%M%S": rf"^{_DAY}(?:[01]\d|2[0-3])[0-5]\d[0-5]\d$"}
@@ -118,7 +118,7 @@ def _numbers(texts: pl.Series, lines: pl.Series, where: str, form: str) -> Times
     present = sizes.drop_nulls().unique().sort().to_list()
     if form == AUTO and len(present) > 1:
         groups = "; ".join(
-            f"{_NAMES[UNITS[code]]} in {(rows := (sizes == code).fill_null(False)).sum():,} rows "
+            f"{NAMES[UNITS[code]]} in {(rows := (sizes == code).fill_null(False)).sum():,} rows "
             f"({numbers(lines.filter(rows))})"
             for code in present
         )
@@ -126,7 +126,7 @@ def _numbers(texts: pl.Series, lines: pl.Series, where: str, form: str) -> Times
     unit = UNITS[present[0]] if form == AUTO and present else form if form in UNITS else "s"
     per = 1000 ** UNITS.index(unit)
     if per > 1:
-        note = f"{texts.name}: {_NAMES[unit]}, which become whole seconds"
+        note = f"{texts.name}: {NAMES[unit]}, which become whole seconds"
         return Times(whole // per, (whole % per) * (10**9 // per), note)
     fraction = parts["2"].fill_null("").str.head(9).str.pad_end(9, "0").cast(pl.Int64, strict=False)
     below = (texts.str.starts_with("-") & (fraction > 0)).cast(pl.Int64)  # -1.5 lies in the second that begins at -2
